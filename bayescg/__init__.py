@@ -1,0 +1,35 @@
+"""Bayesian coarse-graining of molecular dynamics, on Pyro and PyTorch.
+
+Every method is a pair (model, guide) with one objective, run by one loop; every answer is a set of draws.
+Start with :func:`bayescg.data.load`, a model of :mod:`bayescg.models` and :func:`bayescg.fit`.
+
+Submodules are imported when they are first used, so that the command line answers at once. Pyro's setting
+``module_local_params`` is switched on with the first of them that uses Pyro: parameters belong to the module that
+made them, never to a store shared by the process.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_SUBMODULES = ("analysis", "data", "errors", "experiments", "features", "models", "nets", "plot", "sampling", "systems", "units")
+_NAMES = {"Batch": "inference", "Fit": "inference", "Model": "inference", "fit": "inference"}
+
+__all__ = ["__version__", *_NAMES, *_SUBMODULES]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from bayescg import analysis, data, errors, experiments, features, models, nets, plot, sampling, systems, units
+    from bayescg.inference import Batch, Fit, Model, fit
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(import_module(f"bayescg.{_NAMES[name]}"), name)
+    if name in _SUBMODULES:
+        return import_module(f"bayescg.{name}")
+    raise AttributeError(f"module 'bayescg' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

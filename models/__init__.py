@@ -1,0 +1,5 @@
+"""The models: one file, one Pyro generative model, to be read beside its paper."""
+
+from bayescg.models.predictive_cv import PredictiveCV
+
+__all__ = ["PredictiveCV"]
