@@ -1,0 +1,6 @@
+"""Frames of molecular dynamics: read, checked, split, paired."""
+
+from bayescg.data.frames import Frames
+from bayescg.data.pairs import Pairs
+
+__all__ = ["Frames", "Pairs"]

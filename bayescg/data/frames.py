@@ -1,0 +1,301 @@
+"""Frames: positions with everything that says what they are."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayescg import units
+from bayescg.data import checks, split
+from bayescg.data.pairs import Pairs, lagged
+from bayescg.data.rows import Rows, take
+from bayescg.errors import DataError
+
+if TYPE_CHECKING:
+    import mdtraj
+
+__all__ = ["Frames"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Frames:
+    """Frames of molecular dynamics, or draws of a toy system, checked at the door.
+
+    Make them with :func:`bayescg.data.load` or :meth:`from_numpy`; both refuse what cannot be right.
+
+    Parameters
+    ----------
+    positions : array, (n, atoms, 3) in nm, or (n, dim) in reduced units
+        In memory, or on disk (a memory map); :meth:`gather` reads either.
+    unit : {"nm", "reduced"}
+        Unit of length.
+    ordered : bool
+        Whether the frames of a trajectory follow each other in time. Ordered frames are correlated: they are split
+        in contiguous blocks, even where the time between them (`dt`) is not known.
+    times : array, (n,), or None
+        Times in ps (the system's own unit where reduced).
+    dt : float or None
+        Time between frames.
+    box : array, (n, 3, 3), or None
+        Box vectors in nm.
+    weights : array, (n,), or None
+        Importance weights, unnormalised.
+    trajectory : array of int, (n,)
+        Which trajectory a frame belongs to.
+    temperature : float or None
+        Temperature in K.
+    temperature_kT : float or None
+        kT of a toy system, in its own unit of energy.
+    topology : mdtraj.Topology or None
+        Names, elements and bonds of the atoms.
+    provenance : mapping
+        Files, reader, selection and versions that the frames came from.
+
+    Examples
+    --------
+    >>> frames = Frames.from_numpy(np.zeros((6, 2)), unit="reduced", dt=0.5, temperature_kT=1.0)
+    >>> len(frames), frames.dim, frames.kT, frames[2:].times
+    (6, 2, 1.0, array([1. , 1.5, 2. , 2.5]))
+    """
+
+    positions: "np.ndarray | Rows"
+    unit: str
+    trajectory: np.ndarray
+    ordered: bool = False
+    times: np.ndarray | None = None
+    dt: float | None = None
+    box: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    temperature: float | None = None
+    temperature_kT: float | None = None
+    topology: "mdtraj.Topology | None" = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_numpy(
+        cls,
+        x: Any,
+        *,
+        unit: str | None = None,
+        dt: float | None = None,
+        temperature: float | None = None,
+        temperature_kT: float | None = None,
+        weights: Any = None,
+        trajectory: Any = None,
+        box: Any = None,
+        topology: "mdtraj.Topology | None" = None,
+    ) -> "Frames":
+        """Frames from an array.
+
+        Parameters
+        ----------
+        x : array, (n, atoms, 3), (n, 3 * atoms), or (n, dim) where reduced
+            Positions; float64 is kept, everything else becomes float32.
+        unit : str
+            ``"nm"``, ``"angstrom"``, ... or ``"reduced"`` for toy systems; there is no default.
+        dt : float, optional
+            Time between frames in ps. Without it the frames have no time axis: they are independent draws.
+        temperature, temperature_kT : float, optional
+            Temperature in K, or kT of a toy system.
+        weights : array, (n,), optional
+            Importance weights, unnormalised.
+        trajectory : array of int, (n,), optional
+            Which trajectory each frame belongs to, in runs; one trajectory if not given.
+        box : array, (3, 3) or (n, 3, 3), optional
+            Box vectors, in `unit`.
+        topology : mdtraj.Topology, optional
+            Turns on the checks of bond lengths.
+
+        Raises
+        ------
+        UnitError
+            `unit` is missing, unknown, or contradicted by the bond lengths.
+        TopologyError
+            The topology has other atoms.
+        DataError
+            Anything else that cannot be right: not finite, empty, weights that do not fit, broken molecules.
+
+        Examples
+        --------
+        >>> water = [[[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]]]
+        >>> Frames.from_numpy(water, unit="angstrom").positions[0, 1]
+        array([0.096, 0. , 0. ], dtype=float32)
+        """
+        factor = checks.unit_factor(unit)
+        positions = np.asanyarray(x) if hasattr(x, "dtype") else np.asarray(x, dtype=np.float32)
+        if positions.dtype not in (np.float32, np.float64):
+            positions = positions.astype(np.float32)
+        positions = checks.shaped(positions, unit, topology)
+        if factor != 1.0:
+            positions = np.asarray(positions * positions.dtype.type(factor))
+        n = len(positions)
+        index = checks.trajectories(trajectory, n)
+        vectors = checks.box_vectors(box, n, factor)
+        checks.positions(positions, unit=unit, topology=topology, box=vectors)
+        return cls(
+            positions=positions,
+            unit="reduced" if unit == "reduced" else "nm",
+            trajectory=index,
+            ordered=dt is not None,
+            times=None if dt is None else checks.regular_times(index, dt),
+            dt=None if dt is None else float(dt),
+            box=vectors,
+            weights=checks.weights(weights, n),
+            temperature=checks.temperature(temperature, "K"),
+            temperature_kT=checks.temperature(temperature_kT, "kT"),
+            topology=topology,
+            provenance={"reader": "numpy"},
+        )
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, index: Any) -> "Frames":
+        return self.subset([index] if isinstance(index, int | np.integer) else index)
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates of a frame."""
+        return int(np.prod(self.positions.shape[1:]))
+
+    @property
+    def kT(self) -> float:
+        """Thermal energy: kJ/mol, or the unit of a toy system."""
+        if self.temperature_kT is not None:
+            return self.temperature_kT
+        if self.temperature is None:
+            raise DataError(
+                "the temperature of these frames is not known: give temperature= (K) where they are loaded"
+            )
+        return units.kT(self.temperature)
+
+    def gather(self, index: Any) -> np.ndarray:
+        """Positions of the frames `index`, (m, ...), copied into memory.
+
+        Examples
+        --------
+        >>> Frames.from_numpy([[0.0], [1.0], [2.0]], unit="reduced").gather([2, 0]).ravel()
+        array([2., 0.], dtype=float32)
+        """
+        return np.array(self.positions[index], subok=False)
+
+    def subset(self, index: Any) -> "Frames":
+        """The frames `index` (a slice, integers, or a mask); frames on disk stay there."""
+
+        def cut(a: np.ndarray | None) -> Any:
+            return None if a is None else a[index]
+
+        part = replace(
+            self,
+            positions=take(self.positions, index),
+            trajectory=self.trajectory[index],
+            times=cut(self.times),
+            box=cut(self.box),
+            weights=cut(self.weights),
+        )
+        if len(part) == 0:
+            raise DataError(f"an empty selection of {len(self)} frames")
+        return part
+
+    def first(self, time: float) -> "Frames":
+        """The first `time` (ps) of every trajectory.
+
+        Examples
+        --------
+        >>> len(Frames.from_numpy(np.zeros((10, 1)), unit="reduced", dt=0.5).first(2.0))
+        4
+        """
+        if self.times is None or self.dt is None:
+            raise DataError(
+                "these frames have no time axis, so there is no first part: give dt= where they are loaded"
+            )
+        starts = np.r_[True, np.diff(self.trajectory) != 0]
+        since = self.times - self.times[starts][np.cumsum(starts) - 1]
+        available = since.max() + self.dt
+        if not 0 < time <= available * (1 + 1e-6):
+            raise DataError(
+                f"asked for the first {time:g} ps; the longest trajectory covers {available:g} ps"
+            )
+        return self.subset(since < time - 1e-3 * self.dt)
+
+    def lagged(self, lag: float) -> Pairs:
+        """All pairs of frames `lag` (ps) apart, never across a trajectory's end.
+
+        Raises
+        ------
+        DataError
+            `lag` is not a multiple of `dt` (the message names the nearest), no trajectory is that long, or there is
+            no time axis.
+
+        Examples
+        --------
+        >>> frames = Frames.from_numpy(np.zeros((6, 1)), unit="reduced", dt=1.0, trajectory=[0, 0, 0, 1, 1, 1])
+        >>> frames.lagged(2.0).i
+        array([0, 3])
+        """
+        return lagged(self, lag)
+
+    def blocks(self, length: int) -> np.ndarray:
+        """Block ids, (n,): contiguous blocks of about `length` frames, never across a trajectory's end or a gap.
+
+        Examples
+        --------
+        >>> Frames.from_numpy(np.zeros((6, 1)), unit="reduced", dt=1.0, trajectory=[0, 0, 0, 0, 1, 1]).blocks(2)
+        array([0, 0, 1, 1, 2, 2])
+        """
+        return split.blocks(self.trajectory, self.times, self.dt, length)
+
+    def split(self, blocks: int = 20, test: float = 0.2, seed: int = 0) -> tuple["Frames", "Frames"]:
+        """Frames to fit and frames to test on.
+
+        Ordered frames are split in contiguous blocks inside trajectories, because a frame's neighbours in time give it
+        away; independent draws are split one by one.
+
+        Parameters
+        ----------
+        blocks : int
+            About how many blocks to cut the data into.
+        test : float
+            Fraction of the frames to test on, in (0, 1).
+        seed : int
+            Which blocks.
+
+        Returns
+        -------
+        train, test : Frames
+
+        Examples
+        --------
+        >>> train, test = Frames.from_numpy(np.zeros((100, 1)), unit="reduced", dt=1.0).split(blocks=10)
+        >>> len(train), len(test), np.unique(test.blocks(10)).size
+        (80, 20, 2)
+        """
+        held_out = split.held_out(self, blocks, test, seed)
+        return self.subset(~held_out), self.subset(held_out)
+
+    def fingerprint(self) -> str:
+        """A short digest of what the frames are: shape, type, unit, weights and (a sample of) the numbers.
+
+        Examples
+        --------
+        >>> a, b = (Frames.from_numpy([[x], [1.0]], unit="reduced") for x in (0.0, 0.5))
+        >>> a.fingerprint() == a.fingerprint(), a.fingerprint() == b.fingerprint()
+        (True, False)
+        """
+        told = (
+            self.positions.shape,
+            str(self.positions.dtype),
+            self.unit,
+            self.dt,
+            self.temperature,
+            self.temperature_kT,
+        )
+        digest = hashlib.blake2b(repr(told).encode(), digest_size=8)
+        sample = np.unique(np.linspace(0, len(self) - 1, 2048).astype(np.int64))
+        digest.update(self.gather(sample).tobytes())
+        digest.update(np.ascontiguousarray(self.trajectory[sample]).tobytes())
+        if self.weights is not None:
+            digest.update(self.weights.tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,84 @@
+"""Pairs of frames a lag time apart, never across a trajectory's end."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bayescg.errors import DataError
+
+if TYPE_CHECKING:
+    from bayescg.data.frames import Frames
+
+__all__ = ["Pairs", "lagged"]
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Index pairs: frame ``j[k]`` comes `lag` after frame ``i[k]`` in the same trajectory.
+
+    Parameters
+    ----------
+    i, j : array of int
+        Indices into `frames`, shape (pairs,).
+    lag : float
+        Lag time (ps, or the time unit of a toy system).
+    frames : Frames
+        The frames that the indices belong to.
+
+    Examples
+    --------
+    >>> from bayescg.data import Frames
+    >>> frames = Frames.from_numpy(np.arange(5.0)[:, None], unit="reduced", dt=1.0)
+    >>> pairs = frames.lagged(2.0)
+    >>> now, later = pairs.gather([0, 1])
+    >>> len(pairs), later.ravel() - now.ravel()
+    (3, array([2., 2.]))
+    """
+
+    i: np.ndarray
+    j: np.ndarray
+    lag: float
+    frames: "Frames"
+
+    def __len__(self) -> int:
+        return len(self.i)
+
+    def gather(self, index: "np.ndarray | slice | list[int]") -> tuple[np.ndarray, np.ndarray]:
+        """Positions of both ends of the pairs `index`, each (m, ...)."""
+        return self.frames.gather(self.i[index]), self.frames.gather(self.j[index])
+
+
+def lagged(frames: "Frames", lag: float) -> Pairs:
+    """All pairs of `frames` that lie `lag` apart; see :meth:`Frames.lagged`."""
+    if frames.dt is None or frames.times is None:
+        raise DataError("these frames have no time axis, so there is no lag: give dt= where they are loaded")
+    steps = round(lag / frames.dt)
+    if steps < 1 or abs(lag / frames.dt - steps) > 1e-3:
+        nearest = max(steps, 1) * frames.dt
+        raise DataError(
+            f"lag {lag:g} is not a positive multiple of the time between frames, {frames.dt:g}; the nearest is {nearest:g}"
+        )
+    key = _keys(frames)
+    if np.any(np.diff(key) <= 0):
+        raise DataError(
+            "frames are repeated or out of order: take lagged pairs before shuffling or resampling"
+        )
+    j = np.searchsorted(key, key + steps)
+    found = np.flatnonzero(key[np.minimum(j, len(key) - 1)] == key + steps)
+    if len(found) == 0:
+        longest = max(np.bincount(np.unique(frames.trajectory, return_inverse=True)[1]))
+        raise DataError(
+            f"no two frames are {lag:g} apart: the longest trajectory has {longest} frames, {frames.dt:g} apart; "
+            "use a shorter lag or longer trajectories"
+        )
+    return Pairs(i=found, j=j[found], lag=steps * frames.dt, frames=frames)
+
+
+def _keys(frames: "Frames") -> np.ndarray:
+    """One integer a frame: its step on the time axis, with gaps between trajectories wider than any lag."""
+    assert frames.times is not None
+    assert frames.dt is not None
+    step = np.rint((frames.times - frames.times.min()) / frames.dt).astype(np.int64)
+    order = np.unique(frames.trajectory, return_inverse=True)[1]
+    return step + order * (2 * step.max() + 2)

@@ -1,0 +1,49 @@
+"""Contiguous blocks of frames, and which of them to hold out."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bayescg.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from bayescg.data.frames import Frames
+
+__all__ = ["blocks", "held_out"]
+
+
+def blocks(trajectory: np.ndarray, times: np.ndarray | None, dt: float | None, length: int) -> np.ndarray:
+    """Block ids, (n,); see :meth:`Frames.blocks`. A remainder is spread over the blocks of its run.
+
+    Examples
+    --------
+    >>> blocks(np.zeros(7, int), None, None, 3)
+    array([0, 0, 0, 0, 1, 1, 1])
+    """
+    if length < 1:
+        raise ConfigError(f"a block must hold at least one frame, not {length}")
+    new_run = np.diff(trajectory) != 0
+    if times is not None and dt is not None:
+        new_run |= np.rint(np.diff(times) / dt) != 1
+    starts = np.r_[0, np.flatnonzero(new_run) + 1]
+    ids, used = np.empty(len(trajectory), dtype=np.int64), 0
+    for start, end in zip(starts, np.r_[starts[1:], len(trajectory)], strict=True):
+        count = max(1, round((end - start) / length))
+        ids[start:end] = used + (np.arange(end - start) * count) // (end - start)
+        used += count
+    return ids
+
+
+def held_out(frames: "Frames", count: int, test: float, seed: int) -> np.ndarray:
+    """Mask (n,) of the frames to test on; see :meth:`Frames.split`."""
+    if not 0 < test < 1:
+        raise ConfigError(f"test={test!r}: the fraction of frames to test on must lie between 0 and 1")
+    if count < 2:
+        raise ConfigError(f"blocks={count!r}: at least two blocks are needed, one to fit and one to test on")
+    ids = frames.blocks(max(1, len(frames) // count)) if frames.ordered else np.arange(len(frames))
+    sizes = np.bincount(ids)
+    if len(sizes) < 2:
+        raise DataError(f"{len(frames)} frame(s) are too few to split: at least two blocks are needed")
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    taken = 1 + int(np.argmin(np.abs(np.cumsum(sizes[order])[:-1] - test * len(frames))))
+    return np.isin(ids, order[:taken])
