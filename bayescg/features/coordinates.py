@@ -1,0 +1,217 @@
+"""Features that are coordinates: flat ones of toy systems, Cartesian ones, and Cartesian ones after superposition."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from bayescg.errors import ConfigError, TopologyError
+from bayescg.features.core import Features, register
+from bayescg.features.superpose import optimal_rotation
+from bayescg.features.topology import atom_label, read_topology, select_atoms
+
+__all__ = ["Aligned", "Cartesian", "Flat", "aligned", "cartesian"]
+
+
+@register
+class Flat(Features):
+    """The coordinates ``(..., dim)`` of a toy system, as they are.
+
+    Parameters
+    ----------
+    dim : int
+        Number of coordinates.
+    """
+
+    def __init__(self, dim: int):
+        if dim < 1:
+            raise ConfigError(f"flat coordinates need at least one dimension, got {dim}")
+        super().__init__(size=dim, atoms=None)
+
+    @property
+    def names(self) -> list[str]:
+        """``x1, x2, ...``."""
+        return [f"x{i + 1}" for i in range(self.size)]
+
+    def config(self) -> dict[str, Any]:
+        """JSON that rebuilds this."""
+        return {"type": "Flat", "dim": self.size}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., dim)`` to the same."""
+        if x.ndim < 1 or x.shape[-1] != self.size:
+            raise TopologyError(
+                f"these features take {self.size} flat coordinates, not the shape {tuple(x.shape)}"
+            )
+        return x
+
+
+class _Coordinates(Features):
+    def __init__(self, labels: Sequence[str]):
+        super().__init__(size=3 * len(labels), atoms=len(labels))
+        self.labels = list(labels)
+
+    @property
+    def names(self) -> list[str]:
+        """``x(CA 9), y(CA 9), z(CA 9), ...`` with serial numbers from 1."""
+        return [f"{axis}({label})" for label in self.labels for axis in "xyz"]
+
+    def positions(self, y: Tensor) -> Tensor:
+        """Positions ``(..., atoms, 3)`` in nm from features ``(..., 3 atoms)``."""
+        return y.unflatten(-1, (len(self.labels), 3))
+
+
+@register
+class Cartesian(_Coordinates):
+    """The coordinates of all atoms, in nm: not invariant to anything.
+
+    Parameters
+    ----------
+    labels : sequence of str
+        A name for each atom.
+    """
+
+    def config(self) -> dict[str, Any]:
+        """JSON that rebuilds this."""
+        return {"type": "Cartesian", "labels": self.labels}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., atoms, 3)`` to ``(..., 3 atoms)``."""
+        return self.checked(x).flatten(-2)
+
+
+@register
+class Aligned(_Coordinates):
+    """The coordinates of all atoms, in nm, after a rigid superposition onto a reference conformation.
+
+    Translation and rotation are the ones that superpose the fitted atoms best, in least squares; the rotation is proper, so
+    that a mirror image stays one. The centroid of the fitted atoms is put at the origin. Gradients include the derivative
+    of the rotation: they are orthogonal to every rigid motion.
+
+    Parameters
+    ----------
+    labels : sequence of str
+        A name for each atom.
+    reference : array
+        ``(atoms, 3)`` in nm; kept with the centroid of its fitted atoms at the origin.
+    fitted : sequence of int
+        The atoms, numbered from 0, that the superposition looks at: at least three, not on a line.
+
+    Raises
+    ------
+    TopologyError
+        The reference has another number of atoms, is not finite, or its fitted atoms lie on a line.
+    """
+
+    reference: Tensor
+    fitted: Tensor
+
+    def __init__(self, labels: Sequence[str], reference: ArrayLike, fitted: Sequence[int]):
+        super().__init__(labels)
+        where, target = _checked_reference(
+            np.asarray(reference, dtype=np.float64), list(fitted), len(self.labels)
+        )
+        self.register_buffer("fitted", torch.tensor(where), persistent=False)
+        self.register_buffer(
+            "reference", torch.tensor(target, dtype=torch.get_default_dtype()), persistent=False
+        )
+
+    def config(self) -> dict[str, Any]:
+        """JSON that rebuilds this."""
+        return {
+            "type": "Aligned",
+            "labels": self.labels,
+            "reference": self.reference.tolist(),
+            "fitted": self.fitted.tolist(),
+        }
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., atoms, 3)`` to ``(..., 3 atoms)``."""
+        x = self.checked(x)
+        x = x - x[..., self.fitted, :].mean(-2, keepdim=True)
+        rotation = optimal_rotation(x[..., self.fitted, :].mT @ self.reference[self.fitted].to(x.dtype))
+        return (x @ rotation.mT).flatten(-2)
+
+
+def _checked_reference(reference: np.ndarray, fitted: list[int], atoms: int) -> tuple[list[int], np.ndarray]:
+    if reference.shape != (atoms, 3):
+        raise TopologyError(
+            f"the reference conformation has shape {reference.shape}; the topology needs ({atoms}, 3)"
+        )
+    if not np.isfinite(reference).all():
+        atom = int(np.argmin(np.isfinite(reference).all(axis=1)))
+        raise TopologyError(f"the reference conformation is not finite at atom {atom + 1}; give another one")
+    if len(set(fitted)) != len(fitted) or not all(0 <= atom < atoms for atom in fitted):
+        raise TopologyError(
+            f"the fitted atoms {fitted} are not different atoms of the {atoms}, numbered from 0"
+        )
+    if len(fitted) < 3:
+        raise TopologyError(f"a superposition needs at least three atoms; {len(fitted)} are selected")
+    centre = reference[fitted].mean(axis=0)
+    spread = np.linalg.svd(reference[fitted] - centre, compute_uv=False)
+    if spread[1] < 1e-3 * spread[0]:
+        raise TopologyError(
+            "the fitted atoms of the reference lie on a line, which leaves the rotation open; select more"
+        )
+    return [int(atom) for atom in fitted], reference - centre
+
+
+def cartesian(top: Any) -> Cartesian | Flat:
+    """Coordinates as they are.
+
+    Parameters
+    ----------
+    top : topology or int
+        Anything `bayescg.features.topology.read_topology` reads; or the dimension of a toy system, for flat coordinates.
+
+    Examples
+    --------
+    >>> cartesian(5).size
+    5
+    """
+    if isinstance(top, int):
+        return Flat(top)
+    topology, _ = read_topology(top)
+    return Cartesian([atom_label(topology, i) for i in range(topology.n_atoms)])
+
+
+def aligned(top: Any, reference: ArrayLike | None = None, select: str = "not element H") -> Aligned:
+    """Coordinates of all atoms after superposition onto a reference.
+
+    Parameters
+    ----------
+    top : topology
+        mdtraj or OpenMM topology, mdtraj trajectory, PDB path or Frames.
+    reference : array, optional
+        ``(atoms, 3)`` in nm. Default: the coordinates, or the first frame, that `top` holds.
+    select : str
+        The atoms that are superposed, in mdtraj's selection language; ``"all"`` for every one.
+
+    Raises
+    ------
+    ConfigError
+        No reference is given and `top` has no coordinates, or the selection does not parse.
+    TopologyError
+        See `Aligned`.
+
+    Examples
+    --------
+    >>> import mdtraj
+    >>> top = mdtraj.Topology()
+    >>> residue = top.add_residue("HOH", top.add_chain())
+    >>> atoms = [top.add_atom(name, mdtraj.element.get_by_symbol(name[0]), residue) for name in ("O", "H1", "H2")]
+    >>> water = aligned(top, reference=[[0, 0, 0], [0.096, 0, 0], [0, 0.096, 0]], select="all")
+    >>> x = torch.randn(7, 3, 3)
+    >>> torch.allclose(water(x), water(x + 1.0), atol=1e-5)
+    True
+    """
+    topology, first = read_topology(top)
+    if reference is None:
+        if first is None:
+            raise ConfigError("this topology has no coordinates: give reference=, of shape (atoms, 3) in nm")
+        reference = first
+    labels = [atom_label(topology, i) for i in range(topology.n_atoms)]
+    return Aligned(labels, reference, select_atoms(topology, select).tolist())
