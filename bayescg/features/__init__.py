@@ -1,8 +1,9 @@
 """Differentiable features: plain torch modules, used alike in training and in an exported CV.
 
-The constructors `torsions`, `distances`, `aligned` and `cartesian` read a topology once. What they return knows
-only atom indices and constants, is rebuilt exactly from its `config()`, and maps positions ``(..., atoms, 3)`` in
-nm to ``(..., size)``. `chain` joins several. Molecules must be whole: no feature looks across a periodic boundary.
+The constructors `torsions`, `distances`, `aligned` and `cartesian` read a topology once. What they return
+knows only atom indices and constants, is rebuilt exactly from its `config()`, and maps positions
+``(..., atoms, 3)`` in nm to ``(..., size)``. `chain` joins several. Molecules must be whole: no feature
+looks across a periodic boundary.
 """
 
 from bayescg.features.coordinates import Aligned, Cartesian, Flat, aligned, cartesian

@@ -1,4 +1,4 @@
-"""Features that are coordinates: flat ones of toy systems, Cartesian ones, and Cartesian ones after superposition."""
+"""Features that are coordinates: flat ones of toy systems, Cartesian ones, superposed Cartesian ones."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -43,9 +43,7 @@ class Flat(Features):
     def forward(self, x: Tensor) -> Tensor:
         """``(..., dim)`` to the same."""
         if x.ndim < 1 or x.shape[-1] != self.size:
-            raise TopologyError(
-                f"these features take {self.size} flat coordinates, not the shape {tuple(x.shape)}"
-            )
+            raise TopologyError(f"these features take {self.size} flat coordinates, not {tuple(x.shape)}")
         return x
 
 
@@ -87,16 +85,16 @@ class Cartesian(_Coordinates):
 class Aligned(_Coordinates):
     """The coordinates of all atoms, in nm, after a rigid superposition onto a reference conformation.
 
-    Translation and rotation are the ones that superpose the fitted atoms best, in least squares; the rotation is proper, so
-    that a mirror image stays one. The centroid of the fitted atoms is put at the origin. Gradients include the derivative
-    of the rotation: they are orthogonal to every rigid motion.
+    Translation and rotation are the ones that superpose the fitted atoms best, in least squares; the
+    rotation is proper, so that a mirror image stays one. The centroid of the fitted atoms is put at the
+    origin. Gradients include the derivative of the rotation: they are orthogonal to every rigid motion.
 
     Parameters
     ----------
     labels : sequence of str
         A name for each atom.
     reference : array
-        ``(atoms, 3)`` in nm; kept with the centroid of its fitted atoms at the origin.
+        ``(atoms, 3)`` in nm; where it lies does not matter.
     fitted : sequence of int
         The atoms, numbered from 0, that the superposition looks at: at least three, not on a line.
 
@@ -111,13 +109,11 @@ class Aligned(_Coordinates):
 
     def __init__(self, labels: Sequence[str], reference: ArrayLike, fitted: Sequence[int]):
         super().__init__(labels)
-        where, target = _checked_reference(
-            np.asarray(reference, dtype=np.float64), list(fitted), len(self.labels)
-        )
+        target, where = np.asarray(reference, dtype=np.float64), [int(atom) for atom in fitted]
+        _check_reference(target, where, len(self.labels))
+        dtype = torch.get_default_dtype()
+        self.register_buffer("reference", torch.tensor(target, dtype=dtype), persistent=False)
         self.register_buffer("fitted", torch.tensor(where), persistent=False)
-        self.register_buffer(
-            "reference", torch.tensor(target, dtype=torch.get_default_dtype()), persistent=False
-        )
 
     def config(self) -> dict[str, Any]:
         """JSON that rebuilds this."""
@@ -132,31 +128,24 @@ class Aligned(_Coordinates):
         """``(..., atoms, 3)`` to ``(..., 3 atoms)``."""
         x = self.checked(x)
         x = x - x[..., self.fitted, :].mean(-2, keepdim=True)
+        # With x centred, a shift of the reference changes nothing.
         rotation = optimal_rotation(x[..., self.fitted, :].mT @ self.reference[self.fitted].to(x.dtype))
         return (x @ rotation.mT).flatten(-2)
 
 
-def _checked_reference(reference: np.ndarray, fitted: list[int], atoms: int) -> tuple[list[int], np.ndarray]:
+def _check_reference(reference: np.ndarray, fitted: list[int], atoms: int) -> None:
     if reference.shape != (atoms, 3):
-        raise TopologyError(
-            f"the reference conformation has shape {reference.shape}; the topology needs ({atoms}, 3)"
-        )
+        raise TopologyError(f"the reference has shape {reference.shape} instead of ({atoms}, 3)")
     if not np.isfinite(reference).all():
         atom = int(np.argmin(np.isfinite(reference).all(axis=1)))
         raise TopologyError(f"the reference conformation is not finite at atom {atom + 1}; give another one")
     if len(set(fitted)) != len(fitted) or not all(0 <= atom < atoms for atom in fitted):
-        raise TopologyError(
-            f"the fitted atoms {fitted} are not different atoms of the {atoms}, numbered from 0"
-        )
+        raise TopologyError(f"the fitted atoms {fitted} are not different ones of {atoms}, numbered from 0")
     if len(fitted) < 3:
         raise TopologyError(f"a superposition needs at least three atoms; {len(fitted)} are selected")
-    centre = reference[fitted].mean(axis=0)
-    spread = np.linalg.svd(reference[fitted] - centre, compute_uv=False)
+    spread = np.linalg.svd(reference[fitted] - reference[fitted].mean(axis=0), compute_uv=False)
     if spread[1] < 1e-3 * spread[0]:
-        raise TopologyError(
-            "the fitted atoms of the reference lie on a line, which leaves the rotation open; select more"
-        )
-    return [int(atom) for atom in fitted], reference - centre
+        raise TopologyError("the fitted atoms lie on a line, so that no rotation is best; select more")
 
 
 def cartesian(top: Any) -> Cartesian | Flat:
@@ -165,7 +154,7 @@ def cartesian(top: Any) -> Cartesian | Flat:
     Parameters
     ----------
     top : topology or int
-        Anything `bayescg.features.topology.read_topology` reads; or the dimension of a toy system, for flat coordinates.
+        mdtraj or OpenMM topology, mdtraj trajectory, PDB path or Frames; or the dimension of a toy system.
 
     Examples
     --------
@@ -202,7 +191,8 @@ def aligned(top: Any, reference: ArrayLike | None = None, select: str = "not ele
     >>> import mdtraj
     >>> top = mdtraj.Topology()
     >>> residue = top.add_residue("HOH", top.add_chain())
-    >>> atoms = [top.add_atom(name, mdtraj.element.get_by_symbol(name[0]), residue) for name in ("O", "H1", "H2")]
+    >>> for name in ("O", "H1", "H2"):
+    ...     _ = top.add_atom(name, mdtraj.element.get_by_symbol(name[0]), residue)
     >>> water = aligned(top, reference=[[0, 0, 0], [0.096, 0, 0], [0, 0.096, 0]], select="all")
     >>> x = torch.randn(7, 3, 3)
     >>> torch.allclose(water(x), water(x + 1.0), atol=1e-5)

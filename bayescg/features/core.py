@@ -14,8 +14,9 @@ __all__ = ["Features", "HasPositions", "atom_groups", "features_from_config", "r
 class Features(nn.Module):
     """Base class: a differentiable map from positions to a vector of features.
 
-    A subclass implements ``forward``, ``names`` and ``config``, and is decorated with `register`. Constants are buffers, so
-    that they follow the module between devices; they are not part of the ``state_dict``, since ``config`` holds them.
+    A subclass implements ``forward``, ``names`` and ``config``, and is decorated with `register`. Constants
+    are buffers, so that they follow the module between devices; ``config`` holds them, the ``state_dict``
+    does not.
 
     Parameters
     ----------
@@ -57,12 +58,12 @@ class Features(nn.Module):
         """
         if x.ndim < 2 or x.shape[-1] != 3:
             raise TopologyError(
-                f"{type(self).__name__} features take positions of shape (..., {self.atoms}, 3), not {tuple(x.shape)}"
+                f"{type(self).__name__} features take positions (..., {self.atoms}, 3), not {tuple(x.shape)}"
             )
         if x.shape[-2] != self.atoms:
             raise TopologyError(
-                f"these {type(self).__name__} features were made for {self.atoms} atoms, but the positions have "
-                f"{x.shape[-2]}; use the topology, and the atom selection, that belong to the positions"
+                f"these {type(self).__name__} features were made for {self.atoms} atoms, but the positions "
+                f"have {x.shape[-2]}; use the topology, and the atom selection, that belong to the positions"
             )
         return x
 

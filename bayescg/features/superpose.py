@@ -9,11 +9,12 @@ __all__ = ["optimal_rotation"]
 def optimal_rotation(covariance: Tensor) -> Tensor:
     """Proper rotation R that maximises tr(R H), differentiable to third order in H.
 
-    With H = sum_i x_i r_i^T of centred positions x and reference r, ``x @ R.T`` is the least-squares superposition of x
-    onto r. The rotation is found as the leading eigenvector of Horn's quaternion matrix, so it is never a reflection, and
-    outside the graph, since the backward pass of an eigendecomposition divides by every gap of the spectrum. Two Newton
-    steps for the same maximum, inside the graph, start at that answer. They leave its value as it is (to rounding) and give it
-    its derivatives by the implicit function theorem: only the curvature of the maximum itself is divided by.
+    With H = sum_i x_i r_i^T of centred positions x and reference r, ``x @ R.T`` is the least-squares
+    superposition of x onto r. The rotation is found as the leading eigenvector of Horn's quaternion matrix, so
+    it is never a reflection, and outside the graph, since the backward pass of an eigendecomposition divides by
+    every gap of the spectrum. Two Newton steps for the same maximum, inside the graph, start at that answer.
+    They leave its value as it is (to rounding) and give it its derivatives, dividing only by the curvature of
+    the maximum itself.
 
     Parameters
     ----------
@@ -23,8 +24,8 @@ def optimal_rotation(covariance: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        R, ``(..., 3, 3)``, with determinant +1. Where the maximum is not unique (collinear atoms, or a conformation and
-        its mirror image equally good) R is one of the maximisers and its gradient large but finite.
+        R, ``(..., 3, 3)``, with determinant +1. Where the maximum is not unique (atoms on a line, say) R is
+        one of the maximisers, and its gradient large but finite.
 
     References
     ----------

@@ -50,7 +50,8 @@ def read_topology(top: Any) -> tuple[Any, NDArray[np.float64] | None]:
     topology, positions = getattr(top, "topology", None), getattr(top, "positions", None)
     if topology is None:
         raise TopologyError(
-            f"{type(top).__name__} carries no topology; give an mdtraj or OpenMM topology, a PDB file, or Frames of a molecule"
+            f"{type(top).__name__} carries no topology; give an mdtraj or OpenMM topology, a PDB file, "
+            "or Frames of a molecule"
         )
     first = None if positions is None else np.asarray(positions[0], dtype=np.float64)
     return read_topology(topology)[0], first
