@@ -1,0 +1,10 @@
+"""Inference: models, batches, and `fit`, the one loop that trains every (model, guide) pair."""
+
+import pyro
+
+pyro.settings.set(module_local_params=True)
+
+from bayescg.inference.batch import Batch  # noqa: E402
+from bayescg.inference.model import HasCV, HasFeatures, HasSampler, Model, check_programs  # noqa: E402
+
+__all__ = ["Batch", "HasCV", "HasFeatures", "HasSampler", "Model", "check_programs"]

@@ -1,0 +1,80 @@
+"""What a model's programs are given: a batch of frames."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from bayescg.errors import ModelError
+
+__all__ = ["Batch"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of B frames out of N.
+
+    Attributes
+    ----------
+    x : Tensor or None
+        What the programs read, ``(B, ...)``: the model's `inputs` of the positions. None where frames are to be
+        generated: ``pyro.sample(..., obs=batch.x)`` then draws them.
+    y, labels, forces, energy : Tensor or None
+        Lagged partner, class labels, forces and energies of the same frames.
+    weight : Tensor or None
+        What each frame counts, ``(B,)``: importance weight divided by the statistical inefficiency; None for 1.
+    index : Tensor or None
+        Which frames of the data set these are, ``(B,)``.
+    total : int
+        N, the number of frames of the whole data set.
+    """
+
+    x: Tensor | None = None
+    y: Tensor | None = None
+    labels: Tensor | None = None
+    forces: Tensor | None = None
+    energy: Tensor | None = None
+    weight: Tensor | None = None
+    index: Tensor | None = None
+    total: int = 0
+
+    def __post_init__(self) -> None:
+        if self.total < 1:
+            raise ModelError(f"a batch needs total >= 1, the number of frames of the data set, not {self.total}")
+        if self.x is not None and len(self.x) < 1:
+            raise ModelError("the batch holds no frames")
+
+    def __len__(self) -> int:
+        """Number of frames in this batch."""
+        return self.total if self.x is None else len(self.x)
+
+    @contextmanager
+    def plate(self, name: str) -> Iterator[None]:
+        """Plate over the frames: scaled from the batch to all N frames, each frame with its weight.
+
+        Examples
+        --------
+        >>> import pyro.distributions as dist
+        >>> batch = Batch(x=torch.zeros(4, 2), total=100)
+        >>> def model(batch):
+        ...     with batch.plate("frames"):
+        ...         pyro.sample("x", dist.Normal(0.0, 1.0).expand([2]).to_event(1), obs=batch.x)
+        >>> poutine.trace(model).get_trace(batch).nodes["x"]["scale"]
+        25.0
+        """
+        n = len(self)
+        subsample = self.index if self.index is not None else torch.arange(n)
+        with pyro.plate(name, self.total, subsample=subsample, dim=-1):
+            if self.weight is None:
+                yield
+            else:
+                with poutine.scale(scale=self.weight):
+                    yield
+
+    def generate(self, n: int) -> "Batch":
+        """Batch of `n` frames to be generated instead of observed."""
+        return replace(self, x=None, y=None, weight=None, index=None, total=n)

@@ -1,0 +1,64 @@
+"""Modules as pure functions of their parameters."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import reduce
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["Params", "attribute", "call_with", "functional_random", "seeded", "state_of"]
+
+Params = dict[str, Tensor]
+
+
+def state_of(module: nn.Module) -> Params:
+    """Detached parameters and buffers of a module by name."""
+    return {k: v.detach() for k, v in (*module.named_parameters(), *module.named_buffers())}
+
+
+def attribute(module: nn.Module, name: str) -> Tensor:
+    """Parameter by dotted name, also where a functional call has put a plain tensor in its place."""
+    return reduce(getattr, name.split("."), module)  # type: ignore[return-value]
+
+
+def call_with(module: nn.Module, params: Params, function: Callable[..., Any], *args: Any) -> Any:
+    """``function(module, *args)`` while `module` has the given parameters and buffers."""
+    return functional_call(_Apply(module, function), {f"inner.{k}": v for k, v in params.items()}, args)
+
+
+class _Apply(nn.Module):
+    def __init__(self, inner: nn.Module, function: Callable[..., Any]):
+        super().__init__()
+        self.inner, self.function = inner, function
+
+    def forward(self, *args: Any) -> Any:
+        return self.function(self.inner, *args)
+
+
+class _FunctionalRandom(TorchFunctionMode):
+    # torch.distributions fills fresh tensors in place, which vmap cannot batch
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+        if func is torch.Tensor.normal_ and len(args) == 1 and not kwargs:
+            return torch.randn_like(args[0])
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def functional_random() -> Iterator[None]:
+    """Inside, standard normal draws are made by functions without side effects, so that vmap can batch them."""
+    with _FunctionalRandom():
+        yield
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Inside, torch's generators start from `seed` and Pyro does not validate; both are put back afterwards."""
+    devices = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), pyro.validation_enabled(False):
+        torch.manual_seed(seed)
+        yield

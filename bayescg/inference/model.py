@@ -1,0 +1,214 @@
+"""The base class of every model, and the check that its two programs belong together."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from bayescg.errors import DataError, ModelError
+from bayescg.inference.batch import Batch
+
+if TYPE_CHECKING:
+    from bayescg.data import Frames
+
+__all__ = ["HasCV", "HasFeatures", "HasSampler", "Model", "check_programs", "point_guide", "random_parameters"]
+
+KINDS = ("evidence", "generalised", "resampled")
+
+
+class Model(nn.Module, ABC):
+    """A generative model and its guide: two Pyro programs over a batch of frames. Holds no training code.
+
+    A subclass writes `model`, `guide`, `config` and `example`. Global random variables are sampled in `model` before
+    the plate, each at a site named after the parameter that it makes random (:func:`bayescg.nets.random_net`);
+    `bayescg.fit` supplies their guide, as its argument ``uncertainty`` says. `guide` samples what is local to a frame.
+
+    Attributes
+    ----------
+    kind : {"evidence", "generalised", "resampled"}
+        What the objective is: a bound on the log evidence, a loss with a prior, or refits under random weights.
+    additive : bool
+        Whether the objective is a sum over frames. One that couples the frames of a batch sets False: it is then not
+        rescaled, and `minimum_batch` holds.
+    uncertainty : str
+        The default of ``bayescg.fit(uncertainty=)``.
+    citation : str
+        What to cite.
+    """
+
+    kind: ClassVar[str] = "evidence"
+    additive: ClassVar[bool] = True
+    minimum_batch: ClassVar[int] = 1
+    uncertainty: ClassVar[str] = "none"
+    citation: ClassVar[str] = ""
+
+    @abstractmethod
+    def model(self, batch: Batch) -> Any:
+        """Generative program; the observed frames are the site ``"x"``."""
+
+    @abstractmethod
+    def guide(self, batch: Batch) -> Any:
+        """Variational program over the latent variables of the frames."""
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """JSON that rebuilds the model through `from_config`."""
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Model:
+        """Model with the given configuration and fresh weights."""
+        return cls(**config)
+
+    @classmethod
+    @abstractmethod
+    def example(cls) -> tuple[Model, Any, Any]:
+        """Tiny model, tiny `Frames` and an exact answer or None; the contract test runs it."""
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """What the programs read in place of positions ``(n, atoms, 3)``; computed once before training."""
+        return x.flatten(1)
+
+    def setup(self, frames: Frames) -> None:  # noqa: B027 - most models have nothing to take from the data
+        """Take sizes and scales from the training frames; called once, before the weights are drawn."""
+
+    def reset(self) -> None:
+        """Draw fresh initial weights from torch's global generator."""
+        for module in self.modules():
+            if module is not self and hasattr(module, "reset_parameters"):
+                module.reset_parameters()  # type: ignore[operator]
+
+
+@runtime_checkable
+class HasCV(Protocol):
+    """Models that map a configuration to a distribution over collective variables."""
+
+    def cv(self, x: Tensor) -> torch.distributions.Distribution:
+        """Distribution of batch shape ``(n,)`` and event shape ``(latent_dim,)`` for positions ``(n, atoms, 3)``."""
+        ...
+
+
+@runtime_checkable
+class HasFeatures(Protocol):
+    """Models that read features of the positions."""
+
+    features: nn.Module | None
+
+
+@runtime_checkable
+class HasSampler(Protocol):
+    """Models that generate configurations."""
+
+    def positions(self, x: Tensor) -> Tensor:
+        """Positions ``(n, atoms, 3)`` of generated values ``(n, ...)`` of the site ``"x"``."""
+        ...
+
+
+def random_parameters(model: Model, batch: Batch) -> list[str]:
+    """Names of the parameters that the model's program makes random: its global latent sites.
+
+    Raises
+    ------
+    ModelError
+        A global site that the guide does not sample has no parameter of its name.
+    """
+    with torch.no_grad():
+        proposed = poutine.trace(model.guide).get_trace(batch)
+        trace = poutine.trace(poutine.replay(model.model, proposed)).get_trace(batch)
+    parameters = dict(model.named_parameters())
+    found = []
+    for name, site in trace.nodes.items():
+        if site["type"] != "sample" or site["is_observed"] or name in proposed.nodes or _is_subsample(site):
+            continue
+        if any(f.vectorized for f in site["cond_indep_stack"]):
+            raise ModelError(f"site {name!r} of the model is local to the frames, but the guide does not sample it")
+        if name not in parameters:
+            raise ModelError(
+                f"global site {name!r} of the model is neither sampled by the guide nor named after a parameter; "
+                f"parameters are {', '.join(list(parameters)[:8])}"
+            )
+        found.append(name)
+    return found
+
+
+def point_guide(model: Model, names: list[str]) -> None:
+    """Propose for each named random parameter the module's own value."""
+    for name in names:
+        value = model.get_parameter(name)
+        pyro.sample(name, pyro.distributions.Delta(value).to_event(value.dim()))
+
+
+def check_programs(model: Model, batch: Batch) -> list[str]:
+    """Run both programs once, plainly and validated, and return the names of the random parameters.
+
+    Raises
+    ------
+    ModelError
+        The sites of model and guide disagree, a shape differs, a guide site is not reparameterised, a value or a log
+        density is not finite, or one of them uses Pyro's global parameter store.
+    DataError
+        The batch is smaller than the model's minimum.
+    """
+    if model.kind not in KINDS:
+        raise ModelError(f"{type(model).__name__}.kind is {model.kind!r}; it must be one of {', '.join(KINDS)}")
+    if len(batch) < model.minimum_batch:
+        raise DataError(f"{type(model).__name__} needs at least {model.minimum_batch} frames in a batch, got {len(batch)}")
+    if not pyro.settings.get("module_local_params"):
+        raise ModelError("Pyro's setting module_local_params was switched off; bayescg needs it on")
+    before = set(pyro.get_param_store().keys())
+    names = random_parameters(model, batch)
+    with torch.no_grad(), pyro.validation_enabled(True):
+        try:
+            proposed = poutine.trace(lambda b: (point_guide(model, names), model.guide(b))).get_trace(batch)
+            trace = poutine.trace(poutine.replay(model.model, proposed)).get_trace(batch)
+            trace.compute_log_prob()
+            proposed.compute_log_prob()
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"{type(model).__name__} does not run on a batch of {len(batch)} frames: {error}") from error
+    latent = {k for k, s in trace.nodes.items() if _is_latent(s)}
+    extra = {k for k, s in proposed.nodes.items() if _is_latent(s)} - latent
+    if extra:
+        raise ModelError(
+            f"the guide samples {', '.join(sorted(extra))}, which the model does not (its latent sites: "
+            f"{', '.join(sorted(latent)) or 'none'}); is a name misspelt?"
+        )
+    for name, site in proposed.nodes.items():
+        if not _is_latent(site):
+            continue
+        if not site["fn"].has_rsample:
+            raise ModelError(f"guide site {name!r} ({type(site['fn']).__name__}) has no reparameterised sampler; sum it in closed form")
+        ours, theirs = site["fn"], trace.nodes[name]["fn"]
+        if ours.event_shape != theirs.event_shape:
+            raise ModelError(f"site {name!r}: the guide's event shape is {tuple(ours.event_shape)}, the model's {tuple(theirs.event_shape)}")
+    for where, t in (("guide", proposed), ("model", trace)):
+        for name, site in t.nodes.items():
+            if site["type"] == "sample" and not _is_subsample(site):
+                _check_finite(where, name, site)
+    if set(pyro.get_param_store().keys()) != before:
+        raise ModelError("the programs call pyro.param, whose store is shared by the process; use nn.Parameter")
+    return names
+
+
+def fresh_copy(model: Model) -> Model:
+    """Copy of a model that shares nothing with it."""
+    return copy.deepcopy(model)
+
+
+def _check_finite(where: str, name: str, site: dict[str, Any]) -> None:
+    for what, value in (("value", site["value"]), ("log density", site["log_prob"])):
+        if torch.is_tensor(value) and not torch.isfinite(value).all():
+            bad = torch.nonzero(~torch.isfinite(value))[:5].tolist()
+            raise ModelError(f"site {name!r} of the {where} has a {what} that is not finite, first at {bad}")
+
+
+def _is_subsample(site: dict[str, Any]) -> bool:
+    return type(site["fn"]).__name__ == "_Subsample"
+
+
+def _is_latent(site: dict[str, Any]) -> bool:
+    return site["type"] == "sample" and not site["is_observed"] and not _is_subsample(site)

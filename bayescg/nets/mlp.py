@@ -1,0 +1,70 @@
+"""Multilayer perceptrons and standardisation."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["ACTIVATIONS", "MLP", "Standardise"]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "silu": nn.SiLU, "selu": nn.SELU, "softplus": nn.Softplus}
+
+
+class MLP(nn.Sequential):
+    """Fully connected network with the same smooth activation after each hidden layer.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Sizes of the last axis.
+    hidden : sequence of int
+        Widths of the hidden layers; empty for an affine map.
+    activation : {"tanh", "silu", "selu", "softplus"}
+
+    Examples
+    --------
+    >>> MLP(6, 2, hidden=(20, 20))(torch.zeros(5, 6)).shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(self, inputs: int, outputs: int, hidden: Sequence[int] = (64, 64), activation: str = "tanh"):
+        sizes = [inputs, *hidden]
+        layers: list[nn.Module] = []
+        for a, b in zip(sizes, sizes[1:], strict=False):
+            layers += [nn.Linear(a, b), ACTIVATIONS[activation]()]
+        super().__init__(*layers, nn.Linear(sizes[-1], outputs))
+
+
+class Standardise(nn.Module):
+    """Affine map to zero mean and unit standard deviation, with the statistics as buffers.
+
+    A coordinate that never varies keeps width 1, so that nothing is divided by zero.
+
+    Examples
+    --------
+    >>> s = Standardise(1)
+    >>> s.set(torch.tensor([2.0]), torch.tensor([4.0]))
+    >>> s(torch.tensor([[6.0]])).item(), s.inverse(torch.tensor([[1.0]])).item()
+    (1.0, 6.0)
+    """
+
+    mean: Tensor
+    width: Tensor
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("width", torch.ones(size))
+
+    def set(self, mean: Tensor, width: Tensor) -> None:
+        """Take mean and standard deviation, each of shape ``(size,)``."""
+        self.mean.copy_(mean)
+        self.width.copy_(torch.where(width > 1e-6 * width.max().clamp_min(1e-30), width, torch.ones_like(width)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardised values, ``(..., size)``."""
+        return (x - self.mean) / self.width
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """Values in the original scale, ``(..., size)``."""
+        return self.mean + self.width * y

@@ -1,0 +1,84 @@
+"""Networks whose weights are random variables of a Pyro program."""
+
+from collections.abc import Callable, Mapping
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+__all__ = ["ard", "gaussian", "random_net"]
+
+Prior = Callable[[Tensor], dist.TorchDistribution]
+
+
+def ard(a: float, b: float) -> Prior:
+    """Automatic relevance determination: w ~ N(0, 1/tau), tau ~ Gamma(a, b), with the precision tau integrated out.
+
+    The marginal is a Student t with 2a degrees of freedom and scale sqrt(b/a): weights that the data do not need
+    shrink to zero, the others feel almost nothing. One precision a weight.
+
+    Parameters
+    ----------
+    a, b : float
+        Shape and rate of the Gamma distribution. The limit a = b -> 0 (1e-5 in the source) is improper.
+
+    References
+    ----------
+    Schöberl, Zabaras, Koutsourelakis, J. Chem. Phys. 150, 024109 (2019), section II.D.
+
+    Examples
+    --------
+    >>> ard(1.0, 1.0)(torch.zeros(3, 2)).event_shape
+    torch.Size([3, 2])
+    """
+    return lambda p: _event(dist.StudentT(p.new_tensor(2 * a), p.new_tensor(0.0), p.new_tensor((b / a) ** 0.5)), p)
+
+
+def gaussian(scale: float) -> Prior:
+    """Independent N(0, scale^2) for every weight.
+
+    Examples
+    --------
+    >>> gaussian(2.0)(torch.zeros(4)).event_shape
+    torch.Size([4])
+    """
+    return lambda p: _event(dist.Normal(p.new_tensor(0.0), p.new_tensor(scale)), p)
+
+
+def random_net(model: nn.Module, name: str, priors: Mapping[str, Prior]) -> Callable[..., Tensor]:
+    """Sample every parameter of the submodule `name`, each at a site of its own dotted name, and return the network.
+
+    A site named after a parameter is that parameter made random: what a guide proposes for it starts from the
+    module's own value, and `bayescg.fit` supplies the guide.
+
+    Parameters
+    ----------
+    model : Module
+        The model whose program runs.
+    name : str
+        Attribute of `model` that holds the network.
+    priors : mapping
+        ``"weight"`` and ``"bias"``: each takes a parameter and returns a distribution over its shape.
+
+    Returns
+    -------
+    callable
+        The network with the sampled weights.
+
+    Examples
+    --------
+    >>> m = nn.Module()
+    >>> m.net = nn.Linear(2, 3)
+    >>> f = random_net(m, "net", {"weight": ard(1.0, 1.0), "bias": gaussian(1.0)})
+    >>> f(torch.zeros(5, 2)).shape
+    torch.Size([5, 3])
+    """
+    net = model.get_submodule(name)
+    values = {k: pyro.sample(f"{name}.{k}", priors[k.rsplit(".", 1)[-1]](p)) for k, p in net.named_parameters()}
+    return lambda *inputs: functional_call(net, values, inputs)
+
+
+def _event(d: dist.TorchDistribution, p: Tensor) -> dist.TorchDistribution:
+    return d.expand(p.shape).to_event(p.dim()) if p.dim() else d

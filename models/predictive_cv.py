@@ -1,0 +1,159 @@
+"""Collective variables as hidden generators of the frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from bayescg import nets
+from bayescg.errors import ModelError
+from bayescg.features import Features, HasPositions, features_from_config
+from bayescg.inference import Batch, Model
+
+if TYPE_CHECKING:
+    from bayescg.data import Frames
+
+
+class PredictiveCV(Model):
+    r"""Predictive collective variables (Schöberl, Zabaras, Koutsourelakis 2019).
+
+    The frames, read through features y of size D, come from a few latent variables z, the CVs:
+
+    .. math:: z \sim N(0, I), \qquad y \mid z, \theta \sim N(\mu_\theta(z), \mathrm{diag}\,\sigma^2)
+
+    The decoder's weights have an ARD prior, :math:`\theta_k \sim N(0, 1/\tau_k)`, :math:`\tau_k \sim \Gamma(a, b)`,
+    and a posterior; the guide q(z | y), a diagonal Gaussian, is the CV of a configuration with its intrinsic
+    uncertainty.
+
+    Parameters
+    ----------
+    features : Features or None
+        What of a configuration is modelled; None for its flat coordinates.
+    latent_dim : int
+        Number of CVs.
+    hidden : sequence of int
+        Widths of the hidden layers of decoder and encoder.
+    ard : (float, float)
+        Shape a and rate b of the prior over the weights' precisions.
+    dim : int, optional
+        Number of flat coordinates when `features` is None; taken from the frames when absent.
+
+    References
+    ----------
+    M. Schöberl, N. Zabaras, P.-S. Koutsourelakis, "Predictive collective variable discovery with deep Bayesian
+    models", J. Chem. Phys. 150, 024109 (2019), eqs. (4)-(12) and section II.D; arXiv 1809.06913.
+
+    Examples
+    --------
+    >>> model, frames, _ = PredictiveCV.example()
+    >>> model.setup(frames)
+    >>> model.cv(torch.as_tensor(frames.positions)).mean.shape
+    torch.Size([64, 1])
+    """
+
+    uncertainty = "bootstrap"
+    citation = "Schöberl, Zabaras, Koutsourelakis, J. Chem. Phys. 150, 024109 (2019), doi:10.1063/1.5058063"
+
+    def __init__(
+        self,
+        features: Features | None = None,
+        latent_dim: int = 2,
+        hidden: Sequence[int] = (64, 64),
+        ard: tuple[float, float] = (1.0, 1.0),
+        dim: int | None = None,
+    ):
+        super().__init__()
+        self.features = features
+        self.latent_dim, self.hidden, self.ard = latent_dim, tuple(hidden), tuple(ard)
+        if features is not None or dim is not None:
+            self._build(features.size if features is not None else int(dim or 0))
+
+    def _build(self, size: int) -> None:
+        self.scale = nets.Standardise(size)
+        self.decoder = nets.MLP(self.latent_dim, size, self.hidden)
+        self.log_noise = nn.Parameter(torch.zeros(size))
+        self.encoder = nets.ConditionalGaussian(size, self.latent_dim, self.hidden)
+
+    def model(self, batch: Batch) -> None:
+        """theta ~ ARD; z ~ N(0, I); y ~ N(decoder(z), diag(noise^2))."""
+        decoder = nets.random_net(self, "decoder", {"weight": nets.ard(*self.ard), "bias": nets.gaussian(3.0)})
+        log_noise = pyro.sample("log_noise", nets.gaussian(3.0)(self.log_noise))
+        with batch.plate("frames"):
+            z = pyro.sample("z", dist.Normal(log_noise.new_zeros(self.latent_dim), 1.0).to_event(1))
+            y = dist.Normal(self.scale.inverse(decoder(z)), self.scale.width * log_noise.exp())
+            pyro.sample("x", y.to_event(1), obs=batch.x)
+
+    def guide(self, batch: Batch) -> None:
+        """z ~ encoder(y)."""
+        with batch.plate("frames"):
+            pyro.sample("z", self.encoder(self.scale(batch.x)))
+
+    def cv(self, x: Tensor) -> torch.distributions.Distribution:
+        """q(z | y(x)) for positions ``(n, atoms, 3)``: batch shape ``(n,)``, event shape ``(latent_dim,)``."""
+        return self.encoder(self.scale(self.inputs(x)))
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Features y of positions, ``(n, size)``."""
+        return x.flatten(1) if self.features is None else self.features(x)
+
+    def positions(self, x: Tensor) -> Tensor:
+        """Positions ``(..., atoms, 3)`` of generated features ``(..., size)``.
+
+        Raises
+        ------
+        ModelError
+            The features do not determine a conformation.
+        """
+        if self.features is None:
+            return x.unflatten(-1, (-1, 3)) if x.shape[-1] % 3 == 0 else x
+        if not isinstance(self.features, HasPositions):
+            raise ModelError(
+                f"{type(self.features).__name__} features do not determine positions, so no conformations can be "
+                "generated; fit with features=bcg.features.aligned(top)"
+            )
+        return self.features.positions(x)
+
+    def setup(self, frames: Frames) -> None:
+        """Standardise with the mean and standard deviation of the features over the frames."""
+        index = torch.linspace(0, len(frames) - 1, min(len(frames), 20_000)).long().numpy()
+        y = self.inputs(torch.as_tensor(frames.gather(index)))
+        if not hasattr(self, "decoder"):
+            self._build(y.shape[-1])
+        self.to(y.dtype)
+        self.scale.set(y.mean(0), y.std(0, correction=0))
+
+    def reset(self) -> None:
+        """Draw fresh weights; the noise starts at half the spread of each coordinate."""
+        super().reset()
+        nn.init.constant_(self.log_noise, -0.7)
+
+    def config(self) -> dict[str, Any]:
+        """JSON that rebuilds the model."""
+        return {
+            "features": None if self.features is None else self.features.config(),
+            "latent_dim": self.latent_dim,
+            "hidden": list(self.hidden),
+            "ard": list(self.ard),
+            "dim": self.scale.mean.numel() if hasattr(self, "scale") else None,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> PredictiveCV:
+        """Model with the given configuration."""
+        features = config["features"]
+        return cls(**{**config, "features": None if features is None else features_from_config(features)})
+
+    @classmethod
+    def example(cls) -> tuple[PredictiveCV, Any, None]:
+        """One latent variable behind 64 frames in four dimensions."""
+        from bayescg.data import Frames
+
+        generator = torch.Generator().manual_seed(0)
+        z = torch.randn(64, 1, generator=generator)
+        x = torch.cat([z, z**2, -z, 0 * z], 1) + 0.1 * torch.randn(64, 4, generator=generator)
+        return cls(latent_dim=1, hidden=(8,), dim=4), Frames.from_numpy(x.numpy(), unit="reduced", temperature_kT=1.0), None
