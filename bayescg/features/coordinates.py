@@ -11,7 +11,7 @@ from torch import Tensor
 from bayescg.errors import ConfigError, TopologyError
 from bayescg.features.core import Features, register
 from bayescg.features.superpose import optimal_rotation
-from bayescg.features.topology import atom_label, read_topology, select_atoms
+from bayescg.features.topology import as_reference, atom_label, read_topology, select_atoms
 
 __all__ = ["Aligned", "Cartesian", "Flat", "aligned", "cartesian"]
 
@@ -94,7 +94,7 @@ class Aligned(_Coordinates):
     labels : sequence of str
         A name for each atom.
     reference : array
-        ``(atoms, 3)`` in nm; where it lies does not matter.
+        ``(atoms, 3)`` in nm, or an OpenMM quantity; where it lies does not matter.
     fitted : sequence of int
         The atoms, numbered from 0, that the superposition looks at: at least three, not on a line.
 
@@ -109,8 +109,8 @@ class Aligned(_Coordinates):
 
     def __init__(self, labels: Sequence[str], reference: ArrayLike, fitted: Sequence[int]):
         super().__init__(labels)
-        target, where = np.asarray(reference, dtype=np.float64), [int(atom) for atom in fitted]
-        _check_reference(target, where, len(self.labels))
+        target, where = as_reference(reference, len(self.labels)), [int(atom) for atom in fitted]
+        _check_fitted(target, where)
         dtype = torch.get_default_dtype()
         self.register_buffer("reference", torch.tensor(target, dtype=dtype), persistent=False)
         self.register_buffer("fitted", torch.tensor(where), persistent=False)
@@ -133,12 +133,8 @@ class Aligned(_Coordinates):
         return (x @ rotation.mT).flatten(-2)
 
 
-def _check_reference(reference: np.ndarray, fitted: list[int], atoms: int) -> None:
-    if reference.shape != (atoms, 3):
-        raise TopologyError(f"the reference has shape {reference.shape} instead of ({atoms}, 3)")
-    if not np.isfinite(reference).all():
-        atom = int(np.argmin(np.isfinite(reference).all(axis=1)))
-        raise TopologyError(f"the reference conformation is not finite at atom {atom + 1}; give another one")
+def _check_fitted(reference: np.ndarray, fitted: list[int]) -> None:
+    atoms = len(reference)
     if len(set(fitted)) != len(fitted) or not all(0 <= atom < atoms for atom in fitted):
         raise TopologyError(f"the fitted atoms {fitted} are not different ones of {atoms}, numbered from 0")
     if len(fitted) < 3:
@@ -175,7 +171,7 @@ def aligned(top: Any, reference: ArrayLike | None = None, select: str = "not ele
     top : topology
         mdtraj or OpenMM topology, mdtraj trajectory, PDB path or Frames.
     reference : array, optional
-        ``(atoms, 3)`` in nm. Default: the coordinates, or the first frame, that `top` holds.
+        ``(atoms, 3)`` in nm, or an OpenMM quantity. Default: the coordinates, or the first frame, that `top` holds.
     select : str
         The atoms that are superposed, in mdtraj's selection language; ``"all"`` for every one.
 

@@ -10,11 +10,11 @@ def optimal_rotation(covariance: Tensor) -> Tensor:
     """Proper rotation R that maximises tr(R H), differentiable to third order in H.
 
     With H = sum_i x_i r_i^T of centred positions x and reference r, ``x @ R.T`` is the least-squares
-    superposition of x onto r. The rotation is found as the leading eigenvector of Horn's quaternion matrix, so
-    it is never a reflection, and outside the graph, since the backward pass of an eigendecomposition divides by
-    every gap of the spectrum. Two Newton steps for the same maximum, inside the graph, start at that answer.
-    They leave its value as it is (to rounding) and give it its derivatives, dividing only by the curvature of
-    the maximum itself.
+    superposition of x onto r. The rotation is found as the leading eigenvector of Horn's quaternion matrix,
+    so it is never a reflection, and outside the graph, since the backward pass of an eigendecomposition
+    divides by every gap of the spectrum. Two Newton steps for the same maximum, inside the graph, start at
+    that answer. They leave its value as it is (to rounding) and give it its derivatives, dividing only by
+    the curvature of the maximum itself.
 
     Parameters
     ----------

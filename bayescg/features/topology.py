@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bayescg.errors import ConfigError, TopologyError
 
-__all__ = ["atom_label", "read_topology", "select_atoms"]
+__all__ = ["as_reference", "atom_label", "read_topology", "select_atoms"]
 
 
 def read_topology(top: Any) -> tuple[Any, NDArray[np.float64] | None]:
@@ -44,7 +45,7 @@ def read_topology(top: Any) -> tuple[Any, NDArray[np.float64] | None]:
     if isinstance(top, mdtraj.Topology):
         return top, None
     if isinstance(top, mdtraj.Trajectory):
-        return top.topology, np.asarray(top.xyz[0], dtype=np.float64)
+        return top.topology, np.asarray(top[0].xyz, dtype=np.float64)[0]
     if type(top).__module__.startswith("openmm."):
         return mdtraj.Topology.from_openmm(top), None
     topology, positions = getattr(top, "topology", None), getattr(top, "positions", None)
@@ -55,6 +56,29 @@ def read_topology(top: Any) -> tuple[Any, NDArray[np.float64] | None]:
         )
     first = None if positions is None else np.asarray(positions[0], dtype=np.float64)
     return read_topology(topology)[0], first
+
+
+def as_reference(reference: Any, atoms: int | None = None) -> NDArray[np.float64]:
+    """Check the positions of a reference conformation: an array in nm, or an OpenMM quantity.
+
+    Raises
+    ------
+    TopologyError
+        The shape is not ``(atoms, 3)``, or a number is not finite.
+    """
+    if hasattr(reference, "value_in_unit_system"):
+        from openmm.unit import nanometer
+
+        reference = reference.value_in_unit(nanometer)
+    if isinstance(reference, torch.Tensor):
+        reference = reference.detach().cpu()
+    target = np.asarray(reference, dtype=np.float64)
+    if target.ndim != 2 or target.shape[1] != 3 or atoms not in (None, len(target)):
+        raise TopologyError(f"the reference has shape {target.shape} instead of ({atoms or 'atoms'}, 3)")
+    bad = ~np.isfinite(target).all(axis=1)
+    if bad.any():
+        raise TopologyError(f"the reference is not finite at atom {int(bad.argmax()) + 1}; give another one")
+    return target
 
 
 def select_atoms(topology: Any, select: str) -> NDArray[np.int64]:

@@ -1,0 +1,149 @@
+"""Torsion angles as sines and cosines."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bayescg.errors import ConfigError, TopologyError
+from bayescg.features.core import Features, atom_groups, register
+from bayescg.features.topology import atom_label, read_topology
+
+__all__ = ["KINDS", "Torsions", "find_torsions", "torsion_sin_cos", "torsions"]
+
+KINDS = ("phi", "psi", "omega", "chi1", "chi2", "chi3", "chi4", "chi5")
+"""Torsions of a protein that can be asked for by name."""
+
+
+def torsion_sin_cos(x: Tensor, quadruples: Tensor) -> tuple[Tensor, Tensor]:
+    """Sine and cosine of torsion angles, with the IUPAC sign: clockwise is positive, trans is 180 degrees.
+
+    No angle is formed, so nothing jumps at 180 degrees, and gradients are finite wherever three successive
+    atoms do not lie on a line. Where they do, the angle does not exist and both numbers are zero.
+
+    Parameters
+    ----------
+    x : Tensor
+        Positions ``(..., atoms, 3)``.
+    quadruples : Tensor of int
+        ``(torsions, 4)``.
+
+    Returns
+    -------
+    sin, cos : Tensor
+        Each ``(..., torsions)``.
+    """
+    a, b, c, d = (x[..., quadruples[:, k], :] for k in range(4))
+    first, axis, last = b - a, c - b, d - c
+    left, right = torch.linalg.cross(first, axis), torch.linalg.cross(axis, last)
+    # Both are the same multiple of the sine and of the cosine: |left| |right|.
+    sine = torch.linalg.vector_norm(axis, dim=-1) * (first * right).sum(-1)
+    cosine = (left * right).sum(-1)
+    # In nm, products of bond vectors are about 1e-4; this only stops 0 / 0.
+    scale = (sine.square() + cosine.square() + 1e-30).rsqrt()
+    return sine * scale, cosine * scale
+
+
+@register
+class Torsions(Features):
+    """Sine and cosine of torsion angles, in pairs.
+
+    Parameters
+    ----------
+    atoms : int
+        Number of atoms of the system.
+    quadruples : sequence of (int, int, int, int)
+        Atom indices, from 0.
+    labels : sequence of str
+        A name for each torsion.
+    """
+
+    quadruples: Tensor
+
+    def __init__(self, atoms: int, quadruples: Sequence[Sequence[int]], labels: Sequence[str]):
+        super().__init__(size=2 * len(quadruples), atoms=atoms)
+        if len(labels) != len(quadruples):
+            raise ConfigError(f"{len(quadruples)} torsions have {len(labels)} labels")
+        self.register_buffer("quadruples", atom_groups(quadruples, 4, atoms), persistent=False)
+        self.labels = list(labels)
+
+    @property
+    def names(self) -> list[str]:
+        """``phi ALA-2 sin, phi ALA-2 cos, ...``."""
+        return [f"{label} {part}" for label in self.labels for part in ("sin", "cos")]
+
+    def config(self) -> dict[str, Any]:
+        """JSON that rebuilds this."""
+        quadruples = self.quadruples.tolist()
+        return {"type": "Torsions", "atoms": self.atoms, "quadruples": quadruples, "labels": self.labels}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Positions ``(..., atoms, 3)`` to ``(..., 2 torsions)``."""
+        return torch.stack(torsion_sin_cos(self.checked(x), self.quadruples), dim=-1).flatten(-2)
+
+
+def find_torsions(topology: Any, kind: str) -> list[tuple[list[int], str]]:
+    """All torsions of one kind in an mdtraj topology: atoms and a label such as ``phi ALA-2``.
+
+    Raises
+    ------
+    ConfigError
+        The kind is not one of `KINDS`.
+    TopologyError
+        The molecule has none.
+    """
+    from mdtraj.geometry import dihedral
+
+    if kind not in KINDS:
+        raise ConfigError(f"unknown kind of torsion {kind!r}; use {', '.join(KINDS)}, or four atom indices")
+    found = getattr(dihedral, f"indices_{kind}")(topology)
+    if len(found) == 0:
+        raise TopologyError(f"the topology has no {kind} torsion; give four atom indices instead")
+    # The second atom is in the residue that the torsion is named after, for every kind.
+    owners = [topology.atom(int(row[1])).residue for row in found]
+    return [
+        ([int(i) for i in row], f"{kind} {owner.name}-{owner.resSeq}")
+        for row, owner in zip(found, owners, strict=True)
+    ]
+
+
+def torsions(top: Any, kind: str | Sequence[str | Sequence[int]] = ("phi", "psi")) -> Torsions:
+    """Sines and cosines of torsion angles: invariant to rotation and translation, not to reflection.
+
+    Parameters
+    ----------
+    top : topology
+        mdtraj or OpenMM topology, mdtraj trajectory, PDB path or Frames.
+    kind : str or sequence
+        Names out of `KINDS` (every such torsion in the molecule), quadruples of atom indices from 0, or both.
+
+    Raises
+    ------
+    ConfigError
+        An unknown name, or a quadruple that is not four different atoms.
+    TopologyError
+        The molecule has no such torsion or no such atom.
+
+    Examples
+    --------
+    >>> import mdtraj
+    >>> top = mdtraj.Topology()
+    >>> residue = top.add_residue("BUT", top.add_chain())
+    >>> for i in range(4):
+    ...     _ = top.add_atom(f"C{i + 1}", mdtraj.element.carbon, residue)
+    >>> trans = torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+    >>> torsions(top, [(0, 1, 2, 3)])(trans)[1]
+    tensor(-1.)
+    """
+    topology, _ = read_topology(top)
+    found: list[tuple[list[int], str]] = []
+    for entry in (kind,) if isinstance(kind, str) else kind:
+        if isinstance(entry, str):
+            found += find_torsions(topology, entry)
+        else:
+            row = atom_groups([entry], 4, topology.n_atoms)[0].tolist()
+            found.append((row, "torsion " + ", ".join(atom_label(topology, i) for i in row)))
+    if not found:
+        raise ConfigError("no torsions were asked for")
+    return Torsions(topology.n_atoms, [row for row, _ in found], [label for _, label in found])
