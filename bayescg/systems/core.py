@@ -1,0 +1,183 @@
+"""Physics one can query: a potential energy, its temperature, and what follows from the two."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from bayescg.errors import ConfigError
+from bayescg.units import kT
+
+if TYPE_CHECKING:
+    from openmm.app import Topology
+
+__all__ = ["System", "from_function"]
+
+
+class System:
+    r"""A potential energy U(x) at a temperature: the target density is :math:`\exp(-U(x) / kT)`.
+
+    Coordinates are flat, in nm for molecules (atom by atom: x, y, z) and in the reduced unit of a toy system.
+    Any number of leading batch dimensions is allowed.
+
+    Parameters
+    ----------
+    energy : callable
+        Differentiable torch function from (n, dim) to (n,): kJ/mol for molecules, the unit of `kT` otherwise.
+    dim : int
+        Number of coordinates.
+    temperature : float, optional
+        Kelvin; energies are then kJ/mol.
+    temperature_kT : float, optional
+        Thermal energy in the unit of the energy, for reduced units. Give exactly one of the two.
+    topology : openmm.app.Topology, optional
+        Atoms and bonds of a molecular system.
+
+    Attributes
+    ----------
+    dim, temperature, topology
+        As given; `temperature` is None in reduced units.
+    kT : float
+        Thermal energy in the unit of the energy.
+
+    Raises
+    ------
+    ConfigError
+        Both or none of the temperatures are given, one is not positive, or `dim` is not.
+
+    Examples
+    --------
+    >>> well = System(lambda x: 0.5 * (x**2).sum(-1), dim=2, temperature_kT=1.0)
+    >>> x = torch.tensor([[1.0, 2.0]])
+    >>> well.energy(x), well.forces(x)
+    (tensor([2.5000]), tensor([[-1., -2.]]))
+    """
+
+    def __init__(
+        self,
+        energy: Callable[[Tensor], Tensor],
+        dim: int,
+        *,
+        temperature: float | None = None,
+        temperature_kT: float | None = None,
+        topology: "Topology | None" = None,
+    ):
+        if (temperature is None) == (temperature_kT is None):
+            raise ConfigError("give either temperature (K) or temperature_kT (reduced units), and only one")
+        thermal = temperature_kT if temperature is None else kT(temperature)
+        if thermal is None or not 0 < thermal < float("inf"):
+            raise ConfigError(f"a temperature is positive and finite, not {temperature or temperature_kT}")
+        if dim < 1:
+            raise ConfigError(f"a system has at least one coordinate, not dim={dim}")
+        self.dim = dim
+        self.temperature = temperature
+        self.kT = float(thermal)
+        self.topology = topology
+        self._energy = energy
+
+    def energy(self, x: Tensor) -> Tensor:
+        """Potential energy, differentiable in `x`.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (..., dim)
+            Coordinates.
+
+        Returns
+        -------
+        torch.Tensor, shape (...)
+            kJ/mol for molecules, the unit of `kT` otherwise.
+
+        Raises
+        ------
+        ConfigError
+            The last dimension of `x` is not `dim`.
+        """
+        flat = self._flat(x)
+        return self._energy(flat).reshape(x.shape[:-1])
+
+    def forces(self, x: Tensor) -> Tensor:
+        """Minus the gradient of the energy, detached from any graph.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (..., dim)
+            Coordinates.
+
+        Returns
+        -------
+        torch.Tensor, shape (..., dim)
+            kJ/mol/nm for molecules.
+        """
+        flat = self._flat(x).detach()
+        with torch.enable_grad():
+            flat.requires_grad_()
+            (gradient,) = torch.autograd.grad(self._energy(flat).sum(), flat)
+        return -gradient.reshape(x.shape)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log of the unnormalised Boltzmann density, -U(x) / kT, differentiable in `x`.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (..., dim)
+            Coordinates.
+
+        Returns
+        -------
+        torch.Tensor, shape (...)
+        """
+        return -self.energy(x) / self.kT
+
+    def __repr__(self) -> str:
+        unit = f"temperature={self.temperature} K" if self.temperature is not None else f"kT={self.kT}"
+        return f"{type(self).__name__}(dim={self.dim}, {unit})"
+
+    def _flat(self, x: Tensor) -> Tensor:
+        if x.ndim == 0 or x.shape[-1] != self.dim:
+            hint = (
+                "; flatten positions (..., atoms, 3) with x.flatten(-2)" if self.topology is not None else ""
+            )
+            raise ConfigError(f"expected coordinates of shape (..., {self.dim}), got {tuple(x.shape)}{hint}")
+        return x.reshape(-1, self.dim)
+
+
+def from_function(
+    energy: Callable[[Tensor], Tensor],
+    dim: int,
+    temperature_kT: float = 1.0,
+) -> System:
+    """A system in reduced units from any differentiable torch function.
+
+    Parameters
+    ----------
+    energy : callable
+        From (n, dim) to (n,).
+    dim : int
+        Number of coordinates.
+    temperature_kT : float, default 1.0
+        Thermal energy in the unit of the energy.
+
+    Returns
+    -------
+    System
+
+    Raises
+    ------
+    ConfigError
+        The function does not return one energy per row, or a number is out of range.
+
+    Examples
+    --------
+    >>> quartic = from_function(lambda x: x[:, 0] ** 4 - x[:, 0] ** 2, dim=1)
+    >>> quartic.log_prob(torch.tensor([0.5]))
+    tensor(0.1875)
+    """
+    system = System(energy, dim, temperature_kT=temperature_kT)
+    shape: Any = tuple(energy(torch.zeros(2, dim)).shape)
+    if shape != (2,):
+        raise ConfigError(
+            f"the energy function must map (n, {dim}) to (n,); for n = 2 it returned shape {shape}"
+        )
+    return system

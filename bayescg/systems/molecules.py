@@ -1,0 +1,235 @@
+"""Molecular systems whose energies and forces OpenMM computes."""
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayescg.errors import ConfigError, TopologyError
+from bayescg.systems.core import System
+from bayescg.systems.engine import Engine, openmm_energy
+from bayescg.systems.peptides import peptide
+
+if TYPE_CHECKING:
+    import openmm
+    from openmm.app import Topology
+
+__all__ = ["MolecularSystem", "alanine_dipeptide", "constrain_hydrogens", "from_openmm"]
+
+# Force-field files of the OpenMM package, and the file that adds each implicit solvent to them.
+# amber96_obc.xml is OBC2 as a GBSAOBCForce, with its own radii; the files under implicit/ are CustomGBForces,
+# about twenty times slower on a CPU.
+_OWN_OBC2 = {"amber96": "amber96_obc.xml", "amber99sbildn": "amber99_obc.xml"}
+_FILES = {
+    "amber96": "amber96.xml",
+    "amber99sbildn": "amber99sbildn.xml",
+    "amber14": "amber14/protein.ff14SB.xml",
+}
+_SOLVENTS = {"obc1": "implicit/obc1.xml", "obc2": "implicit/obc2.xml"}
+
+
+class MolecularSystem(System):
+    """A system whose energy OpenMM computes, in double precision and one frame after another.
+
+    It serves checks, small batches and molecular dynamics. Made by `from_openmm`. A frame that is not finite
+    has the energy NaN.
+
+    Parameters
+    ----------
+    openmm_system : openmm.System
+        Without constraints.
+    topology : openmm.app.Topology
+        Its atoms.
+    positions : numpy.ndarray, shape (atoms, 3)
+        A starting structure in nm.
+    temperature : float
+        Kelvin.
+
+    Attributes
+    ----------
+    openmm_system, positions
+        As given.
+
+    Examples
+    --------
+    >>> system = alanine_dipeptide()
+    >>> system.dim, round(system.kT, 3)
+    (66, 2.744)
+    """
+
+    def __init__(
+        self, openmm_system: "openmm.System", topology: "Topology", positions: np.ndarray, temperature: float
+    ):
+        self.openmm_system = openmm_system
+        self.positions = positions
+        self._engine = Engine(openmm_system)
+        super().__init__(
+            lambda x: openmm_energy(x, self._engine.key)[0],
+            3 * openmm_system.getNumParticles(),
+            temperature=temperature,
+            topology=topology,
+        )
+
+    def __deepcopy__(self, memo: dict) -> "MolecularSystem":
+        return self  # it never changes, and an OpenMM context cannot be copied
+
+    def forces(self, x: Tensor) -> Tensor:
+        """Forces in kJ/mol/nm, detached: see `System.forces`."""
+        with torch.no_grad():
+            return openmm_energy(self._flat(x), self._engine.key)[1].reshape(x.shape)
+
+
+def from_openmm(
+    openmm_system: "openmm.System",
+    topology: "Topology",
+    temperature: float,
+    positions: Any = None,
+) -> MolecularSystem:
+    """A system from an OpenMM System.
+
+    Parameters
+    ----------
+    openmm_system : openmm.System
+        Any forces; no constraints (``createSystem(constraints=None, rigidWater=False)``). It is copied.
+    topology : openmm.app.Topology
+        Its atoms and bonds.
+    temperature : float
+        Kelvin.
+    positions : openmm.unit.Quantity or numpy.ndarray, shape (atoms, 3), optional
+        A starting structure for molecular dynamics; an array is in nm. Without it, simulations need `starts`.
+
+    Returns
+    -------
+    MolecularSystem
+
+    Raises
+    ------
+    TopologyError
+        The topology or the positions have another number of atoms than the system.
+    ConfigError
+        The system has constraints, or the temperature is not positive.
+
+    Notes
+    -----
+    The energy is that of the flexible molecule. A constrained System lacks the terms of its constrained
+    bonds, so that exp(-U / kT) over all Cartesian coordinates would not be a density. Molecular dynamics adds
+    the constraints on bonds to hydrogen itself (`constrain_hydrogens`).
+
+    Examples
+    --------
+    >>> import openmm.app as app
+    >>> topology, positions = peptide("ACE-GLY-NME")
+    >>> vacuum = app.ForceField("amber14-all.xml").createSystem(topology)
+    >>> from_openmm(vacuum, topology, temperature=300.0, positions=positions)
+    MolecularSystem(dim=57, temperature=300.0 K)
+    """
+    atoms = openmm_system.getNumParticles()
+    if topology.getNumAtoms() != atoms:
+        raise TopologyError(
+            f"the topology has {topology.getNumAtoms()} atoms and the OpenMM System {atoms}; "
+            "make both from one file"
+        )
+    if openmm_system.getNumConstraints():
+        raise ConfigError(
+            f"the OpenMM System has {openmm_system.getNumConstraints()} constraints, whose bonds have no "
+            "energy; create it with constraints=None and rigidWater=False (molecular dynamics constrains "
+            "bonds to hydrogen by itself)"
+        )
+    start = np.full((atoms, 3), np.nan)
+    if positions is not None:
+        from openmm.unit import is_quantity, nanometer  # pyright: ignore[reportAttributeAccessIssue]
+
+        start = np.array(positions.value_in_unit(nanometer) if is_quantity(positions) else positions, float)
+        if start.shape != (atoms, 3) or not np.isfinite(start).all():
+            raise TopologyError(
+                f"positions must be finite numbers of shape ({atoms}, 3), got shape {start.shape}"
+            )
+    return MolecularSystem(copy.deepcopy(openmm_system), topology, start, temperature)
+
+
+def alanine_dipeptide(
+    force_field: str = "amber96", solvent: str | None = "obc2", temperature: float = 330.0
+) -> MolecularSystem:
+    """Alanine dipeptide, ACE-ALA-NME: 22 atoms, 66 coordinates, flexible bonds, no cutoff.
+
+    Parameters
+    ----------
+    force_field : {"amber96", "amber99sbildn", "amber14"}
+        Parameters that come with OpenMM.
+    solvent : {"obc2", "obc1", None}
+        Generalised-Born implicit solvent, or vacuum. With the older force fields OBC2 is OpenMM's
+        GBSAOBCForce, about twenty times faster on a CPU than the CustomGBForce of the other choices.
+    temperature : float, default 330.0
+        Kelvin.
+
+    Returns
+    -------
+    MolecularSystem
+
+    Raises
+    ------
+    ConfigError
+        The force field or the solvent is unknown.
+
+    Source
+    ------
+    Schöberl, Zabaras, Koutsourelakis, J. Chem. Phys. 150, 024109 (2019): AMBER ff96, 330 K.
+
+    Examples
+    --------
+    >>> system = alanine_dipeptide(temperature=300.0)
+    >>> energy = system.energy(torch.tensor(system.positions).flatten())
+    >>> bool(energy < -150.0)  # kJ/mol, minimised
+    True
+    """
+    from openmm.app import ForceField
+
+    if force_field not in _FILES:
+        raise ConfigError(f"unknown force field {force_field!r}; use one of {', '.join(_FILES)}")
+    files = [_FILES[force_field]]
+    if solvent == "obc2" and force_field in _OWN_OBC2:
+        files.append(_OWN_OBC2[force_field])
+    elif solvent in _SOLVENTS:
+        files.append(_SOLVENTS[solvent])
+    elif solvent is not None:
+        raise ConfigError(f"unknown solvent {solvent!r}; use one of {', '.join(_SOLVENTS)} or None")
+    topology, positions = peptide("ACE-ALA-NME")
+    openmm_system = ForceField(*files).createSystem(topology, constraints=None, removeCMMotion=False)
+    return from_openmm(openmm_system, topology, temperature, positions)
+
+
+def constrain_hydrogens(openmm_system: "openmm.System", topology: "Topology") -> "openmm.System":
+    """A copy with every bond to a hydrogen held at its equilibrium length, so that a time step of 2 fs is
+    stable.
+
+    Parameters
+    ----------
+    openmm_system : openmm.System
+        Flexible; its lengths come from its HarmonicBondForce.
+    topology : openmm.app.Topology
+        Tells which atoms are hydrogens.
+
+    Returns
+    -------
+    openmm.System
+        The bond terms stay and are zero under the constraint.
+
+    Examples
+    --------
+    >>> system = alanine_dipeptide()
+    >>> constrain_hydrogens(system.openmm_system, system.topology).getNumConstraints()
+    12
+    """
+    from openmm import HarmonicBondForce
+
+    result = copy.deepcopy(openmm_system)
+    hydrogen = [atom.element is not None and atom.element.symbol == "H" for atom in topology.atoms()]
+    for force in result.getForces():
+        if isinstance(force, HarmonicBondForce):
+            for bond in range(force.getNumBonds()):
+                a, b, length, _ = force.getBondParameters(bond)
+                if hydrogen[a] or hydrogen[b]:
+                    result.addConstraint(a, b, length)
+    return result
