@@ -50,7 +50,11 @@ def write_file(path: Path, content: bytes | str) -> None:
 
 
 def write(
-    directory: Path, name: str, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any], keep: int | None = None
+    directory: Path,
+    name: str,
+    tensors: Mapping[str, torch.Tensor],
+    meta: Mapping[str, Any],
+    keep: int | None = None,
 ) -> Path:
     """Write one checkpoint and drop the oldest beyond `keep`.
 
@@ -118,7 +122,9 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     except FileNotFoundError as error:
         raise CheckpointError(f"no checkpoint at {path}: {error.filename} is missing") from error
     except (ValueError, OSError) as error:
-        raise CheckpointError(f"{path} is not a readable checkpoint ({error}); delete it to use the one before") from error
+        raise CheckpointError(
+            f"{path} is not a readable checkpoint ({error}); delete it to use the one before"
+        ) from error
     if not isinstance(body, dict) or body.get("schema") != SCHEMA:
         found = body.get("schema") if isinstance(body, dict) else None
         raise CheckpointError(
@@ -127,7 +133,9 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     if body.pop("sha256", None) != _digest(body):
         raise CheckpointError(f"{path} was altered after it was written (its digest does not match)")
     if hashlib.sha256(payload).hexdigest() != body["tensors_sha256"]:
-        raise CheckpointError(f"{path.with_suffix('.safetensors')} is truncated or altered (its digest does not match {path.name})")
+        raise CheckpointError(
+            f"{path.with_suffix('.safetensors')} is truncated or altered (its digest does not match {path.name})"
+        )
     return parse_tensors(payload), body["meta"]
 
 
@@ -153,7 +161,9 @@ def latest(directory: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | 
             warnings.warn(f"{failure}; the checkpoint before it, {path.name}, is used", stacklevel=2)
         return found
     if failures:
-        raise CheckpointError("no usable checkpoint: " + "; ".join(failures) + ". Start anew with resume=False.")
+        raise CheckpointError(
+            "no usable checkpoint: " + "; ".join(failures) + ". Start anew with resume=False."
+        )
     return None
 
 

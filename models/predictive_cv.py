@@ -80,8 +80,10 @@ class PredictiveCV(Model):
         self.encoder = nets.ConditionalGaussian(size, self.latent_dim, self.hidden)
 
     def model(self, batch: Batch) -> None:
-        """theta ~ ARD; z ~ N(0, I); y ~ N(decoder(z), diag(noise^2))."""
-        decoder = nets.random_net(self, "decoder", {"weight": nets.ard(*self.ard), "bias": nets.gaussian(3.0)})
+        """Theta ~ ARD; z ~ N(0, I); y ~ N(decoder(z), diag(noise^2))."""
+        decoder = nets.random_net(
+            self, "decoder", {"weight": nets.ard(*self.ard), "bias": nets.gaussian(3.0)}
+        )
         log_noise = pyro.sample("log_noise", nets.gaussian(3.0)(self.log_noise))
         with batch.plate("frames"):
             z = pyro.sample("z", dist.Normal(log_noise.new_zeros(self.latent_dim), 1.0).to_event(1))
@@ -89,7 +91,7 @@ class PredictiveCV(Model):
             pyro.sample("x", y.to_event(1), obs=batch.x)
 
     def guide(self, batch: Batch) -> None:
-        """z ~ encoder(y)."""
+        """Z ~ encoder(y)."""
         with batch.plate("frames"):
             pyro.sample("z", self.encoder(self.scale(batch.x)))
 
@@ -156,4 +158,8 @@ class PredictiveCV(Model):
         generator = torch.Generator().manual_seed(0)
         z = torch.randn(64, 1, generator=generator)
         x = torch.cat([z, z**2, -z, 0 * z], 1) + 0.1 * torch.randn(64, 4, generator=generator)
-        return cls(latent_dim=1, hidden=(8,), dim=4), Frames.from_numpy(x.numpy(), unit="reduced", temperature_kT=1.0), None
+        return (
+            cls(latent_dim=1, hidden=(8,), dim=4),
+            Frames.from_numpy(x.numpy(), unit="reduced", temperature_kT=1.0),
+            None,
+        )

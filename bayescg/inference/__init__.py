@@ -5,6 +5,20 @@ import pyro
 pyro.settings.set(module_local_params=True)
 
 from bayescg.inference.batch import Batch  # noqa: E402
+from bayescg.inference.fitted import Fit  # noqa: E402
 from bayescg.inference.model import HasCV, HasFeatures, HasSampler, Model, check_programs  # noqa: E402
+from bayescg.inference.registry import find_model, model_names  # noqa: E402
+from bayescg.inference.run import fit  # noqa: E402
 
-__all__ = ["Batch", "HasCV", "HasFeatures", "HasSampler", "Model", "check_programs"]
+__all__ = [
+    "Batch",
+    "Fit",
+    "HasCV",
+    "HasFeatures",
+    "HasSampler",
+    "Model",
+    "check_programs",
+    "find_model",
+    "fit",
+    "model_names",
+]

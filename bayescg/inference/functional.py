@@ -42,7 +42,7 @@ class _Apply(nn.Module):
 
 class _FunctionalRandom(TorchFunctionMode):
     # torch.distributions fills fresh tensors in place, which vmap cannot batch
-    def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+    def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is torch.Tensor.normal_ and len(args) == 1 and not kwargs:
             return torch.randn_like(args[0])
         return func(*args, **(kwargs or {}))

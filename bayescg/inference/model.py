@@ -13,11 +13,20 @@ from torch import Tensor, nn
 
 from bayescg.errors import DataError, ModelError
 from bayescg.inference.batch import Batch
+from bayescg.inference.functional import attribute
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
-__all__ = ["HasCV", "HasFeatures", "HasSampler", "Model", "check_programs", "point_guide", "random_parameters"]
+__all__ = [
+    "HasCV",
+    "HasFeatures",
+    "HasSampler",
+    "Model",
+    "check_programs",
+    "point_guide",
+    "random_parameters",
+]
 
 KINDS = ("evidence", "generalised", "resampled")
 
@@ -74,7 +83,7 @@ class Model(nn.Module, ABC):
         """What the programs read in place of positions ``(n, atoms, 3)``; computed once before training."""
         return x.flatten(1)
 
-    def setup(self, frames: Frames) -> None:  # noqa: B027 - most models have nothing to take from the data
+    def setup(self, frames: Frames) -> None:
         """Take sizes and scales from the training frames; called once, before the weights are drawn."""
 
     def reset(self) -> None:
@@ -126,7 +135,9 @@ def random_parameters(model: Model, batch: Batch) -> list[str]:
         if site["type"] != "sample" or site["is_observed"] or name in proposed.nodes or _is_subsample(site):
             continue
         if any(f.vectorized for f in site["cond_indep_stack"]):
-            raise ModelError(f"site {name!r} of the model is local to the frames, but the guide does not sample it")
+            raise ModelError(
+                f"site {name!r} of the model is local to the frames, but the guide does not sample it"
+            )
         if name not in parameters:
             raise ModelError(
                 f"global site {name!r} of the model is neither sampled by the guide nor named after a parameter; "
@@ -139,7 +150,7 @@ def random_parameters(model: Model, batch: Batch) -> list[str]:
 def point_guide(model: Model, names: list[str]) -> None:
     """Propose for each named random parameter the module's own value."""
     for name in names:
-        value = model.get_parameter(name)
+        value = attribute(model, name)
         pyro.sample(name, pyro.distributions.Delta(value).to_event(value.dim()))
 
 
@@ -155,9 +166,13 @@ def check_programs(model: Model, batch: Batch) -> list[str]:
         The batch is smaller than the model's minimum.
     """
     if model.kind not in KINDS:
-        raise ModelError(f"{type(model).__name__}.kind is {model.kind!r}; it must be one of {', '.join(KINDS)}")
+        raise ModelError(
+            f"{type(model).__name__}.kind is {model.kind!r}; it must be one of {', '.join(KINDS)}"
+        )
     if len(batch) < model.minimum_batch:
-        raise DataError(f"{type(model).__name__} needs at least {model.minimum_batch} frames in a batch, got {len(batch)}")
+        raise DataError(
+            f"{type(model).__name__} needs at least {model.minimum_batch} frames in a batch, got {len(batch)}"
+        )
     if not pyro.settings.get("module_local_params"):
         raise ModelError("Pyro's setting module_local_params was switched off; bayescg needs it on")
     before = set(pyro.get_param_store().keys())
@@ -169,7 +184,9 @@ def check_programs(model: Model, batch: Batch) -> list[str]:
             trace.compute_log_prob()
             proposed.compute_log_prob()
         except (ValueError, RuntimeError) as error:
-            raise ModelError(f"{type(model).__name__} does not run on a batch of {len(batch)} frames: {error}") from error
+            raise ModelError(
+                f"{type(model).__name__} does not run on a batch of {len(batch)} frames: {error}"
+            ) from error
     latent = {k for k, s in trace.nodes.items() if _is_latent(s)}
     extra = {k for k, s in proposed.nodes.items() if _is_latent(s)} - latent
     if extra:
@@ -181,16 +198,22 @@ def check_programs(model: Model, batch: Batch) -> list[str]:
         if not _is_latent(site):
             continue
         if not site["fn"].has_rsample:
-            raise ModelError(f"guide site {name!r} ({type(site['fn']).__name__}) has no reparameterised sampler; sum it in closed form")
+            raise ModelError(
+                f"guide site {name!r} ({type(site['fn']).__name__}) has no reparameterised sampler; sum it in closed form"
+            )
         ours, theirs = site["fn"], trace.nodes[name]["fn"]
         if ours.event_shape != theirs.event_shape:
-            raise ModelError(f"site {name!r}: the guide's event shape is {tuple(ours.event_shape)}, the model's {tuple(theirs.event_shape)}")
+            raise ModelError(
+                f"site {name!r}: the guide's event shape is {tuple(ours.event_shape)}, the model's {tuple(theirs.event_shape)}"
+            )
     for where, t in (("guide", proposed), ("model", trace)):
         for name, site in t.nodes.items():
             if site["type"] == "sample" and not _is_subsample(site):
                 _check_finite(where, name, site)
     if set(pyro.get_param_store().keys()) != before:
-        raise ModelError("the programs call pyro.param, whose store is shared by the process; use nn.Parameter")
+        raise ModelError(
+            "the programs call pyro.param, whose store is shared by the process; use nn.Parameter"
+        )
     return names
 
 

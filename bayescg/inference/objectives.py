@@ -6,13 +6,13 @@ import pyro
 import torch
 from pyro import poutine
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from bayescg.inference.batch import Batch
-from bayescg.inference.functional import Params, attribute, functional_random
+from bayescg.inference.functional import Params, attribute, call_with, functional_random
 from bayescg.inference.model import Model, point_guide
 
-__all__ = ["Program", "frame_log_weight", "log_marginal"]
+__all__ = ["Program", "frame_log_weight", "held_out_loss", "log_marginal", "log_weights"]
 
 
 class Program(nn.Module):
@@ -35,7 +35,9 @@ class Program(nn.Module):
         self.inner = model
         self.names = list(names)
         self.log_sd = nn.ParameterList(
-            [torch.full_like(model.get_parameter(n), math.log(initial_sd)) for n in names] if mean_field else []
+            [torch.full_like(model.get_parameter(n), math.log(initial_sd)) for n in names]
+            if mean_field
+            else []
         )
 
     def guide(self, batch: Batch) -> None:
@@ -55,7 +57,7 @@ class Program(nn.Module):
 
 
 def frame_log_weight(model: Model, names: list[str], batch: Batch) -> Tensor:
-    """log p(x, z) - log q(z) of each frame for one draw of its latent variables, ``(B,)``, without any weight."""
+    """Log p(x, z) - log q(z) of each frame for one draw of its latent variables, ``(B,)``, without any weight."""
     proposed = poutine.trace(lambda b: (point_guide(model, names), model.guide(b))).get_trace(batch)
     trace = poutine.trace(poutine.replay(model.model, proposed)).get_trace(batch)
     trace.compute_log_prob()
@@ -87,19 +89,43 @@ def log_marginal(model: Model, names: list[str], params: Params, x: Tensor, part
     ----------
     Burda, Grosse, Salakhutdinov, "Importance weighted autoencoders", ICLR 2016, eq. (8).
     """
+    return torch.logsumexp(log_weights(model, names, params, x, particles), 0) - math.log(particles)
+
+
+def log_weights(model: Model, names: list[str], params: Params, x: Tensor, particles: int) -> Tensor:
+    """Log p(x, z) - log q(z) for several draws of z, ``(particles, B)``; arguments as in `log_marginal`."""
 
     def once(_: Tensor) -> Tensor:
-        return functional_call(_Call(model, names), {f"inner.{k}": v for k, v in params.items()}, (x,))
+        return call_with(model, params, _frame_log_weight_of, names, x)
 
     with functional_random(), pyro.validation_enabled(False):
-        draws = vmap(once, randomness="different")(torch.zeros(particles, device=x.device))
-    return torch.logsumexp(draws, 0) - math.log(particles)
+        return vmap(once, randomness="different")(torch.zeros(particles, device=x.device))
 
 
-class _Call(nn.Module):
-    def __init__(self, model: Model, names: list[str]):
-        super().__init__()
-        self.inner, self.names = model, names
+def held_out_loss(program: Program, params: Params, x: Tensor, members: bool) -> Tensor:
+    """Minus the bound on log p(x) per frame at the proposed means of the random parameters, without their prior.
 
-    def forward(self, x: Tensor) -> Tensor:
-        return frame_log_weight(self.inner, self.names, Batch(x=x, total=len(x)))
+    Parameters
+    ----------
+    program : Program
+    params : dict of str to Tensor
+        The program's parameters, with a leading axis when there are members.
+    x : Tensor
+        Inputs of the held-out frames, ``(B, ...)``.
+    members : bool
+
+    Returns
+    -------
+    Tensor
+        ``(members,)`` or a scalar.
+    """
+
+    def one(p: Params) -> Tensor:
+        return -call_with(program, p, lambda m: _frame_log_weight_of(m.inner, m.names, x)).mean()
+
+    with functional_random():
+        return vmap(one, randomness="same")(params) if members else one(params)
+
+
+def _frame_log_weight_of(model: Model, names: list[str], x: Tensor) -> Tensor:
+    return frame_log_weight(model, names, Batch(x=x, total=len(x)))

@@ -73,7 +73,8 @@ class Posterior:
         with seeded(seed, device):
             if self.kind == "mean-field":
                 return {
-                    k: self.point[k] + log_sd.exp() * torch.randn(draws, *log_sd.shape, device=device, dtype=log_sd.dtype)
+                    k: self.point[k]
+                    + log_sd.exp() * torch.randn(draws, *log_sd.shape, device=device, dtype=log_sd.dtype)
                     for k, log_sd in self.tensors.items()
                 }
             sd, basis, shrink = (self.tensors[k] for k in ("sd", "basis", "shrink"))
@@ -126,7 +127,9 @@ def block_weights(blocks: Tensor, members: int, seed: int) -> Tensor:
     return (weights / weights.mean(1, keepdim=True)).float()
 
 
-def laplace(model: Model, names: list[str], point: Params, frames: float, seed: int, rank: int = 512) -> Posterior:
+def laplace(
+    model: Model, names: list[str], point: Params, frames: float, seed: int, rank: int = 512
+) -> Posterior:
     r"""Laplace approximation at the trained values: precision :math:`\Lambda + N F`.
 
     F is the expected Fisher information of one frame, the second moment of the score of frames that the model itself
@@ -173,8 +176,14 @@ def laplace(model: Model, names: list[str], point: Params, frames: float, seed: 
         def score(xi: Tensor) -> Params:
             return grad(lambda t: log_marginal(model, names, {**rest, **t}, xi[None], particles=16)[0])(theta)
 
-        scores = torch.cat([_flat(vmap(score, randomness="different")(c), names, len(c)) for c in x.split(64)])
-        prior = _flat(grad(lambda t: call_with(model, {**rest, **t}, lambda m: _log_prior(m, names, x[:1])))(theta), names, 1)[0]
+        scores = torch.cat(
+            [_flat(vmap(score, randomness="different")(c), names, len(c)) for c in x.split(64)]
+        )
+        prior = _flat(
+            grad(lambda t: call_with(model, {**rest, **t}, lambda m: _log_prior(m, names, x[:1])))(theta),
+            names,
+            1,
+        )[0]
     flat = torch.cat([v.flatten() for v in theta.values()])
     tiny = 1e-4 * torch.ones_like(flat)
     precision = (-prior / torch.where(flat.abs() > tiny, flat, tiny)).clamp_min(1e-6)
@@ -212,7 +221,9 @@ def generate(model: Model, names: list[str], count: int) -> Tensor:
 
 
 def _log_prior(model: Model, names: list[str], x: Tensor) -> Tensor:
-    proposed = poutine.trace(lambda b: (point_guide(model, names), model.guide(b))).get_trace(Batch(x=x, total=1))
+    proposed = poutine.trace(lambda b: (point_guide(model, names), model.guide(b))).get_trace(
+        Batch(x=x, total=1)
+    )
     trace = poutine.trace(poutine.replay(model.model, proposed)).get_trace(Batch(x=x, total=1))
     trace.compute_log_prob(site_filter=lambda name, _: name in names)
     return torch.stack([trace.nodes[n]["log_prob"].sum() for n in names]).sum()
@@ -220,5 +231,3 @@ def _log_prior(model: Model, names: list[str], x: Tensor) -> Tensor:
 
 def _flat(values: Params, names: list[str], rows: int) -> Tensor:
     return torch.cat([values[n].reshape(rows, -1) for n in names], 1)
-
-

@@ -7,7 +7,12 @@ from torch import Tensor, nn
 
 __all__ = ["ACTIVATIONS", "MLP", "Standardise"]
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "silu": nn.SiLU, "selu": nn.SELU, "softplus": nn.Softplus}
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "tanh": nn.Tanh,
+    "silu": nn.SiLU,
+    "selu": nn.SELU,
+    "softplus": nn.Softplus,
+}
 
 
 class MLP(nn.Sequential):
@@ -59,7 +64,9 @@ class Standardise(nn.Module):
     def set(self, mean: Tensor, width: Tensor) -> None:
         """Take mean and standard deviation, each of shape ``(size,)``."""
         self.mean.copy_(mean)
-        self.width.copy_(torch.where(width > 1e-6 * width.max().clamp_min(1e-30), width, torch.ones_like(width)))
+        self.width.copy_(
+            torch.where(width > 1e-6 * width.max().clamp_min(1e-30), width, torch.ones_like(width))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardised values, ``(..., size)``."""

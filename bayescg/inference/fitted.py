@@ -1,0 +1,384 @@
+"""A fitted model: its CVs, its predictions and its draws."""
+
+from __future__ import annotations
+
+import csv
+import io
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from bayescg import checkpoint
+from bayescg.draws import pareto_k, to_tree
+from bayescg.errors import CheckpointError, DataError, ModelError
+from bayescg.inference.functional import Params, call_with, functional_random, seeded
+from bayescg.inference.model import HasCV, HasSampler, Model
+from bayescg.inference.objectives import log_marginal, log_weights
+from bayescg.inference.registry import find_model
+from bayescg.inference.uncertainty import MEMBERS, Posterior, generate
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bayescg.data import Frames
+
+__all__ = ["Fit"]
+
+
+class Fit:
+    """What `bayescg.fit` returns.
+
+    Attributes
+    ----------
+    model : Model
+        With the trained values of all parameters.
+    weights : Posterior
+        Distribution over the parameters.
+    diagnostics : dict
+        Statistical inefficiency, best step, held-out loss, what the CV's uncertainty holds, warnings.
+    cost : dict
+        Steps, seconds, device.
+    log : list of dict
+        Step, loss and held-out loss, in nats per frame.
+    frames : Frames or None
+        The frames it was trained on, where they are at hand.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        weights: Posterior,
+        settings: dict[str, Any],
+        diagnostics: dict[str, Any],
+        cost: dict[str, Any],
+        log: list[dict[str, float]],
+        frames: Frames | None = None,
+        gauge: Tensor | None = None,
+    ):
+        self.model, self.weights, self.settings = model.eval(), weights, settings
+        self.diagnostics, self.cost, self.log, self.frames = diagnostics, cost, log, frames
+        self._gauge = gauge
+        if isinstance(model, HasCV):
+            folded = weights.kind in MEMBERS
+            self.diagnostics["cv_uncertainty"] = "intrinsic and parameter" if folded else "intrinsic only"
+            if folded and gauge is None and frames is not None:
+                self._gauge = self._align(frames)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.model.parameters()).device
+
+    def cv(self, x: Any) -> torch.distributions.Distribution:
+        """Distribution over the CVs of configurations: batch shape ``(n,)``, event shape ``(latent_dim,)``.
+
+        With an ensemble or bootstrap it is the mixture of the refits' CVs, each turned onto the trained one's by the
+        best orthogonal map, so that its spread holds parameter uncertainty beside the intrinsic one.
+
+        Parameters
+        ----------
+        x : Tensor, ndarray or Frames
+            Positions ``(n, atoms, 3)`` in nm, or ``(n, dim)``.
+
+        Raises
+        ------
+        ModelError
+            The model has no CV.
+        DataError
+            A coordinate is not finite.
+        """
+        if not isinstance(self.model, HasCV):
+            raise ModelError(f"{type(self.model).__name__} has no collective variables")
+        positions = self._positions(x)
+        with torch.no_grad():
+            if self._gauge is None:
+                return self.model.cv(positions)
+            means, variances = self._member_cv(positions)
+            covariance = torch.einsum("mda,mnd,mdb->nmab", self._gauge, variances, self._gauge)
+            means = torch.einsum("mnd,mda->nma", means, self._gauge)
+        parts = torch.distributions.MultivariateNormal(means, covariance)
+        even = torch.distributions.Categorical(logits=torch.zeros(means.shape[:2], device=means.device))
+        return torch.distributions.MixtureSameFamily(even, parts)
+
+    def parameters(self, draws: int | None = None, seed: int = 0) -> Params:
+        """Draws of the parameters that vary, each ``(draws, ...)``; None: every refit once, else 200 draws."""
+        return self.weights.draw(draws or self.weights.members or 200, seed)
+
+    def generate(self, frames: int, draws: int | None = None, seed: int = 0) -> Tensor:
+        """Posterior predictive: `frames` configurations for each draw of the parameters.
+
+        The same random numbers serve every draw, so that draws differ by their parameters only.
+
+        Parameters
+        ----------
+        frames : int
+        draws : int, optional
+            Draws of the parameters; None: every refit once, else 200 (one where the fit has no parameter
+            uncertainty).
+        seed : int
+
+        Returns
+        -------
+        Tensor
+            Positions ``(draws, frames, atoms, 3)`` where the features determine them; nm.
+
+        Raises
+        ------
+        ModelError
+            The model generates nothing, or not positions.
+        """
+        x = self._generated(frames, draws, seed)
+        if not isinstance(self.model, HasSampler):
+            raise ModelError(f"{type(self.model).__name__} does not generate configurations")
+        return self.model.positions(x)
+
+    def log_density(self, frames: Any, draws: int | None = 1, particles: int = 64, seed: int = 0) -> Tensor:
+        """Log p(x) of frames in the model's features, latent variables integrated out, ``(draws, n)``.
+
+        Parameters
+        ----------
+        frames : Frames, Tensor or ndarray
+        draws : int or None
+            Draws of the parameters; 1: the trained values.
+        particles : int
+            Draws of the latent variables a frame.
+        seed : int
+        """
+        x = self.model.inputs(self._positions(frames))
+        names = list(self.weights.names)
+        varying = self.parameters(draws, seed) if draws != 1 else {}
+        count = len(next(iter(varying.values()))) if varying else 1
+        rows = []
+        for i in range(count):
+            params = {**self.weights.point, **{k: v[i] for k, v in varying.items()}}
+            with seeded(seed, self.device), torch.no_grad():
+                rows.append(
+                    torch.cat([log_marginal(self.model, names, params, c, particles) for c in x.split(4096)])
+                )
+        return torch.stack(rows)
+
+    def guide_quality(self, frames: Any, particles: int = 200, seed: int = 0) -> tuple[float, float]:
+        """Pareto k (median over frames) and effective fraction of the guide's importance weights.
+
+        Parameters
+        ----------
+        frames : Frames, Tensor or ndarray
+        particles : int
+        seed : int
+        """
+        x = self.model.inputs(self._positions(frames))
+        with seeded(seed, self.device), torch.no_grad():
+            logs = log_weights(self.model, list(self.weights.names), self.weights.point, x, particles).T
+        w = torch.softmax(logs, 1)
+        return float(np.median(pareto_k(logs.cpu().double().numpy()))), float(
+            (1 / w.square().sum(1) / particles).mean()
+        )
+
+    def posterior(
+        self, draws: int = 500, seed: int = 0, frames: Frames | None = None, subset: int = 200
+    ) -> xr.DataTree:
+        """Draws with named dimensions, as ArviZ reads them.
+
+        Groups: ``posterior`` (the random parameters; ``cv``), ``posterior_predictive`` and ``observed_data`` (``x``),
+        ``log_likelihood`` (log p(x) of each frame with the latent variables integrated out; evidence models only).
+
+        Parameters
+        ----------
+        draws : int
+            Refits, where the fit has them, are used in turn.
+        seed : int
+        frames : Frames, optional
+            The frames to look at; None: those of the fit.
+        subset : int
+            At most so many frames, evenly spaced; the coordinate ``frame`` says which.
+        """
+        source = frames if frames is not None else self.frames
+        varying = self.parameters(draws, seed)
+        names = [n for n in self.weights.names if n in varying]
+        groups: dict[str, Any] = {
+            "posterior": {n: (("draw", *_dims(n, varying[n])), _numpy(varying[n])) for n in names}
+        }
+        coords: dict[str, Any] = {"draw": np.arange(draws)}
+        predicted = min(subset, len(source)) if source is not None else subset
+        if isinstance(self.model, HasSampler) and self.model.kind == "evidence":
+            generated = self._generated(predicted, draws, seed)
+            if len(generated) == 1:
+                generated = generated.expand(draws, *generated.shape[1:])
+            shaped, dims, labels = self._shaped(generated)
+            coords |= labels
+            groups["posterior_predictive"] = {"x": (("draw", "frame", *dims), shaped)}
+        if source is not None:
+            index = np.unique(np.linspace(0, len(source) - 1, predicted).astype(int))
+            coords["frame"] = index
+            few = torch.as_tensor(source.gather(index)).to(self.device)
+            if isinstance(self.model, HasCV):
+                with seeded(seed, self.device):
+                    z = self.cv(few).sample((draws,))
+                coords["latent"] = np.arange(z.shape[-1])
+                groups["posterior"]["cv"] = (("draw", "frame", "latent"), _numpy(z))
+            if "posterior_predictive" in groups:
+                shaped, dims, _ = self._shaped(self.model.inputs(few)[None])
+                groups["observed_data"] = {"x": (("frame", *dims), shaped[0])}
+            if self.model.kind == "evidence":
+                unique = self.weights.members or (draws if varying else 1)
+                logs = _numpy(self.log_density(few, min(unique, draws), seed=seed))
+                groups["log_likelihood"] = {"x": (("draw", "frame"), logs[np.arange(draws) % len(logs)])}
+        attrs = {
+            "seed": seed,
+            "uncertainty": self.weights.kind,
+            "kind": self.model.kind,
+            "bayescg": version("bayescg"),
+        }
+        return to_tree(groups, coords, attrs)
+
+    def log_csv(self) -> str:
+        """The loss log as CSV: step, loss, validation, in nats per frame."""
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, ["step", "loss", "validation"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.log)
+        return stream.getvalue()
+
+    def to_tensorboard(self, directory: str | Path) -> None:
+        """Write the loss log as TensorBoard events; needs the extra ``bayescg[tensorboard]``.
+
+        Parameters
+        ----------
+        directory : path
+        """
+        from torch.utils.tensorboard import SummaryWriter
+
+        with SummaryWriter(str(directory)) as writer:
+            for row in self.log:
+                for key in ("loss", "validation"):
+                    if key in row:
+                        writer.add_scalar(key, row[key], int(row["step"]))
+
+    def save(self, directory: str | Path) -> None:
+        """Write the fit to a directory: safetensors + JSON.
+
+        Raises
+        ------
+        OutputError
+            It cannot be written.
+        """
+        tensors = {f"point/{k}": v for k, v in self.weights.point.items()}
+        tensors |= {f"weights/{k}": v for k, v in self.weights.tensors.items()}
+        if self._gauge is not None:
+            tensors["gauge"] = self._gauge
+        meta = {
+            "model": type(self.model).__name__, "config": self.model.config(), "uncertainty": self.weights.kind,
+            "names": list(self.weights.names), "settings": self.settings, "diagnostics": self.diagnostics,
+            "cost": self.cost, "log": self.log, "bayescg": version("bayescg"),
+        }  # fmt: skip
+        checkpoint.write(Path(directory), "fit", tensors, meta)
+
+    @classmethod
+    def load(cls, directory: str | Path, model: Model | None = None) -> Fit:
+        """Read what `save` wrote; nothing in the file is executed.
+
+        Parameters
+        ----------
+        directory : path
+        model : Model, optional
+            A model of the same configuration, needed only where its class is not registered or its configuration
+            cannot hold a user's own function.
+
+        Raises
+        ------
+        CheckpointError
+            The directory holds no fit, a damaged one, or one of another model.
+        """
+        tensors, meta = checkpoint.read(Path(directory) / "fit.json")
+        if model is None:
+            model = find_model(meta["model"]).from_config(meta["config"])
+        elif type(model).__name__ != meta["model"]:
+            raise CheckpointError(
+                f"{directory} holds a fit of {meta['model']}, not of {type(model).__name__}"
+            )
+
+        def part(prefix: str) -> Params:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        point = part("point/")
+        model.to(next(v.dtype for k, v in point.items() if v.is_floating_point()))
+        try:
+            model.load_state_dict(point, strict=True)
+        except RuntimeError as error:
+            raise CheckpointError(f"{directory} does not fit the model {meta['model']}: {error}") from error
+        weights = Posterior(meta["uncertainty"], point, part("weights/"), tuple(meta["names"]))
+        return cls(
+            model,
+            weights,
+            meta["settings"],
+            meta["diagnostics"],
+            meta["cost"],
+            meta["log"],
+            gauge=tensors.get("gauge"),
+        )
+
+    def _positions(self, x: Any) -> Tensor:
+        if hasattr(x, "gather") and not torch.is_tensor(x):
+            x = x.gather(np.arange(len(x)))
+        x = torch.as_tensor(np.asarray(x) if not torch.is_tensor(x) else x)
+        x = x.to(device=self.device, dtype=next(self.model.parameters()).dtype)
+        if not torch.isfinite(x).all():
+            bad = torch.nonzero(~torch.isfinite(x))[:, 0].unique()[:5].tolist()
+            raise DataError(f"the coordinates of frames {bad} are not finite")
+        return x
+
+    def _generated(self, frames: int, draws: int | None, seed: int) -> Tensor:
+        varying = self.parameters(draws, seed)
+        names = list(self.weights.names)
+        with seeded(seed + 1, self.device), torch.no_grad(), functional_random():
+            if not varying:
+                return call_with(self.model, self.weights.point, lambda m: generate(m, names, frames))[None]
+
+            def one(v: Params) -> Tensor:
+                return call_with(
+                    self.model, {**self.weights.point, **v}, lambda m: generate(m, names, frames)
+                )
+
+            chunk = max(1, 200_000 // frames)
+            return vmap(one, randomness="same", chunk_size=chunk)(varying)
+
+    def _shaped(self, x: Tensor) -> tuple[np.ndarray, tuple[str, ...], dict[str, Any]]:
+        """Positions (..., atom, space) where generated values determine them, otherwise the values themselves."""
+        assert isinstance(self.model, HasSampler)
+        try:
+            x = self.model.positions(x)
+        except ModelError:
+            pass
+        if x.dim() == 4 and x.shape[-1] == 3:
+            return _numpy(x), ("atom", "space"), {"atom": np.arange(x.shape[-2]), "space": ["x", "y", "z"]}
+        return _numpy(x), ("coordinate",), {"coordinate": np.arange(x.shape[-1])}
+
+    def _member_cv(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        def one(v: Params) -> tuple[Tensor, Tensor]:
+            d = call_with(self.model, {**self.weights.point, **v}, lambda m: m.cv(x))
+            return d.mean, d.variance
+
+        return vmap(one)(self.weights.tensors)
+
+    def _align(self, frames: Frames) -> Tensor:
+        index = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 2000)).astype(int))
+        with torch.no_grad():
+            x = torch.as_tensor(frames.gather(index)).to(
+                self.device, dtype=next(self.model.parameters()).dtype
+            )
+            means, _ = self._member_cv(x)
+            u, _, vh = torch.linalg.svd(torch.einsum("mnd,na->mda", means, self.model.cv(x).mean))  # type: ignore[operator]
+        return u @ vh
+
+
+def _dims(name: str, value: Tensor) -> tuple[str, ...]:
+    return tuple(f"{name}_{i}" for i in range(value.dim() - 1))
+
+
+def _numpy(x: Tensor) -> np.ndarray:
+    return x.detach().cpu().numpy()
