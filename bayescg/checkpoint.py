@@ -161,9 +161,7 @@ def latest(directory: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | 
             warnings.warn(f"{failure}; the checkpoint before it, {path.name}, is used", stacklevel=2)
         return found
     if failures:
-        raise CheckpointError(
-            "no usable checkpoint: " + "; ".join(failures) + ". Start anew with resume=False."
-        )
+        raise CheckpointError("no usable checkpoint: " + "; ".join(failures) + ". Start anew with resume=False.")
     return None
 
 

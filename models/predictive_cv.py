@@ -81,9 +81,7 @@ class PredictiveCV(Model):
 
     def model(self, batch: Batch) -> None:
         """Theta ~ ARD; z ~ N(0, I); y ~ N(decoder(z), diag(noise^2))."""
-        decoder = nets.random_net(
-            self, "decoder", {"weight": nets.ard(*self.ard), "bias": nets.gaussian(3.0)}
-        )
+        decoder = nets.random_net(self, "decoder", {"weight": nets.ard(*self.ard), "bias": nets.gaussian(3.0)})
         log_noise = pyro.sample("log_noise", nets.gaussian(3.0)(self.log_noise))
         with batch.plate("frames"):
             z = pyro.sample("z", dist.Normal(log_noise.new_zeros(self.latent_dim), 1.0).to_event(1))

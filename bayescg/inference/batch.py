@@ -44,9 +44,7 @@ class Batch:
 
     def __post_init__(self) -> None:
         if self.total < 1:
-            raise ModelError(
-                f"a batch needs total >= 1, the number of frames of the data set, not {self.total}"
-            )
+            raise ModelError(f"a batch needs total >= 1, the number of frames of the data set, not {self.total}")
         if self.x is not None and len(self.x) < 1:
             raise ModelError("the batch holds no frames")
 

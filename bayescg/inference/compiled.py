@@ -23,9 +23,7 @@ Tensors = dict[str, Tensor]
 Step = Callable[[Params, Tensors], tuple[Params, Tensor]]
 
 
-def loss_only(
-    program: Program, total: int, total_weight: float, members: bool
-) -> Callable[[Params, Tensors], Tensor]:
+def loss_only(program: Program, total: int, total_weight: float, members: bool) -> Callable[[Params, Tensors], Tensor]:
     """Loss of every member, ``(members,)`` or a scalar, as a function of parameters and batch."""
     one = _pure(program, state_buffers(program), total, total_weight)
     return _over_members(one, members)
@@ -64,23 +62,17 @@ def loss_and_gradients(
     """
     if mode not in MODES:
         raise ConfigError(f"compile={mode!r} is not known; use one of {', '.join(MODES)}")
-    plain = _over_members(
-        grad_and_value(_pure(program, state_buffers(program), total, total_weight)), members
-    )
+    plain = _over_members(grad_and_value(_pure(program, state_buffers(program), total, total_weight)), members)
     if mode == "off":
         return plain, "off"
     try:
         with seeded(0), functional_random():
             graph = make_fx(plain)(params, tensors)
         mismatch = _mismatch(plain, graph, params, tensors)
-    except (
-        Exception
-    ) as error:  # whatever a user's program raises while it is recorded, the plain one can still run
+    except Exception as error:  # whatever a user's program raises while it is recorded, the plain one can still run
         mismatch = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     if mismatch:
-        warnings.warn(
-            f"the program runs plainly, because its recording cannot be used: {mismatch}", stacklevel=3
-        )
+        warnings.warn(f"the program runs plainly, because its recording cannot be used: {mismatch}", stacklevel=3)
         return plain, "off"
     return graph, "trace"
 
@@ -90,9 +82,7 @@ def state_buffers(program: Program) -> Params:
     return {k: v.detach() for k, v in program.named_buffers()}
 
 
-def _pure(
-    program: Program, buffers: Params, total: int, total_weight: float
-) -> Callable[[Params, Tensors], Tensor]:
+def _pure(program: Program, buffers: Params, total: int, total_weight: float) -> Callable[[Params, Tensors], Tensor]:
     def loss(params: Params, tensors: Tensors) -> Tensor:
         return functional_call(program, {**params, **buffers}, (Batch(**tensors, total=total), total_weight))
 
@@ -124,8 +114,6 @@ def _mismatch(plain: Step, graph: Step, params: Params, tensors: Tensors) -> str
     if not torch.allclose(loss, loss_traced, rtol=1e-6, atol=0, equal_nan=True):
         return "its loss differs from the plain one at other parameters, another batch and another seed"
     for name, g in grads.items():
-        if not torch.allclose(
-            g, grads_traced[name], rtol=1e-4, atol=1e-6 * float(g.abs().max()), equal_nan=True
-        ):
+        if not torch.allclose(g, grads_traced[name], rtol=1e-4, atol=1e-6 * float(g.abs().max()), equal_nan=True):
             return f"the gradient of {name.removeprefix('inner.')} differs from the plain one"
     return ""

@@ -157,9 +157,7 @@ class Fit:
         for i in range(count):
             params = {**self.weights.point, **{k: v[i] for k, v in varying.items()}}
             with seeded(seed, self.device), torch.no_grad():
-                rows.append(
-                    torch.cat([log_marginal(self.model, names, params, c, particles) for c in x.split(4096)])
-                )
+                rows.append(torch.cat([log_marginal(self.model, names, params, c, particles) for c in x.split(4096)]))
         return torch.stack(rows)
 
     def guide_quality(self, frames: Any, particles: int = 200, seed: int = 0) -> tuple[float, float]:
@@ -298,9 +296,7 @@ class Fit:
         if model is None:
             model = find_model(meta["model"]).from_config(meta["config"])
         elif type(model).__name__ != meta["model"]:
-            raise CheckpointError(
-                f"{directory} holds a fit of {meta['model']}, not of {type(model).__name__}"
-            )
+            raise CheckpointError(f"{directory} holds a fit of {meta['model']}, not of {type(model).__name__}")
 
         def part(prefix: str) -> Params:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -340,9 +336,7 @@ class Fit:
                 return call_with(self.model, self.weights.point, lambda m: generate(m, names, frames))[None]
 
             def one(v: Params) -> Tensor:
-                return call_with(
-                    self.model, {**self.weights.point, **v}, lambda m: generate(m, names, frames)
-                )
+                return call_with(self.model, {**self.weights.point, **v}, lambda m: generate(m, names, frames))
 
             chunk = max(1, 200_000 // frames)
             return vmap(one, randomness="same", chunk_size=chunk)(varying)
@@ -368,9 +362,7 @@ class Fit:
     def _align(self, frames: Frames) -> Tensor:
         index = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 2000)).astype(int))
         with torch.no_grad():
-            x = torch.as_tensor(frames.gather(index)).to(
-                self.device, dtype=next(self.model.parameters()).dtype
-            )
+            x = torch.as_tensor(frames.gather(index)).to(self.device, dtype=next(self.model.parameters()).dtype)
             means, _ = self._member_cv(x)
             u, _, vh = torch.linalg.svd(torch.einsum("mnd,na->mda", means, self.model.cv(x).mean))  # type: ignore[operator]
         return u @ vh

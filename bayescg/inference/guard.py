@@ -88,7 +88,5 @@ def _first_bad_site(program: Program, batch: Batch) -> tuple[str, list[int]] | N
                     if torch.is_tensor(value) and not torch.isfinite(value).all():
                         bad = torch.nonzero(~torch.isfinite(value))
                         local = any(f.vectorized for f in site["cond_indep_stack"])
-                        return name, sorted({int(r) for r in bad[:, 0]})[
-                            :5
-                        ] if local and bad.dim() > 1 else []
+                        return name, sorted({int(r) for r in bad[:, 0]})[:5] if local and bad.dim() > 1 else []
     return None

@@ -135,9 +135,7 @@ def random_parameters(model: Model, batch: Batch) -> list[str]:
         if site["type"] != "sample" or site["is_observed"] or name in proposed.nodes or _is_subsample(site):
             continue
         if any(f.vectorized for f in site["cond_indep_stack"]):
-            raise ModelError(
-                f"site {name!r} of the model is local to the frames, but the guide does not sample it"
-            )
+            raise ModelError(f"site {name!r} of the model is local to the frames, but the guide does not sample it")
         if name not in parameters:
             raise ModelError(
                 f"global site {name!r} of the model is neither sampled by the guide nor named after a parameter; "
@@ -166,9 +164,7 @@ def check_programs(model: Model, batch: Batch) -> list[str]:
         The batch is smaller than the model's minimum.
     """
     if model.kind not in KINDS:
-        raise ModelError(
-            f"{type(model).__name__}.kind is {model.kind!r}; it must be one of {', '.join(KINDS)}"
-        )
+        raise ModelError(f"{type(model).__name__}.kind is {model.kind!r}; it must be one of {', '.join(KINDS)}")
     if len(batch) < model.minimum_batch:
         raise DataError(
             f"{type(model).__name__} needs at least {model.minimum_batch} frames in a batch, got {len(batch)}"
@@ -211,9 +207,7 @@ def check_programs(model: Model, batch: Batch) -> list[str]:
             if site["type"] == "sample" and not _is_subsample(site):
                 _check_finite(where, name, site)
     if set(pyro.get_param_store().keys()) != before:
-        raise ModelError(
-            "the programs call pyro.param, whose store is shared by the process; use nn.Parameter"
-        )
+        raise ModelError("the programs call pyro.param, whose store is shared by the process; use nn.Parameter")
     return names
 
 

@@ -35,9 +35,7 @@ class Program(nn.Module):
         self.inner = model
         self.names = list(names)
         self.log_sd = nn.ParameterList(
-            [torch.full_like(model.get_parameter(n), math.log(initial_sd)) for n in names]
-            if mean_field
-            else []
+            [torch.full_like(model.get_parameter(n), math.log(initial_sd)) for n in names] if mean_field else []
         )
 
     def guide(self, batch: Batch) -> None:

@@ -127,9 +127,7 @@ def fit(
     >>> fit.cv(torch.as_tensor(frames.positions)).mean.shape
     torch.Size([64, 1])
     """
-    _check_arguments(
-        objective, steps, batch_size, validation, members, learning_rate, checkpoint_every, frames
-    )
+    _check_arguments(objective, steps, batch_size, validation, members, learning_rate, checkpoint_every, frames)
     choice = uncertainty or model.uncertainty
     settings = {
         "steps": steps, "batch_size": batch_size, "validation": validation, "uncertainty": choice,
@@ -162,15 +160,11 @@ def fit(
 class _Job:
     """One fit under way: everything that a checkpoint holds, and one step of it."""
 
-    def __init__(
-        self, model: Model, frames: Frames, settings: dict[str, Any], mode: str, device: torch.device
-    ):
+    def __init__(self, model: Model, frames: Frames, settings: dict[str, Any], mode: str, device: torch.device):
         self.settings, self.device, self.source = settings, device, frames
         seed, choice = settings["seed"], settings["uncertainty"]
         held_out = settings["validation"] > 0
-        train, test = (
-            frames.split(blocks=20, test=settings["validation"], seed=seed) if held_out else (frames, None)
-        )
+        train, test = frames.split(blocks=20, test=settings["validation"], seed=seed) if held_out else (frames, None)
         self.model = fresh_copy(model)
         self.model.setup(train)
         self.model.to(device)
@@ -182,9 +176,7 @@ class _Job:
         self.weight = self._weights(train)
         with seeded(_mix(seed, 0), device):
             self.model.reset()
-            self.names = check_programs(
-                self.model, Batch(x=self.feed.inputs(index), index=index, total=len(train))
-            )
+            self.names = check_programs(self.model, Batch(x=self.feed.inputs(index), index=index, total=len(train)))
         check_choice(choice, self.model, self.names)
         self.program = Program(self.model, self.names, mean_field=choice == "mean-field").to(device)
         self.params = self._initial(choice, seed)
@@ -213,9 +205,7 @@ class _Job:
 
     def _weights(self, train: Frames) -> Tensor:
         importance = (
-            torch.ones(len(train))
-            if train.weights is None
-            else torch.as_tensor(np.asarray(train.weights)).float()
+            torch.ones(len(train)) if train.weights is None else torch.as_tensor(np.asarray(train.weights)).float()
         )
         weight = importance / importance.mean() / self.inefficiency
         if self.members is None:
@@ -254,9 +244,7 @@ class _Job:
         batch = self._batch(index)
         with seeded(_mix(seed, 1, self.step), self.device), torch.no_grad():
             grads, loss = self.gradients(self.params, batch)
-            if not (
-                bool(torch.isfinite(loss).all()) and bool(torch.isfinite(self.optimiser.norm(grads)).all())
-            ):
+            if not (bool(torch.isfinite(loss).all()) and bool(torch.isfinite(self.optimiser.norm(grads)).all())):
                 if directory is not None:
                     self.save(directory / "checkpoint")
                 raise not_finite(
@@ -274,11 +262,7 @@ class _Job:
         self._recent = []
         if self.test is not None:
             with seeded(_mix(self.settings["seed"], 2), self.device), torch.no_grad():
-                value = (
-                    held_out_loss(self.program, self.params, self.test, self.members is not None)
-                    .reshape(-1)
-                    .cpu()
-                )
+                value = held_out_loss(self.program, self.params, self.test, self.members is not None).reshape(-1).cpu()
             better = value < self.best_loss
             for name, v in self.params.items():
                 if not self.best:
@@ -370,9 +354,7 @@ class _Job:
         point = {**point, **buffers}
         names = tuple(self.names)
         if choice == "laplace":
-            posterior = laplace(
-                self.model, self.names, point, self.total_weight, _mix(self.settings["seed"], 3)
-            )
+            posterior = laplace(self.model, self.names, point, self.total_weight, _mix(self.settings["seed"], 3))
         elif choice == "mean-field":
             sds = {n: final[f"log_sd.{i}"] for i, n in enumerate(self.names)}
             posterior = Posterior(choice, point, sds, names)
@@ -413,9 +395,7 @@ def _device(name: str) -> torch.device:
     if name not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"device={name!r} is not known; use auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(
-            "device='cuda' was asked for, but torch sees no CUDA device here; use device='auto' or 'cpu'"
-        )
+        raise DeviceError("device='cuda' was asked for, but torch sees no CUDA device here; use device='auto' or 'cpu'")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 

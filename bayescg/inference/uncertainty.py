@@ -127,9 +127,7 @@ def block_weights(blocks: Tensor, members: int, seed: int) -> Tensor:
     return (weights / weights.mean(1, keepdim=True)).float()
 
 
-def laplace(
-    model: Model, names: list[str], point: Params, frames: float, seed: int, rank: int = 512
-) -> Posterior:
+def laplace(model: Model, names: list[str], point: Params, frames: float, seed: int, rank: int = 512) -> Posterior:
     r"""Laplace approximation at the trained values: precision :math:`\Lambda + N F`.
 
     F is the expected Fisher information of one frame, the second moment of the score of frames that the model itself
@@ -176,9 +174,7 @@ def laplace(
         def score(xi: Tensor) -> Params:
             return grad(lambda t: log_marginal(model, names, {**rest, **t}, xi[None], particles=16)[0])(theta)
 
-        scores = torch.cat(
-            [_flat(vmap(score, randomness="different")(c), names, len(c)) for c in x.split(64)]
-        )
+        scores = torch.cat([_flat(vmap(score, randomness="different")(c), names, len(c)) for c in x.split(64)])
         prior = _flat(
             grad(lambda t: call_with(model, {**rest, **t}, lambda m: _log_prior(m, names, x[:1])))(theta),
             names,
@@ -221,9 +217,7 @@ def generate(model: Model, names: list[str], count: int) -> Tensor:
 
 
 def _log_prior(model: Model, names: list[str], x: Tensor) -> Tensor:
-    proposed = poutine.trace(lambda b: (point_guide(model, names), model.guide(b))).get_trace(
-        Batch(x=x, total=1)
-    )
+    proposed = poutine.trace(lambda b: (point_guide(model, names), model.guide(b))).get_trace(Batch(x=x, total=1))
     trace = poutine.trace(poutine.replay(model.model, proposed)).get_trace(Batch(x=x, total=1))
     trace.compute_log_prob(site_filter=lambda name, _: name in names)
     return torch.stack([trace.nodes[n]["log_prob"].sum() for n in names]).sum()

@@ -64,9 +64,7 @@ class Standardise(nn.Module):
     def set(self, mean: Tensor, width: Tensor) -> None:
         """Take mean and standard deviation, each of shape ``(size,)``."""
         self.mean.copy_(mean)
-        self.width.copy_(
-            torch.where(width > 1e-6 * width.max().clamp_min(1e-30), width, torch.ones_like(width))
-        )
+        self.width.copy_(torch.where(width > 1e-6 * width.max().clamp_min(1e-30), width, torch.ones_like(width)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardised values, ``(..., size)``."""

@@ -32,9 +32,7 @@ def ard(a: float, b: float) -> Prior:
     >>> ard(1.0, 1.0)(torch.zeros(3, 2)).event_shape
     torch.Size([3, 2])
     """
-    return lambda p: _event(
-        dist.StudentT(p.new_tensor(2 * a), p.new_tensor(0.0), p.new_tensor((b / a) ** 0.5)), p
-    )
+    return lambda p: _event(dist.StudentT(p.new_tensor(2 * a), p.new_tensor(0.0), p.new_tensor((b / a) ** 0.5)), p)
 
 
 def gaussian(scale: float) -> Prior:
@@ -77,9 +75,7 @@ def random_net(model: nn.Module, name: str, priors: Mapping[str, Prior]) -> Call
     torch.Size([5, 3])
     """
     net = model.get_submodule(name)
-    values = {
-        k: pyro.sample(f"{name}.{k}", priors[k.rsplit(".", 1)[-1]](p)) for k, p in net.named_parameters()
-    }
+    values = {k: pyro.sample(f"{name}.{k}", priors[k.rsplit(".", 1)[-1]](p)) for k, p in net.named_parameters()}
     return lambda *inputs: functional_call(net, values, inputs)
 
 
