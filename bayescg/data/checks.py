@@ -1,5 +1,6 @@
-"""What is refused at the door, and why."""
+"""What is refused at the door: shapes, units, weights, times and temperatures that cannot be right."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,74 +11,161 @@ from bayescg.errors import DataError, TopologyError, UnitError
 if TYPE_CHECKING:
     import mdtraj
 
-CHUNK_BYTES = 2**25
+__all__ = [
+    "box_vectors",
+    "check_atoms",
+    "places",
+    "positive",
+    "shaped",
+    "time_axis",
+    "trajectory_index",
+    "unit_factor",
+    "valid_weights",
+]
 
 
 def unit_factor(unit: str | None) -> float:
     """Nanometres in one `unit`, which must be given."""
     if unit is None:
-        raise UnitError(
-            'raw arrays have no default unit: give unit="nm", "angstrom", ..., or "reduced" for a toy system'
-        )
+        raise UnitError('raw arrays have no default unit: give unit="nm", "angstrom", ... or "reduced"')
     return units.length_factor(unit)
 
 
-def shaped(x: np.ndarray, unit: str | None, topology: "mdtraj.Topology | None") -> np.ndarray:
-    """`x` as (n, atoms, 3), or as it is where reduced."""
+def shaped(x: np.ndarray, unit: str | None, topology: "mdtraj.Topology | None", source: str) -> np.ndarray:
+    """`x` as (n, atoms, 3), or (n, dim) where reduced."""
     if x.ndim < 2 or x.size == 0:
-        raise DataError(
-            f"no frames in an array of shape {x.shape}: give (n, atoms, 3), or (n, dim) in reduced units"
-        )
+        raise DataError(f"{source}: no frames in an array of shape {x.shape}; give (n, atoms, 3) or (n, dim)")
     if unit == "reduced":
         return x
+    shape = x.shape
     if x.ndim == 2 and x.shape[1] % 3 == 0:
         x = x.reshape(len(x), -1, 3)
+    if topology is not None and topology.n_atoms != x.shape[1] and shape[0] == 3 * topology.n_atoms:
+        raise TopologyError(
+            f"{source}: {shape[0]} rows are the {3 * topology.n_atoms} coordinates of the topology's "
+            f"{topology.n_atoms} atoms: frames come first, so transpose the array (x.T)"
+        )
     if x.ndim != 3 or x.shape[2] != 3:
         raise DataError(
-            f'positions of shape {x.shape} are not (n, atoms, 3); use unit="reduced" for other coordinates'
+            f'{source}: positions of shape {shape} are not (n, atoms, 3); use unit="reduced" for other coordinates'
         )
+    if topology is not None:
+        check_atoms(x.shape[1], topology, source)
     return x
 
 
-def trajectories(trajectory: Any, n: int) -> np.ndarray:
-    """Trajectory indices, (n,)."""
+def check_atoms(atoms: int, topology: "mdtraj.Topology", source: str) -> None:
+    """Refuse coordinates of another number of atoms than the topology's."""
+    if atoms != topology.n_atoms:
+        raise TopologyError(
+            f"{source} has {atoms} atoms, the topology has {topology.n_atoms}: give the topology that was simulated "
+            "(with the same solvent), or a file with the same atoms"
+        )
+
+
+def trajectory_index(trajectory: Any, n: int) -> np.ndarray:
+    """Trajectory of each frame, (n,), in unbroken runs."""
     if trajectory is None:
         return np.zeros(n, dtype=np.int32)
-    return np.asarray(trajectory, dtype=np.int32)
+    index = np.asarray(trajectory)
+    if index.shape != (n,) or not np.issubdtype(index.dtype, np.integer):
+        raise DataError(
+            f"trajectory= must hold one integer a frame, shape ({n},); it has shape {index.shape}, {index.dtype}"
+        )
+    starts = index[np.r_[True, np.diff(index) != 0]]
+    seen, count = np.unique(starts, return_counts=True)
+    if (count > 1).any():
+        raise DataError(f"trajectory {seen[count > 1][0]} is interrupted by another one: sort the frames by trajectory")
+    return index.astype(np.int32)
 
 
-def box_vectors(box: Any, n: int, factor: float) -> np.ndarray | None:
-    """Box vectors in nm, (n, 3, 3)."""
+def box_vectors(box: Any, n: int, factor: float, source: str) -> np.ndarray | None:
+    """Box vectors in nm, (n, 3, 3); one box for all frames takes no memory."""
     if box is None:
         return None
-    return np.broadcast_to(np.asarray(box, dtype=np.float32) * np.float32(factor), (n, 3, 3))
+    vectors = np.asarray(box, dtype=np.float32) * np.float32(factor)
+    if vectors.shape not in ((3, 3), (n, 3, 3)):
+        raise DataError(f"{source}: box of shape {vectors.shape}; give vectors, (3, 3) or ({n}, 3, 3)")
+    bad = ~(np.isfinite(vectors).all(axis=(-2, -1)) & (np.linalg.det(vectors) > 0))
+    if np.any(bad):
+        raise DataError(f"{source}: frame {int(np.flatnonzero(bad)[0])} has a box without a volume; give box=None")
+    return np.broadcast_to(vectors, (n, 3, 3))
 
 
-def regular_times(trajectory: np.ndarray, dt: float) -> np.ndarray:
-    """Times of frames `dt` apart, from 0 in every trajectory."""
+def places(trajectory: np.ndarray) -> np.ndarray:
+    """Place of each frame in its trajectory, (n,).
+
+    Examples
+    --------
+    >>> places(np.array([0, 0, 1, 1, 1]))
+    array([0, 1, 0, 1, 2])
+    """
     starts = np.flatnonzero(np.r_[True, np.diff(trajectory) != 0])
     lengths = np.diff(np.r_[starts, len(trajectory)])
-    return (np.arange(len(trajectory)) - np.repeat(starts, lengths)) * float(dt)
+    return np.arange(len(trajectory)) - np.repeat(starts, lengths)
 
 
-def weights(weights: Any, n: int) -> np.ndarray | None:
-    """Importance weights, (n,)."""
-    return None if weights is None else np.asarray(weights, dtype=np.float64)
+def time_axis(times: np.ndarray, source: str) -> tuple[float, float]:
+    """First time and time step of evenly spaced `times` (n >= 2), which files often round to float32.
+
+    Raises
+    ------
+    DataError
+        Times that repeat, go back, or leave gaps.
+
+    Examples
+    --------
+    >>> time_axis(np.array([0.2, 0.4, 0.6], dtype=np.float32), "a.xtc")
+    (0.2, 0.2)
+    """
+    exact = np.asarray(times, dtype=np.float64)
+    rounding = 4 * np.finfo(np.float32).eps * np.abs(exact).max()
+    dt = (exact[-1] - exact[0]) / (len(exact) - 1)
+    for start, step in (tuple(float(f"{v:.6g}") for v in (exact[0], dt)), (float(exact[0]), float(dt))):
+        if step > 0 and np.abs(start + step * np.arange(len(exact)) - exact).max() <= rounding + 1e-3 * step:
+            return start, step
+    steps = np.diff(exact)
+    typical = float(np.median(steps))
+    k = int(np.argmax((steps <= 0) | (np.abs(steps - typical) > 0.1 * abs(typical) + rounding)))
+    where = f"{source}: frames {k} and {k + 1} are at {exact[k]:g} and {exact[k + 1]:g} ps"
+    if steps[k] == 0:
+        raise DataError(f"{where}: a repeated time; remove the duplicate (joined restarts: gmx trjcat)")
+    if steps[k] < 0:
+        raise DataError(f"{where}: time goes back; sort the frames, or load the parts as separate files")
+    raise DataError(f"{where}, but others are {typical:g} ps apart: load the parts on each side as separate files")
 
 
-def temperature(value: float | None, unit: str) -> float | None:
-    """A positive temperature."""
-    return None if value is None else float(value)
+def valid_weights(weights: Any, n: int) -> np.ndarray | None:
+    """Importance weights, (n,), float64."""
+    if weights is None:
+        return None
+    w = np.asarray(weights, dtype=np.float64)
+    if w.shape != (n,):
+        raise DataError(f"weights of shape {w.shape} for {n} frames: give one a frame, ({n},), after any stride")
+    bad = np.flatnonzero(~np.isfinite(w) | (w < 0))
+    if len(bad):
+        raise DataError(
+            f"{len(bad)} weights are negative or not finite, first at frames {bad[:5].tolist()}; "
+            "weights of a bias V are exp(V / kT): subtract the largest V first"
+        )
+    if not w.any():
+        raise DataError("all weights are zero: nothing would be learned; check the bias they came from")
+    return w
 
 
-def positions(
-    x: Any, *, unit: str | None, topology: "mdtraj.Topology | None", box: np.ndarray | None
-) -> None:
-    """Refuse positions that cannot be right."""
-    if topology is not None and x.shape[1] != topology.n_atoms:
-        raise TopologyError(f"the topology has {topology.n_atoms} atoms, the positions {x.shape[1]}")
-    step = max(1, CHUNK_BYTES // (x.dtype.itemsize * int(np.prod(x.shape[1:]))))
-    for start in range(0, len(x), step):
-        bad = ~np.isfinite(x[start : start + step]).all(axis=tuple(range(1, x.ndim)))
-        if bad.any():
-            raise DataError(f"frame {start + int(np.flatnonzero(bad)[0])} is not finite")
+def positive(value: Any, name: str, unit: str) -> float | None:
+    """A positive number, or None; several that agree (one a file) count as one.
+
+    Examples
+    --------
+    >>> positive([300.0, 300.0], "temperature", "K")
+    300.0
+    """
+    if value is None:
+        return None
+    values = np.asarray([float(v) for v in value] if isinstance(value, Sequence | np.ndarray) else [float(value)])
+    if not (np.isfinite(values) & (values > 0)).all():
+        raise DataError(f"{name} must be positive and finite ({unit}), not {value!r}")
+    if len(values) == 0 or (values != values[0]).any():
+        raise DataError(f"mixed values of {name}, {value!r}: load one at a time, or reweight to one and give weights=")
+    return float(values[0])

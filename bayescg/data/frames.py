@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescg import units
-from bayescg.data import checks, split
+from bayescg.data import checks, geometry, split
 from bayescg.data.pairs import Pairs, lagged
 from bayescg.data.rows import Rows, take
 from bayescg.errors import DataError
@@ -31,8 +31,8 @@ class Frames:
         In memory, or on disk (a memory map); :meth:`gather` reads either.
     unit : {"nm", "reduced"}
         Unit of length.
-    ordered : bool
-        Whether the frames of a trajectory follow each other in time. Ordered frames are correlated: they are split
+    order : array of int, (n,), or None
+        Place of a frame in its trajectory; None for independent draws. Ordered frames are correlated and are split
         in contiguous blocks, even where the time between them (`dt`) is not known.
     times : array, (n,), or None
         Times in ps (the system's own unit where reduced).
@@ -63,7 +63,7 @@ class Frames:
     positions: "np.ndarray | Rows"
     unit: str
     trajectory: np.ndarray
-    ordered: bool = False
+    order: np.ndarray | None = None
     times: np.ndarray | None = None
     dt: float | None = None
     box: np.ndarray | None = None
@@ -86,6 +86,7 @@ class Frames:
         trajectory: Any = None,
         box: Any = None,
         topology: "mdtraj.Topology | None" = None,
+        source: str = "array",
     ) -> "Frames":
         """Frames from an array.
 
@@ -107,6 +108,8 @@ class Frames:
             Box vectors, in `unit`.
         topology : mdtraj.Topology, optional
             Turns on the checks of bond lengths.
+        source : str
+            What to call the array in messages.
 
         Raises
         ------
@@ -127,26 +130,28 @@ class Frames:
         positions = np.asanyarray(x) if hasattr(x, "dtype") else np.asarray(x, dtype=np.float32)
         if positions.dtype not in (np.float32, np.float64):
             positions = positions.astype(np.float32)
-        positions = checks.shaped(positions, unit, topology)
+        positions = checks.shaped(positions, unit, topology, source)
         if factor != 1.0:
             positions = np.asarray(positions * positions.dtype.type(factor))
         n = len(positions)
-        index = checks.trajectories(trajectory, n)
-        vectors = checks.box_vectors(box, n, factor)
-        checks.positions(positions, unit=unit, topology=topology, box=vectors)
+        vectors = checks.box_vectors(box, n, factor, source)
+        geometry.scan(positions, source=source, unit=str(unit), topology=topology, box=vectors)
+        index = checks.trajectory_index(trajectory, n)
+        step = checks.positive(dt, "dt", "ps")
+        order = None if step is None else checks.places(index)
         return cls(
             positions=positions,
             unit="reduced" if unit == "reduced" else "nm",
             trajectory=index,
-            ordered=dt is not None,
-            times=None if dt is None else checks.regular_times(index, dt),
-            dt=None if dt is None else float(dt),
+            order=order,
+            times=None if order is None else order * step,
+            dt=step,
             box=vectors,
-            weights=checks.weights(weights, n),
-            temperature=checks.temperature(temperature, "K"),
-            temperature_kT=checks.temperature(temperature_kT, "kT"),
+            weights=checks.valid_weights(weights, n),
+            temperature=checks.positive(temperature, "temperature", "K"),
+            temperature_kT=checks.positive(temperature_kT, "temperature_kT", "kT"),
             topology=topology,
-            provenance={"reader": "numpy"},
+            provenance={"source": source, "reader": "numpy", "unit": unit},
         )
 
     def __len__(self) -> int:
@@ -166,9 +171,7 @@ class Frames:
         if self.temperature_kT is not None:
             return self.temperature_kT
         if self.temperature is None:
-            raise DataError(
-                "the temperature of these frames is not known: give temperature= (K) where they are loaded"
-            )
+            raise DataError("the temperature of these frames is not known: give temperature= (K) where they are loaded")
         return units.kT(self.temperature)
 
     def gather(self, index: Any) -> np.ndarray:
@@ -191,6 +194,7 @@ class Frames:
             self,
             positions=take(self.positions, index),
             trajectory=self.trajectory[index],
+            order=cut(self.order),
             times=cut(self.times),
             box=cut(self.box),
             weights=cut(self.weights),
@@ -208,16 +212,12 @@ class Frames:
         4
         """
         if self.times is None or self.dt is None:
-            raise DataError(
-                "these frames have no time axis, so there is no first part: give dt= where they are loaded"
-            )
+            raise DataError("these frames have no time axis, so there is no first part: give dt= where they are loaded")
         starts = np.r_[True, np.diff(self.trajectory) != 0]
         since = self.times - self.times[starts][np.cumsum(starts) - 1]
         available = since.max() + self.dt
         if not 0 < time <= available * (1 + 1e-6):
-            raise DataError(
-                f"asked for the first {time:g} ps; the longest trajectory covers {available:g} ps"
-            )
+            raise DataError(f"asked for the first {time:g} ps; the longest trajectory covers {available:g} ps")
         return self.subset(since < time - 1e-3 * self.dt)
 
     def lagged(self, lag: float) -> Pairs:
@@ -245,7 +245,7 @@ class Frames:
         >>> Frames.from_numpy(np.zeros((6, 1)), unit="reduced", dt=1.0, trajectory=[0, 0, 0, 0, 1, 1]).blocks(2)
         array([0, 0, 1, 1, 2, 2])
         """
-        return split.blocks(self.trajectory, self.times, self.dt, length)
+        return split.blocks(self.trajectory, self.order, length)
 
     def split(self, blocks: int = 20, test: float = 0.2, seed: int = 0) -> tuple["Frames", "Frames"]:
         """Frames to fit and frames to test on.
@@ -297,5 +297,5 @@ class Frames:
         digest.update(self.gather(sample).tobytes())
         digest.update(np.ascontiguousarray(self.trajectory[sample]).tobytes())
         if self.weights is not None:
-            digest.update(self.weights.tobytes())
+            digest.update(np.ascontiguousarray(self.weights))
         return digest.hexdigest()

@@ -51,34 +51,24 @@ class Pairs:
 
 def lagged(frames: "Frames", lag: float) -> Pairs:
     """All pairs of `frames` that lie `lag` apart; see :meth:`Frames.lagged`."""
-    if frames.dt is None or frames.times is None:
+    if frames.dt is None or frames.order is None:
         raise DataError("these frames have no time axis, so there is no lag: give dt= where they are loaded")
-    steps = round(lag / frames.dt)
+    steps = round(lag / frames.dt) if np.isfinite(lag) else 0
     if steps < 1 or abs(lag / frames.dt - steps) > 1e-3:
-        nearest = max(steps, 1) * frames.dt
         raise DataError(
-            f"lag {lag:g} is not a positive multiple of the time between frames, {frames.dt:g}; the nearest is {nearest:g}"
+            f"lag {lag:g} is not a positive multiple of the time between frames, {frames.dt:g}; "
+            f"the nearest is {max(steps, 1) * frames.dt:g}"
         )
-    key = _keys(frames)
+    # one integer a frame, with gaps between trajectories that are wider than the lag
+    number = np.cumsum(np.r_[0, np.diff(frames.trajectory) != 0])
+    key = frames.order + number * (int(frames.order.max()) + steps + 1)
     if np.any(np.diff(key) <= 0):
-        raise DataError(
-            "frames are repeated or out of order: take lagged pairs before shuffling or resampling"
-        )
-    j = np.searchsorted(key, key + steps)
-    found = np.flatnonzero(key[np.minimum(j, len(key) - 1)] == key + steps)
+        raise DataError("frames are repeated or out of order: take lagged pairs before shuffling or resampling")
+    later = np.minimum(np.searchsorted(key, key + steps), len(key) - 1)
+    found = np.flatnonzero(key[later] == key + steps)
     if len(found) == 0:
-        longest = max(np.bincount(np.unique(frames.trajectory, return_inverse=True)[1]))
         raise DataError(
-            f"no two frames are {lag:g} apart: the longest trajectory has {longest} frames, {frames.dt:g} apart; "
-            "use a shorter lag or longer trajectories"
+            f"no two frames are {lag:g} apart: the longest trajectory has {np.bincount(number).max()} frames, "
+            f"{frames.dt:g} apart; use a shorter lag or longer trajectories"
         )
-    return Pairs(i=found, j=j[found], lag=steps * frames.dt, frames=frames)
-
-
-def _keys(frames: "Frames") -> np.ndarray:
-    """One integer a frame: its step on the time axis, with gaps between trajectories wider than any lag."""
-    assert frames.times is not None
-    assert frames.dt is not None
-    step = np.rint((frames.times - frames.times.min()) / frames.dt).astype(np.int64)
-    order = np.unique(frames.trajectory, return_inverse=True)[1]
-    return step + order * (2 * step.max() + 2)
+    return Pairs(i=found, j=later[found], lag=steps * frames.dt, frames=frames)

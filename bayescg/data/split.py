@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 __all__ = ["blocks", "held_out"]
 
 
-def blocks(trajectory: np.ndarray, times: np.ndarray | None, dt: float | None, length: int) -> np.ndarray:
+def blocks(trajectory: np.ndarray, order: np.ndarray | None, length: int) -> np.ndarray:
     """Block ids, (n,); see :meth:`Frames.blocks`. A remainder is spread over the blocks of its run.
 
     Examples
     --------
-    >>> blocks(np.zeros(7, int), None, None, 3)
+    >>> blocks(np.zeros(7, int), None, 3)
     array([0, 0, 0, 0, 1, 1, 1])
     """
     if length < 1:
         raise ConfigError(f"a block must hold at least one frame, not {length}")
     new_run = np.diff(trajectory) != 0
-    if times is not None and dt is not None:
-        new_run |= np.rint(np.diff(times) / dt) != 1
+    if order is not None:
+        new_run |= np.diff(order) != 1
     starts = np.r_[0, np.flatnonzero(new_run) + 1]
     ids, used = np.empty(len(trajectory), dtype=np.int64), 0
     for start, end in zip(starts, np.r_[starts[1:], len(trajectory)], strict=True):
@@ -40,7 +40,7 @@ def held_out(frames: "Frames", count: int, test: float, seed: int) -> np.ndarray
         raise ConfigError(f"test={test!r}: the fraction of frames to test on must lie between 0 and 1")
     if count < 2:
         raise ConfigError(f"blocks={count!r}: at least two blocks are needed, one to fit and one to test on")
-    ids = frames.blocks(max(1, len(frames) // count)) if frames.ordered else np.arange(len(frames))
+    ids = frames.blocks(max(1, len(frames) // count)) if frames.order is not None else np.arange(len(frames))
     sizes = np.bincount(ids)
     if len(sizes) < 2:
         raise DataError(f"{len(frames)} frame(s) are too few to split: at least two blocks are needed")

@@ -1,0 +1,75 @@
+"""How many correlated frames are worth one independent draw."""
+
+import numpy as np
+
+from bayescg.errors import DataError
+
+__all__ = ["statistical_inefficiency"]
+
+
+def statistical_inefficiency(series: np.ndarray, trajectory: np.ndarray | None = None) -> float:
+    r"""Statistical inefficiency, :math:`g = 1 + 2 \sum_t \rho(t)`: frames per independent draw, at least 1.
+
+    The sum of the normalised autocorrelation :math:`\rho` stops by the initial monotone sequence estimator: sums of
+    neighbouring pairs, :math:`\rho(2m) + \rho(2m+1)`, are positive and decreasing for a reversible process.
+
+    Parameters
+    ----------
+    series : array, (n,) or (n, k)
+        Observables of consecutive frames; of several columns the slowest counts. Columns that never change are
+        ignored.
+    trajectory : array of int, (n,), optional
+        Which trajectory a frame belongs to; pairs across ends are not counted, the mean is common to all.
+
+    Returns
+    -------
+    float
+        Never above twice the length of the longest trajectory: a larger one cannot be seen in the data.
+
+    Raises
+    ------
+    DataError
+        Fewer than 4 frames in every trajectory, values that are not finite, or no column that changes.
+
+    Notes
+    -----
+    C. J. Geyer, "Practical Markov chain Monte Carlo", Statist. Sci. 7, 473 (1992), section 3.3.
+
+    Examples
+    --------
+    >>> noise = np.random.default_rng(0).normal(size=4000)
+    >>> bool(statistical_inefficiency(noise) < 1.2)
+    True
+    >>> statistical_inefficiency(np.repeat(noise, 10)).__round__()
+    10
+    """
+    columns = np.asarray(series, dtype=np.float64)
+    columns = columns.reshape(len(columns), -1)
+    ends = np.zeros(len(columns), dtype=np.int8) if trajectory is None else np.asarray(trajectory)
+    if ends.shape != (len(columns),):
+        raise DataError(f"trajectory= of shape {ends.shape} for {len(columns)} frames: give one integer a frame")
+    if not np.isfinite(columns).all():
+        raise DataError("the series holds values that are not finite")
+    pieces = np.split(np.arange(len(columns)), np.flatnonzero(np.diff(ends)) + 1)
+    if max(map(len, pieces)) < 4:
+        raise DataError("a correlation time needs at least 4 consecutive frames")
+    moving = [c for c in columns.T if np.ptp(c) > 0]
+    if not moving:
+        raise DataError("the series never changes, so it has no correlation time")
+    return max(_inefficiency(c - c.mean(), pieces) for c in moving)
+
+
+def _inefficiency(deviation: np.ndarray, pieces: list[np.ndarray]) -> float:
+    longest = max(map(len, pieces))
+    sums, counts = np.zeros(longest), np.zeros(longest)
+    for piece in pieces:
+        n = len(piece)
+        size = 1 << (2 * n - 1).bit_length()
+        power = np.abs(np.fft.rfft(deviation[piece], size)) ** 2
+        sums[:n] += np.fft.irfft(power, size)[:n]
+        counts[:n] += n - np.arange(n)
+    rho = sums / counts
+    rho /= rho[0]
+    paired = rho[: longest // 2 * 2].reshape(-1, 2).sum(axis=1)
+    stop = int(np.argmax(paired <= 0)) if (paired <= 0).any() else len(paired)
+    return float(np.clip(2 * np.minimum.accumulate(paired[:stop]).sum() - 1, 1.0, 2.0 * longest))
