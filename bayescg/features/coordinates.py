@@ -42,7 +42,7 @@ class Flat(Features):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., dim)`` to the same."""
-        if x.ndim < 1 or x.shape[-1] != self.size:
+        if not torch.jit.is_tracing() and (x.ndim < 1 or x.shape[-1] != self.size):
             raise TopologyError(f"these features take {self.size} flat coordinates, not {tuple(x.shape)}")
         return x
 
@@ -171,7 +171,7 @@ def aligned(top: Any, reference: ArrayLike | None = None, select: str = "not ele
     top : topology
         mdtraj or OpenMM topology, mdtraj trajectory, PDB path or Frames.
     reference : array, optional
-        ``(atoms, 3)`` in nm, or an OpenMM quantity. Default: the coordinates, or the first frame, that `top` holds.
+        ``(atoms, 3)`` in nm, or an OpenMM quantity. Default: the coordinates, or the first frame, of `top`.
     select : str
         The atoms that are superposed, in mdtraj's selection language; ``"all"`` for every one.
 

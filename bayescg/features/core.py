@@ -56,6 +56,8 @@ class Features(nn.Module):
         TopologyError
             Another number of atoms, or not positions at all.
         """
+        if torch.jit.is_tracing():  # there a shape is a tensor, and TorchScript would not keep the check
+            return x
         if x.ndim < 2 or x.shape[-1] != 3:
             raise TopologyError(
                 f"{type(self).__name__} features take positions (..., {self.atoms}, 3), not {tuple(x.shape)}"
@@ -139,7 +141,5 @@ def atom_groups(groups: Sequence[Sequence[int]], per_group: int, atoms: int) -> 
         if len(row) != per_group or len(set(row)) != per_group:
             raise ConfigError(f"each group needs {per_group} different atoms; got {row}")
         if min(row) < 0 or max(row) >= atoms:
-            raise TopologyError(
-                f"atom indices {row} do not exist in a system of {atoms} atoms, numbered from 0"
-            )
+            raise TopologyError(f"atom indices {row} do not exist in a system of {atoms} atoms, numbered from 0")
     return torch.tensor(rows)

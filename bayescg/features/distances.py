@@ -87,9 +87,7 @@ def distances(top: Any, pairs: Sequence[Sequence[int]] | None = None, select: st
     if pairs is None:
         chosen = select_atoms(topology, select or "not element H").tolist()
         if len(chosen) < 2:
-            raise TopologyError(
-                f"only one atom is selected ({atom_label(topology, chosen[0])}); no distances"
-            )
+            raise TopologyError(f"only one atom is selected ({atom_label(topology, chosen[0])}); no distances")
         pairs = list(combinations(chosen, 2))
     elif select is not None:
         raise ConfigError("give either pairs= or select=, not both")

@@ -55,7 +55,8 @@ class RadiusOfGyration(Observable):
     atoms : int
         Number of atoms.
     masses : array, optional
-        Weights of the atoms, ``(atoms,)``. Default: all equal, as in ``mdtraj.compute_rg``.
+        Weights of the atoms, ``(atoms,)``. Default: all equal, as in ``mdtraj.compute_rg``. Given masses also weigh
+        the centre, which ``mdtraj.compute_rg`` takes as the unweighted one.
     name : str
         Name of the observable.
 
@@ -102,11 +103,7 @@ class Rmsd(Observable):
     reference: Tensor
 
     def __init__(self, reference: ArrayLike, name: str = "rmsd"):
-        target = np.asarray(reference, dtype=np.float64)
-        if target.ndim != 2 or target.shape[1] != 3 or not np.isfinite(target).all():
-            raise TopologyError(
-                f"a reference is a finite array (atoms, 3) in nm, not of shape {target.shape}"
-            )
+        target = as_reference(reference)
         super().__init__(name, "nm", len(target))
         centred = torch.tensor(target - target.mean(axis=0), dtype=torch.get_default_dtype())
         self.register_buffer("reference", centred, persistent=False)
@@ -183,9 +180,7 @@ def _rmsd(topology: Any, reference: ArrayLike | None) -> list[Observable]:
 
 
 def _end_to_end(topology: Any, reference: ArrayLike | None) -> list[Observable]:
-    heavy = [
-        atom.index for atom in topology.chain(0).atoms if atom.element is None or atom.element.symbol != "H"
-    ]
+    heavy = [atom.index for atom in topology.chain(0).atoms if atom.element is None or atom.element.symbol != "H"]
     if len(heavy) < 2:
         raise TopologyError("end_to_end needs two atoms other than hydrogen in the first chain")
     return [Distance(topology.n_atoms, (heavy[0], heavy[-1]), "end_to_end")]
@@ -226,7 +221,8 @@ def from_names(names: Sequence[str], topology: Any, reference: ArrayLike | None 
     topology : topology
         mdtraj or OpenMM topology, mdtraj trajectory, PDB path or Frames.
     reference : array, optional
-        ``(atoms, 3)`` in nm or an OpenMM quantity, for ``rmsd``. Default: the coordinates, or the first frame, of `topology`.
+        ``(atoms, 3)`` in nm or an OpenMM quantity, for ``rmsd``. Default: the coordinates, or the first frame,
+        of `topology`.
 
     Returns
     -------

@@ -39,9 +39,7 @@ def read_topology(top: Any) -> tuple[Any, NDArray[np.float64] | None]:
         try:
             top = mdtraj.load_frame(str(top), 0)
         except Exception as error:  # each reader of mdtraj fails in its own way
-            raise TopologyError(
-                f"{top}: no topology can be read from it ({error}); give a PDB file"
-            ) from error
+            raise TopologyError(f"{top}: no topology can be read from it ({error}); give a PDB file") from error
     if isinstance(top, mdtraj.Topology):
         return top, None
     if isinstance(top, mdtraj.Trajectory):
@@ -67,9 +65,9 @@ def as_reference(reference: Any, atoms: int | None = None) -> NDArray[np.float64
         The shape is not ``(atoms, 3)``, or a number is not finite.
     """
     if hasattr(reference, "value_in_unit_system"):
-        from openmm.unit import nanometer
+        from openmm.unit import md_unit_system
 
-        reference = reference.value_in_unit(nanometer)
+        reference = reference.value_in_unit_system(md_unit_system)
     if isinstance(reference, torch.Tensor):
         reference = reference.detach().cpu()
     target = np.asarray(reference, dtype=np.float64)

@@ -40,8 +40,8 @@ def torsion_sin_cos(x: Tensor, quadruples: Tensor) -> tuple[Tensor, Tensor]:
     # Both are the same multiple of the sine and of the cosine: |left| |right|.
     sine = torch.linalg.vector_norm(axis, dim=-1) * (first * right).sum(-1)
     cosine = (left * right).sum(-1)
-    # In nm, products of bond vectors are about 1e-4; this only stops 0 / 0.
-    scale = (sine.square() + cosine.square() + 1e-30).rsqrt()
+    # In nm the sum of squares is about 1e-8: this only stops 0 / 0, and its power -3/2 fits float32.
+    scale = (sine.square() + cosine.square() + 1e-24).rsqrt()
     return sine * scale, cosine * scale
 
 
@@ -103,8 +103,7 @@ def find_torsions(topology: Any, kind: str) -> list[tuple[list[int], str]]:
     # The second atom is in the residue that the torsion is named after, for every kind.
     owners = [topology.atom(int(row[1])).residue for row in found]
     return [
-        ([int(i) for i in row], f"{kind} {owner.name}-{owner.resSeq}")
-        for row, owner in zip(found, owners, strict=True)
+        ([int(i) for i in row], f"{kind} {owner.name}-{owner.resSeq}") for row, owner in zip(found, owners, strict=True)
     ]
 
 
