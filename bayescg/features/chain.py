@@ -1,7 +1,7 @@
 """Several sets of features of the same atoms, one after the other."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -41,11 +41,14 @@ class Chain(Features):
     @property
     def names(self) -> list[str]:
         """The names of the parts, in order."""
-        return [name for part in self.parts for name in part.names]  # pyright: ignore[reportGeneralTypeIssues]
+        return [name for part in self._features() for name in part.names]
 
     def config(self) -> dict[str, Any]:
         """JSON that rebuilds this."""
-        return {"type": "Chain", "parts": [part.config() for part in self.parts]}  # pyright: ignore[reportCallIssue]
+        return {"type": "Chain", "parts": [part.config() for part in self._features()]}
+
+    def _features(self) -> list[Features]:
+        return cast("list[Features]", list(self.parts))
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:

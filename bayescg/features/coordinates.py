@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from bayescg.errors import ConfigError, TopologyError
-from bayescg.features.core import Features, register
+from bayescg.features.core import Features, register, scripting
 from bayescg.features.superpose import optimal_rotation
 from bayescg.features.topology import as_reference, atom_label, read_topology, select_atoms
 
@@ -42,7 +42,7 @@ class Flat(Features):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., dim)`` to the same."""
-        if not torch.jit.is_tracing() and (x.ndim < 1 or x.shape[-1] != self.size):
+        if not scripting() and (x.ndim < 1 or x.shape[-1] != self.size):
             raise TopologyError(f"these features take {self.size} flat coordinates, not {tuple(x.shape)}")
         return x
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bayescg.errors import ConfigError, TopologyError
 
-__all__ = ["Features", "HasPositions", "atom_groups", "features_from_config", "register"]
+__all__ = ["Features", "HasPositions", "atom_groups", "features_from_config", "register", "scripting"]
 
 
 class Features(nn.Module):
@@ -56,7 +56,7 @@ class Features(nn.Module):
         TopologyError
             Another number of atoms, or not positions at all.
         """
-        if torch.jit.is_tracing():  # there a shape is a tensor, and TorchScript would not keep the check
+        if scripting():
             return x
         if x.ndim < 2 or x.shape[-1] != 3:
             raise TopologyError(
@@ -122,6 +122,11 @@ def features_from_config(config: Mapping[str, Any]) -> Features:
         return _REGISTRY[name].from_config(rest)
     except (TypeError, KeyError) as error:
         raise ConfigError(f"this is not the config of {name} features: {error}") from error
+
+
+def scripting() -> bool:
+    """Whether TorchScript is tracing: shapes are tensors then, and a check of them would not be kept."""
+    return torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
 
 
 def atom_groups(groups: Sequence[Sequence[int]], per_group: int, atoms: int) -> Tensor:
