@@ -10,6 +10,7 @@ __all__ = [
     "Interrupted",
     "ModelError",
     "OutputError",
+    "SimulationError",
     "TopologyError",
     "UnitError",
 ]
@@ -41,6 +42,10 @@ class ModelError(BayescgError):
 
 class FitError(BayescgError):
     """A fit that cannot go on, such as a loss that is no longer finite; the last good state is kept."""
+
+
+class SimulationError(BayescgError):
+    """Molecular dynamics that cannot go on, such as positions that are no longer finite."""
 
 
 class CheckpointError(BayescgError):

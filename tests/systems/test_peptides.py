@@ -22,7 +22,7 @@ LENGTHS = {"CC": (0.134, 0.156), "CN": (0.129, 0.152), "CO": (0.120, 0.146), "CS
 @pytest.fixture(scope="module")
 def everything():
     topology, positions = peptide(EVERYTHING)
-    return topology, np.array(positions.value_in_unit(openmm.unit.nanometer))
+    return topology, np.array(positions.value_in_unit_system(openmm.unit.md_unit_system))
 
 
 def signed_volume(xyz, atoms, centre, a, b, c):
