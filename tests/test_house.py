@@ -1,0 +1,175 @@
+"""The rules of the house: who may import whom, how long a file may be, what lies at the top."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyro
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted(p for p in (ROOT / "bayescg").rglob("*.py") if "models" not in p.relative_to(ROOT).parts)
+MODELS = sorted(p for p in (ROOT / "models").glob("*.py") if p.name != "__init__.py")
+
+ORDER = (
+    ("errors",),
+    ("units",),
+    ("checkpoint", "draws"),
+    ("systems", "data", "features", "nets"),
+    ("truth", "distributions", "sampling"),
+    ("inference",),
+    ("export", "analysis"),
+    ("plot",),
+    ("report",),
+    ("experiments",),
+    ("cli",),
+)
+RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
+
+TOP = {"pyproject.toml", "bayescg", "models", "tests", "tutorials", "README.md"}
+CARRIED = {"LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "SECURITY.md", "constraints.txt"}
+
+PICKLES = ("pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal")
+HEAVY = ("openmm", "mdtraj", "MDAnalysis", "matplotlib", "arviz_plots")
+
+
+def imports(path: Path, top_level: bool = False) -> Iterator[tuple[str, int]]:
+    """Dotted names that a file imports, each with its line; `top_level`: only what runs when the file is imported."""
+    tree = ast.parse(path.read_text(), str(path))
+    for node in tree.body if top_level else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively"
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT / "bayescg").parts[0].removesuffix(".py")
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_imports_go_one_way(path):
+    own = room(path)
+    if own == "__init__":
+        assert not [name for name, _ in imports(path, top_level=True) if name.startswith("bayescg")]
+        return
+    assert own in RANK, f"{own} has no place in the order of imports"
+    for name, line in imports(path):
+        parts = name.split(".")
+        if parts[0] != "bayescg":
+            continue
+        other = parts[1] if len(parts) > 1 else ""
+        assert other != "models", f"{path}:{line} imports a model by name; find_model finds it"
+        if other in RANK and other != own:
+            assert RANK[other] < RANK[own], f"{path}:{line}: {own} must not import {other}"
+
+
+@pytest.mark.parametrize("path", MODELS, ids=named)
+def test_a_model_imports_public_names_and_no_other_model(path):
+    for name, line in imports(path):
+        parts = name.split(".")
+        assert parts[0] != "models", f"{path}:{line}: import models as bayescg.models"
+        if parts[0] == "bayescg":
+            assert "models" not in parts, f"{path}:{line} imports another model"
+            assert not any(p.startswith("_") for p in parts), f"{path}:{line} imports a private name"
+            # a room's public names are the ones that its __init__ exports
+            assert len(parts) <= 3, f"{path}:{line}: import {name} from its room, bayescg.{parts[1]}"
+
+
+def test_models_are_registered_and_exported():
+    import bayescg.models
+    from bayescg.inference import find_model, model_names
+
+    for name in bayescg.models.__all__:
+        assert name in model_names()
+        assert find_model(name) is getattr(bayescg.models, name)
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *MODELS, *sorted((ROOT / "tests").rglob("*.py"))], ids=named)
+def test_no_file_is_longer_than_500_lines(path):
+    assert len(path.read_text().splitlines()) <= 500
+
+
+def test_files_are_short():
+    lengths = [len(p.read_text().splitlines()) for p in [*SOURCES, *MODELS]]
+    assert np.median(lengths) <= 160
+
+
+def test_only_what_belongs_lies_at_the_top():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout, so what belongs to the project cannot be told from what was built")
+    entries = {line.split("/")[0] for line in listed.stdout.splitlines()}
+    assert {e for e in entries if not e.startswith(".")} - TOP - CARRIED == set()
+
+
+def test_models_are_linked_into_the_package():
+    link = ROOT / "bayescg" / "models"
+    assert link.is_symlink()
+    assert os.readlink(link) == "../models"
+
+
+def test_importing_the_package_does_not_import_torch():
+    code = "import sys, bayescg; assert not {'torch', 'pyro', 'numpy', 'openmm', 'arviz'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *MODELS], ids=named)
+def test_heavy_packages_are_imported_where_they_are_needed(path):
+    for name, line in imports(path, top_level=True):
+        assert name.split(".")[0] not in HEAVY, f"{path}:{line} imports {name} at its top"
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *MODELS], ids=named)
+def test_only_draws_knows_arviz(path):
+    arviz = [name for name, _ in imports(path) if name.split(".")[0].startswith("arviz")]
+    assert not arviz or path == ROOT / "bayescg" / "draws.py" or arviz == ["arviz_plots"]
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *MODELS], ids=named)
+def test_nothing_is_unpickled_or_executed(path):
+    tree = ast.parse(path.read_text())
+    for name, line in imports(path):
+        assert name.split(".")[0] not in ("pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"), (
+            f"{path}:{line}"
+        )
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        where = f"{path}:{node.lineno} calls {called}"
+        assert called not in ("eval", "exec", "torch.load", "torch.save", "yaml.load"), where
+        if called in ("np.load", "numpy.load"):
+            allowed = {k.arg: ast.unparse(k.value) for k in node.keywords}.get("allow_pickle", "False")
+            assert allowed == "False", where
+
+
+CHANGES = {
+    "Pyro's parameter store": lambda: pyro.get_param_store().setdefault("theta", torch.zeros(1)),
+    "Pyro's settings": lambda: pyro.settings.set(module_local_params=False),
+    "torch's default dtype": lambda: torch.set_default_dtype(torch.float64),
+    "torch's number of threads": lambda: torch.set_num_threads(torch.get_num_threads() + 1),
+    "torch's deterministic flag": lambda: torch.use_deterministic_algorithms(True),
+    "torch's grad mode": lambda: torch.set_grad_enabled(False),
+    "the validation of torch's distributions": lambda: torch.distributions.Distribution.set_default_validate_args(
+        not torch.distributions.Distribution._validate_args
+    ),
+    "NumPy's error state": lambda: np.seterr(all="raise"),
+    "the working directory": lambda: os.chdir("/"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_test_that_changes_shared_state_fails_and_is_undone(guard, what):
+    with pytest.raises(pytest.fail.Exception, match=what.split()[-1]), guard():
+        CHANGES[what]()
