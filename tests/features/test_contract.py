@@ -178,7 +178,8 @@ def test_flat_coordinates_of_a_toy_system():
     features = bcg.features.cartesian(3)
     x = torch.randn(4, 5, 3)
     assert torch.equal(features(x), x)
-    assert torch.equal(torch.jit.trace(features, x)(x), x)
+    exported: Any = torch.jit.trace(features, x)
+    assert torch.equal(exported(x), x)
     assert (features.size, features.atoms, features.names) == (3, None, ["x1", "x2", "x3"])
     assert features_from_config(features.config()).config() == {"type": "Flat", "dim": 3}
     with pytest.raises(TopologyError, match="3 flat coordinates"):
