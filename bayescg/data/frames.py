@@ -297,5 +297,5 @@ class Frames:
         digest.update(self.gather(sample).tobytes())
         digest.update(np.ascontiguousarray(self.trajectory[sample]).tobytes())
         if self.weights is not None:
-            digest.update(np.ascontiguousarray(self.weights))
+            digest.update(np.ascontiguousarray(self.weights).data)
         return digest.hexdigest()

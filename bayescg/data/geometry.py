@@ -35,10 +35,14 @@ class Scan:
         Unit in which the source was declared; ``"reduced"`` coordinates are only checked to be finite.
     topology : mdtraj.Topology, optional
         Its bonds give the best checks.
+    stride : int
+        Frames of the source from one that is looked at to the next, so that messages count the source's frames.
     """
 
-    def __init__(self, source: str, unit: str = "nm", topology: "mdtraj.Topology | None" = None) -> None:
-        self.source, self.unit, self.topology = source, unit, topology
+    def __init__(
+        self, source: str, unit: str = "nm", topology: "mdtraj.Topology | None" = None, stride: int = 1
+    ) -> None:
+        self.source, self.unit, self.topology, self.stride = source, unit, topology, stride
         self.bonds = np.array([[a.index, b.index] for a, b in topology.bonds] if topology else [], int).reshape(-1, 2)
         self.seen, self.bad_count, self.bad_first, self.looked = 0, 0, [], False
 
@@ -48,7 +52,7 @@ class Scan:
         if not good.all():
             bad = np.flatnonzero(~good)
             self.bad_count += len(bad)
-            self.bad_first = (self.bad_first + (bad + self.seen).tolist())[:5]
+            self.bad_first = (self.bad_first + ((bad + self.seen) * self.stride).tolist())[:5]
         if self.unit != "reduced" and good.any():
             if not self.looked:
                 sample = np.flatnonzero(good)
@@ -93,8 +97,9 @@ class Scan:
         broken = np.argwhere(lengths > half[:, None])
         if len(broken):
             frame, bond = broken[0]
+            number = (self.seen + frame) * self.stride
             raise DataError(
-                f"{self.source}: molecules are broken across the periodic box: frame {self.seen + frame}, "
+                f"{self.source}: molecules are broken across the periodic box: frame {number}, "
                 f"{self._names(bond)} are bonded but {lengths[frame, bond]:.2f} nm apart, more than half the box "
                 f"({half[frame]:.2f} nm). Make them whole first: `gmx trjconv -pbc mol` (or -pbc whole), or "
                 "mdtraj's Trajectory.make_molecules_whole()"
@@ -153,10 +158,10 @@ def _neighbours(x: np.ndarray) -> float:
 
     Bonds fix the nearest neighbours of atoms and beads to a narrow range; arbitrary points have none.
     """
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     if x.shape[1] < 4:
         return 0.0
-    nearest = np.concatenate([cKDTree(frame).query(frame, k=2)[0][:, 1] for frame in x[:5]])
+    nearest = np.concatenate([KDTree(frame).query(frame, k=2)[0][:, 1] for frame in x[:5]])
     low, middle, high = np.percentile(nearest, [25, 50, 75])
     return float(middle) if high - low < 0.4 * middle else 0.0

@@ -41,7 +41,8 @@ class Store:
         self.temporary: Path | None = None
         self.file: BinaryIO | None = None
         self.rows, self.bytes = 0, 0
-        self.dtype, self.shape = np.dtype(np.float32), ()
+        self.dtype = np.dtype(np.float32)
+        self.shape: tuple[int, ...] = ()
 
     def append(self, rows: np.ndarray) -> None:
         """Add `rows`, (m, ...)."""
