@@ -12,8 +12,8 @@ _NAMES = {"molecular_dynamics": "trajectories", "ramachandran_starts": "starts"}
 __all__ = ["molecular_dynamics", "ramachandran_starts"]
 
 if TYPE_CHECKING:
-    from bayescg.sampling.trajectories import molecular_dynamics
     from bayescg.sampling.starts import ramachandran_starts
+    from bayescg.sampling.trajectories import molecular_dynamics
 
 
 def __getattr__(name: str) -> Any:

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["molecular_dynamics"]
 
 # Up to this size OpenMM's Reference platform beats its CPU platform: 44 000 steps/s against 1800 at 22 atoms,
-# 2100 against 1300 at 112, 570 against 1200 at 212 (ACE-ALA_n-NME, AMBER ff96 + OBC2). A GPU does not pay
-# there either.
+# 2100 against 1300 at 112, 570 against 1200 at 212 (ACE-ALA_n-NME, AMBER ff96 + OBC2, CPU platform on 2 cores).
 _REFERENCE_ATOMS = 150
 
 
@@ -107,7 +106,8 @@ def molecular_dynamics(
     Notes
     -----
     Frames of systems without a periodic box are moved to a common centroid, for a Langevin molecule diffuses
-    away. XTC rounds coordinates to 0.001 nm.
+    away. XTC rounds coordinates to 0.001 nm. The constraints make the frames draws of the molecule with rigid bonds to
+    hydrogen; `system.energy`, that of the flexible molecule, finds these bonds at their minimum.
 
     Source
     ------
@@ -157,12 +157,12 @@ def molecular_dynamics(
         }
         for chain in missing
     ]
-    try:
-        with _bar(len(jobs) * frames * every, dt, progress) as update:
+    with _in_use(out), _bar(len(jobs) * frames * every, dt, progress) as update:
+        try:
             run_all(jobs, processes, update)
-    finally:
-        for partial in out.glob(".trajectory-*.partial.xtc"):
-            partial.unlink()
+        finally:
+            for partial in out.glob(".trajectory-*.partial.xtc"):
+                partial.unlink()
     _warn_if_short(files, frames)
     return load([str(file) for file in files], top=str(out / "topology.pdb"), temperature=system.temperature)
 
@@ -252,6 +252,20 @@ def _claim(
         except OSError as error:
             raise OutputError(f"cannot write to {out}: {error.strerror or error}; choose another directory") from error
         write_file(record, json.dumps(settings, indent=1))
+
+
+@contextmanager
+def _in_use(out: Path) -> "Iterator[None]":
+    """Hold the directory; the system lets go of it when the process dies. Windows has no such lock."""
+    with (out / "simulation.json").open() as record:
+        if sys.platform != "win32":
+            import fcntl
+
+            try:
+                fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise OutputError(f"another process is simulating in {out}; wait for it or choose another") from error
+        yield
 
 
 @contextmanager

@@ -136,9 +136,7 @@ class System:
 
     def _flat(self, x: Tensor) -> Tensor:
         if x.ndim == 0 or x.shape[-1] != self.dim:
-            hint = (
-                "; flatten positions (..., atoms, 3) with x.flatten(-2)" if self.topology is not None else ""
-            )
+            hint = "; flatten positions (..., atoms, 3) with x.flatten(-2)" if self.topology is not None else ""
             raise ConfigError(f"expected coordinates of shape (..., {self.dim}), got {tuple(x.shape)}{hint}")
         return x.reshape(-1, self.dim)
 
@@ -177,7 +175,5 @@ def from_function(
     system = System(energy, dim, temperature_kT=temperature_kT)
     shape: Any = tuple(energy(torch.zeros(2, dim)).shape)
     if shape != (2,):
-        raise ConfigError(
-            f"the energy function must map (n, {dim}) to (n,); for n = 2 it returned shape {shape}"
-        )
+        raise ConfigError(f"the energy function must map (n, {dim}) to (n,); for n = 2 it returned shape {shape}")
     return system

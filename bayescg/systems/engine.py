@@ -48,9 +48,7 @@ class Engine:
     def __init__(self, openmm_system: "openmm.System"):
         from openmm import Context, Platform, VerletIntegrator
 
-        self._context = Context(
-            openmm_system, VerletIntegrator(0.001), Platform.getPlatformByName("Reference")
-        )
+        self._context = Context(openmm_system, VerletIntegrator(0.001), Platform.getPlatformByName("Reference"))
         self.key = next(_KEYS)
         _ENGINES[self.key] = self
 
@@ -96,8 +94,7 @@ def _setup_context(ctx: Any, inputs: tuple[Tensor, int], output: tuple[Tensor, T
 def _backward(ctx: Any, energy_grad: Tensor | None, forces_grad: Tensor | None) -> tuple[Tensor | None, None]:
     if forces_grad is not None:
         raise ModelError(
-            "OpenMM gives forces but not their derivatives: an objective that differentiates forces "
-            "cannot use it"
+            "OpenMM gives forces but not their derivatives: an objective that differentiates forces cannot use it"
         )
     (forces,) = ctx.saved_tensors
     return (None if energy_grad is None else -energy_grad.unsqueeze(-1) * forces), None

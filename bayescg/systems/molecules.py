@@ -59,9 +59,7 @@ class MolecularSystem(System):
     (66, 2.744)
     """
 
-    def __init__(
-        self, openmm_system: "openmm.System", topology: "Topology", positions: np.ndarray, temperature: float
-    ):
+    def __init__(self, openmm_system: "openmm.System", topology: "Topology", positions: np.ndarray, temperature: float):
         self.openmm_system = openmm_system
         self.positions = positions
         self._engine = Engine(openmm_system)
@@ -128,8 +126,7 @@ def from_openmm(
     atoms = openmm_system.getNumParticles()
     if topology.getNumAtoms() != atoms:
         raise TopologyError(
-            f"the topology has {topology.getNumAtoms()} atoms and the OpenMM System {atoms}; "
-            "make both from one file"
+            f"the topology has {topology.getNumAtoms()} atoms and the OpenMM System {atoms}; make both from one file"
         )
     if openmm_system.getNumConstraints():
         raise ConfigError(
@@ -143,9 +140,7 @@ def from_openmm(
 
         start = np.array(positions.value_in_unit(nanometer) if is_quantity(positions) else positions, float)
         if start.shape != (atoms, 3) or not np.isfinite(start).all():
-            raise TopologyError(
-                f"positions must be finite numbers of shape ({atoms}, 3), got shape {start.shape}"
-            )
+            raise TopologyError(f"positions must be finite numbers of shape ({atoms}, 3), got shape {start.shape}")
     return MolecularSystem(copy.deepcopy(openmm_system), topology, start, temperature)
 
 

@@ -93,9 +93,7 @@ def ramachandran(
     for chain in topology.chains():
         residues = [{atom.name: atom.index for atom in residue.atoms()} for residue in chain.residues()]
         indices = [residue.index for residue in chain.residues()]
-        for before, here, after, index in zip(
-            residues, residues[1:], residues[2:], indices[1:], strict=False
-        ):
+        for before, here, after, index in zip(residues, residues[1:], residues[2:], indices[1:], strict=False):
             if {"N", "CA", "C"} <= here.keys() and "C" in before and "N" in after:
                 n, ca, c = here["N"], here["CA"], here["C"]
                 torsions.append((index, (before["C"], n, ca, c), (n, ca, c, after["N"])))
@@ -141,9 +139,7 @@ def set_ramachandran(topology: "Topology", xyz: np.ndarray, phi: float, psi: flo
             axis = _unit(xyz[atoms[2]] - xyz[atoms[1]])
             arm = xyz[side] - xyz[atoms[2]]
             along = np.outer(arm @ axis, axis)
-            xyz[side] = (
-                xyz[atoms[2]] + along + np.cos(turn) * (arm - along) + np.sin(turn) * np.cross(axis, arm)
-            )
+            xyz[side] = xyz[atoms[2]] + along + np.cos(turn) * (arm - along) + np.sin(turn) * np.cross(axis, arm)
     return xyz
 
 
@@ -170,9 +166,7 @@ def _parse(sequence: str) -> list[str]:
     if residues[0] != "ACE" or residues[-1] != "NME":
         raise ConfigError(f"the sequence {sequence!r} must be capped: it starts with ACE and ends with NME")
     if len(residues) < 3 or {"ACE", "NME"} & set(residues[1:-1]):
-        raise ConfigError(
-            f"the sequence {sequence!r} must hold amino acids, and only those, between ACE and NME"
-        )
+        raise ConfigError(f"the sequence {sequence!r} must hold amino acids, and only those, between ACE and NME")
     return residues
 
 
@@ -271,9 +265,7 @@ def _amber_order(topology: "Topology", xyz: np.ndarray) -> "tuple[Topology, Any]
     return result, [Vec3(*map(float, row)) for row in xyz[order]] * nanometer
 
 
-def _place(
-    a: np.ndarray, b: np.ndarray, c: np.ndarray, length: float, angle: float, torsion: float
-) -> np.ndarray:
+def _place(a: np.ndarray, b: np.ndarray, c: np.ndarray, length: float, angle: float, torsion: float) -> np.ndarray:
     """Position of d from the bond c-d, the angle b-c-d and the dihedral a-b-c-d (degrees)."""
     theta, phi = np.deg2rad(angle), np.deg2rad(torsion)
     axis = _unit(c - b)

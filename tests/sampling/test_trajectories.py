@@ -141,8 +141,10 @@ def test_the_same_seed_gives_the_same_files_and_missing_ones_are_run_again(finis
     out, _ = finished
     settings = {"chains": 2, "equilibration": 2.0, "frame_every": 0.5, "progress": False}
     molecular_dynamics(system, 40.0, out=tmp_path, processes=1, **settings)
-    for name in ("topology.pdb", "trajectory-00.xtc", "trajectory-01.xtc", "simulation.json"):
+    for name in ("trajectory-00.xtc", "trajectory-01.xtc", "simulation.json"):
         assert (tmp_path / name).read_bytes() == (out / name).read_bytes(), name
+    pdb = [(directory / "topology.pdb").read_text().split("\n", 1)[1] for directory in (tmp_path, out)]
+    assert pdb[0] == pdb[1]  # but for the date in the first line
 
     kept = (tmp_path / "trajectory-00.xtc").stat()
     (tmp_path / "trajectory-01.xtc").unlink()
@@ -239,6 +241,15 @@ def test_a_full_disk_is_an_output_error_and_leaves_no_trajectory(tmp_path):
     output, _ = start(tmp_path, 400.0, before).communicate(timeout=60)
     assert output.startswith("OutputError trajectory-0"), output
     assert sorted(os.listdir(tmp_path / "out")) == ["simulation.json", "topology.pdb"]
+
+
+def test_a_directory_in_use_is_left_alone(finished, system):
+    fcntl = pytest.importorskip("fcntl")
+    out, _ = finished
+    with (out / "simulation.json").open() as record:
+        fcntl.flock(record, fcntl.LOCK_EX)
+        with pytest.raises(OutputError, match="another process is simulating"):
+            molecular_dynamics(system, 40.0, out=out, chains=2, equilibration=2.0, frame_every=0.5)
 
 
 def test_directories_that_cannot_be_used(system, tmp_path):

@@ -30,9 +30,7 @@ def frames(system):
 def test_energy_is_that_of_openmm_built_by_hand(system, frames):
     topology, _ = peptide("ACE-ALA-NME")
     by_hand = app.ForceField("amber96.xml", "amber96_obc.xml").createSystem(topology)
-    context = openmm.Context(
-        by_hand, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
-    )
+    context = openmm.Context(by_hand, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
     for x, energy, force in zip(frames, system.energy(frames), system.forces(frames), strict=True):
         context.setPositions(x.reshape(22, 3).numpy())
         state = context.getState(energy=True, forces=True)

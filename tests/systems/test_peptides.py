@@ -91,9 +91,7 @@ def test_no_atoms_clash(everything):
 def test_force_fields_match_the_topology_as_it_is(everything, files):
     topology, xyz = everything
     system = app.ForceField(*files).createSystem(topology)
-    context = openmm.Context(
-        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
-    )
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
     context.setPositions(xyz)
     energy = context.getState(energy=True).getPotentialEnergy()._value
     assert np.isfinite(energy)
