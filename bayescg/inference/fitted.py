@@ -137,6 +137,59 @@ class Fit:
             raise ModelError(f"{type(self.model).__name__} does not generate configurations")
         return self.model.positions(x)
 
+    def generate_repeats(self, frames: int, repeats: int = 2, draws: int | None = None, seed: int = 0) -> Tensor:
+        """Posterior predictive with several configurations of every value of the latent variables.
+
+        What differs between the configurations of one value is what the latent variables, the CVs, leave open.
+
+        Parameters
+        ----------
+        frames : int
+            Values of the latent variables.
+        repeats : int
+            Configurations of each.
+        draws : int, optional
+            Draws of the parameters, as in `generate`.
+        seed : int
+
+        Returns
+        -------
+        Tensor
+            Positions ``(draws, frames, repeats, atoms, 3)``; nm.
+
+        Raises
+        ------
+        ModelError
+            The model generates nothing, or not positions.
+        """
+        x = self._generated(frames, draws, seed, repeats)
+        if not isinstance(self.model, HasSampler):
+            raise ModelError(f"{type(self.model).__name__} does not generate configurations")
+        return self.model.positions(x).unflatten(1, (frames, repeats))
+
+    def cv_draws(self, x: Any) -> Tensor:
+        """Mean of the CVs for every refit, in the trained one's gauge, ``(draws, n, latent_dim)``.
+
+        One draw where the uncertainty of the parameters does not reach the CVs.
+
+        Parameters
+        ----------
+        x : Tensor, ndarray or Frames
+            Positions ``(n, atoms, 3)`` in nm, or ``(n, dim)``.
+
+        Raises
+        ------
+        ModelError
+            The model has no CV.
+        """
+        if not isinstance(self.model, HasCV):
+            raise ModelError(f"{type(self.model).__name__} has no collective variables")
+        positions = self._positions(x)
+        with torch.no_grad():
+            if self._gauge is None:
+                return self.model.cv(positions).mean[None]
+            return torch.einsum("mnd,mda->mna", self._member_cv(positions)[0], self._gauge)
+
     def log_density(self, frames: Any, draws: int | None = 1, particles: int = 64, seed: int = 0) -> Tensor:
         """Log p(x) of frames in the model's features, latent variables integrated out, ``(draws, n)``.
 
@@ -304,7 +357,8 @@ class Fit:
         point = part("point/")
         model.to(next(v.dtype for k, v in point.items() if v.is_floating_point()))
         try:
-            model.load_state_dict(point, strict=True)
+            rebuilt = dict(model.named_buffers()).keys() - model.state_dict().keys()  # from the configuration
+            model.load_state_dict({k: v for k, v in point.items() if k not in rebuilt}, strict=True)
         except RuntimeError as error:
             raise CheckpointError(f"{directory} does not fit the model {meta['model']}: {error}") from error
         weights = Posterior(meta["uncertainty"], point, part("weights/"), tuple(meta["names"]))
@@ -328,17 +382,17 @@ class Fit:
             raise DataError(f"the coordinates of frames {bad} are not finite")
         return x
 
-    def _generated(self, frames: int, draws: int | None, seed: int) -> Tensor:
+    def _generated(self, frames: int, draws: int | None, seed: int, repeats: int = 1) -> Tensor:
         varying = self.parameters(draws, seed)
         names = list(self.weights.names)
         with seeded(seed + 1, self.device), torch.no_grad(), functional_random():
             if not varying:
-                return call_with(self.model, self.weights.point, lambda m: generate(m, names, frames))[None]
+                return call_with(self.model, self.weights.point, lambda m: generate(m, names, frames, repeats))[None]
 
             def one(v: Params) -> Tensor:
-                return call_with(self.model, {**self.weights.point, **v}, lambda m: generate(m, names, frames))
+                return call_with(self.model, {**self.weights.point, **v}, lambda m: generate(m, names, frames, repeats))
 
-            chunk = max(1, 200_000 // frames)
+            chunk = max(1, 200_000 // (frames * repeats))
             return vmap(one, randomness="same", chunk_size=chunk)(varying)
 
     def _shaped(self, x: Tensor) -> tuple[np.ndarray, tuple[str, ...], dict[str, Any]]:

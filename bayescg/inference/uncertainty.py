@@ -210,10 +210,22 @@ def check_choice(choice: str, model: Model, names: list[str]) -> None:
         )
 
 
-def generate(model: Model, names: list[str], count: int) -> Tensor:
-    """Generated values ``(count, ...)`` of the site ``"x"`` at the model's present parameters."""
-    trace = poutine.trace(lambda: point_guide(model, names)).get_trace()
-    return poutine.trace(poutine.replay(model.model, trace)).get_trace(Batch(total=count)).nodes["x"]["value"]
+def generate(model: Model, names: list[str], count: int, repeats: int = 1) -> Tensor:
+    """Generated values ``(count * repeats, ...)`` of the site ``"x"`` at the model's present parameters.
+
+    Consecutive `repeats` of them share the values of the latent variables.
+    """
+    parameters = poutine.trace(lambda: point_guide(model, names)).get_trace()
+    trace = poutine.trace(poutine.replay(model.model, parameters)).get_trace(Batch(total=count))
+    if repeats > 1:
+        local = {
+            k: s["value"].repeat_interleave(repeats, 0)
+            for k, s in trace.nodes.items()
+            if s["type"] == "sample" and k not in (*names, "x") and any(f.vectorized for f in s["cond_indep_stack"])
+        }
+        program = poutine.condition(poutine.replay(model.model, parameters), data=local)
+        trace = poutine.trace(program).get_trace(Batch(total=count * repeats))
+    return trace.nodes["x"]["value"]
 
 
 def _log_prior(model: Model, names: list[str], x: Tensor) -> Tensor:

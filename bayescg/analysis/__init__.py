@@ -1,0 +1,14 @@
+"""Questions asked of a fit: does it predict what was seen, and how do free energies look along its CVs."""
+
+from bayescg.analysis.free_energy import FreeEnergy, free_energy
+from bayescg.analysis.predictive import ObservableCheck, PredictiveCheck, predictive_check
+from bayescg.analysis.statistics import Quantity
+
+__all__ = [
+    "FreeEnergy",
+    "ObservableCheck",
+    "PredictiveCheck",
+    "Quantity",
+    "free_energy",
+    "predictive_check",
+]

@@ -1,0 +1,328 @@
+"""Does the model predict what was seen: histograms of observables with bands, and Bayesian p-values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayescg.analysis import statistics
+from bayescg.analysis.statistics import Quantity, wrap
+from bayescg.draws import interval
+from bayescg.errors import DataError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bayescg.data import Frames
+    from bayescg.inference import Fit
+
+__all__ = ["ObservableCheck", "PredictiveCheck", "predictive_check"]
+
+REPLICATES = 1000
+FEWEST_COUNTS = 5
+
+
+@dataclass(frozen=True, repr=False)
+class ObservableCheck:
+    """One observable, as seen and as predicted.
+
+    Attributes
+    ----------
+    name, unit : str
+    periodic : bool
+        An angle in radians; its averages are circular.
+    edges : ndarray, (bins + 1,)
+    counts : ndarray, (bins,)
+        Frames in each bin.
+    observed, observed_se : ndarray, (bins,)
+        Weighted fraction of the frames, and its multinomial standard error for `effective_frames`.
+    predicted : ndarray, (draw, bins)
+        Probability of each bin for each draw of the parameters.
+    credible : ndarray, (2, bins)
+        Band of `predicted`.
+    predictive : ndarray, (2, bins)
+        Band of what a data set of as many effective frames would show.
+    coverage : float
+        Fraction of the bins with 5 or more counts whose observed value lies in `predictive`; NaN without such bins.
+    p_mean, p_sd : float
+        Bayesian p-values: probability that a replicated data set has a larger average, or standard deviation. Close
+        to 0 or 1 the model is wrong; for the frames that the model was fitted to they stay closer to 1/2 than uniform.
+    observed_mean, observed_sd : float
+    predicted_mean, predicted_sd : ndarray, (draw,)
+    sd_by_source : dict
+        ``sampling``: of the observed average, from finite correlated trajectories; ``parameter``: of the predicted
+        average, over draws of the parameters; ``intrinsic``: of the observable itself where the CV is known.
+    effective_frames : float
+        Independent draws that the frames are worth for this observable.
+    """
+
+    name: str
+    unit: str
+    periodic: bool
+    edges: np.ndarray
+    counts: np.ndarray
+    observed: np.ndarray
+    observed_se: np.ndarray
+    predicted: np.ndarray
+    credible: np.ndarray
+    predictive: np.ndarray
+    coverage: float
+    p_mean: float
+    p_sd: float
+    observed_mean: float
+    observed_sd: float
+    predicted_mean: np.ndarray
+    predicted_sd: np.ndarray
+    sd_by_source: dict[str, float | None]
+    effective_frames: float
+
+    @property
+    def average(self) -> Quantity:
+        """The predicted average with its parameter uncertainty, and the other sources beside it."""
+        return Quantity.of(self.predicted_mean, self.unit, sd_by_source=self.sd_by_source)
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.name}: seen {self.observed_mean:.4g} ± {self.sd_by_source['sampling']:.2g} {self.unit}, predicted "
+            f"{self.average.mean:.4g} ± {self.average.sd:.2g}, {self.coverage:.0%} of bins covered, "
+            f"p(mean) = {self.p_mean:.2f}, p(sd) = {self.p_sd:.2f}"
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class PredictiveCheck:
+    """What `predictive_check` found; ``check["rg"]`` is one observable, iterating gives all.
+
+    Attributes
+    ----------
+    observables : dict of str to ObservableCheck
+    level : float
+        Of the bands.
+    samples : int
+        Configurations generated for each draw of the parameters.
+    """
+
+    observables: dict[str, ObservableCheck]
+    level: float
+    samples: int
+
+    def __getitem__(self, name: str) -> ObservableCheck:
+        return self.observables[name]
+
+    def __iter__(self) -> Iterator[ObservableCheck]:
+        return iter(self.observables.values())
+
+    def __len__(self) -> int:
+        return len(self.observables)
+
+    def __repr__(self) -> str:
+        return "\n".join(["PredictiveCheck", *(f"  {o!r}" for o in self)])
+
+    def to_dataset(self) -> xr.Dataset:
+        """All numbers, with dimensions observable, draw, bin, edge, bound, source."""
+        import xarray as xr
+
+        dims = {
+            "edges": ("edge",), "counts": ("bin",), "observed": ("bin",), "observed_se": ("bin",),
+            "predicted": ("draw", "bin"), "credible": ("bound", "bin"), "predictive": ("bound", "bin"), "coverage": (),
+            "p_mean": (), "p_sd": (), "observed_mean": (), "observed_sd": (), "predicted_mean": ("draw",),
+            "predicted_sd": ("draw",), "effective_frames": (),
+        }  # fmt: skip
+        data = {k: (("observable", *d), np.stack([getattr(o, k) for o in self])) for k, d in dims.items()}
+        sources = ("sampling", "parameter", "intrinsic")
+        by_source = np.array([[o.sd_by_source[s] for s in sources] for o in self], dtype=np.float64)
+        data["sd_by_source"] = (("observable", "source"), by_source)
+        coords = {
+            "observable": list(self.observables), "unit": ("observable", [o.unit for o in self]),
+            "bound": ["low", "high"], "source": list(sources),
+        }  # fmt: skip
+        return xr.Dataset(data, coords=coords, attrs={"level": self.level, "samples": self.samples})
+
+
+def predictive_check(
+    fit: Fit,
+    frames: Frames,
+    observables: Sequence[str | Callable[..., Any]] = ("rg", "rmsd", "phi", "psi", "end_to_end"),
+    bins: int = 30,
+    level: float = 0.9,
+    samples: int = 2000,
+    draws: int | None = None,
+    seed: int = 0,
+) -> PredictiveCheck:
+    """Posterior predictive check: histograms of observables, seen and predicted.
+
+    Predictive bands hold the uncertainty of the parameters and the multinomial error of the frames. They come from
+    replicated data sets: as many configurations as the frames are effectively worth (n/g, with g the statistical
+    inefficiency of the observable), drawn from those generated at one draw of the parameters, which are themselves
+    resampled, so that a finite number of them counts too. With few refits (ensemble, bootstrap) the distance of a
+    refit's prediction from the average one is stretched by the factor of a Student t predictive distribution.
+
+    Parameters
+    ----------
+    fit : Fit
+    frames : Frames
+        Frames to compare with; those not fitted make the sharper check.
+    observables : sequence of str or callable
+        Names of :mod:`bayescg.features.observables`, or callables of positions ``(..., atoms, 3)`` to ``(...)`` with
+        a ``name`` and a ``unit``; ``"rad"`` makes it periodic.
+    bins : int
+    level : float
+        Of the bands.
+    samples : int
+        Configurations generated for each draw of the parameters.
+    draws : int, optional
+        Draws of the parameters; None: every refit once, else 200.
+    seed : int
+
+    Returns
+    -------
+    PredictiveCheck
+
+    Raises
+    ------
+    ModelError
+        The model does not generate configurations.
+    DataError
+        Fewer than 10 frames, no topology for a named observable, or values that are not finite.
+
+    References
+    ----------
+    Gelman, Meng, Stern, "Posterior predictive assessment of model fitness via realized discrepancies", Statist.
+    Sinica 6, 733 (1996).
+
+    Examples
+    --------
+    >>> import bayescg as bcg
+    >>> from bayescg.models import PredictiveCV
+    >>> model, frames, _ = PredictiveCV.example()
+    >>> fit = bcg.fit(model, frames, steps=200, uncertainty="none", seed=0)
+    >>> def first(x):
+    ...     return x[..., 0]
+    >>> check = predictive_check(fit, frames, [first], bins=8, samples=500)
+    >>> 0.01 < check["first"].p_mean < 0.99
+    True
+    """
+    if len(frames) < 10:
+        raise DataError(f"{len(frames)} frames are too few for a predictive check: at least 10 are needed")
+    shape = frames.positions.shape[1:]
+    generated = fit.generate(samples, draws, seed).cpu()
+    pairs = fit.generate_repeats(samples // 2, 2, draws, seed).cpu()
+    generated, pairs = (x.reshape(*x.shape[:n], *shape) for x, n in ((generated, 2), (pairs, 3)))
+    rng = np.random.default_rng(seed)
+    found = {}
+    for observable in statistics.named_observables(observables, fit, frames):
+        name = statistics.label(observable)
+        a, twice = (np.asarray(observable(x).detach(), dtype=np.float64) for x in (generated, pairs))
+        if not np.isfinite(a).all():
+            raise DataError(f"{name} of generated configurations is not finite")
+        found[name] = _check(
+            name,
+            statistics.unit_of(observable),
+            statistics.evaluate(observable, frames),
+            frames,
+            a,
+            twice,
+            bins,
+            level,
+            seed,
+            rng,
+        )
+    return PredictiveCheck(found, level, samples)
+
+
+def _check(
+    name: str, unit: str, seen: np.ndarray, frames: Frames, generated: np.ndarray, pairs: np.ndarray, bins: int,
+    level: float, seed: int, rng: np.random.Generator,
+) -> ObservableCheck:  # fmt: skip
+    periodic = unit == "rad"
+    w = np.ones(len(frames)) if frames.weights is None else np.asarray(frames.weights, dtype=np.float64)
+    g = statistics.inefficiency(seen, frames, (periodic,))
+    effective = w.sum() ** 2 / (w**2).sum() / g
+    edges = _edges(seen, generated, bins, periodic)
+    observed = np.histogram(seen, edges, weights=w)[0] / w.sum()
+    counts = np.histogram(seen, edges)[0]
+    predicted = np.stack([np.histogram(row, edges)[0] for row in generated]) / generated.shape[1]
+    centre, spread = _moments(seen[None], w[None], periodic)
+    means, sds = _moments(generated, np.ones((1, generated.shape[1])), periodic)
+    means = _near(means, means[0], periodic)
+
+    ids = statistics.block_ids(frames, g)
+    boot = statistics.block_draws(ids, 400, seed)
+    averages = _near(_moments(seen[None], boot[:, ids] * w, periodic)[0], centre, periodic)
+    blocks = boot.shape[1]
+    difference = pairs[:, :, 0] - pairs[:, :, 1]
+    within = wrap(difference) if periodic else difference
+    sources: dict[str, float | None] = {
+        "sampling": float(averages.std(ddof=1) * np.sqrt((blocks + 1) / (blocks - 1))),
+        "parameter": float(means.std(ddof=1)) if len(means) > 1 else None,
+        "intrinsic": float(np.sqrt(np.mean(within**2) / 2)),
+    }
+    histograms, rep_means, rep_sds = _replicates(generated, edges, effective, predicted, means, sds, periodic, rng)
+    predictive = interval(histograms, level)
+    enough = counts >= FEWEST_COUNTS
+    held = (observed >= predictive[0] - 1e-12) & (observed <= predictive[1] + 1e-12)
+    above = wrap(rep_means - centre) if periodic else rep_means - centre
+    return ObservableCheck(
+        name=name, unit=unit, periodic=periodic, edges=edges, counts=counts, observed=observed,
+        observed_se=np.sqrt(observed * (1 - observed) / effective), predicted=predicted,
+        credible=interval(predicted, level), predictive=predictive,
+        coverage=float(held[enough].mean()) if enough.any() else float("nan"),
+        p_mean=float((above > 0).mean()), p_sd=float((rep_sds > spread).mean()), observed_mean=float(centre[0]),
+        observed_sd=float(spread[0]), predicted_mean=means, predicted_sd=sds, sd_by_source=sources,
+        effective_frames=float(effective),
+    )  # fmt: skip
+
+
+def _edges(seen: np.ndarray, generated: np.ndarray, bins: int, periodic: bool) -> np.ndarray:
+    """Bins over the full circle, or over all that was seen and 99.8 % of what is predicted."""
+    if periodic:
+        return np.linspace(-np.pi, np.pi, bins + 1)
+    tails = np.quantile(generated, [0.001, 0.999])
+    low, high = min(seen.min(), tails[0]), max(seen.max(), tails[1])
+    return np.linspace(low, high + 1e-9 * (high - low) + 1e-12, bins + 1)
+
+
+def _moments(values: np.ndarray, weights: np.ndarray, periodic: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Average and standard deviation along the last axis, (rows,); circular ones for angles."""
+    w = weights / weights.sum(-1, keepdims=True)
+    if not periodic:
+        mean = (w * values).sum(-1)
+        return mean, np.sqrt((w * (values - mean[:, None]) ** 2).sum(-1))
+    resultant = (w * np.exp(1j * values)).sum(-1)
+    return np.angle(resultant), np.sqrt(-2 * np.log(np.clip(np.abs(resultant), 1e-12, 1.0)))
+
+
+def _near(values: np.ndarray, centre: np.ndarray, periodic: bool) -> np.ndarray:
+    return centre + wrap(values - centre) if periodic else values
+
+
+def _replicates(
+    generated: np.ndarray, edges: np.ndarray, effective: float, predicted: np.ndarray, means: np.ndarray,
+    sds: np.ndarray, periodic: bool, rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Histograms (replicates, bins), averages and standard deviations (replicates,) of replicated data sets."""
+    count, size = generated.shape
+    n = max(2, round(effective))
+    rounds = -(-REPLICATES // count)
+    stretch = np.sqrt((count + 1) / rng.chisquare(count - 1, rounds * count)) if count > 1 else np.ones(rounds * count)
+    histograms, rep_means, rep_sds = [], [], []
+    for draw in np.tile(np.arange(count), rounds):
+        pool = generated[draw, rng.integers(size, size=size)]
+        values = pool[rng.integers(size, size=n)]
+        histograms.append(np.histogram(values, edges)[0] / n - predicted[draw])
+        mean, sd = _moments(values[None], np.ones((1, n)), periodic)
+        rep_means.append(_near(mean, means[draw], periodic)[0] - means[draw])
+        rep_sds.append(sd[0] - sds[draw])
+
+    def replicated(points: np.ndarray, deviations: list) -> np.ndarray:
+        s = stretch.reshape(-1, *(1,) * (points.ndim - 1))
+        return (
+            points.mean(0)
+            + s * (np.tile(points - points.mean(0), (rounds, *(1,) * (points.ndim - 1))))
+            + np.stack(deviations)
+        )
+
+    return np.clip(replicated(predicted, histograms), 0, 1), replicated(means, rep_means), replicated(sds, rep_sds)
