@@ -206,7 +206,10 @@ def check_programs(model: Model, batch: Batch) -> list[str]:
         for name, site in t.nodes.items():
             if site["type"] == "sample" and not _is_subsample(site):
                 _check_finite(where, name, site)
-    if set(pyro.get_param_store().keys()) != before:
+    added = set(pyro.get_param_store().keys()) - before
+    if added:
+        for name in added:
+            del pyro.get_param_store()[name]
         raise ModelError("the programs call pyro.param, whose store is shared by the process; use nn.Parameter")
     return names
 

@@ -1,0 +1,83 @@
+"""Every registered model keeps the contract, and the contract names the fault of models that do not."""
+
+from pathlib import Path
+
+import pytest
+
+from bayescg.errors import ConfigError, ModelError
+from bayescg.inference import find_model, model_names
+from bayescg.inference.contract import check_model, models_in
+
+THIRD_PARTY = Path(__file__).parent / "third_party"
+
+# class in third_party/broken.py -> the check that must fail, and what it must say
+FAULTS = {
+    "Undocumented": ("description", "References"),
+    "Unknown": ("description", "kind is 'guess'"),
+    "MisspeltSite": ("programs", "'z' of the model"),
+    "ExtraSite": ("programs", "the guide samples w"),
+    "WithoutReparameterisation": ("programs", "'z' .* no reparameterised sampler"),
+    "DiscreteLatent": ("programs", "'z' .* closed form"),
+    "NotFinite": ("programs", "site 'x' of the model has a .* not finite"),
+    "GlobalParameter": ("programs", "pyro.param"),
+    "PlateOfTheBatch": ("minibatches", r"never `pyro.plate\(..., len\(batch\)\)`"),
+    "PlateWithoutWeights": ("weights", "no effect"),
+    "UnusedParameter": ("gradients", "'forgotten'"),
+    "CutGradient": ("finite differences", "decoder"),
+    "ConfigForgets": ("config", "other parameters"),
+    "ChangesItself": ("isolation", "global random generator"),
+}
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_registered_models_keep_the_contract(name):
+    outcomes = check_model(find_model(name))
+    assert len(outcomes) == 13
+    assert [f"{o.name}: {o.detail}" for o in outcomes if not o.ok] == []
+
+
+def test_a_third_partys_sound_model_passes():
+    (model_class,) = models_in(THIRD_PARTY / "good.py")
+    assert [o for o in check_model(model_class) if not o.ok] == []
+
+
+@pytest.fixture(scope="module")
+def broken():
+    return {c.__name__: c for c in models_in(THIRD_PARTY / "broken.py")}
+
+
+def test_every_broken_model_is_tried(broken):
+    assert {n for n in broken if not n.startswith("_")} == set(FAULTS)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_fault_is_named(broken, name):
+    check, words = FAULTS[name]
+    failed = {o.name: o.detail for o in check_model(broken[name]) if not o.ok}
+    assert check in failed
+    with pytest.raises(AssertionError, match=words):
+        raise AssertionError(failed[check])
+    # what does not depend on the fault still passes
+    assert len(failed) <= 4, failed
+
+
+def test_the_base_of_the_broken_models_is_sound(broken):
+    assert [o for o in check_model(broken["_Plain"]) if not o.ok] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "words"),
+    [
+        (None, ConfigError, "not a Python file"),
+        ("import bayescg as bcg\n", ModelError, "defines no model"),
+        ("def f(:\n", ModelError, "does not run: SyntaxError"),
+        ("raise SystemError('no')\n", ModelError, "does not run: SystemError: no"),
+        ("from bayescg.models import PredictiveCV\n", ModelError, "defines no model"),
+    ],
+)
+def test_files_without_models_are_refused(tmp_path, content, error, words):
+    path = tmp_path / "theirs.py"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(error, match=words):
+        models_in(path)
