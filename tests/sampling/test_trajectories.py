@@ -219,7 +219,7 @@ def wait_until(condition, seconds=20.0):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for child processes in /proc")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_no_worker_survives_the_one_who_asked(tmp_path, how):
     process = start(tmp_path, 1e6)
     partial = [tmp_path / "out" / f".trajectory-0{i}.partial.xtc" for i in (0, 1)]
@@ -238,7 +238,7 @@ def test_no_worker_survives_the_one_who_asked(tmp_path, how):
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
 def test_a_full_disk_is_an_output_error_and_leaves_no_trajectory(tmp_path):
     before = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))"
-    output, _ = start(tmp_path, 400.0, before).communicate(timeout=60)
+    output, _ = start(tmp_path, 100.0, before).communicate(timeout=60)
     assert output.startswith("OutputError trajectory-0"), output
     assert sorted(os.listdir(tmp_path / "out")) == ["simulation.json", "topology.pdb"]
 
