@@ -62,3 +62,6 @@ class DeviceError(BayescgError):
 
 class Interrupted(BayescgError):
     """A signal stopped the work; everything done so far was saved and can be resumed."""
+
+    number: int = 2
+    """Of the signal: 2 for SIGINT, 15 for SIGTERM."""

@@ -1,0 +1,128 @@
+"""From names and arguments in an experiment to systems, frames, features and models."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from bayescg import data, features, sampling, systems
+from bayescg.errors import BayescgError, ConfigError, DeviceError
+from bayescg.experiments import catalogue
+from bayescg.experiments.schema import Experiment, Named
+from bayescg.features import observables
+from bayescg.inference import Model
+from bayescg.inference.contract import models_in
+from bayescg.inference.registry import find_model
+
+if TYPE_CHECKING:
+    from bayescg.data import Frames
+
+__all__ = ["check", "frames_of", "model_class", "model_of"]
+
+FEATURES = ("aligned", "cartesian", "distances", "torsions", "none")
+
+
+def check(experiment: Experiment) -> None:
+    """Refuse names and arguments that nothing takes, before anything is computed.
+
+    Raises
+    ------
+    ConfigError, DeviceError
+    """
+    if experiment.data.frames is None and experiment.system is not None:
+        _choose("system.name", experiment.system.name, list(catalogue.systems()))
+        _check_arguments("system", getattr(systems, experiment.system.name), experiment.system)
+    _choose("features.name", experiment.features.name, FEATURES)
+    if experiment.features.name != "none":
+        _check_arguments("features", getattr(features, experiment.features.name), experiment.features, ("top",))
+    _check_arguments("model", model_class(experiment.model.name), experiment.model, ("features",))
+    for name in [*experiment.analysis.observables, *experiment.analysis.torsions]:
+        _choose("analysis", name, observables.NAMES)
+    for name in (o for region in experiment.analysis.regions.values() for o in region):
+        _choose("analysis.regions", name, observables.NAMES)
+    if experiment.run.device == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("device 'cuda' was asked for, but torch sees no CUDA device here; use --device auto or cpu")
+
+
+def frames_of(experiment: Experiment, directory: Path) -> Frames:
+    """The user's frames, or those of a simulation whose trajectories are kept in `directory`."""
+    own = experiment.data
+    if own.frames is not None:
+        given = own.model_dump(exclude={"frames", "stride", "select"}, exclude_none=True)
+        return data.load(own.frames, stride=own.stride, select=own.select, **given)
+    assert experiment.system is not None
+    assert experiment.simulation is not None
+    system = getattr(systems, experiment.system.name)(**experiment.system.arguments)
+    settings = experiment.simulation.model_dump()
+    time, seed = settings.pop("time"), experiment.run.seed
+    return sampling.molecular_dynamics(system, time, out=directory, seed=seed, **settings)
+
+
+def model_of(experiment: Experiment, frames: Frames) -> Model:
+    """The model, reading the features of these frames."""
+    chosen = None
+    if experiment.features.name != "none":
+        chosen = getattr(features, experiment.features.name)(frames, **experiment.features.arguments)
+    build: Callable[..., Model] = model_class(experiment.model.name)
+    try:
+        return build(features=chosen, **experiment.model.arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, BayescgError):
+            raise
+        told = f"[model] {experiment.model.name} cannot be made with {experiment.model.arguments}"
+        raise ConfigError(f"{told}: {error}") from error
+
+
+def model_class(name: str) -> type[Model]:
+    """A registered model, or ``FILE.py:Class``, which executes the file.
+
+    Raises
+    ------
+    ConfigError
+        There is none of this name.
+    """
+    file, colon, attribute = name.rpartition(":")
+    if colon and file.endswith(".py"):
+        found = {c.__name__: c for c in models_in(file)}
+        _choose("model.name", attribute, found)
+        return found[attribute]
+    known = list(catalogue.models())
+    if known:
+        _choose("model.name", name, known)
+    return find_model(name)
+
+
+def _choose(key: str, value: str, known: Any) -> None:
+    if value not in known:
+        raise ConfigError(f'{key} = "{value}": {catalogue.did_you_mean(value, known)}use one of {", ".join(known)}')
+
+
+def _check_arguments(section: str, target: Callable[..., Any], given: Named, supplied: tuple[str, ...] = ()) -> None:
+    parameters: Mapping[str, inspect.Parameter] = inspect.signature(target).parameters
+    named = {k: p for k, p in parameters.items() if k not in supplied and p.kind != p.VAR_KEYWORD}
+    for key, value in given.arguments.items():
+        told = f"{section}.{key} = {value!r}"
+        if key not in named:
+            hint = catalogue.did_you_mean(key, named)
+            raise ConfigError(f"{told}: unknown argument; {hint}{given.name} takes {', '.join(named) or 'none'}")
+        default = named[key].default
+        allowed = _LIKE.get(type(default))
+        if allowed and not (isinstance(value, allowed) and isinstance(value, bool) == isinstance(default, bool)):
+            raise ConfigError(f"{told}: should be like its default, {default!r}")
+    missing = [k for k, p in named.items() if p.default is p.empty and k not in given.arguments]
+    if missing:
+        raise ConfigError(f"[{section}] {given.name} needs {', '.join(missing)}; give it a value")
+
+
+_LIKE: Mapping[type, tuple[type, ...]] = {
+    bool: (bool,),
+    int: (int,),
+    float: (int, float),
+    str: (str, type(None)),
+    tuple: (list,),
+    list: (list,),
+}

@@ -1,0 +1,172 @@
+"""What a run asks of its frames and its fit: predictions, populations, free energies, quality of the fit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayescg.analysis import FreeEnergy, PredictiveCheck, Quantity, free_energy, predictive_check, statistics
+from bayescg.inference.model import HasCV, HasSampler
+
+if TYPE_CHECKING:
+    from bayescg.data import Frames
+    from bayescg.experiments.schema import Analysis, Experiment
+    from bayescg.inference import Fit
+
+__all__ = ["Answers", "ask"]
+
+_TOO_FAR = 0.01
+_POOR_PARETO_K = 0.7
+
+
+@dataclass
+class Answers:
+    """What was found.
+
+    Attributes
+    ----------
+    quantities : dict
+        Name to JSON: unit, mean, sd, ci90, truth, sd_by_source.
+    diagnostics : dict
+        Pareto k and effective fraction of the guide, effective frames.
+    warnings : list of str
+    check : PredictiveCheck or None
+    landscapes : dict of str to FreeEnergy
+    """
+
+    quantities: dict[str, Any] = field(default_factory=dict)
+    diagnostics: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    check: PredictiveCheck | None = None
+    landscapes: dict[str, FreeEnergy] = field(default_factory=dict)
+
+    def add(self, name: str, quantity: Quantity) -> None:
+        """Note a quantity, and its warning with its name."""
+        self.quantities[name] = _json(quantity)
+        if quantity.warning:
+            self.warnings.append(f"{name}: {quantity.warning}; no interval is given")
+
+
+def ask(experiment: Experiment, fit: Fit, frames: Frames, train: Frames, test: Frames) -> Answers:
+    """All questions of an experiment.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    fit : Fit
+        Of the frames `train`.
+    frames : Frames
+        All of them: free energies are theirs.
+    train, test : Frames
+        Predictions are checked against `test`, which the fit has not seen.
+    """
+    settings, seed = experiment.analysis, experiment.run.seed
+    answers = Answers()
+    if isinstance(fit.model, HasSampler):
+        _predictions(answers, settings, seed, fit, frames, test)
+    _free_energies(answers, settings, seed, fit, frames)
+    if fit.model.kind == "evidence":
+        _quality(answers, settings, seed, fit, test)
+    answers.diagnostics |= {
+        "effective_frames": fit.diagnostics["effective_frames"],
+        "statistical_inefficiency": fit.diagnostics["statistical_inefficiency"],
+    }
+    return answers
+
+
+def _predictions(answers: Answers, settings: Analysis, seed: int, fit: Fit, frames: Frames, test: Frames) -> None:
+    wanted = [*settings.observables, *settings.torsions]
+    check = answers.check = predictive_check(
+        fit, test, wanted, bins=settings.bins, level=settings.level, samples=settings.samples, seed=seed
+    )
+    for function in statistics.named_observables(settings.observables, fit, frames):
+        name = statistics.label(function)
+        values = statistics.evaluate(function, frames)
+        seen = _average(values, frames, settings.draws, seed, statistics.unit_of(function))
+        sources = {**check[name].sd_by_source, "sampling": seen.sd}
+        answers.add(name, Quantity.of(check[name].predicted_mean, seen.unit, sd_by_source=sources))
+        answers.add(f"{name}_of_frames", seen)
+    for one in check:
+        answers.quantities[f"{one.name}_p_value"] = _number(one.p_mean)
+        answers.quantities[f"{one.name}_band_coverage"] = _number(one.coverage)
+        if not one.periodic and not _TOO_FAR < one.p_mean < 1 - _TOO_FAR:
+            answers.warnings.append(
+                f"{one.name}: the predicted average, {one.average.mean:.4g} {one.unit}, is not that of the frames held "
+                f"out, {one.observed_mean:.4g} (p = {one.p_mean:.3f}): the model misses something"
+            )
+
+
+def _free_energies(answers: Answers, settings: Analysis, seed: int, fit: Fit, frames: Frames) -> None:
+    common: dict[str, Any] = {"draws": settings.draws, "level": settings.level, "seed": seed}
+    along = {o: free_energy(fit, frames, cv=o, **common) for o in {o: 0 for r in settings.regions.values() for o in r}}
+    for name, region in settings.regions.items():
+        ((observable, bounds),) = region.items()
+        answers.add(f"population_{name}", along[observable].population(_internal(bounds, along[observable])))
+    for a, b in settings.differences:
+        (observable,) = settings.regions[a]
+        ends = (_internal(settings.regions[r][observable], along[observable]) for r in (a, b))
+        answers.add(f"free_energy_{a}_to_{b}", along[observable].difference(*ends))
+    answers.landscapes = along
+    if 1 <= len(settings.torsions) <= 2:
+        answers.landscapes["torsions"] = free_energy(fit, frames, cv=settings.torsions, bins=60, **common)
+    if isinstance(fit.model, HasCV) and fit.cv(frames.gather([0])).event_shape[0] <= 2:
+        answers.landscapes["cv"] = free_energy(fit, frames, bins=60, **common)
+    for landscape in answers.landscapes.values():
+        answers.warnings += [f"free energy over {', '.join(landscape.names)}: {w}" for w in landscape.warnings]
+
+
+def _quality(answers: Answers, settings: Analysis, seed: int, fit: Fit, test: Frames) -> None:
+    """How well frames that were held out are described, and how good the guide is."""
+    few = test.subset(np.unique(np.linspace(0, len(test) - 1, min(len(test), 1000)).astype(int)))
+    density = fit.log_density(few, fit.weights.members or 1, seed=seed).double().cpu().numpy()
+    seen = _average(density[0], few, settings.draws, seed, "nat")
+    parameter = float(density.mean(1).std(ddof=1)) if len(density) > 1 else None
+    sources: dict[str, float | None] = {"sampling": seen.sd, "parameter": parameter, "intrinsic": None}
+    spread = np.random.default_rng(seed).choice(density.mean(1) - density[0].mean(), len(seen.draws))
+    answers.add("held_out_log_density", Quantity.of(seen.draws + spread, "nat/frame", sd_by_source=sources))
+    pareto_k, ess_fraction = fit.guide_quality(few.subset(slice(0, 200)), seed=seed)
+    answers.diagnostics |= {"pareto_k": pareto_k, "ess_fraction": ess_fraction}
+    if pareto_k > _POOR_PARETO_K:
+        answers.warnings.append(
+            f"the guide is a poor approximation of p(z | x): Pareto k = {pareto_k:.2f} (above 0.7), so log densities "
+            "are rough lower bounds"
+        )
+
+
+def _average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: str) -> Quantity:
+    """Average over correlated frames, by a bootstrap over blocks."""
+    weight = np.ones(len(frames)) if frames.weights is None else np.asarray(frames.weights, dtype=np.float64)
+    ids = statistics.block_ids(frames, statistics.inefficiency(values, frames))
+    random = statistics.block_draws(ids, draws, seed)
+    sums, totals = (np.bincount(ids, w, minlength=random.shape[1]) for w in (values * weight, weight))
+    point = sums.sum() / totals.sum()
+    drawn = (random @ sums) / (random @ totals)
+    around = point + statistics.inflation(random.shape[1], draws, seed) * (drawn - point)
+    quantity = Quantity.of(around, unit)
+    return Quantity.of(around, unit, sd_by_source={"sampling": quantity.sd})
+
+
+def _internal(bounds: list[float], landscape: FreeEnergy) -> tuple[float, float]:
+    """A region's ends in the unit of the landscape: radians where the file says degrees."""
+    if landscape.cv_units != ("rad",):
+        return bounds[0], bounds[1]
+    return math.radians(bounds[0]), math.radians(bounds[1])
+
+
+def _json(quantity: Quantity) -> dict[str, Any]:
+    found = {**quantity.to_dict(), "truth": None}
+    order = ("unit", "mean", "sd", "ci90", "truth", "sd_by_source")
+    return {key: _finite(found[key]) for key in order}
+
+
+def _number(value: float) -> dict[str, Any]:
+    """A diagnostic number without uncertainty."""
+    empty = {"sampling": None, "parameter": None, "intrinsic": None}
+    return {"unit": "", "mean": _finite(value), "sd": None, "ci90": None, "truth": None, "sd_by_source": empty}
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,215 @@
+"""Run an experiment, stage by stage, into its directory; go on with one that was interrupted."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import bayescg
+from bayescg import checkpoint
+from bayescg.errors import Interrupted, OutputError
+from bayescg.experiments import build, directory, questions, summary
+from bayescg.experiments.schema import Experiment
+from bayescg.inference import Fit, Model
+from bayescg.report import draw_figures, write_report
+
+if TYPE_CHECKING:
+    from bayescg.data import Frames
+
+__all__ = ["report", "resume", "run"]
+
+Say = Callable[[str], None]
+
+
+def run(experiment: Experiment, out: str | Path, say: Say = print) -> dict[str, Any]:
+    """Run an experiment, or go on with it where `out` holds the same one unfinished.
+
+    Frames, fit and results appear in `out` as they are complete and are never made twice.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        From `load`.
+    out : path
+    say : callable
+        Told, in a line each, what begins and what to know.
+
+    Returns
+    -------
+    dict
+        What ``summary.json`` holds.
+
+    Raises
+    ------
+    ConfigError
+        A name or argument that nothing takes; nothing was computed.
+    OutputError
+        `out` cannot be written, is in use, or holds something else.
+    Interrupted
+        SIGINT or SIGTERM; `resume` goes on.
+    """
+    path = Path(out)
+    build.check(experiment)
+    if path.is_dir() and not (path / "config.toml").exists():
+        directory.refuse_strangers(path)
+    with directory.claimed(path):
+        directory.prepare(path, experiment)
+        return _Run(experiment, path, say).to_the_end()
+
+
+def resume(path: str | Path, say: Say = print) -> dict[str, Any]:
+    """Go on with an interrupted run; a finished one is only read.
+
+    Raises
+    ------
+    OutputError
+        `path` is not a run's directory, or another process is at work in it.
+    ConfigError
+        Its ``config.toml`` was damaged.
+    """
+    path = Path(path)
+    experiment = directory.read_experiment(path)
+    if directory.is_finished(path):
+        say(f"{path} is finished; there is nothing to resume")
+        return summary.read(path)
+    return run(experiment, path, say)
+
+
+def report(path: str | Path, say: Say = print) -> Path:
+    """Make the figures and ``report.html`` of a finished run again from its frames and its fit.
+
+    Raises
+    ------
+    OutputError
+        The run is not finished.
+    """
+    path = Path(path)
+    experiment = directory.read_experiment(path)
+    if not directory.is_finished(path):
+        raise OutputError(f"the run in {path} is not finished; go on with it first: bayescg resume {path}")
+    results = summary.read(path)
+    build.check(experiment)
+    with directory.claimed(path):
+        return _Run(experiment, path, say).draw(results)
+
+
+class _Run:
+    """One run under way in its directory."""
+
+    def __init__(self, experiment: Experiment, path: Path, say: Say):
+        self.experiment, self.path, self.say = experiment, path, say
+        self.stages = directory.Stages(path)
+
+    def to_the_end(self) -> dict[str, Any]:
+        with _stoppable(f"{self.path} keeps what is complete. Go on with: bayescg resume {self.path}"):
+            with self._stage("frames"):
+                frames = build.frames_of(self.experiment, self.path / "trajectories")
+            train, test = self._split(frames)
+            with self._stage("fit"):
+                fit = self._fit(train)
+            with self._stage("analysis"):
+                answers = questions.ask(self.experiment, fit, frames, train, test)
+                summary.write_posterior(self.path, fit, train, self.experiment)
+                figures = draw_figures(answers.check, answers.landscapes, self.path / "figures")
+            results = summary.collect(self.experiment, fit, frames, answers, self.stages)
+            self._write_report(results, figures)
+            summary.write(self.path, results)
+            return results
+
+    def draw(self, results: dict[str, Any]) -> Path:
+        """The figures and the report again; the numbers stay."""
+        with _stoppable(f"the numbers are untouched; try again: bayescg report {self.path}"), self._warnings():
+            frames = build.frames_of(self.experiment, self.path / "trajectories")
+            train, test = self._split(frames)
+            answers = questions.ask(self.experiment, self._fit(train), frames, train, test)
+            return self._write_report(results, draw_figures(answers.check, answers.landscapes, self.path / "figures"))
+
+    def _split(self, frames: Frames) -> tuple[Frames, Frames]:
+        return frames.split(blocks=20, test=self.experiment.fit.held_out, seed=self.experiment.run.seed)
+
+    def _fit(self, train: Frames) -> Fit:
+        saved = self.path / "fit"
+        if not (saved / "fit.json").exists():
+            fitted = bayescg.fit(
+                build.model_of(self.experiment, train),
+                train,
+                run_dir=self.path,
+                **self.experiment.fit.model_dump(exclude={"held_out"}),
+                **self.experiment.run.model_dump(),
+            )
+            fitted.save(saved)
+        # what is analysed is what is on the disk, in the same place whether or not the run was interrupted
+        return Fit.load(saved, model=self._unregistered(saved))
+
+    def _unregistered(self, saved: Path) -> Model | None:
+        if ":" not in self.experiment.model.name:
+            return None
+        config = checkpoint.read(saved / "fit.json")[1]["config"]
+        return build.model_class(self.experiment.model.name).from_config(config)
+
+    def _write_report(self, results: dict[str, Any], figures: dict[Path, str]) -> Path:
+        config = (self.path / "config.toml").read_text(encoding="utf-8")
+        cite = [*self.experiment.experiment.cite, build.model_class(self.experiment.model.name).citation]
+        about = self.experiment.experiment.description
+        return write_report(self.path / "report.html", results, figures, config, description=about, cite=cite)
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        self.say(_HEADINGS[name])
+        started = time.perf_counter()
+        with self._warnings() as found:
+            yield
+        self.stages.complete(name, time.perf_counter() - started, found)
+
+    @contextmanager
+    def _warnings(self) -> Iterator[list[str]]:
+        """Warnings meant for people go to the summary and the screen; those for programmers are left alone."""
+        found: list[str] = []
+
+        def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+            if issubclass(category, UserWarning) and str(message) not in found:
+                found.append(str(message))
+                self.say(f"warning: {message}")
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = show
+            yield found
+
+
+_HEADINGS = {
+    "frames": "1/3 frames: molecular dynamics, or your own files",
+    "fit": "2/3 fit: model, guide and the uncertainty of the parameters",
+    "analysis": "3/3 analysis: predictions, free energies, figures, report",
+}
+
+
+@contextmanager
+def _stoppable(advice: str) -> Iterator[None]:
+    """SIGINT and SIGTERM become `Interrupted`, with advice on how to go on."""
+    received = [signal.SIGINT]
+
+    def stop(number: int, _: Any) -> None:
+        received[0] = signal.Signals(number)
+        raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()
+    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)} if main else {}
+    try:
+        yield
+    except (KeyboardInterrupt, Interrupted) as error:
+        if "SIGTERM" in str(error):  # the fit has its own handlers, to end its step first
+            received[0] = signal.SIGTERM
+        where = f" ({error})" if isinstance(error, Interrupted) else ""
+        stopped = Interrupted(f"stopped by {received[0].name}{where}; {advice}")
+        stopped.number = int(received[0])
+        raise stopped from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,137 @@
+"""What an experiment file may say: one class per section, unknown keys refused."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+__all__ = ["Analysis", "Data", "Experiment", "Named", "Simulation", "Training"]
+
+Range = Annotated[list[float], Field(min_length=2, max_length=2)]
+Names = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+
+
+class Section(BaseModel):
+    """A table of the file; types are taken literally and nothing unknown passes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class About(Section):
+    """``[experiment]``: what it is called and where it was published."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    description: str = ""
+    cite: Names = []
+
+
+class Run(Section):
+    """``[run]``: how it runs; mostly set on the command line."""
+
+    seed: int = Field(0, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    compile: Literal["auto", "trace", "off"] = "auto"
+
+
+class Named(Section):
+    """A name and the arguments of what it names: ``[system]``, ``[features]``, ``[model]``.
+
+    The string ``"none"`` stands for Python's None, which TOML lacks.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    name: str
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """All keys but the name."""
+        return {k: None if v == "none" else v for k, v in (self.model_extra or {}).items()}
+
+
+class Simulation(Section):
+    """``[simulation]``: molecular dynamics of the system (:func:`bayescg.sampling.molecular_dynamics`); ps and s."""
+
+    time: float = Field(gt=0)
+    chains: int = Field(4, ge=1)
+    dt: float = Field(0.002, gt=0)
+    friction: float = Field(1.0, gt=0)
+    frame_every: float = Field(1.0, gt=0)
+    equilibration: float = Field(20.0, ge=0)
+    processes: int = Field(2, ge=1)
+    wall_limit: float | None = Field(None, gt=0)
+
+
+class Data(Section):
+    """``[data]``: your own frames, in place of a simulation (:func:`bayescg.data.load`)."""
+
+    frames: Names | None = Field(None, min_length=1)
+    top: str | None = None
+    unit: str | None = None
+    stride: int = Field(1, ge=1)
+    select: str | None = None
+    temperature: float | None = Field(None, gt=0)
+    dt: float | None = Field(None, gt=0)
+
+
+class Training(Section):
+    """``[fit]``: arguments of :func:`bayescg.fit`; `held_out` of all frames is never seen by it."""
+
+    steps: int = Field(20_000, ge=1)
+    batch_size: int = Field(1024, ge=1)
+    validation: float = Field(0.1, ge=0, lt=1)
+    held_out: float = Field(0.1, gt=0, lt=1)
+    uncertainty: Literal["none", "mean-field", "laplace", "ensemble", "bootstrap"] | None = None
+    members: int = Field(20, ge=2)
+    learning_rate: float = Field(2e-3, gt=0)
+    checkpoint_every: int = Field(500, ge=1)
+
+
+class Analysis(Section):
+    """``[analysis]``: the questions asked of frames and fit.
+
+    A region is an interval of one observable, angles in degrees (an upper end below the lower one wraps around). A
+    difference is a pair of regions of the same observable.
+    """
+
+    observables: Names = ["rg", "rmsd", "end_to_end"]
+    torsions: Names = []
+    regions: dict[str, Annotated[dict[str, Range], Field(min_length=1, max_length=1)]] = {}
+    differences: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []
+    bins: int = Field(30, ge=2)
+    draws: int = Field(200, ge=10)
+    samples: int = Field(2000, ge=10)
+    level: float = Field(0.9, gt=0, lt=1)
+
+
+class Experiment(Section):
+    """A whole experiment file."""
+
+    experiment: About
+    run: Run = Run()
+    system: Named | None = None
+    simulation: Simulation | None = None
+    data: Data = Data()
+    features: Named = Named(name="aligned")
+    model: Named
+    fit: Training = Training()
+    analysis: Analysis = Analysis()
+
+    @model_validator(mode="after")
+    def _has_frames(self) -> Self:
+        if self.data.frames is None and (self.system is None or self.simulation is None):
+            raise ValueError("there is nothing to fit: give [data] frames = ..., or both [system] and [simulation]")
+        return self
+
+    @model_validator(mode="after")
+    def _regions_exist(self) -> Self:
+        regions = self.analysis.regions
+        for pair in self.analysis.differences:
+            for name in pair:
+                if name not in regions:
+                    known = ", ".join(regions) or "none"
+                    raise ValueError(f"analysis.differences names the region {name!r}; defined are {known}")
+            if regions[pair[0]].keys() != regions[pair[1]].keys():
+                raise ValueError(
+                    f"analysis.differences: {pair[0]!r} and {pair[1]!r} are regions of different observables"
+                )
+        return self
