@@ -215,4 +215,4 @@ def selection(topology: "mdtraj.Topology | None", select: str | None) -> "tuple[
             f"select={select!r} chooses none of {topology.n_atoms} atoms; residues are "
             f"{', '.join(sorted({r.name for r in topology.residues})[:8])}"
         )
-    return topology.subset(atoms), atoms
+    return topology.subset(atoms.tolist()), atoms

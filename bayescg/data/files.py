@@ -99,10 +99,14 @@ def read_topology(top: Any, first: Path) -> "mdtraj.Topology | None":
             f"{first} holds coordinates only: give top=, a file with the atoms (.pdb, .gro, .prmtop, ...)"
         )
     path = existing(first if top is None else top)
-    try:
-        return mdtraj.load_topology(str(path))
-    except Exception as error:
-        raise TopologyError(f"{path}: no topology can be read from it: {_told(error)}") from error
+    with warnings.catch_warnings():
+        # mdtraj leaves a file that it cannot parse open, and leaving the block closes it
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            return mdtraj.load_topology(str(path))
+        except Exception as error:
+            told = _told(error)
+    raise TopologyError(f"{path}: no topology can be read from it: {told}; give another file with the atoms")
 
 
 def chunks(path: Path, topology: "mdtraj.Topology | None", unit: str | None) -> Iterator[Chunk]:
@@ -164,25 +168,29 @@ def _mdtraj_chunks(path: Path, topology: "mdtraj.Topology", unit: str | None) ->
     options: dict[str, Any] = {} if kind in _TOPOLOGY_EXTS else {"top": topology}
     frames = max(1, CHUNK_BYTES // (12 * topology.n_atoms))
     read = 0
-    with warnings.catch_warnings():
-        # the reader's advice on faster optional packages is not about the user's data
-        warnings.simplefilter("ignore")
-        source = mdtraj.iterload(str(path), chunk=frames, **options)
-        while True:
+    source = mdtraj.iterload(str(path), chunk=frames, **options)
+    while True:
+        part, failure = None, None
+        with warnings.catch_warnings():
+            # mdtraj's advice on faster packages is not about the user's data, and a file that it cannot parse it
+            # leaves open: the end of the except block closes it
+            warnings.simplefilter("ignore")
             try:
                 part = next(source, None)
             except Exception as error:
-                raise _unreadable(path, topology, read, error) from error
-            if part is None:
-                break
-            checks.check_atoms(part.n_atoms, topology, str(path))
-            read += len(part)
-            box = part.unitcell_vectors
-            yield Chunk(
-                positions=part.xyz if factor == 1.0 else part.xyz * np.float32(factor),
-                times=part.time if kind in WITH_TIMES else None,
-                box=None if box is None else (box * factor).astype(np.float32),
-            )
+                failure = _unreadable(path, topology, read, error)
+        if failure is not None:
+            raise failure
+        if part is None:
+            break
+        checks.check_atoms(part.n_atoms, topology, str(path))
+        read += len(part)
+        box = part.unitcell_vectors
+        yield Chunk(
+            positions=part.xyz if factor == 1.0 else part.xyz * np.float32(factor),
+            times=part.time if kind in WITH_TIMES else None,
+            box=None if box is None else (box * factor).astype(np.float32),
+        )
     promised = dcd_header(path)[0] if kind == ".dcd" else 0
     if read < promised:
         raise DataError(

@@ -10,7 +10,7 @@ import numpy as np
 from bayescg import units
 from bayescg.data import checks, geometry, split
 from bayescg.data.pairs import Pairs, lagged
-from bayescg.data.rows import Rows, take
+from bayescg.data.rows import take
 from bayescg.errors import DataError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Frames"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Frames:
     """Frames of molecular dynamics, or draws of a toy system, checked at the door.
 
@@ -60,7 +60,7 @@ class Frames:
     (6, 2, 1.0, array([1. , 1.5, 2. , 2.5]))
     """
 
-    positions: "np.ndarray | Rows"
+    positions: Any
     unit: str
     trajectory: np.ndarray
     order: np.ndarray | None = None
@@ -153,6 +153,12 @@ class Frames:
             topology=topology,
             provenance={"source": source, "reader": "numpy", "unit": unit},
         )
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.positions.shape))
+        runs = len(np.unique(self.trajectory))
+        time = "no time axis" if self.dt is None else f"dt={self.dt:g}"
+        return f"Frames({shape}, {self.unit}, {runs} trajector{'y' if runs == 1 else 'ies'}, {time})"
 
     def __len__(self) -> int:
         return len(self.positions)

@@ -130,8 +130,6 @@ def _read(path: Path) -> tuple[list[str], np.ndarray]:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: a line is cut short or not numbers ({error}): remove it") from error
-    if rows.size == 0:
-        raise DataError(f"{path}: the file is empty: a header and no line of values")
     if rows.shape[1] != len(fields):
         raise DataError(
             f"{path}: {rows.shape[1]} columns of values, the header names {len(fields)}: {' '.join(fields)}"

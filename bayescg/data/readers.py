@@ -169,18 +169,18 @@ def from_openmm(
     >>> folder.cleanup()
     """
     import mdtraj
-    from openmm import unit as openmm_unit
+    from openmm.unit import md_unit_system
 
-    def plain(value: Any, unit: Any) -> Any:
-        return value.value_in_unit(unit) if hasattr(value, "value_in_unit") else value
+    def plain(value: Any) -> Any:
+        return value.value_in_unit_system(md_unit_system) if hasattr(value, "value_in_unit_system") else value
 
     return load(
         paths,
         mdtraj.Topology.from_openmm(topology),
-        plain(temperature, openmm_unit.kelvin),
+        plain(temperature),
         stride,
         select,
-        dt=plain(dt, openmm_unit.picosecond),
+        dt=plain(dt),
         **options,
     )
 

@@ -1,0 +1,180 @@
+"""Frames: what goes in comes out, in nm; blocks, splits and lagged pairs stay inside a trajectory."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bayescg import units
+from bayescg.data import Frames
+from bayescg.errors import DataError
+
+
+def runs(lengths, **options):
+    """Frames whose one coordinate is (trajectory, time) told apart: 1000 * trajectory + step."""
+    x = np.concatenate([1000.0 * k + np.arange(n) for k, n in enumerate(lengths)])[:, None]
+    return Frames.from_numpy(x, unit="reduced", trajectory=np.repeat(np.arange(len(lengths)), lengths), **options)
+
+
+lengths = st.lists(st.integers(1, 40), min_size=1, max_size=6)
+
+
+def test_round_trip(positions, topology):
+    frames = Frames.from_numpy(positions, unit="nm", dt=0.5, temperature=300.0, topology=topology)
+    assert frames.positions is positions
+    np.testing.assert_array_equal(frames.times, 0.5 * np.arange(25))
+    assert frames.kT == units.kT(300.0)
+    assert frames.dim == 24
+    assert "25 x 8 x 3, nm, 1 trajectory, dt=0.5" in repr(frames)
+
+
+def test_units_and_types(positions):
+    for unit, factor in (("angstrom", 10), ("pm", 1000)):
+        frames = Frames.from_numpy(positions * np.float32(factor), unit=unit)
+        np.testing.assert_allclose(frames.positions, positions, rtol=1e-6)
+        assert frames.unit == "nm"
+        assert frames.positions.dtype == np.float32
+    assert Frames.from_numpy(positions.astype(float), unit="nm").positions.dtype == np.float64
+    assert Frames.from_numpy(np.arange(4).reshape(2, 2), unit="reduced").positions.dtype == np.float32
+    assert Frames.from_numpy(positions.reshape(25, 24), unit="nm").positions.shape == (25, 8, 3)
+    torch = pytest.importorskip("torch")
+    np.testing.assert_array_equal(Frames.from_numpy(torch.tensor(positions), unit="nm").positions, positions)
+
+
+def test_arbitrary_points_have_no_unit_to_contradict():
+    x = np.random.default_rng(0).normal(size=(40, 22, 3))
+    for scale in (0.01, 1.0, 100.0):
+        Frames.from_numpy(scale * x, unit="nm")
+
+
+@pytest.mark.parametrize("index", [3, [3], [4, 0, 4], slice(2, 9, 3), np.arange(10) % 3 == 0])
+def test_memory_maps_behave_as_arrays(index, tmp_path):
+    x = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    options = {"unit": "reduced", "dt": 1.0, "weights": np.arange(10.0) + 1}
+    a, b = Frames.from_numpy(x, **options), Frames.from_numpy(mapped, **options)
+    np.testing.assert_array_equal(a.gather(index), b.gather(index))
+    np.testing.assert_array_equal(a.gather(index), x[index])
+    assert type(b.gather(index)) is np.ndarray
+    assert b.gather(index).flags.writeable
+    one, two = a[index], b[index]
+    for name in ("positions", "times", "weights", "order", "trajectory"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+    assert one.fingerprint() == two.fingerprint()
+    np.testing.assert_array_equal(one[::-1].gather(0), two[::-1].gather(0))
+    np.testing.assert_array_equal(one.positions[:1, 2], two.positions[:1, 2])
+
+
+def test_gathering_copies():
+    frames = runs([5])
+    frames.gather(slice(None))[:] = 7
+    assert frames.positions[0, 0] == 0
+
+
+def test_fingerprint_tells_data_apart():
+    x = np.random.default_rng(0).normal(size=(50, 3))
+    base = {"unit": "reduced", "dt": 1.0, "temperature_kT": 1.0}
+    changed = x.copy()
+    changed[31, 2] += 1e-9
+    prints = {
+        Frames.from_numpy(y, **(base | more)).fingerprint()
+        for y, more in (
+            (x, {}),
+            (changed, {}),
+            (x[:49], {}),
+            (x.astype(np.float32), {}),
+            (x, {"dt": 2.0}),
+            (x, {"temperature_kT": 2.0}),
+            (x, {"weights": np.ones(50)}),
+            (x, {"trajectory": np.arange(50) // 25}),
+        )
+    }
+    assert len(prints) == 8
+    assert Frames.from_numpy(x, **base).fingerprint() == Frames.from_numpy(x.copy(), **base).fingerprint()
+
+
+@given(lengths, st.integers(1, 12))
+def test_pairs_are_all_those_a_lag_apart_and_no_other(lengths, steps):
+    frames = runs(lengths, dt=0.1)
+    expected = {(1000 * k + i, 1000 * k + i + steps) for k, n in enumerate(lengths) for i in range(n - steps)}
+    if not expected:
+        with pytest.raises(DataError, match="longest trajectory"):
+            frames.lagged(0.1 * steps)
+        return
+    pairs = frames.lagged(0.1 * steps)
+    now, later = pairs.gather(slice(None))
+    assert set(zip(now.ravel(), later.ravel(), strict=True)) == expected
+    assert len(pairs) == len(expected)
+
+
+@given(lengths, st.integers(1, 5), st.integers(0, 100))
+def test_pairs_of_a_split_keep_the_lag(lengths, steps, seed):
+    if sum(lengths) < 2:
+        return
+    for part in runs(lengths, dt=1.0).split(blocks=6, test=0.4, seed=seed):
+        try:
+            pairs = part.lagged(float(steps))
+        except DataError:
+            continue
+        now, later = pairs.gather(slice(None))
+        assert (later - now == steps).all()
+
+
+@given(lengths, st.integers(1, 50))
+def test_blocks_are_contiguous_and_never_mix_trajectories(lengths, length):
+    frames = runs(lengths, dt=1.0)
+    ids = frames.blocks(length)
+    assert (np.diff(ids) >= 0).all()
+    assert set(ids) == set(range(ids.max() + 1))
+    for block in range(ids.max() + 1):
+        inside = np.flatnonzero(ids == block)
+        assert np.unique(frames.trajectory[inside]).size == 1
+        assert len(inside) < 2 * length or len(inside) == 1
+
+
+@given(lengths, st.integers(2, 25), st.floats(0.05, 0.9), st.integers(0, 1000))
+def test_splits_share_no_frame_and_lose_none(lengths, blocks, test, seed):
+    frames = runs(lengths, dt=1.0)
+    if sum(lengths) < 2:
+        return
+    try:
+        train, held = frames.split(blocks=blocks, test=test, seed=seed)
+    except DataError:
+        assert len(np.unique(frames.blocks(max(1, len(frames) // blocks)))) < 2
+        return
+    together = np.concatenate([train.gather(slice(None)), held.gather(slice(None))]).ravel()
+    np.testing.assert_array_equal(np.sort(together), frames.positions.ravel())
+    assert abs(len(held) - test * len(frames)) <= max(np.bincount(frames.blocks(max(1, len(frames) // blocks))))
+
+
+def test_ordered_frames_are_split_in_blocks_and_draws_one_by_one():
+    ordered = runs([1000], dt=1.0).split(blocks=20, test=0.2, seed=1)[1]
+    assert len(ordered) == 200
+    assert (np.diff(ordered.order) != 1).sum() <= 3
+    draws = runs([1000]).split(blocks=20, test=0.2, seed=1)[1]
+    assert len(draws) == 200
+    assert (np.diff(draws.positions.ravel()) != 1).sum() > 100
+
+
+def test_splits_are_fixed_by_their_seed():
+    frames = runs([300, 200], dt=1.0)
+    one, two, other = (frames.split(seed=s)[1].fingerprint() for s in (0, 0, 1))
+    assert one == two != other
+
+
+def test_blocks_break_at_gaps():
+    frames = runs([20], dt=1.0)[np.r_[0:5, 12:20]]
+    np.testing.assert_array_equal(frames.blocks(100), [0] * 5 + [1] * 8)
+
+
+def test_first_part_of_every_trajectory():
+    part = runs([10, 4], dt=0.5).first(2.0)
+    np.testing.assert_array_equal(part.positions.ravel(), [0, 1, 2, 3, 1000, 1001, 1002, 1003])
+    assert len(runs([10, 4], dt=0.5).first(5.0)) == 14
+
+
+def test_one_frame_is_a_data_set():
+    frames = Frames.from_numpy(np.zeros((1, 2)), unit="reduced", dt=1.0)
+    assert len(frames) == 1
+    np.testing.assert_array_equal(frames.gather([0]), [[0.0, 0.0]])

@@ -1,0 +1,221 @@
+"""Every door gives back exactly what was written, in nm and ps."""
+
+import warnings
+
+import mdtraj
+import numpy as np
+import pytest
+
+from bayescg.data import Frames, from_colvar, from_mdanalysis, from_openmm, load
+
+# half a unit in the last place that the format keeps, plus float32 rounding at 3 nm
+PRECISION = {"xtc": 5.1e-4, "trr": 0.0, "h5": 0.0, "dcd": 3e-7, "pdb": 5.1e-5, "nc": 3e-7, "xyz": 5.1e-5}
+TIMED = ("xtc", "trr", "h5", "nc")
+
+
+def write_format(write, kind, **options):
+    if kind == "h5":
+        pytest.importorskip("tables")
+    with warnings.catch_warnings():
+        # mdtraj advises on netCDF4, a faster package for nc files
+        warnings.simplefilter("ignore")
+        return write(f"a.{kind}", **options)
+
+
+@pytest.mark.parametrize("kind", PRECISION)
+def test_round_trip_through_every_format(kind, write, top, positions):
+    path = write_format(write, kind, x=positions, start=10.0)
+    frames = load(path, None if kind in ("pdb", "h5") else top, temperature=300.0, dt=None if kind in TIMED else 0.5)
+    assert np.abs(frames.positions - positions).max() <= PRECISION[kind]
+    assert frames.positions.dtype == np.float32
+    assert frames.unit == "nm"
+    assert frames.dt == 0.5
+    np.testing.assert_array_equal(frames.times, (10.0 if kind in TIMED else 0.0) + 0.5 * np.arange(25))
+    assert frames.temperature == 300.0
+    assert frames.topology.n_atoms == 8
+    assert frames.provenance["files"] == [path]
+
+
+@pytest.mark.parametrize("kind", ["dcd", "pdb"])
+def test_files_without_times_are_ordered_but_have_no_lag(kind, write, top):
+    frames = load(write(f"a.{kind}"), top)
+    assert frames.dt is None
+    assert frames.times is None
+    np.testing.assert_array_equal(frames.order, np.arange(25))
+    train, test = frames.split(blocks=5)
+    assert np.unique(test.blocks(5)).size == 1
+    assert len(train) + len(test) == 25
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 7, 24, 25])
+@pytest.mark.parametrize("chunk_bytes", [1, 400, 2**24])
+def test_stride_is_that_of_the_file_whatever_the_chunks(stride, chunk_bytes, write, top, positions, monkeypatch):
+    monkeypatch.setattr("bayescg.data.files.CHUNK_BYTES", chunk_bytes)
+    path = write("a.trr", x=positions)
+    frames = load([path, write("b.trr", x=positions + 0.1)], top, stride=stride)
+    kept = positions[::stride]
+    np.testing.assert_array_equal(frames.positions, np.concatenate([kept, positions[::stride] + np.float32(0.1)]))
+    np.testing.assert_array_equal(frames.trajectory, np.repeat([0, 1], len(kept)))
+    assert frames.dt == (0.5 * stride if stride < 24 else 12.0 if stride == 24 else 12.5)
+
+
+def test_select_keeps_atoms_and_their_bonds(write, top, positions):
+    frames = load(write("a.trr", x=positions), top, select="backbone and not name O")
+    np.testing.assert_array_equal(frames.positions, positions[:, [0, 1, 2, 4, 5, 6]])
+    assert [a.name for a in frames.topology.atoms] == ["N", "CA", "C"] * 2
+    assert frames.topology.n_bonds == 5
+
+
+def test_a_unit_against_the_convention_of_the_format(write, top, positions):
+    path = write("a.trr", x=positions * np.float32(10))
+    np.testing.assert_allclose(load(path, top, unit="angstrom").positions, positions, rtol=1e-6)
+
+
+def test_box_in_nm(write, top):
+    frames = load(write("a.xtc", box=4.0), top)
+    np.testing.assert_allclose(frames.box, np.broadcast_to(4 * np.eye(3), (25, 3, 3)), atol=1e-6)
+    assert frames[3:5].box.shape == (2, 3, 3)
+
+
+def test_topology_objects_serve_as_top(write, topology, positions):
+    path = write("a.trr", x=positions)
+    loaded = mdtraj.load(path, top=topology)
+    for given in (topology, loaded):
+        np.testing.assert_array_equal(load(path, given).positions, loaded.xyz)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_npy(dtype, tmp_path, topology, positions):
+    x = positions.astype(dtype)
+    np.save(tmp_path / "nm.npy", x)
+    np.save(tmp_path / "angstrom.npy", x.reshape(25, 24) * dtype(10))
+    one = load(tmp_path / "nm.npy", topology, unit="nm", dt=0.5)
+    assert isinstance(one.positions, np.memmap)
+    np.testing.assert_array_equal(one.positions, x)
+    assert one.positions.dtype == dtype
+    two = load(tmp_path / "angstrom.npy", topology, unit="angstrom", stride=5, dt=0.5)
+    np.testing.assert_allclose(two.positions, x[::5], rtol=1e-6)
+    assert two.dt == 2.5
+    assert load(tmp_path / "nm.npy", topology, unit="nm").order is None
+
+
+def test_frames_beyond_the_memory_limit_go_to_disk_and_are_the_same(write, top, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    paths = [write("a.xtc"), write("b.xtc", box=4.0)]
+    for path in paths:
+        kept, spilled = load(path, top), load(path, top, memory_limit=0)
+        assert isinstance(spilled.positions, np.memmap)
+        np.testing.assert_array_equal(kept.positions, spilled.positions)
+        assert kept.fingerprint() == spilled.fingerprint()
+        assert list(tmp_path.glob("bayescg-*"))
+        del spilled
+        assert not list(tmp_path.glob("bayescg-*"))
+
+
+def test_cache_is_used_again_and_only_for_the_same_question(write, top, tmp_path, monkeypatch):
+    path, cache = write("a.xtc", box=4.0, start=7.0), tmp_path / "cache"
+    fresh = load(path, top, cache=cache)
+    with monkeypatch.context() as patch:
+        patch.setattr("bayescg.data.readers.chunks", lambda *_: pytest.fail("decoded again"))
+        again = load(path, top, cache=cache)
+    for name in ("positions", "times", "trajectory", "order", "box"):
+        np.testing.assert_array_equal(getattr(fresh, name), getattr(again, name))
+    assert fresh.fingerprint() == again.fingerprint()
+    assert len(load(path, top, cache=cache, stride=2)) == 13
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_a_failed_load_leaves_no_cache(write, top, tmp_path):
+    x = np.array(load(write("a.trr"), top).positions)
+    x[20] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        load(write("bad.trr", x=x), top, cache=tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_mdanalysis(write, top, positions):
+    import MDAnalysis
+
+    path = write("a.trr", x=positions, start=2.0, box=6.0)
+    universe = MDAnalysis.Universe(top, path)
+    frames = from_mdanalysis(universe, temperature=310.0, stride=3)
+    np.testing.assert_allclose(frames.positions, positions[::3], atol=3e-7)
+    np.testing.assert_array_equal(frames.times, 2.0 + 1.5 * np.arange(9))
+    np.testing.assert_allclose(frames.box[0], 6 * np.eye(3), atol=1e-6)
+    assert frames.topology.n_bonds == 7
+    part = from_mdanalysis(universe.select_atoms("name CA C"), select="name CA", memory_limit=0)
+    np.testing.assert_allclose(part.positions, positions[:, [1, 5]], atol=3e-7)
+    assert [a.residue.resSeq for a in part.topology.atoms] == [1, 2]
+
+
+@pytest.mark.parametrize("kind", ["dcd", "xtc", "pdb"])
+def test_openmm_reporters(kind, tmp_path, topology, positions):
+    from openmm import app, unit
+
+    system, path = topology.to_openmm(), tmp_path / f"a.{kind}"
+    if kind == "pdb":
+        with open(path, "w") as file:
+            for k, x in enumerate(positions):
+                app.PDBFile.writeModel(system, x.tolist() * unit.nanometers, file, modelIndex=k)
+    elif kind == "dcd":
+        with open(path, "wb") as file:
+            dcd = app.DCDFile(file, system, dt=0.002 * unit.picoseconds, interval=250)
+            for x in positions:
+                dcd.writeModel(x.tolist() * unit.nanometers)
+    else:
+        xtc = app.XTCFile(str(path), system, dt=0.002 * unit.picoseconds, interval=250)
+        for x in positions:
+            xtc.writeModel(x.tolist() * unit.nanometers)
+    frames = from_openmm(
+        path, system, temperature=300 * unit.kelvin, dt=0.5 * unit.picosecond if kind == "pdb" else None
+    )
+    assert np.abs(frames.positions - positions).max() <= PRECISION[kind]
+    assert frames.dt == 0.5
+    assert frames.temperature == 300.0
+
+
+COLVAR = """#! FIELDS time phi psi metad.bias metad.rbias restraint.bias
+#! SET min_phi -pi
+ 0.000000 -1.0 2.0 0.0 -1.0 0.5
+ 0.200000 -1.5 2.5 1.0 0.0 0.0
+#! FIELDS time phi psi metad.bias metad.rbias restraint.bias
+ 0.400000 -1.25 2.25 2.0 1.0 1.5
+"""
+
+
+def test_colvar(tmp_path):
+    path = tmp_path / "COLVAR"
+    path.write_text(COLVAR)
+    frames = from_colvar(path, temperature=300.0, weights="bias")
+    np.testing.assert_array_equal(frames.positions, [[-1.0, 2.0], [-1.5, 2.5], [-1.25, 2.25]])
+    np.testing.assert_allclose(frames.times, [0.0, 0.2, 0.4])
+    assert frames.provenance["columns"] == ["phi", "psi"]
+    kT = 0.00831446261815324 * 300.0
+    np.testing.assert_allclose(frames.weights / frames.weights[0], np.exp([0.0, 0.5 / kT, 3.0 / kT]))
+    chosen = from_colvar(path, ["psi"], temperature=300.0, weights=["metad.rbias"])
+    np.testing.assert_array_equal(chosen.positions, [[2.0], [2.5], [2.25]])
+    np.testing.assert_allclose(chosen.weights / chosen.weights[0], np.exp([0.0, 1 / kT, 2 / kT]))
+    assert from_colvar(path, weights=None).weights is None
+
+
+def test_several_walkers_are_several_trajectories(tmp_path):
+    for name in ("COLVAR.0", "COLVAR.1"):
+        (tmp_path / name).write_text(COLVAR.replace(" 0.4", " 0.400000 0.0 0.0 0.0 0.0 0.0\n 0.6"))
+    frames = from_colvar(sorted(tmp_path.iterdir()), weights=None)
+    np.testing.assert_array_equal(frames.trajectory, [0] * 4 + [1] * 4)
+    np.testing.assert_array_equal(frames.lagged(0.6).i, [0, 4])
+
+
+def test_weights_of_a_colvar_serve_the_structures(write, top, tmp_path):
+    path = tmp_path / "COLVAR"
+    path.write_text("#! FIELDS time d u.bias\n" + "".join(f"{0.5 * k} {k} {k % 3}\n" for k in range(25)))
+    weights = from_colvar(path, temperature=300.0, weights="bias").weights
+    frames = load(write(), top, temperature=300.0, weights=weights)
+    np.testing.assert_array_equal(frames.weights, weights)
+
+
+def test_the_published_text_format(published, topology):
+    x = np.loadtxt(published / "dataset_50.txt").T
+    frames = Frames.from_numpy(x, unit="angstrom")
+    assert frames.positions.shape == (50, 22, 3)
+    np.testing.assert_allclose(frames.positions.reshape(50, 66), x / 10, rtol=1e-12)
