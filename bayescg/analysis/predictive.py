@@ -238,6 +238,8 @@ def _check(
     level: float, seed: int, rng: np.random.Generator,
 ) -> ObservableCheck:  # fmt: skip
     periodic = unit == "rad"
+    if periodic:
+        seen, generated = wrap(seen), wrap(generated)
     w = np.ones(len(frames)) if frames.weights is None else np.asarray(frames.weights, dtype=np.float64)
     g = statistics.inefficiency(seen, frames, (periodic,))
     effective = w.sum() ** 2 / (w**2).sum() / g

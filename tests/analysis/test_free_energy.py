@@ -1,0 +1,176 @@
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+import bayescg as bcg
+from bayescg.analysis import free_energy
+from bayescg.data import Frames
+from bayescg.errors import ConfigError, DataError
+from bayescg.models import PredictiveCV
+from bayescg.units import kT
+
+
+def first(x):
+    return x[:, 0]
+
+
+class Angle:
+    name, unit = "theta", "rad"
+
+    def __call__(self, x):
+        return x[:, 0]
+
+
+def independent(x, **rest):
+    return Frames.from_numpy(np.asarray(x).reshape(len(x), -1), unit="reduced", **rest)
+
+
+def in_time(x, **rest):
+    return independent(x, dt=1.0, **rest)
+
+
+def gaussian(n=40_000, seed=0):
+    return np.random.default_rng(seed).normal(size=n)
+
+
+def test_profile_of_a_gaussian_is_a_parabola():
+    fes = free_energy(None, independent(gaussian()), first, bins=20, range=(-2, 2))
+    edges = fes.edges[0]
+    exact = -np.log(np.diff(norm.cdf(edges)))
+    error = (fes.mean - (exact - exact.min())) / fes.sd
+    assert np.abs(error).max() < 4
+    assert 0.6 < np.sqrt((error**2).mean()) < 1.6
+    assert float(fes.mean.min()) == pytest.approx(0, abs=1e-12)
+    low, high = fes.band.values
+    assert ((low < fes.mean.values) & (fes.mean.values < high)).all()
+
+
+def test_weights_turn_one_ensemble_into_another():
+    x = gaussian()
+    fes = free_energy(None, independent(x, weights=np.exp(0.5 * x)), first)
+    found = fes.population((0.5, 10.0))
+    assert abs(found.mean - 0.5) < 4 * found.sd < 0.04
+
+
+def test_bins_without_frames_stay_empty():
+    x = np.r_[np.full(500, -1.0), np.full(500, 1.0)] + 0.1 * gaussian(1000)
+    fes = free_energy(None, independent(x), first, bins=30)
+    empty = np.histogram(x, fes.edges[0])[0] == 0
+    assert empty.any()
+    assert np.isnan(fes.profile.values[:, empty]).all()
+    assert np.isnan(fes.mean.values[empty]).all()
+
+
+def test_a_periodic_region_goes_around_the_end():
+    angle = np.random.default_rng(0).uniform(-np.pi, np.pi, 20_000)
+    fes = free_energy(None, independent(angle), Angle())
+    assert fes.periodic == (True,)
+    around = fes.population((np.pi / 2, -np.pi / 2))
+    assert abs(around.mean - 0.5) < 4 * around.sd
+    np.testing.assert_allclose(around.draws + fes.population((-np.pi / 2, np.pi / 2)).draws, 1, atol=1e-9)
+    assert np.allclose(free_energy(None, independent(angle + 2 * np.pi), Angle()).mean, fes.mean)
+
+
+def test_boxes_in_two_dimensions_and_signs():
+    x = np.random.default_rng(0).normal(size=(20_000, 2))
+    fes = free_energy(None, independent(x), lambda x: x, bins=15)
+    everywhere, upper = ((-9, 9), (-9, 9)), ((0, 9), (0, 9))
+    assert fes.profile.dims == ("draw", "bin_x", "bin_y")
+    found = fes.difference(everywhere, upper)
+    assert abs(found.mean - np.log(4)) < 4 * found.sd
+    np.testing.assert_allclose(fes.difference(upper, everywhere).draws, -found.draws)
+
+
+def test_kj_per_mol_needs_a_temperature():
+    fes = free_energy(
+        None, Frames.from_numpy(gaussian(3000).reshape(-1, 1, 3), unit="nm", temperature=300.0), lambda x: x[:, 0, 0]
+    )
+    regions = (-9, 0), (0.5, 9)
+    ratio = fes.difference(*regions, unit="kJ/mol").mean / fes.difference(*regions).mean
+    assert ratio == pytest.approx(kT(300.0))
+    with pytest.raises(DataError, match="temperature"):
+        free_energy(None, independent(gaussian(100)), first).difference(*regions, unit="kJ/mol")
+    with pytest.raises(ConfigError, match="kcal"):
+        fes.difference(*regions, unit="kcal/mol")
+
+
+def visiting(entries):
+    """A trajectory that enters x > 0 so many times, each visit 30 frames long."""
+    return np.concatenate([np.r_[np.full(70, -1.0), np.full(30, 1.0)] for _ in range(entries)]) + 0.1 * gaussian(
+        100 * entries
+    )
+
+
+def test_too_few_entries_mean_no_interval():
+    regions = (-3, 0), (0, 3)
+    known = free_energy(None, in_time(visiting(12)), first).difference(*regions)
+    assert known.visits == (11, 12)
+    assert known.ci90 is not None
+    unknown = free_energy(None, in_time(visiting(9)), first).difference(*regions)
+    assert unknown.visits == (8, 9)
+    assert unknown.ci90 is None
+    assert "9 times" in str(unknown.warning)
+
+
+def test_starting_inside_is_not_entering():
+    trajectory = np.repeat(np.arange(20), 50)
+    fes = free_energy(
+        None, in_time(np.where(trajectory % 2, 1.0, -1.0) + 0.1 * gaussian(1000), trajectory=trajectory), first
+    )
+    assert fes.difference((-3, 0), (0, 3)).visits == (0, 0)
+
+
+def test_a_basin_never_seen_has_no_number():
+    found = free_energy(None, independent(gaussian(500)), first).difference((-9, 0), (50, 60))
+    assert np.isnan(found.mean)
+    assert found.ci90 is None
+    assert "0 times" in str(found.warning)
+
+
+def test_blocks_too_short_for_the_correlation_are_reported():
+    slow = np.cumsum(gaussian(400))
+    assert free_energy(None, in_time(slow), first).warnings
+    assert not free_energy(None, in_time(gaussian(4000)), first).warnings
+
+
+def test_refits_add_their_own_spread():
+    model, frames, _ = PredictiveCV.example()
+    fit = bcg.fit(model, frames, steps=150, members=5, uncertainty="bootstrap", seed=0, compile="off", progress=False)
+    fes = free_energy(fit, frames, bins=6)
+    assert len(fes.values) == fit.weights.members
+    assert fes.names == ("CV",)
+    narrow = free_energy(fit, frames, cv=lambda x: fit.cv_draws(x).mean(0), bins=6)
+    region = (-0.3, 0.3)
+    assert fes.population(region).sd > narrow.population(region).sd
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        ({"bins": 1}, "at least two"),
+        ({"range": (1, -1)}, "lower bound"),
+        ({"range": ((0, 1), (0, 1))}, "each of the 1 CV"),
+        ({"cv": None}, "needs a fit"),
+        ({"cv": lambda x: x[:2, 0]}, "one value a frame"),
+        ({"cv": lambda x: x[:, 0] / 0}, "not finite"),
+        ({"cv": lambda x: x[:, [0, 0, 0]]}, "one or two"),
+        ({"cv": "phi"}, "topology"),
+        ({"range": (50, 60)}, "no bin"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(wrong, match):
+    with pytest.raises((ConfigError, DataError), match=match):
+        free_energy(None, independent(gaussian(100)), **{"cv": first, **wrong})
+
+
+@pytest.mark.parametrize("region", [(1, 0), (0, 1, 2), ((0, 1), (0, 1)), (0, np.nan)])
+def test_regions_that_make_no_sense_are_refused(region):
+    with pytest.raises(ConfigError, match="region"):
+        free_energy(None, independent(gaussian(100)), first).population(region)
+
+
+def test_one_seed_gives_one_result():
+    frames = in_time(gaussian(1000))
+    a, b, c = (free_energy(None, frames, first, seed=s).profile.values for s in (0, 0, 1))
+    assert np.array_equal(a, b, equal_nan=True)
+    assert not np.array_equal(a, c, equal_nan=True)
