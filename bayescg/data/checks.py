@@ -97,12 +97,12 @@ def places(trajectory: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> places(np.array([0, 0, 1, 1, 1]))
-    array([0, 1, 0, 1, 2])
+    >>> places(np.array([0, 0, 1, 1, 1])).tolist()
+    [0, 1, 0, 1, 2]
     """
     starts = np.flatnonzero(np.r_[True, np.diff(trajectory) != 0])
     lengths = np.diff(np.r_[starts, len(trajectory)])
-    return np.arange(len(trajectory)) - np.repeat(starts, lengths)
+    return np.arange(len(trajectory), dtype=np.int32) - np.repeat(starts.astype(np.int32), lengths)
 
 
 def time_axis(times: np.ndarray, source: str) -> tuple[float, float]:

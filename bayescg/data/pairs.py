@@ -59,16 +59,22 @@ def lagged(frames: "Frames", lag: float) -> Pairs:
             f"lag {lag:g} is not a positive multiple of the time between frames, {frames.dt:g}; "
             f"the nearest is {max(steps, 1) * frames.dt:g}"
         )
-    # one integer a frame, with gaps between trajectories that are wider than the lag
-    number = np.cumsum(np.r_[0, np.diff(frames.trajectory) != 0])
-    key = frames.order + number * (int(frames.order.max()) + steps + 1)
-    if np.any(np.diff(key) <= 0):
+    # one integer a frame, with gaps between trajectories that are wider than the lag; in place, for millions of frames
+    key = np.zeros(len(frames), dtype=np.int64)
+    np.cumsum(frames.trajectory[1:] != frames.trajectory[:-1], out=key[1:])
+    longest = int(np.bincount(key).max())
+    key *= int(frames.order.max()) + steps + 1
+    key += frames.order
+    if (key[1:] <= key[:-1]).any():
         raise DataError("frames are repeated or out of order: take lagged pairs before shuffling or resampling")
-    later = np.minimum(np.searchsorted(key, key + steps), len(key) - 1)
-    found = np.flatnonzero(key[later] == key + steps)
+    target = key + steps
+    later = np.searchsorted(key, target)
+    np.minimum(later, len(key) - 1, out=later)
+    found = np.flatnonzero(key[later] == target)
     if len(found) == 0:
         raise DataError(
-            f"no two frames are {lag:g} apart: the longest trajectory has {np.bincount(number).max()} frames, "
+            f"no two frames are {lag:g} apart: the longest trajectory has {longest} frames, "
             f"{frames.dt:g} apart; use a shorter lag or longer trajectories"
         )
+    del key, target
     return Pairs(i=found, j=later[found], lag=steps * frames.dt, frames=frames)

@@ -1,5 +1,7 @@
 """Frames: what goes in comes out, in nm; blocks, splits and lagged pairs stay inside a trajectory."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -52,7 +54,7 @@ def test_memory_maps_behave_as_arrays(index, tmp_path):
     x = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    options = {"unit": "reduced", "dt": 1.0, "weights": np.arange(10.0) + 1}
+    options: dict[str, Any] = {"unit": "reduced", "dt": 1.0, "weights": np.arange(10.0) + 1}
     a, b = Frames.from_numpy(x, **options), Frames.from_numpy(mapped, **options)
     np.testing.assert_array_equal(a.gather(index), b.gather(index))
     np.testing.assert_array_equal(a.gather(index), x[index])
@@ -74,22 +76,20 @@ def test_gathering_copies():
 
 def test_fingerprint_tells_data_apart():
     x = np.random.default_rng(0).normal(size=(50, 3))
-    base = {"unit": "reduced", "dt": 1.0, "temperature_kT": 1.0}
+    base: dict[str, Any] = {"unit": "reduced", "dt": 1.0, "temperature_kT": 1.0}
     changed = x.copy()
     changed[31, 2] += 1e-9
-    prints = {
-        Frames.from_numpy(y, **(base | more)).fingerprint()
-        for y, more in (
-            (x, {}),
-            (changed, {}),
-            (x[:49], {}),
-            (x.astype(np.float32), {}),
-            (x, {"dt": 2.0}),
-            (x, {"temperature_kT": 2.0}),
-            (x, {"weights": np.ones(50)}),
-            (x, {"trajectory": np.arange(50) // 25}),
-        )
-    }
+    variants: list[tuple[np.ndarray, dict[str, Any]]] = [
+        (x, {}),
+        (changed, {}),
+        (x[:49], {}),
+        (x.astype(np.float32), {}),
+        (x, {"dt": 2.0}),
+        (x, {"temperature_kT": 2.0}),
+        (x, {"weights": np.ones(50)}),
+        (x, {"trajectory": np.arange(50) // 25}),
+    ]
+    prints = {Frames.from_numpy(y, **(base | more)).fingerprint() for y, more in variants}
     assert len(prints) == 8
     assert Frames.from_numpy(x, **base).fingerprint() == Frames.from_numpy(x.copy(), **base).fingerprint()
 
@@ -149,7 +149,7 @@ def test_splits_share_no_frame_and_lose_none(lengths, blocks, test, seed):
 
 
 def test_ordered_frames_are_split_in_blocks_and_draws_one_by_one():
-    ordered = runs([1000], dt=1.0).split(blocks=20, test=0.2, seed=1)[1]
+    ordered: Any = runs([1000], dt=1.0).split(blocks=20, test=0.2, seed=1)[1]
     assert len(ordered) == 200
     assert (np.diff(ordered.order) != 1).sum() <= 3
     draws = runs([1000]).split(blocks=20, test=0.2, seed=1)[1]

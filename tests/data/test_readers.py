@@ -1,6 +1,7 @@
 """Every door gives back exactly what was written, in nm and ps."""
 
 import warnings
+from typing import Any
 
 import mdtraj
 import numpy as np
@@ -25,7 +26,9 @@ def write_format(write, kind, **options):
 @pytest.mark.parametrize("kind", PRECISION)
 def test_round_trip_through_every_format(kind, write, top, positions):
     path = write_format(write, kind, x=positions, start=10.0)
-    frames = load(path, None if kind in ("pdb", "h5") else top, temperature=300.0, dt=None if kind in TIMED else 0.5)
+    frames: Any = load(
+        path, None if kind in ("pdb", "h5") else top, temperature=300.0, dt=None if kind in TIMED else 0.5
+    )
     assert np.abs(frames.positions - positions).max() <= PRECISION[kind]
     assert frames.positions.dtype == np.float32
     assert frames.unit == "nm"
@@ -38,7 +41,7 @@ def test_round_trip_through_every_format(kind, write, top, positions):
 
 @pytest.mark.parametrize("kind", ["dcd", "pdb"])
 def test_files_without_times_are_ordered_but_have_no_lag(kind, write, top):
-    frames = load(write(f"a.{kind}"), top)
+    frames: Any = load(write(f"a.{kind}"), top)
     assert frames.dt is None
     assert frames.times is None
     np.testing.assert_array_equal(frames.order, np.arange(25))
@@ -52,7 +55,7 @@ def test_files_without_times_are_ordered_but_have_no_lag(kind, write, top):
 def test_stride_is_that_of_the_file_whatever_the_chunks(stride, chunk_bytes, write, top, positions, monkeypatch):
     monkeypatch.setattr("bayescg.data.files.CHUNK_BYTES", chunk_bytes)
     path = write("a.trr", x=positions)
-    frames = load([path, write("b.trr", x=positions + 0.1)], top, stride=stride)
+    frames: Any = load([path, write("b.trr", x=positions + 0.1)], top, stride=stride)
     kept = positions[::stride]
     np.testing.assert_array_equal(frames.positions, np.concatenate([kept, positions[::stride] + np.float32(0.1)]))
     np.testing.assert_array_equal(frames.trajectory, np.repeat([0, 1], len(kept)))
@@ -60,7 +63,7 @@ def test_stride_is_that_of_the_file_whatever_the_chunks(stride, chunk_bytes, wri
 
 
 def test_select_keeps_atoms_and_their_bonds(write, top, positions):
-    frames = load(write("a.trr", x=positions), top, select="backbone and not name O")
+    frames: Any = load(write("a.trr", x=positions), top, select="backbone and not name O")
     np.testing.assert_array_equal(frames.positions, positions[:, [0, 1, 2, 4, 5, 6]])
     assert [a.name for a in frames.topology.atoms] == ["N", "CA", "C"] * 2
     assert frames.topology.n_bonds == 5
@@ -72,7 +75,7 @@ def test_a_unit_against_the_convention_of_the_format(write, top, positions):
 
 
 def test_box_in_nm(write, top):
-    frames = load(write("a.xtc", box=4.0), top)
+    frames: Any = load(write("a.xtc", box=4.0), top)
     np.testing.assert_allclose(frames.box, np.broadcast_to(4 * np.eye(3), (25, 3, 3)), atol=1e-6)
     assert frames[3:5].box.shape == (2, 3, 3)
 
@@ -114,7 +117,7 @@ def test_frames_beyond_the_memory_limit_go_to_disk_and_are_the_same(write, top, 
 
 def test_cache_is_used_again_and_only_for_the_same_question(write, top, tmp_path, monkeypatch):
     path, cache = write("a.xtc", box=4.0, start=7.0), tmp_path / "cache"
-    fresh = load(path, top, cache=cache)
+    fresh: Any = load(path, top, cache=cache)
     with monkeypatch.context() as patch:
         patch.setattr("bayescg.data.readers.chunks", lambda *_: pytest.fail("decoded again"))
         again = load(path, top, cache=cache)
@@ -138,20 +141,22 @@ def test_mdanalysis(write, top, positions):
 
     path = write("a.trr", x=positions, start=2.0, box=6.0)
     universe = MDAnalysis.Universe(top, path)
-    frames = from_mdanalysis(universe, temperature=310.0, stride=3)
+    frames: Any = from_mdanalysis(universe, temperature=310.0, stride=3)
     np.testing.assert_allclose(frames.positions, positions[::3], atol=3e-7)
     np.testing.assert_array_equal(frames.times, 2.0 + 1.5 * np.arange(9))
     np.testing.assert_allclose(frames.box[0], 6 * np.eye(3), atol=1e-6)
     assert frames.topology.n_bonds == 7
-    part = from_mdanalysis(universe.select_atoms("name CA C"), select="name CA", memory_limit=0)
+    part: Any = from_mdanalysis(universe.select_atoms("name CA C"), select="name CA", memory_limit=0)
     np.testing.assert_allclose(part.positions, positions[:, [1, 5]], atol=3e-7)
     assert [a.residue.resSeq for a in part.topology.atoms] == [1, 2]
 
 
 @pytest.mark.parametrize("kind", ["dcd", "xtc", "pdb"])
 def test_openmm_reporters(kind, tmp_path, topology, positions):
-    from openmm import app, unit
+    import openmm.unit
+    from openmm import app
 
+    unit: Any = openmm.unit
     system, path = topology.to_openmm(), tmp_path / f"a.{kind}"
     if kind == "pdb":
         with open(path, "w") as file:
@@ -186,13 +191,13 @@ COLVAR = """#! FIELDS time phi psi metad.bias metad.rbias restraint.bias
 def test_colvar(tmp_path):
     path = tmp_path / "COLVAR"
     path.write_text(COLVAR)
-    frames = from_colvar(path, temperature=300.0, weights="bias")
+    frames: Any = from_colvar(path, temperature=300.0, weights="bias")
     np.testing.assert_array_equal(frames.positions, [[-1.0, 2.0], [-1.5, 2.5], [-1.25, 2.25]])
     np.testing.assert_allclose(frames.times, [0.0, 0.2, 0.4])
     assert frames.provenance["columns"] == ["phi", "psi"]
     kT = 0.00831446261815324 * 300.0
     np.testing.assert_allclose(frames.weights / frames.weights[0], np.exp([0.0, 0.5 / kT, 3.0 / kT]))
-    chosen = from_colvar(path, ["psi"], temperature=300.0, weights=["metad.rbias"])
+    chosen: Any = from_colvar(path, ["psi"], temperature=300.0, weights=["metad.rbias"])
     np.testing.assert_array_equal(chosen.positions, [[2.0], [2.5], [2.25]])
     np.testing.assert_allclose(chosen.weights / chosen.weights[0], np.exp([0.0, 1 / kT, 2 / kT]))
     assert from_colvar(path, weights=None).weights is None
@@ -210,7 +215,7 @@ def test_weights_of_a_colvar_serve_the_structures(write, top, tmp_path):
     path = tmp_path / "COLVAR"
     path.write_text("#! FIELDS time d u.bias\n" + "".join(f"{0.5 * k} {k} {k % 3}\n" for k in range(25)))
     weights = from_colvar(path, temperature=300.0, weights="bias").weights
-    frames = load(write(), top, temperature=300.0, weights=weights)
+    frames: Any = load(write(), top, temperature=300.0, weights=weights)
     np.testing.assert_array_equal(frames.weights, weights)
 
 

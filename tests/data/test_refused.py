@@ -1,6 +1,7 @@
 """What cannot be right is refused at the door, by a typed error that says what, where and what to do."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -362,7 +363,8 @@ def test_a_full_disk_leaves_nothing(bench, monkeypatch):
     path = bench.write()
     monkeypatch.setattr("bayescg.data.store.os.fsync", full)
     monkeypatch.setattr("tempfile.tempdir", str(bench.folder))
-    for options in ({"cache": bench.folder / "cache"}, {"memory_limit": 0}):
+    tries: list[dict[str, Any]] = [{"cache": bench.folder / "cache"}, {"memory_limit": 0}]
+    for options in tries:
         with pytest.raises(OutputError, match="No space left"):
             load(path, bench.top, **options)
     assert list((bench.folder / "cache").iterdir()) == []

@@ -1,0 +1,126 @@
+"""Trajectories larger than memory: anonymous memory stays flat while frames are decoded, checked and drawn."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WATCH = """
+import json, sys, threading, time
+from pathlib import Path
+import numpy as np
+from bayescg.data import Frames, load
+from bayescg.data.store import Store
+
+def anonymous():
+    line = next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("RssAnon"))
+    return int(line.split()[1]) / 1024
+
+peak, done = anonymous(), threading.Event()
+
+def watch():
+    global peak
+    while not done.wait(0.01):
+        peak = max(peak, anonymous())
+
+threading.Thread(target=watch, daemon=True).start()
+base, start = peak, time.perf_counter()
+report = {}
+
+def passed(name):
+    report[name] = round(time.perf_counter() - start, 2)
+"""
+
+STREAM = """
+folder, n, passes, batch = Path(sys.argv[1]), int(sys.argv[2]), 3, 1024
+rng = np.random.default_rng(0)
+store = Store(folder / "x.npy")
+for k in range(0, n, 100_000):
+    rows = rng.standard_normal((min(100_000, n - k), 22, 3), dtype=np.float32)
+    rows[:, 0, 0] = np.arange(k, k + len(rows)) % 65536
+    store.append(rows)
+store.finish()
+passed("written")
+frames = load(folder / "x.npy", unit="nm", dt=1.0, temperature=300.0)
+passed("checked")
+train, test = frames.split(blocks=20, test=0.2, seed=0)
+passed("split")
+count, total = 0, 0.0
+for _ in range(passes):
+    order = rng.permutation(len(train))
+    for k in range(0, len(train), batch):
+        x = train.gather(order[k : k + batch])
+        count += len(x)
+        total += float(x[:, 0, 0].astype(np.float64).sum())
+passed("drawn")
+expected = passes * float((train.positions.rows % 65536).astype(np.float64).sum())
+assert count == passes * len(train) and abs(total - expected) < 1e-6 * expected
+pairs = frames.lagged(10.0)
+assert len(pairs) == n - 10
+passed("paired")
+"""
+
+DECODE = """
+folder = Path(sys.argv[1])
+frames = load(sorted(folder.glob("*.xtc")), str(folder / "top.pdb"), memory_limit=2**20)
+assert isinstance(frames.positions, np.memmap)
+report["frames"] = len(frames)
+report["MiB"] = frames.positions.nbytes / 2**20
+passed("decoded")
+"""
+
+REPORT = """
+done.set()
+print(json.dumps(report | {"base MiB": round(base, 1), "peak MiB": round(max(peak, anonymous()), 1)}))
+"""
+
+linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="anonymous memory is read from /proc")
+
+
+def measured(script: str, *arguments: object) -> dict[str, float]:
+    """Run `script` in a process of its own; its report."""
+    command = [sys.executable, "-c", WATCH + script + REPORT, *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    figures = json.loads(result.stdout.splitlines()[-1])
+    print(figures)
+    return figures
+
+
+@linux
+def test_small_stream_stays_flat(tmp_path):
+    figures = measured(STREAM, tmp_path, 200_000)
+    assert figures["peak MiB"] - figures["base MiB"] < 250
+
+
+@linux
+@pytest.mark.slow
+def test_ten_million_frames_stream_in_less_than_a_gibibyte(tmp_path):
+    figures = measured(STREAM, tmp_path, 10_000_000)
+    assert figures["peak MiB"] < 1024
+
+
+@linux
+@pytest.mark.slow
+def test_decoding_stays_flat(write, tmp_path, positions):
+    """Five files of 200 MiB decoded need no more than one."""
+    import numpy as np
+
+    peaks = []
+    for files in (1, 5):
+        folder = tmp_path / str(files)
+        folder.mkdir()
+        write("top.pdb", positions[:1])
+        (tmp_path / "top.pdb").rename(folder / "top.pdb")
+        x = np.tile(positions, (80_000, 1, 1))
+        for k in range(files):
+            write(f"{k}.xtc", x)
+            (tmp_path / f"{k}.xtc").rename(folder / f"{k}.xtc")
+        del x
+        figures = measured(DECODE, folder)
+        assert figures["MiB"] > 180 * files
+        peaks.append(figures["peak MiB"] - figures["base MiB"])
+    # what grows is the time axis: 8 bytes a frame for times and order, 4 for the trajectory, against 96 for positions
+    assert peaks[1] - peaks[0] < 0.35 * 4 * figures["MiB"] / 5
