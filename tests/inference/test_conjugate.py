@@ -1,0 +1,167 @@
+"""Parameter posteriors against the exact one: the mean of a Gaussian of known width, with a Gaussian prior."""
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+import bayescg as bcg
+from bayescg import nets
+from bayescg.data import Frames
+from bayescg.inference.uncertainty import block_weights
+
+PRIOR_SD = 2.0
+N = 200
+
+
+class GaussianMean(bcg.Model):
+    """mean ~ N(0, PRIOR_SD^2), x ~ N(mean, 1): the posterior is N(sum x / k, 1 / k), k = N + 1 / PRIOR_SD^2."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(1))
+
+    def model(self, batch):
+        mean = pyro.sample("mean", nets.gaussian(PRIOR_SD)(self.mean))
+        with self.plate(batch):
+            pyro.sample("x", dist.Normal(mean, 1.0).to_event(1), obs=batch.x)
+
+    def plate(self, batch):
+        return batch.plate("frames")
+
+    def guide(self, batch):
+        """Propose nothing: no variable belongs to a frame."""
+
+    def config(self):
+        return {}
+
+    @classmethod
+    def example(cls):
+        return cls(), draws(), None
+
+
+class PlateOfTheBatch(GaussianMean):
+    """The bug that `batch.plate` is there to prevent."""
+
+    def plate(self, batch):
+        return pyro.plate("frames", len(batch), dim=-1)
+
+
+def draws(n: int = N, **more) -> Frames:
+    x = np.random.default_rng(5).normal(size=(n, 1)) + 0.7
+    return Frames.from_numpy(x, unit="reduced", temperature_kT=1.0, **more)
+
+
+def correlated(n: int = 4000, phi: float = 0.8) -> Frames:
+    """AR(1) of unit variance, whose statistical inefficiency is (1 + phi) / (1 - phi) = 9."""
+    noise = np.random.default_rng(6).normal(size=n) * np.sqrt(1 - phi**2)
+    x = np.empty(n)
+    x[0] = noise[0] / np.sqrt(1 - phi**2)
+    for i in range(1, n):
+        x[i] = phi * x[i - 1] + noise[i]
+    return Frames.from_numpy(x[:, None] + 0.7, unit="reduced", temperature_kT=1.0, dt=1.0)
+
+
+def moments(fit) -> tuple[float, float]:
+    mean = fit.parameters(4000)["mean"].double()
+    return float(mean.mean()), float(mean.std())
+
+
+def trained(uncertainty: str, frames: Frames, model=GaussianMean, **settings):
+    defaults = {"steps": 1500, "validation": 0.0, "learning_rate": 2e-2, "compile": "trace"}
+    return bcg.fit(model(), frames, uncertainty=uncertainty, **{**defaults, **settings})
+
+
+def exact(frames: Frames, effective: float) -> tuple[float, float]:
+    precision = effective + PRIOR_SD**-2
+    return effective * float(frames.positions.mean()) / precision, precision**-0.5
+
+
+@pytest.mark.parametrize("batch_size", [N, 20])
+@pytest.mark.parametrize("uncertainty", ["mean-field", "laplace"])
+def test_posterior_is_the_exact_one(uncertainty, batch_size):
+    mean, sd = exact(draws(), N)
+    found_mean, found_sd = moments(trained(uncertainty, draws(), batch_size=batch_size))
+    assert found_sd == pytest.approx(sd, rel=0.08)
+    assert found_mean == pytest.approx(mean, abs=0.3 * sd)
+
+
+def test_plate_of_the_batch_is_overdispersed():
+    """Negative control: with plate(len(batch)) the posterior is that of 20 frames, not of 200."""
+    _, sd = exact(draws(), N)
+    found = moments(trained("mean-field", draws(), PlateOfTheBatch, batch_size=20))[1]
+    assert found == pytest.approx(exact(draws(), 20)[1], rel=0.15)
+    assert found > 2.5 * sd
+
+
+def test_halved_posterior_is_caught():
+    _, sd = exact(draws(), N)
+    half = trained("laplace", draws(), steps=600).weights.scaled(0.5).draw(4000)["mean"].double()
+    assert float(half.std()) == pytest.approx(sd / 2, rel=0.08)
+
+
+@pytest.mark.parametrize("uncertainty", ["mean-field", "laplace"])
+def test_correlated_frames_count_less(uncertainty):
+    frames = correlated()
+    fit = trained(uncertainty, frames, batch_size=400)
+    g = fit.diagnostics["statistical_inefficiency"]
+    assert g == pytest.approx(9, rel=0.35)
+    assert fit.diagnostics["effective_frames"] == pytest.approx(len(frames) / g, rel=1e-4)
+    assert moments(fit)[1] == pytest.approx(exact(frames, len(frames) / g)[1], rel=0.08)
+
+
+def test_correlation_widens_by_the_root_of_the_inefficiency():
+    frames = correlated()
+    fit = trained("laplace", frames, batch_size=400)
+    independent = Frames.from_numpy(frames.positions, unit="reduced", temperature_kT=1.0)
+    narrow = moments(trained("laplace", independent, batch_size=400))[1]
+    assert moments(fit)[1] / narrow == pytest.approx(fit.diagnostics["statistical_inefficiency"] ** 0.5, rel=0.12)
+
+
+def test_refits_solve_their_weighted_problem():
+    """Every refit of the bootstrap ends at the exact answer for its own weights."""
+    frames = draws()
+    fit = trained("bootstrap", frames, members=9, steps=800)
+    weights = block_weights(torch.arange(N), 8, seed=0).double()
+    x = torch.as_tensor(frames.positions[:, 0]).double()
+    answer = (weights @ x) / (weights.sum(1) + PRIOR_SD**-2)
+    torch.testing.assert_close(fit.parameters()["mean"].double().flatten(), answer, atol=1e-3, rtol=0)
+    assert float(fit.model.mean.detach()) == pytest.approx(exact(frames, N)[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("uncertainty", ["bootstrap", "ensemble"])
+def test_bootstrap_spread_is_the_standard_error(uncertainty):
+    frames = draws()
+    fit = trained(uncertainty, frames, members=301, steps=600)
+    spread = float(fit.parameters()["mean"].double().std())
+    # the Bayesian bootstrap's exact standard deviation of a mean; 300 refits give it to 4 %
+    assert spread == pytest.approx(float(frames.positions.std()) / (N + 1) ** 0.5, rel=0.13)
+
+
+def test_bootstrap_of_correlated_frames_is_wider():
+    """True standard error of the mean: sqrt(9 / 4000) = 0.047; taken as independent, 0.016."""
+    frames = correlated()
+    spread = float(trained("bootstrap", frames, members=101, steps=600).parameters()["mean"].double().std())
+    assert spread == pytest.approx((9 / len(frames)) ** 0.5, rel=0.35)
+    independent = Frames.from_numpy(frames.positions, unit="reduced", temperature_kT=1.0)
+    narrow = float(trained("bootstrap", independent, members=101, steps=600).parameters()["mean"].double().std())
+    assert narrow < 0.5 * spread
+
+
+def test_a_frame_of_weight_two_is_two_frames():
+    x = draws().positions[:50]
+    weights = np.where(x[:, 0] > 0.5, 2.0, 1.0)
+    weighted = Frames.from_numpy(x, unit="reduced", temperature_kT=1.0, weights=weights)
+    repeated = Frames.from_numpy(np.repeat(x, weights.astype(int), axis=0), unit="reduced", temperature_kT=1.0)
+    a, b = (float(trained("none", f, steps=500).model.mean.detach()) for f in (weighted, repeated))
+    # equal but for the prior, which sees 50 frames of mean weight 1 in the one and 50 + doubled ones in the other
+    assert a * (50 + 0.25) / 50 == pytest.approx(b * (len(repeated) + 0.25) / len(repeated), abs=1e-4)
+
+
+def test_fit_of_a_conjugate_model_keeps_the_contract():
+    from bayescg.inference.contract import check_model
+
+    GaussianMean.__doc__ = f"{GaussianMean.__doc__}\n\n    References\n    ----------\n    Any textbook.\n    "
+    assert [o for o in check_model(GaussianMean) if not o.ok] == []
