@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bayescg.data import Frames, from_colvar, from_mdanalysis, from_openmm, load
+from bayescg.errors import UnitError
 
 # half a unit in the last place that the format keeps, plus float32 rounding at 3 nm
 PRECISION = {"xtc": 5.1e-4, "trr": 0.0, "h5": 0.0, "dcd": 3e-7, "pdb": 5.1e-5, "nc": 3e-7, "xyz": 5.1e-5}
@@ -219,8 +220,12 @@ def test_weights_of_a_colvar_serve_the_structures(write, top, tmp_path):
     np.testing.assert_array_equal(frames.weights, weights)
 
 
-def test_the_published_text_format(published, topology):
+def test_the_published_text_format(published):
     x = np.loadtxt(published / "dataset_50.txt").T
-    frames = Frames.from_numpy(x, unit="angstrom")
+    top = mdtraj.load_topology(str(published / "ala2.pdb"))
+    frames = Frames.from_numpy(x, unit="angstrom", topology=top)
     assert frames.positions.shape == (50, 22, 3)
     np.testing.assert_allclose(frames.positions.reshape(50, 66), x / 10, rtol=1e-12)
+    for topology in (top, None):
+        with pytest.raises(UnitError, match="unit='angstrom'"):
+            Frames.from_numpy(x, unit="nm", topology=topology)
