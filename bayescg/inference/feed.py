@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayescg.inference.functional import seeded
 from bayescg.inference.model import Model
 
 if TYPE_CHECKING:
@@ -101,5 +102,6 @@ def relaxation(model: Model, frames: Frames, limit: int = 100_000) -> float:
     n = min(limit, len(frames))
     y = inputs_of(model, frames, np.arange(n), next(model.parameters()).device).flatten(1).double().cpu()
     y = (y - y.mean(0)) / y.std(0).clamp_min(1e-12)
-    _, _, axes = torch.pca_lowrank(y, q=min(10, *y.shape), niter=4)
+    with seeded(0):  # the algorithm is a random one
+        _, _, axes = torch.pca_lowrank(y, q=min(10, *y.shape), niter=4)
     return float(statistical_inefficiency((y @ axes).numpy(), np.asarray(frames.trajectory[:n])))
