@@ -64,7 +64,7 @@ class PredictiveCV(Model):
         features: Features | None = None,
         latent_dim: int = 2,
         hidden: Sequence[int] = (64, 64),
-        ard: tuple[float, float] = (1.0, 1.0),
+        ard: tuple[float, float] = (1.0, 30.0),
         dim: int | None = None,
     ):
         super().__init__()

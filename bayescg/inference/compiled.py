@@ -25,8 +25,7 @@ Step = Callable[[Params, Tensors], tuple[Params, Tensor]]
 
 def loss_only(program: Program, total: int, total_weight: float, members: bool) -> Callable[[Params, Tensors], Tensor]:
     """Loss of every member, ``(members,)`` or a scalar, as a function of parameters and batch."""
-    one = _pure(program, state_buffers(program), total, total_weight)
-    return _over_members(one, members)
+    return _over_members(_pure(program, _buffers(program), total, total_weight), members)
 
 
 def loss_and_gradients(
@@ -62,7 +61,7 @@ def loss_and_gradients(
     """
     if mode not in MODES:
         raise ConfigError(f"compile={mode!r} is not known; use one of {', '.join(MODES)}")
-    plain = _over_members(grad_and_value(_pure(program, state_buffers(program), total, total_weight)), members)
+    plain = _over_members(grad_and_value(_pure(program, _buffers(program), total, total_weight)), members)
     if mode == "off":
         return plain, "off"
     try:
@@ -77,8 +76,7 @@ def loss_and_gradients(
     return graph, "trace"
 
 
-def state_buffers(program: Program) -> Params:
-    """Buffers of a program by name."""
+def _buffers(program: Program) -> Params:
     return {k: v.detach() for k, v in program.named_buffers()}
 
 

@@ -95,7 +95,7 @@ def relaxation(model: Model, frames: Frames, limit: int = 100_000) -> float:
     limit : int
         At most the first so many frames are read.
     """
-    if frames.times is None or len(frames) < 10:
+    if frames.order is None or len(frames) < 10:
         return 1.0
     from bayescg.data import statistical_inefficiency
 
@@ -104,4 +104,4 @@ def relaxation(model: Model, frames: Frames, limit: int = 100_000) -> float:
     y = (y - y.mean(0)) / y.std(0).clamp_min(1e-12)
     with seeded(0):  # the algorithm is a random one
         _, _, axes = torch.pca_lowrank(y, q=min(10, *y.shape), niter=4)
-    return float(statistical_inefficiency((y @ axes).numpy(), np.asarray(frames.trajectory[:n])))
+    return float(statistical_inefficiency((y @ axes).numpy(), frames.blocks(len(frames))[:n]))

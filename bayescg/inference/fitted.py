@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import vmap
+from torch.func import jvp, vmap
 
 from bayescg import checkpoint
 from bayescg.draws import pareto_k, to_tree
@@ -385,15 +385,25 @@ class Fit:
     def _generated(self, frames: int, draws: int | None, seed: int, repeats: int = 1) -> Tensor:
         varying = self.parameters(draws, seed)
         names = list(self.weights.names)
-        with seeded(seed + 1, self.device), torch.no_grad(), functional_random():
-            if not varying:
-                return call_with(self.model, self.weights.point, lambda m: generate(m, names, frames, repeats))[None]
 
-            def one(v: Params) -> Tensor:
-                return call_with(self.model, {**self.weights.point, **v}, lambda m: generate(m, names, frames, repeats))
+        def at(v: Params) -> Tensor:
+            return call_with(self.model, {**self.weights.point, **v}, lambda m: generate(m, names, frames, repeats))
 
-            chunk = max(1, 200_000 // (frames * repeats))
-            return vmap(one, randomness="same", chunk_size=chunk)(varying)
+        def along(v: Params) -> Tensor:
+            # a Laplace posterior is one of the model linearised at the trained values: only there is it Gaussian
+            point = {k: self.weights.point[k] for k in v}
+            value, change = jvp(at, (point,), ({k: v[k] - point[k] for k in v},))
+            return value + change
+
+        one = along if self.weights.kind == "laplace" else at
+        rows = len(next(iter(varying.values()))) if varying else 1
+        chunk = max(1, 200_000 // (frames * repeats))
+        parts = []
+        for start in range(0, rows, chunk):
+            with seeded(seed + 1, self.device), torch.no_grad(), functional_random():
+                some = {k: v[start : start + chunk] for k, v in varying.items()}
+                parts.append(vmap(one, randomness="same")(some) if some else at({})[None])
+        return torch.cat(parts)
 
     def _shaped(self, x: Tensor) -> tuple[np.ndarray, tuple[str, ...], dict[str, Any]]:
         """Positions (..., atom, space) where generated values determine them, otherwise the values themselves."""

@@ -45,6 +45,8 @@ class Model(nn.Module, ABC):
     additive : bool
         Whether the objective is a sum over frames. One that couples the frames of a batch sets False: it is then not
         rescaled, and `minimum_batch` holds.
+    objective : str
+        The default of ``bayescg.fit(objective=)``.
     uncertainty : str
         The default of ``bayescg.fit(uncertainty=)``.
     citation : str
@@ -54,6 +56,7 @@ class Model(nn.Module, ABC):
     kind: ClassVar[str] = "evidence"
     additive: ClassVar[bool] = True
     minimum_batch: ClassVar[int] = 1
+    objective: ClassVar[str] = "elbo"
     uncertainty: ClassVar[str] = "none"
     citation: ClassVar[str] = ""
 

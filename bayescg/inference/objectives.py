@@ -12,14 +12,16 @@ from bayescg.inference.batch import Batch
 from bayescg.inference.functional import Params, attribute, call_with, functional_random
 from bayescg.inference.model import Model, point_guide
 
-__all__ = ["Program", "frame_log_weight", "held_out_loss", "log_marginal", "log_weights"]
+__all__ = ["OBJECTIVES", "Program", "frame_log_weight", "held_out_loss", "log_marginal", "log_weights"]
+
+OBJECTIVES = ("elbo", "iwae")
 
 
 class Program(nn.Module):
     """Model, guide and the guide of the random parameters, evaluated together.
 
-    The forward pass returns minus the ELBO of a batch, scaled to all frames and divided by their total weight: nats
-    per frame.
+    The forward pass returns minus a bound on the log evidence, scaled from the batch to all frames and divided by
+    their total weight: nats per frame. The bound is the ELBO, or with `particles` its importance-weighted version.
 
     Parameters
     ----------
@@ -28,44 +30,83 @@ class Program(nn.Module):
         The model's random parameters.
     mean_field : bool
         Propose independent Gaussians for them (with `log_sd`, initially `initial_sd`); otherwise their own values.
+    particles : int or None
+        Draws of the latent variables a frame.
     """
 
-    def __init__(self, model: Model, names: list[str], mean_field: bool = False, initial_sd: float = 0.01):
+    def __init__(
+        self,
+        model: Model,
+        names: list[str],
+        mean_field: bool = False,
+        particles: int | None = None,
+        initial_sd: float = 0.01,
+    ):
         super().__init__()
-        self.inner = model
+        self.inner, self.particles = model, particles
         self.names = list(names)
         self.log_sd = nn.ParameterList(
             [torch.full_like(model.get_parameter(n), math.log(initial_sd)) for n in names] if mean_field else []
         )
 
-    def guide(self, batch: Batch) -> None:
-        """Propose the random parameters, then what the model's own guide proposes."""
+    def weights_guide(self) -> None:
+        """Propose the random parameters."""
         if not len(self.log_sd):
             point_guide(self.inner, self.names)
         for name, log_sd in zip(self.names, self.log_sd, strict=False):
             mean = attribute(self.inner, name)
             pyro.sample(name, pyro.distributions.Normal(mean, log_sd.exp()).to_event(mean.dim()))
+
+    def guide(self, batch: Batch) -> None:
+        """Propose the random parameters, then what the model's own guide proposes."""
+        self.weights_guide()
         self.inner.guide(batch)
 
     def forward(self, batch: Batch, total_weight: float) -> Tensor:
-        """Minus ELBO per frame, a scalar."""
+        """Minus the bound per frame, a scalar."""
+        if self.particles is not None:
+            return self._importance_weighted(batch) / total_weight
         proposed = poutine.trace(self.guide).get_trace(batch)
         trace = poutine.trace(poutine.replay(self.inner.model, proposed)).get_trace(batch)
         return (proposed.log_prob_sum() - trace.log_prob_sum()) / total_weight
 
+    def _importance_weighted(self, batch: Batch) -> Tensor:
+        # log p(theta) - log q(theta) + N/B sum_n log 1/K sum_k p(x_n, z_nk | theta) / q(z_nk | x_n)
+        weights = poutine.trace(self.weights_guide).get_trace()
+        draws = torch.zeros(self.particles or 1)
+        local, prior = vmap(lambda _: _split_log_prob(self.inner, weights, batch), randomness="different")(draws)
+        frames = torch.logsumexp(local, 0) - math.log(len(draws))
+        if batch.weight is not None:
+            frames = frames * batch.weight
+        weights.compute_log_prob()
+        proposed = sum(site["log_prob"].sum() for site in weights.nodes.values() if site["type"] == "sample")
+        return proposed - prior[0] - frames.sum() * (batch.total / len(batch))
+
 
 def frame_log_weight(model: Model, names: list[str], batch: Batch) -> Tensor:
-    """Log p(x, z) - log q(z) of each frame for one draw of its latent variables, ``(B,)``, without any weight."""
-    proposed = poutine.trace(lambda b: (point_guide(model, names), model.guide(b))).get_trace(batch)
+    """log p(x, z) - log q(z) of each frame for one draw of its latent variables, ``(B,)``, without any weight."""
+    return _split_log_prob(model, poutine.trace(lambda: point_guide(model, names)).get_trace(), batch)[0]
+
+
+def _split_log_prob(model: Model, weights: poutine.Trace, batch: Batch) -> tuple[Tensor, Tensor]:
+    """One draw: log p - log q of each frame ``(B,)``, and the log prior of the random parameters."""
+    proposed = poutine.trace(model.guide).get_trace(batch)
+    for name, site in weights.nodes.items():
+        if site["type"] == "sample":
+            proposed.add_node(name, **site)
     trace = poutine.trace(poutine.replay(model.model, proposed)).get_trace(batch)
     trace.compute_log_prob()
     proposed.compute_log_prob()
-    total: Tensor | float = 0.0
+    local, prior = torch.zeros(()), torch.zeros(())
     for sign, t in ((1.0, trace), (-1.0, proposed)):
-        for site in t.nodes.values():
-            if site["type"] == "sample" and any(f.vectorized for f in site["cond_indep_stack"]):
-                total = total + sign * site["unscaled_log_prob"]
-    return torch.as_tensor(total)
+        for name, site in t.nodes.items():
+            if site["type"] != "sample":
+                continue
+            if any(f.vectorized for f in site["cond_indep_stack"]):
+                local = local + sign * site["unscaled_log_prob"]
+            elif name in weights.nodes and sign > 0:
+                prior = prior + site["log_prob"].sum()
+    return local, prior
 
 
 def log_marginal(model: Model, names: list[str], params: Params, x: Tensor, particles: int = 64) -> Tensor:

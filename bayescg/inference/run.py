@@ -22,7 +22,7 @@ from bayescg.inference.fitted import Fit
 from bayescg.inference.functional import Params, seeded
 from bayescg.inference.guard import not_finite, stop_requested
 from bayescg.inference.model import Model, check_programs, fresh_copy
-from bayescg.inference.objectives import Program, held_out_loss
+from bayescg.inference.objectives import OBJECTIVES, Program, held_out_loss
 from bayescg.inference.optimiser import Adam, learning_rate
 from bayescg.inference.progress import FitProgress
 from bayescg.inference.uncertainty import MEMBERS, Posterior, block_weights, check_choice, laplace
@@ -46,6 +46,7 @@ def fit(
     validation: float = 0.1,
     uncertainty: str | None = None,
     members: int = 20,
+    particles: int = 16,
     learning_rate: float = 2e-3,
     clip: float = 100.0,
     compile: str = "auto",
@@ -67,8 +68,9 @@ def fit(
     ----------
     model : Model
     frames : Frames
-    objective : {None, "elbo"}
-        None: the model's own, the evidence lower bound.
+    objective : {None, "elbo", "iwae"}
+        The evidence lower bound, or its importance-weighted version with `particles` draws of the latent variables
+        a frame, which is nearer to the evidence and dearer by as much (Burda et al. 2016). None: the model's own.
     steps : int
         Most optimiser steps.
     batch_size : int
@@ -80,6 +82,8 @@ def fit(
         Parameter uncertainty (:mod:`bayescg.inference.uncertainty`); None: the model's default.
     members : int
         Refits of an ensemble or bootstrap, trained side by side in one batch.
+    particles : int
+        Draws of the latent variables a frame, for ``objective="iwae"``.
     learning_rate : float
         Peak rate of Adam; it warms up and falls along a cosine.
     clip : float
@@ -127,17 +131,21 @@ def fit(
     >>> fit.cv(torch.as_tensor(frames.positions)).mean.shape
     torch.Size([64, 1])
     """
-    _check_arguments(objective, steps, batch_size, validation, members, learning_rate, checkpoint_every, frames)
+    counts = {"steps": steps, "batch_size": batch_size, "checkpoint_every": checkpoint_every, "particles": particles}
+    _check_arguments(objective, counts, validation, members, learning_rate, frames)
     choice = uncertainty or model.uncertainty
     settings = {
         "steps": steps, "batch_size": batch_size, "validation": validation, "uncertainty": choice,
         "members": members if choice in MEMBERS else None, "learning_rate": learning_rate, "clip": clip, "seed": seed,
+        "objective": objective or model.objective, "particles": particles,
     }  # fmt: skip
     started = time.perf_counter()
     job = _Job(model, frames, settings, compile, _device(device))
     directory = Path(run_dir) if run_dir is not None else None
     if directory is not None and resume:
         job.restore(directory / "checkpoint")
+    elif directory is not None:  # those of a longer fit would be taken for newer than this one's
+        checkpoint.clear(directory / "checkpoint")
     log_every = max(1, steps // 200)
     with FitProgress(steps, job.step, progress) as bar, stop_requested() as stop:
         while not job.finished:
@@ -178,7 +186,8 @@ class _Job:
             self.model.reset()
             self.names = check_programs(self.model, Batch(x=self.feed.inputs(index), index=index, total=len(train)))
         check_choice(choice, self.model, self.names)
-        self.program = Program(self.model, self.names, mean_field=choice == "mean-field").to(device)
+        particles = settings["particles"] if settings["objective"] == "iwae" else None
+        self.program = Program(self.model, self.names, choice == "mean-field", particles).to(device)
         self.params = self._initial(choice, seed)
         self.total_weight = float(self.weight.mean(-1).mean()) * len(train)
         mode = ("trace" if settings["steps"] >= 200 else "off") if mode == "auto" else mode
@@ -363,7 +372,7 @@ class _Job:
         else:
             posterior = Posterior("none", point, {}, names)
         warned = []
-        if self.source.times is None:
+        if self.source.order is None:
             warned.append("the frames have no time axis: they were taken as independent draws")
         if self.members and self.blocks < 20 < len(self.train):
             warned.append(
@@ -400,26 +409,15 @@ def _device(name: str) -> torch.device:
 
 
 def _check_arguments(
-    objective: str | None,
-    steps: int,
-    batch_size: int,
-    validation: float,
-    members: int,
-    rate: float,
-    every: int,
-    frames: Any,
+    objective: str | None, counts: dict[str, int], validation: float, members: int, rate: float, frames: Any
 ) -> None:
-    if objective not in (None, "elbo"):
-        raise ConfigError(f"objective={objective!r} is not known; use 'elbo', or None for the model's own")
-    limits = (
-        ("steps", steps),
-        ("batch_size", batch_size),
-        ("checkpoint_every", every),
-        ("members", members - 1),
-    )
-    for name, value in limits:
+    if objective not in (None, *OBJECTIVES):
+        raise ConfigError(f"objective={objective!r} is not known; use one of {', '.join(OBJECTIVES)}, or None")
+    for name, value in counts.items():
         if value < 1:
-            raise ConfigError(f"{name} must be at least {2 if name == 'members' else 1}")
+            raise ConfigError(f"{name}={value} must be at least 1")
+    if members < 2:
+        raise ConfigError(f"members={members} must be at least 2")
     if not 0 <= validation < 1:
         raise ConfigError(f"validation={validation} is not a fraction in [0, 1)")
     if not rate > 0:
