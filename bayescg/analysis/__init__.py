@@ -1,7 +1,8 @@
 """Questions asked of a fit: does it predict what was seen, and how do free energies look along its CVs."""
 
-from bayescg.analysis.free_energy import FreeEnergy, free_energy
+from bayescg.analysis.free_energy import free_energy
 from bayescg.analysis.predictive import ObservableCheck, PredictiveCheck, predictive_check
+from bayescg.analysis.profile import FreeEnergy
 from bayescg.analysis.statistics import Quantity
 
 __all__ = [

@@ -2,207 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import expit
 
-from bayescg import units
 from bayescg.analysis import statistics
-from bayescg.analysis.statistics import Quantity
-from bayescg.draws import interval
+from bayescg.analysis.profile import FreeEnergy, block_sums, mean_of_draws, members_in_turn
 from bayescg.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from bayescg.data import Frames
     from bayescg.inference import Fit
 
-__all__ = ["FreeEnergy", "free_energy"]
-
-FEWEST_VISITS = 10
-
-Region = tuple[Any, Any]
-
-
-@dataclass(frozen=True, repr=False)
-class FreeEnergy:
-    """Free energy along one or two CVs, as draws.
-
-    Attributes
-    ----------
-    profile : DataArray, (draw, bin) or (draw, bin_x, bin_y)
-        In kT; zero at the lowest bin of the mean. NaN where no frame was seen.
-    mean, sd, band : DataArray
-        Summaries of the draws; `band` has a leading dimension ``bound``. NaN where a draw has no frames.
-    edges : tuple of ndarray
-        Edges of the bins of each CV.
-    names, cv_units : tuple of str
-    periodic : tuple of bool
-    level : float
-        Of `band`.
-    inefficiency : float
-        Frames per independent draw of the CV.
-    blocks : int
-        Blocks of frames in the bootstrap.
-    warnings : tuple of str
-    """
-
-    profile: xr.DataArray
-    edges: tuple[np.ndarray, ...]
-    names: tuple[str, ...]
-    cv_units: tuple[str, ...]
-    periodic: tuple[bool, ...]
-    level: float
-    inefficiency: float
-    warnings: tuple[str, ...]
-    temperature: float | None
-    values: np.ndarray
-    frame_weights: np.ndarray
-    block_of: np.ndarray
-    weights: np.ndarray
-    factors: np.ndarray
-    run_starts: np.ndarray
-    ordered: bool
-
-    @property
-    def blocks(self) -> int:
-        """Blocks of frames in the bootstrap."""
-        return self.weights.shape[1]
-
-    @property
-    def mean(self) -> xr.DataArray:
-        """Mean over draws."""
-        return self.profile.mean("draw", skipna=False)
-
-    @property
-    def sd(self) -> xr.DataArray:
-        """Standard deviation over draws."""
-        return self.profile.std("draw", ddof=1, skipna=False)
-
-    @property
-    def band(self) -> xr.DataArray:
-        """Lower and upper end of the interval of every bin."""
-        import xarray as xr
-
-        low_high = interval(self.profile.values, self.level)
-        coords = {k: v for k, v in self.profile.coords.items() if k != "draw"}
-        return xr.DataArray(
-            low_high, dims=("bound", *self.profile.dims[1:]), coords={"bound": ["low", "high"], **coords}
-        )
-
-    def difference(self, a: Region, b: Region, unit: str = "kT") -> Quantity:
-        r"""Free energy of region `b` minus that of region `a`, :math:`-\ln(P_b / P_a)`: what going from a to b costs.
-
-        Parameters
-        ----------
-        a, b : (lo, hi), or ((lo, hi), (lo, hi)) for two CVs
-            Half-open intervals in the CV; for a periodic one lo > hi goes around the end.
-        unit : {"kT", "kJ/mol"}
-
-        Returns
-        -------
-        Quantity
-            `visits` says how often the trajectories entered `a` and `b` (for independent frames, how many are there).
-            Below 10 there is a `warning` and no interval: too few transitions to know.
-
-        Raises
-        ------
-        ConfigError
-            A region of the wrong shape, or an unknown unit.
-        """
-        inside = self._inside(a), self._inside(b)
-        return self._quantity(self._factor(unit) * self._log_ratio(*inside), unit, (a, b), inside)
-
-    def population(self, region: Region) -> Quantity:
-        """Probability of a region; the interval stays within 0 and 1.
-
-        Parameters
-        ----------
-        region : (lo, hi), or ((lo, hi), (lo, hi)) for two CVs
-        """
-        inside = self._inside(region)
-        return self._quantity(expit(self._log_ratio(inside, ~inside)), "", (region,), (inside,))
-
-    def to_dataset(self) -> xr.Dataset:
-        """The draws of the profile, its mean, sd and band, with the rest as attributes."""
-        data = self.profile.to_dataset(name="profile").assign(mean=self.mean, sd=self.sd, band=self.band)
-        return data.assign_attrs(
-            unit="kT",
-            level=self.level,
-            blocks=self.blocks,
-            inefficiency=self.inefficiency,
-            warnings=list(self.warnings),
-        )
-
-    def __repr__(self) -> str:
-        shape = " x ".join(str(len(e) - 1) for e in self.edges)
-        seen = float(np.isfinite(self.mean.values).mean())
-        return (
-            f"FreeEnergy({', '.join(self.names)}: {shape} bins, {seen:.0%} visited, {len(self.profile)} draws, "
-            f"{self.blocks} blocks, g = {self.inefficiency:.1f} frames)"
-        )
-
-    def _factor(self, unit: str) -> float:
-        if unit == "kT":
-            return 1.0
-        if unit != "kJ/mol":
-            raise ConfigError(f"unit={unit!r} is not known here; use 'kT' or 'kJ/mol'")
-        if self.temperature is None:
-            raise DataError("kJ/mol needs the temperature of the frames in K: give temperature= where they are loaded")
-        return units.kT(self.temperature)
-
-    def _inside(self, region: Region) -> np.ndarray:
-        """Whether each frame is in a region, (members, n)."""
-        k = len(self.edges)
-        bounds = np.asarray(region, dtype=np.float64).reshape(-1, 2) if np.size(region) == 2 * k else None
-        if bounds is None or not np.isfinite(bounds).all():
-            raise ConfigError(
-                f"a region of {k} CV(s) is {'(lo, hi)' if k == 1 else '((lo, hi), (lo, hi))'}, not {region!r}"
-            )
-        inside = np.ones(self.values.shape[:2], dtype=bool)
-        for (lo, hi), v, circular, name in zip(
-            bounds, np.moveaxis(self.values, 2, 0), self.periodic, self.names, strict=True
-        ):
-            if not circular and lo >= hi:
-                raise ConfigError(
-                    f"the region ({lo:g}, {hi:g}) of {name} is empty: the first bound must be the lower one"
-                )
-            inside &= ((v >= lo) & (v < hi)) if lo < hi else ((v >= lo) | (v < hi))
-        return inside
-
-    def _log_ratio(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Draws of ln P(a) - ln P(b)."""
-        out = np.full(len(self.factors), np.nan)
-        for rows, inside_a, inside_b in self._members(a, b):
-            sums = np.stack([_block_sums(self.block_of, w, self.blocks) for w in (inside_a, inside_b)], 1)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                point = _log_ratio(sums.sum(0))
-                out[rows] = point + self.factors[rows] * (_log_ratio(self.weights[rows] @ sums) - point)
-        return out
-
-    def _members(self, *inside: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-        for rows, m in _members(len(self.factors), len(self.values)):
-            yield rows, *(i[m] * self.frame_weights for i in inside)
-
-    def _quantity(
-        self, draws: np.ndarray, unit: str, regions: Sequence[Region], inside: Sequence[np.ndarray]
-    ) -> Quantity:
-        visits = tuple(min(self._visits(row) for row in i) for i in inside)
-        few = [f"{r} {v} times" for r, v in zip(regions, visits, strict=True) if v < FEWEST_VISITS]
-        what = "entered" if self.ordered else "holds frames"
-        warning = f"{what} {' and '.join(few)}, fewer than {FEWEST_VISITS}: simulate longer" if few else None
-        if not np.isfinite(draws).all():
-            draws, warning = np.full_like(draws, np.nan), warning or "some draws of the CV never visit it"
-        return Quantity.of(draws, unit, warning, visits=visits)
-
-    def _visits(self, inside: np.ndarray) -> int:
-        if not self.ordered:
-            return int(inside.sum())
-        return int((inside[1:] & ~inside[:-1] & ~self.run_starts[1:]).sum())
+__all__ = ["free_energy"]
 
 
 def free_energy(
@@ -288,23 +101,22 @@ def free_energy(
         if frames.weights is None
         else np.asarray(frames.weights, np.float64) / np.mean(frames.weights)
     )
-    total = _block_sums(ids, w, count)
+    total = block_sums(ids, w, count)
     cells = (bins,) * k
     log_p = np.full((draws, bins**k), np.nan)
-    for rows, m in _members(draws, len(values)):
+    for rows, m in members_in_turn(draws, len(values)):
         cell, within = _cells(values[m], edges)
-        hist = np.bincount(ids[within] * bins**k + cell[within], w[within], minlength=count * bins**k).reshape(
-            count, -1
-        )
+        hist = np.bincount(ids[within] * bins**k + cell[within], w[within], minlength=count * bins**k)
+        hist = hist.reshape(count, -1)
         with np.errstate(divide="ignore", invalid="ignore"):
             point = np.log(hist.sum(0) / total.sum())
             drawn = np.log(weights[rows] @ hist) - np.log(weights[rows] @ total)[:, None]
-            log_p[rows] = point + factors[rows, None] * (drawn - point)
-    log_p[~np.isfinite(log_p)] = np.nan
-    mean = log_p.mean(0)
-    if not np.isfinite(mean).any():
-        raise DataError("no bin is visited in every draw: use fewer bins, or a range= that holds the frames")
-    profile = np.nanmax(mean) - log_p
+            log_p[rows] = np.where(np.isfinite(point), point + factors[rows, None] * (drawn - point), -np.inf)
+    profile = -np.where(np.isfinite(log_p).any(0), log_p, np.nan)
+    lowest = mean_of_draws(profile)
+    if not np.isfinite(lowest).any():
+        raise DataError("no bin is visited in most draws: use fewer bins, or a range= that holds the frames")
+    profile -= np.nanmin(lowest)
     dims = ("bin",) if k == 1 else ("bin_x", "bin_y")
     centres = {d: (e[1:] + e[:-1]) / 2 for d, e in zip(dims, edges, strict=True)}
     array = xr.DataArray(
@@ -393,16 +205,3 @@ def _cells(values: np.ndarray, edges: tuple[np.ndarray, ...]) -> tuple[np.ndarra
         within &= (index >= 0) & (index < len(e) - 1)
         cell = cell * (len(e) - 1) + index
     return cell, within
-
-
-def _block_sums(ids: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
-    return np.bincount(ids, values, minlength=count)
-
-
-def _log_ratio(sums: np.ndarray) -> np.ndarray:
-    return np.log(sums[..., 0]) - np.log(sums[..., 1])
-
-
-def _members(draws: int, members: int) -> Iterator[tuple[np.ndarray, int]]:
-    for m in np.arange(min(members, draws)):
-        yield np.arange(m, draws, members), int(m)

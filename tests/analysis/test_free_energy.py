@@ -1,5 +1,8 @@
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 from scipy.stats import norm
 
 import bayescg as bcg
@@ -174,3 +177,22 @@ def test_one_seed_gives_one_result():
     a, b, c = (free_energy(None, frames, first, seed=s).profile.values for s in (0, 0, 1))
     assert np.array_equal(a, b, equal_nan=True)
     assert not np.array_equal(a, c, equal_nan=True)
+
+
+def test_a_bin_that_some_draws_of_the_cv_never_visit_is_open_above():
+    class TwoCVs:
+        """The second refit puts every frame above 1 at 1."""
+
+        model = frames = None
+
+        def cv_draws(self, x):
+            return torch.stack([x, x.clamp(max=1.0)])
+
+    fit: Any = TwoCVs()
+    fes = free_energy(fit, independent(gaussian(4000)), bins=8, range=(-2, 2))
+    half = np.isinf(fes.profile.values).mean(0)
+    assert half.tolist() == [0, 0, 0, 0, 0, 0, 0.0, 0.5]
+    assert np.isfinite(fes.mean.values).all()
+    low, high = fes.band.values
+    assert np.isfinite(low).all()
+    assert np.isinf(high).tolist() == [False] * 7 + [True]

@@ -1,0 +1,10 @@
+"""Figures of analyses and fits: each function returns a ``matplotlib.figure.Figure`` and leaves no global state.
+
+Save one with ``figure.savefig("name.png")``. Colours are told apart by colour-blind readers (Okabe and Ito; cividis).
+"""
+
+from bayescg.plot.checks import predictive_check, ramachandran
+from bayescg.plot.energies import free_energy
+from bayescg.plot.fits import cv, loss
+
+__all__ = ["cv", "free_energy", "loss", "predictive_check", "ramachandran"]

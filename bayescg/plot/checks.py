@@ -1,0 +1,137 @@
+"""Figures that compare what a model predicts with what was seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayescg.analysis import PredictiveCheck
+from bayescg.analysis.statistics import evaluate, named_observables
+from bayescg.plot.style import BLUE, INK, axis_label, figure, in_degrees, set_angle_ticks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from bayescg.analysis import ObservableCheck
+    from bayescg.data import Frames
+    from bayescg.inference import Fit
+
+__all__ = ["predictive_check", "ramachandran"]
+
+
+def predictive_check(check: PredictiveCheck) -> Figure:
+    """One panel for each observable: the histogram seen, and the predicted one with its bands.
+
+    Points are the frames, with their multinomial standard error; the line is the predicted mean; the dark band holds
+    the uncertainty of the parameters, the light one the error of the frames too.
+
+    Parameters
+    ----------
+    check : PredictiveCheck
+
+    Examples
+    --------
+    >>> import bayescg as bcg
+    >>> from bayescg.models import PredictiveCV
+    >>> model, frames, _ = PredictiveCV.example()
+    >>> fit = bcg.fit(model, frames, steps=100, uncertainty="none", seed=0)
+    >>> first = type("First", (), {"name": "x", "unit": "", "__call__": lambda self, x: x[..., 0]})()
+    >>> len(predictive_check(bcg.analysis.predictive_check(fit, frames, [first])).axes)
+    1
+    """
+    columns = min(3, len(check))
+    made, axes = figure(-(-len(check) // columns), columns)
+    for ax, observable in zip(axes, check, strict=False):
+        _observable(ax, observable)
+    percent = f"{check.level:.0%}".replace("%", " %")
+    handles, labels = axes[0].get_legend_handles_labels()
+    labels = [text.replace("LEVEL", percent) for text in labels]
+    spare = axes[len(check) :]
+    for ax in spare:
+        ax.set_axis_off()
+    if spare:
+        spare[0].legend(handles, labels, loc="center left", frameon=False, fontsize=9)
+    else:
+        made.legend(
+            handles, labels, loc="outside upper center", ncols=2 if columns < 3 else 4, frameon=False, fontsize=9
+        )
+    return made
+
+
+def _observable(ax: Axes, o: ObservableCheck) -> None:
+    edges = in_degrees(o.edges, o.unit)
+    centres = (edges[1:] + edges[:-1]) / 2
+    ax.stairs(
+        o.predictive[1],
+        edges,
+        baseline=o.predictive[0],
+        fill=True,
+        color=BLUE,
+        alpha=0.2,
+        lw=0,
+        label="LEVEL predictive band",
+    )
+    if len(o.predicted) > 1:
+        ax.stairs(
+            o.credible[1],
+            edges,
+            baseline=o.credible[0],
+            fill=True,
+            color=BLUE,
+            alpha=0.4,
+            lw=0,
+            label="LEVEL credible band",
+        )
+    ax.stairs(o.predicted.mean(0), edges, baseline=None, color=BLUE, lw=1.3, label="predicted")
+    seen = o.counts > 0
+    ax.errorbar(
+        centres[seen], o.observed[seen], o.observed_se[seen], fmt="o", ms=3, lw=0.9, color=INK, label="frames"
+    )  # fmt: skip
+    ax.set_ylim(bottom=0)
+    ax.set_xlim(edges[0], edges[-1])
+    if o.periodic:
+        set_angle_ticks(ax.xaxis)
+    ax.set_xlabel(axis_label(o.name, o.unit), fontsize=10)
+    ax.set_ylabel("fraction of frames", fontsize=10)
+    ax.set_title(f"p(mean) = {o.p_mean:.2f}, p(sd) = {o.p_sd:.2f}", fontsize=9, color=INK, loc="left")
+
+
+def ramachandran(fit: Fit, frames: Frames, seed: int = 0) -> Figure:
+    """The first φ and ψ of the frames, and of as many configurations that the model generates, side by side.
+
+    Parameters
+    ----------
+    fit : Fit
+    frames : Frames
+        With a topology.
+    seed : int
+
+    Raises
+    ------
+    DataError
+        There is no topology.
+    ModelError
+        The model generates no configurations.
+    """
+    made, axes = figure(1, 2, 3.2, 3.1)
+    count = min(len(frames), 2000)
+    shown = frames.subset(np.unique(np.linspace(0, len(frames) - 1, count).astype(int)))
+    angles = [named_observables([name], fit, shown)[0] for name in ("phi", "psi")]
+    # draws share their random numbers, so each configuration is taken from one draw, in turn
+    generated = fit.generate(count, None if fit.weights.members else 20, seed).cpu()
+    x = generated[np.arange(count) % len(generated), np.arange(count)]
+    pairs: list[tuple[str, list[Any], str]] = [
+        ("frames", [evaluate(a, shown) for a in angles], INK),
+        ("generated", [a(x).numpy() for a in angles], BLUE),
+    ]
+    for ax, (title, (phi, psi), colour) in zip(axes, pairs, strict=True):
+        ax.scatter(np.rad2deg(phi), np.rad2deg(psi), s=5, color=colour, alpha=0.5, lw=0)
+        ax.set(xlim=(-180, 180), ylim=(-180, 180), aspect="equal")
+        ax.set_title(title, fontsize=10, loc="left")
+        ax.set_xlabel("φ (°)", fontsize=10)
+        ax.set_ylabel("ψ (°)", fontsize=10)
+        set_angle_ticks(ax.xaxis)
+        set_angle_ticks(ax.yaxis)
+    return made

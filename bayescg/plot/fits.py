@@ -1,0 +1,168 @@
+"""Figures of a fit: its CVs, and how it was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import gaussian_kde
+
+from bayescg.analysis.statistics import evaluate, label, named_observables, unit_of
+from bayescg.errors import DataError
+from bayescg.inference.functional import seeded
+from bayescg.plot.style import BLUE, INK, ORANGE, axis_label, figure, in_degrees
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from bayescg.data import Frames
+    from bayescg.inference import Fit
+
+__all__ = ["cv", "loss"]
+
+SHOWN = 4000
+
+
+def cv(
+    fit: Fit, frames: Frames, color: str | Callable[..., Any] = "density", ellipses: int = 8, seed: int = 0
+) -> Figure:
+    """Frames in the plane of the first two CVs, or over the only one, with the uncertainty of a few.
+
+    Ellipses (bars, with one CV) hold 90 % of the distribution ``fit.cv`` of a frame.
+
+    Parameters
+    ----------
+    fit : Fit
+    frames : Frames
+        At most 4000 are shown, evenly spaced.
+    color : str or callable
+        An observable by name (``"phi"``, ``"psi"``, ...) or callable, or ``"density"``, the density of the points.
+    ellipses : int
+        How many frames to draw the uncertainty of.
+    seed : int
+
+    Raises
+    ------
+    ModelError
+        The model has no CV.
+
+    Examples
+    --------
+    >>> import bayescg as bcg
+    >>> from bayescg.models import PredictiveCV
+    >>> model, frames, _ = PredictiveCV.example()
+    >>> fit = bcg.fit(model, frames, steps=100, uncertainty="none", seed=0)
+    >>> cv(fit, frames).axes[0].get_xlabel()
+    'CV'
+    """
+    shown = frames.subset(np.unique(np.linspace(0, len(frames) - 1, min(len(frames), SHOWN)).astype(int)))
+    means = evaluate(lambda x: fit.cv(x).mean, shown)
+    if means.ndim != 2:
+        raise DataError(f"the CVs of {len(shown)} frames have shape {means.shape}, not (frames, CVs)")
+    picked = np.unique(np.linspace(0, len(shown) - 1, ellipses).astype(int)) if ellipses else np.array([], dtype=int)
+    spread = _covariances(fit, shown, picked, seed)
+    if means.shape[1] == 1:
+        return _line(fit, shown, means[:, 0], spread[:, 0, 0] ** 0.5, picked, color)
+    made, (ax,) = figure(1, 1, 4.8, 3.9)
+    values, text, unit = _colours(fit, shown, means[:, :2], color)
+    order = np.argsort(values) if unit != "rad" else np.arange(len(values))
+    angle = unit == "rad"
+    points = ax.scatter(
+        *means[order, :2].T,
+        c=in_degrees(values, unit)[order],
+        s=8,
+        lw=0,
+        cmap="twilight_shifted" if angle else "cividis",
+        vmin=-180 if angle else None,
+        vmax=180 if angle else None,
+    )
+    bar = made.colorbar(points, ax=ax, pad=0.02, ticks=np.arange(-180, 181, 90) if angle else None)
+    bar.set_label(text, fontsize=10)
+    bar.ax.tick_params(labelsize=9)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    for i, covariance in zip(picked, spread, strict=True):
+        ax.add_patch(_ellipse(means[i, :2], covariance[:2, :2]))
+        ax.plot(*means[i, :2], "o", ms=4, mfc="white", mec=INK, mew=0.9)
+    ax.set_xlabel("CV 1", fontsize=10)
+    ax.set_ylabel("CV 2", fontsize=10)
+    return made
+
+
+def loss(fit: Fit) -> Figure:
+    """Loss and held-out loss over the steps of training, in nats a frame.
+
+    Parameters
+    ----------
+    fit : Fit
+
+    Raises
+    ------
+    DataError
+        The fit has no log.
+    """
+    if not fit.log:
+        raise DataError("this fit has no loss log, so there is nothing to draw")
+    made, (ax,) = figure(1, 1, 4.6, 3.0)
+    for key, text, colour in (("loss", "training", BLUE), ("validation", "held out", ORANGE)):
+        rows = [(r["step"], r[key]) for r in fit.log if r.get(key) is not None]
+        if rows:
+            ax.plot(*np.array(rows, dtype=float).T, color=colour, lw=1.2, label=text)
+    best = fit.diagnostics.get("best_step")
+    if best:
+        ax.axvline(best, color=INK, lw=0.8, ls=":", label="best")
+    values = np.array([r[k] for r in fit.log for k in ("loss", "validation") if r.get(k) is not None])
+    low, high = values.min(), np.quantile(values, 0.95)
+    ax.set_ylim(low - 0.05 * (high - low + 1e-9), high + 0.1 * (high - low + 1e-9))
+    ax.set_xlabel("step", fontsize=10)
+    ax.set_ylabel("loss (nats per frame)", fontsize=10)
+    ax.legend(frameon=False, fontsize=9)
+    return made
+
+
+def _covariances(fit: Fit, frames: Frames, picked: np.ndarray, seed: int) -> np.ndarray:
+    if len(picked) == 0:
+        return np.empty((0, 2, 2))
+    with seeded(seed, fit.device):
+        draws = fit.cv(frames.gather(picked)).sample((2000,)).cpu().double().numpy()
+    centred = draws - draws.mean(0)
+    return np.einsum("sna,snb->nab", centred, centred) / len(draws)
+
+
+def _ellipse(centre: np.ndarray, covariance: np.ndarray) -> Any:
+    from matplotlib.patches import Ellipse
+
+    variances, axes = np.linalg.eigh(covariance)
+    width, height = 2 * np.sqrt(4.605 * np.maximum(variances, 0))  # 4.605: 90 % quantile of chi-squared, 2 degrees
+    angle = np.degrees(np.arctan2(axes[1, 0], axes[0, 0]))
+    return Ellipse((centre[0], centre[1]), width, height, angle=angle, fill=False, ec=INK, lw=0.9)
+
+
+def _colours(
+    fit: Fit, frames: Frames, points: np.ndarray, color: str | Callable[..., Any]
+) -> tuple[np.ndarray, str, str]:
+    if color != "density":
+        observable = named_observables([color], fit, frames)[0]
+        unit = unit_of(observable)
+        return evaluate(observable, frames), axis_label(label(observable), unit), unit
+    density = gaussian_kde(points.T)(points.T)
+    return density / density.max(), "density (largest = 1)", ""
+
+
+def _line(
+    fit: Fit, frames: Frames, means: np.ndarray, sds: np.ndarray, picked: np.ndarray, color: str | Callable[..., Any]
+) -> Figure:
+    made, (ax,) = figure(1, 1, 4.6, 3.2)
+    if color == "density":
+        heights, _, _ = ax.hist(means, bins=40, color=BLUE, alpha=0.5)
+        places = np.max(heights) * np.linspace(0.05, 0.6, len(picked))
+        ax.set_ylabel("frames", fontsize=10)
+    else:
+        values, text, unit = _colours(fit, frames, np.empty((0, 2)), color)
+        values = in_degrees(values, unit)
+        ax.scatter(means, values, s=7, lw=0, color=BLUE, alpha=0.5)
+        places = values[picked]
+        ax.set_ylabel(text, fontsize=10)
+    ax.errorbar(means[picked], places, xerr=1.645 * sds, fmt="o", ms=3, lw=0.9, color=INK)
+    ax.set_xlabel("CV", fontsize=10)
+    return made

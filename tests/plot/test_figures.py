@@ -1,0 +1,145 @@
+"""Figures draw the numbers they are given, with units, and leave no global state."""
+
+import subprocess
+import sys
+from typing import Any
+
+import matplotlib.figure
+import matplotlib.image
+import numpy as np
+import pytest
+
+import bayescg as bcg
+from bayescg import plot
+from bayescg.analysis import free_energy, predictive_check
+from bayescg.data import Frames
+from bayescg.errors import DataError
+from bayescg.models import PredictiveCV
+
+
+class Angle:
+    name, unit = "phi", "rad"
+
+    def __call__(self, x):
+        return x[..., 0]
+
+
+class Length:
+    name, unit = "rg", "nm"
+
+    def __call__(self, x):
+        return x[..., 1]
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return PredictiveCV.example()[1]
+
+
+@pytest.fixture(scope="module")
+def fit(frames):
+    return bcg.fit(
+        PredictiveCV(latent_dim=2, hidden=(8,)), frames, steps=60, members=3, seed=0, compile="off", progress=False
+    )
+
+
+def drawn(figure, tmp_path) -> Any:
+    """Saves the figure and says that it is not empty."""
+    assert isinstance(figure, matplotlib.figure.Figure)
+    path = tmp_path / "figure.png"
+    figure.savefig(path, dpi=100)
+    pixels = matplotlib.image.imread(path)[..., :3]
+    assert 0.01 < (pixels < 0.9).any(-1).mean() < 0.9
+    return figure.axes
+
+
+def test_a_check_has_a_panel_for_each_observable(fit, frames, tmp_path):
+    check = predictive_check(fit, frames, [Angle(), Length()], bins=12, samples=300)
+    axes = drawn(plot.predictive_check(check), tmp_path)
+    assert [a.get_xlabel() for a in axes] == ["φ (°)", "radius of gyration (nm)"]
+    assert axes[0].get_xlim() == pytest.approx((-180, 180))
+    line = next(p for p in axes[1].patches if p.get_label() == "predicted")
+    np.testing.assert_allclose(line.get_data().values, check["rg"].predicted.mean(0))
+    points = axes[1].containers[0].lines[0].get_ydata()
+    np.testing.assert_allclose(points, check["rg"].observed[check["rg"].counts > 0])
+
+
+def test_a_fit_without_uncertainty_has_no_credible_band(frames):
+    sure = bcg.fit(
+        PredictiveCV(latent_dim=1), frames, steps=20, uncertainty="none", seed=0, compile="off", progress=False
+    )
+    figure: Any = plot.predictive_check(predictive_check(sure, frames, [Length()], samples=300))
+    assert not any("credible" in str(p.get_label()) for p in figure.axes[0].patches)
+    assert plot.cv(sure, frames).axes[0].get_xlabel() == "CV"
+    assert plot.cv(sure, frames, color=Angle()).axes[0].get_ylabel() == "φ (°)"
+
+
+def test_a_profile_and_its_band(frames, tmp_path):
+    fes = free_energy(None, frames, Angle(), bins=8)
+    (ax,) = drawn(plot.free_energy(fes), tmp_path)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("φ (°)", "free energy (kT)")
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), fes.mean.values)
+    assert ax.get_ylim()[1] >= np.nanmax(fes.band.values)
+
+
+def test_maps_of_mean_and_sd_leave_what_was_not_visited_white(frames, tmp_path):
+    fes = free_energy(None, frames, lambda x: x[:, :2], bins=10)
+    axes = drawn(plot.free_energy(fes), tmp_path)
+    mean, sd = (np.ma.filled(a.collections[0].get_array(), np.nan) for a in axes[:2])
+    np.testing.assert_allclose(mean.reshape(10, 10), fes.mean.values.T)
+    np.testing.assert_allclose(sd.reshape(10, 10), fes.sd.values.T)
+    assert np.isnan(mean).any()
+
+
+def test_the_latent_plane(fit, frames, tmp_path):
+    ax, bar = drawn(plot.cv(fit, frames, color=Angle(), ellipses=5), tmp_path)
+    assert bar.get_ylabel() == "φ (°)"
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), fit.cv(frames).mean, atol=1e-6)
+    assert len(ax.patches) == 5
+    assert not plot.cv(fit, frames, ellipses=0).axes[0].patches
+
+
+def test_ellipses_hold_ninety_percent(fit, frames):
+    ellipse: Any = plot.cv(fit, frames[:20], ellipses=1).axes[0].patches[0]
+    draws = fit.cv(frames.gather([0])).sample((20_000,))[:, 0].numpy()
+    around = draws - ellipse.center
+    turn = np.deg2rad(-ellipse.angle)
+    turned = around @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    inside = ((turned / [ellipse.width / 2, ellipse.height / 2]) ** 2).sum(1) < 1
+    assert 0.8 < inside.mean() < 0.97  # exactly 0.9 for a Gaussian; this is a mixture of three
+
+
+def test_the_loss(fit, tmp_path):
+    (ax,) = drawn(plot.loss(fit), tmp_path)
+    assert ax.get_ylabel() == "loss (nats per frame)"
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [r["loss"] for r in fit.log])
+    fit = bcg.Fit(fit.model, fit.weights, {}, {}, {}, [])
+    with pytest.raises(DataError, match="no loss log"):
+        plot.loss(fit)
+
+
+def test_a_ramachandran_plot_of_the_published_frames(published, tmp_path):
+    import mdtraj
+
+    pdb = mdtraj.load(str(published / "ala2.pdb"))
+    x = np.loadtxt(published / "dataset_50.txt").T.reshape(-1, 22, 3)
+    frames = Frames.from_numpy(x, unit="angstrom", topology=pdb.topology, temperature=330.0)
+    model = PredictiveCV(bcg.features.aligned(pdb), latent_dim=1, hidden=(8,))
+    fit = bcg.fit(model, frames, steps=20, uncertainty="none", seed=0, compile="off", progress=False)
+    axes = drawn(plot.ramachandran(fit, frames), tmp_path)
+    shown = axes[0].collections[0].get_offsets()
+    np.testing.assert_allclose(
+        shown[:, 0], np.rad2deg(mdtraj.compute_phi(mdtraj.Trajectory(x / 10, pdb.topology))[1][:, 0]), atol=0.05
+    )
+    assert len(axes[1].collections[0].get_offsets()) == 50
+    assert plot.predictive_check(predictive_check(fit, frames, samples=200)).axes[-1].get_legend() is not None
+
+
+def test_pyplot_is_never_imported(tmp_path):
+    code = (
+        "import sys, numpy as np, bayescg as bcg;"
+        "frames = bcg.data.Frames.from_numpy(np.random.default_rng(0).normal(size=(200, 2)), unit='reduced');"
+        "bcg.plot.free_energy(bcg.analysis.free_energy(None, frames, lambda x: x, bins=5)).savefig(sys.argv[1]);"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "f.png")], check=True)
