@@ -9,6 +9,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from safetensors.torch import save as serialise_tensors
 
 from bayescg.errors import CheckpointError, OutputError
 
-__all__ = ["SCHEMA", "latest", "read", "write", "write_file"]
+__all__ = ["SCHEMA", "clear", "latest", "read", "write", "write_file"]
 
 SCHEMA = 1
 """Version of the layout; a checkpoint of another version is refused."""
@@ -42,7 +43,8 @@ def write_file(path: Path, content: bytes | str) -> None:
             os.fsync(stream.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise OutputError(
             f"cannot write {path}: {error.strerror or error}. Free some space or choose another directory; "
             "what was there before is unchanged."
@@ -163,6 +165,13 @@ def latest(directory: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | 
     if failures:
         raise CheckpointError("no usable checkpoint: " + "; ".join(failures) + ". Start anew with resume=False.")
     return None
+
+
+def clear(directory: Path) -> None:
+    """Remove every checkpoint of a directory."""
+    for path in sorted(directory.glob("*.json")):
+        path.unlink()
+        path.with_suffix(".safetensors").unlink(missing_ok=True)
 
 
 def _digest(body: Mapping[str, Any]) -> str:

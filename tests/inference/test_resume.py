@@ -1,0 +1,314 @@
+"""A fit that is killed or stopped at any moment and gone on with ends as an undisturbed one, bit for bit."""
+
+import errno
+import importlib.util
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bayescg.data import Frames
+from bayescg.errors import CheckpointError, Interrupted, OutputError
+from bayescg.inference.functional import state_of
+from bayescg.inference.optimiser import Adam
+
+SCRIPT = Path(__file__).with_name("killed.py")
+spec = importlib.util.spec_from_file_location("killed", SCRIPT)
+assert spec is not None
+assert spec.loader is not None
+killed = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(killed)
+
+EVERY_MOMENT = [
+    ("half-written", 1),  # the first checkpoint's tensors: nothing to go on from
+    ("after-rename", 1),  # its tensors are there, its JSON is not
+    ("half-written", 2),
+    ("before-rename", 2),
+    ("after-rename", 2),  # the first checkpoint is whole
+    ("half-written", 3),
+    ("after-step", 3),
+    ("after-rename", 3),
+    ("before-delete", 1),
+    ("after-delete", 1),
+    ("half-written", 4),
+    ("after-delete", 2),
+    ("after-step", 10),
+]
+
+
+@cache
+def undisturbed(scenario: str):
+    return killed.run(scenario, None)
+
+
+def random_moments(count: int, seed: int) -> list[tuple[str, int]]:
+    rng = random.Random(seed)
+    return [("at-time", rng.randrange(100, 400)) for _ in range(count)]
+
+
+def kill(scenario: str, directory: Path, plans: list[tuple[str, int]]) -> list[list]:
+    command = [sys.executable, str(SCRIPT), scenario, str(directory), json.dumps(plans)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def assert_same(fit, other) -> None:
+    for a, b in ((state_of(fit.model), state_of(other.model)), (fit.weights.tensors, other.weights.tensors)):
+        assert a.keys() == b.keys()
+        for name, value in a.items():
+            assert torch.equal(value, b[name]), name
+    assert fit.log == other.log
+    assert fit.diagnostics == other.diagnostics
+
+
+def newest(directory: Path) -> Path:
+    return max((directory / "checkpoint").glob("*.json"))
+
+
+def step_of(path: Path) -> int:
+    return json.loads(path.read_text())["meta"]["step"]
+
+
+def check_kills(scenario: str, directory: Path, plans: list[tuple[str, int]]) -> None:
+    ends = kill(scenario, directory, plans)
+    assert [m for m, _, _ in ends] == [m for m, _ in plans]
+    died = [code for _, code, _ in ends if code]
+    assert set(died) <= {-signal.SIGKILL, -signal.SIGPROF}
+    assert len(died) >= len(plans) / 2, ends
+    steps = [step for _, _, step in ends]
+    assert steps == sorted(steps), "a killed process lost a checkpoint"
+    assert steps[-1] > 0
+    assert_same(killed.run(scenario, directory), undisturbed(scenario))
+
+
+@pytest.mark.parametrize("scenario", ["minibatches", "bootstrap"])
+def test_killed_in_the_middle_of_a_checkpoint(tmp_path, scenario):
+    check_kills(scenario, tmp_path, EVERY_MOMENT)
+
+
+@pytest.mark.parametrize("scenario", ["long", "long bootstrap"])
+def test_killed_at_random_moments(tmp_path, scenario):
+    check_kills(scenario, tmp_path, random_moments(5, seed=1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("scenario", list(killed.SCENARIOS))
+def test_killed_at_many_moments(tmp_path, scenario, seed):
+    plans = EVERY_MOMENT + random_moments(20, seed)
+    random.Random(seed).shuffle(plans)
+    check_kills(scenario, tmp_path, [*plans, ("after-rename", 2)] if seed % 2 else plans)
+
+
+def test_the_comparison_can_fail(tmp_path):
+    """Negative control: another seed gives other parameters, so equality above is not for want of difference."""
+    with pytest.raises(AssertionError):
+        assert_same(undisturbed("all frames"), killed.run("all frames", None, seed=4))
+
+
+def wait_for(process: subprocess.Popen, directory: Path, step: int) -> None:
+    for _ in range(600):
+        found = [int(p.stem.split("-")[1]) for p in (directory / "checkpoint").glob("*.json")]
+        if max(found, default=0) >= step:
+            return
+        assert process.poll() is None, f"it ended by itself: {process.communicate()}"
+        time.sleep(0.05)
+    raise AssertionError("no checkpoint within 30 s")
+
+
+def test_a_process_is_killed_and_another_one_terminated(tmp_path):
+    command = [sys.executable, str(SCRIPT), "long", str(tmp_path)]
+    with subprocess.Popen(command) as process:
+        wait_for(process, tmp_path, 60)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    reached = step_of(newest(tmp_path))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        wait_for(process, tmp_path, reached + 40)
+        process.terminate()
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert "stopped by SIGTERM" in said
+    assert f"at step {step_of(newest(tmp_path))} of 600" in said
+    assert_same(killed.run("long", tmp_path), undisturbed("long"))
+
+
+@pytest.fixture
+def at_step(monkeypatch):
+    """Do something in the middle of the given optimiser step."""
+
+    def install(count: int, action) -> None:
+        plain, left = Adam.step, [count]
+
+        def step(self, *args):
+            left[0] -= 1
+            if left[0] == 0:
+                action()
+            plain(self, *args)
+
+        monkeypatch.setattr(Adam, "step", step)
+
+    return install
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("scenario", ["minibatches", "bootstrap"])
+def test_a_signal_saves_and_the_same_call_goes_on(tmp_path, at_step, scenario, number):
+    before = signal.getsignal(number)
+    at_step(17, lambda: os.kill(os.getpid(), number))
+    with pytest.raises(Interrupted, match=rf"{number.name} at step 17 of 60; the state is in .*run again"):
+        killed.run(scenario, tmp_path)
+    assert signal.getsignal(number) is before
+    assert step_of(newest(tmp_path)) == 17
+    assert_same(killed.run(scenario, tmp_path), undisturbed(scenario))
+
+
+def test_a_signal_without_a_run_directory_says_that_nothing_was_saved(at_step):
+    at_step(5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted, match="nothing was saved"):
+        killed.run("all frames", None)
+
+
+def test_a_finished_fit_is_not_trained_again(tmp_path, at_step):
+    first = killed.run("minibatches", tmp_path)
+    at_step(1, lambda: pytest.fail("it trained again"))
+    assert_same(killed.run("minibatches", tmp_path), first)
+
+
+def interrupted(directory: Path, at_step, step: int = 30) -> None:
+    at_step(step, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        killed.run("minibatches", directory)
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def other_version(path: Path) -> None:
+    path = path.with_suffix(".json")
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+@pytest.mark.parametrize("damage", [flip, truncate, other_version, Path.unlink], ids=lambda f: f.__name__)
+def test_a_damaged_checkpoint_is_refused_and_the_one_before_used(tmp_path, at_step, damage, suffix):
+    interrupted(tmp_path, at_step)
+    path = newest(tmp_path)
+    damage(path.with_suffix(suffix))
+    if damage is Path.unlink and suffix == ".json":
+        again = killed.run("minibatches", tmp_path)  # without its JSON there is no such checkpoint
+    else:
+        with pytest.warns(UserWarning, match=rf"{path.stem}.*the checkpoint before it, step-0+28\.json, is used"):
+            again = killed.run("minibatches", tmp_path)
+    assert_same(again, undisturbed("minibatches"))
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, other_version], ids=lambda f: f.__name__)
+def test_when_every_checkpoint_is_damaged_nothing_is_started_in_silence(tmp_path, at_step, damage):
+    interrupted(tmp_path, at_step)
+    paths = list((tmp_path / "checkpoint").glob("*.json"))
+    assert len(paths) == 2
+    for path in paths:
+        damage(path)
+    with pytest.raises(CheckpointError, match=r"no usable checkpoint: .*resume=False") as caught:
+        killed.run("minibatches", tmp_path)
+    for path in paths:
+        assert path.stem in str(caught.value)
+    assert_same(killed.run("minibatches", tmp_path, resume=False), undisturbed("minibatches"))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"seed": 4}, "another seed"),
+        ({"steps": 61}, "another steps"),
+        ({"batch_size": 8}, "another batch size"),
+        ({"validation": 0.3}, "another validation"),
+        ({"learning_rate": 1e-3}, "another learning rate"),
+        ({"clip": 1.0}, "another clip"),
+        ({"uncertainty": "mean-field"}, "another uncertainty"),
+    ],
+)
+def test_other_settings_are_refused(tmp_path, at_step, more, words):
+    interrupted(tmp_path, at_step, 5)
+    with pytest.raises(CheckpointError, match=f"{words}.*resume=False"):
+        killed.run("minibatches", tmp_path, **more)
+
+
+def test_another_number_of_members_is_refused(tmp_path):
+    killed.run("bootstrap", tmp_path, steps=2)
+    with pytest.raises(CheckpointError, match="another members"):
+        killed.run("bootstrap", tmp_path, steps=2, members=5)
+
+
+def test_another_model_or_data_set_is_refused(tmp_path):
+    import bayescg as bcg
+    from bayescg.models import PredictiveCV
+
+    def run(hidden=(4,), shift=0.0):
+        x = np.random.default_rng(0).normal(size=(30, 3)) + shift
+        frames = Frames.from_numpy(x, unit="reduced", temperature_kT=1.0)
+        return bcg.fit(PredictiveCV(latent_dim=1, hidden=hidden), frames, steps=3, uncertainty="none", run_dir=tmp_path)
+
+    run()
+    with pytest.raises(CheckpointError, match="another model "):
+        run(hidden=(5,))
+    with pytest.raises(CheckpointError, match="another data"):
+        run(shift=1e-3)
+
+
+def test_starting_anew_leaves_nothing_of_the_old_fit(tmp_path, at_step):
+    killed.run("minibatches", tmp_path, seed=4)  # ends at step 60
+    at_step(20, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        killed.run("minibatches", tmp_path, resume=False)
+    assert step_of(newest(tmp_path)) == 20
+    assert_same(killed.run("minibatches", tmp_path), undisturbed("minibatches"))
+
+
+@pytest.mark.parametrize("count", [5, 6])  # the third checkpoint's tensors, and its JSON
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch, count):
+    plain, left = os.fsync, [count]
+
+    def full(descriptor):
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        plain(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OutputError, match=r"cannot write .*step-0+21.*No space left.*unchanged"):
+            killed.run("minibatches", tmp_path)
+    assert step_of(newest(tmp_path)) == 14
+    assert not list(tmp_path.rglob("*.partial"))
+    assert_same(killed.run("minibatches", tmp_path), undisturbed("minibatches"))
+
+
+def test_a_directory_that_cannot_be_made_is_an_output_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        killed.run("all frames", tmp_path / "file")
+
+
+def test_the_loss_log_is_written(tmp_path):
+    fit = killed.run("minibatches", tmp_path)
+    rows = (tmp_path / "loss.csv").read_text().splitlines()
+    assert rows[0] == "step,loss,validation"
+    assert len(rows) == 1 + len(fit.log)
+    assert rows[-1].startswith("60,")
