@@ -146,6 +146,9 @@ def _show(results: dict[str, Any], path: Path) -> None:
     from bayescg.report import rows
 
     table = Table("quantity", "mean", "sd", "90 % interval", "unit", box=None, header_style="bold")
+    table.columns[0].overflow = "fold"
+    for column in table.columns[1:]:  # a number that was cut short would be another number
+        column.no_wrap = True
     for column in table.columns[1:4]:
         column.justify = "right"
     for row in rows(results["quantities"]):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Answers", "ask"]
 
+_KEYS = ("unit", "mean", "sd", "ci90", "truth", "sd_by_source")
 _TOO_FAR = 0.01
 _POOR_PARETO_K = 0.7
 
@@ -44,24 +45,22 @@ class Answers:
     landscapes: dict[str, FreeEnergy] = field(default_factory=dict)
 
     def add(self, name: str, quantity: Quantity) -> None:
-        """Note a quantity, and its warning with its name."""
-        self.quantities[name] = _json(quantity)
-        if quantity.warning:
-            self.warnings.append(f"{name}: {quantity.warning}; no interval is given")
+        """Note a quantity."""
+        found = {**quantity.to_dict(), "truth": None}
+        self.quantities[name] = {key: _finite(found[key]) for key in _KEYS}
 
 
-def ask(experiment: Experiment, fit: Fit, frames: Frames, train: Frames, test: Frames) -> Answers:
+def ask(experiment: Experiment, fit: Fit, frames: Frames, test: Frames) -> Answers:
     """All questions of an experiment.
 
     Parameters
     ----------
     experiment : Experiment
     fit : Fit
-        Of the frames `train`.
     frames : Frames
         All of them: free energies are theirs.
-    train, test : Frames
-        Predictions are checked against `test`, which the fit has not seen.
+    test : Frames
+        Those that the fit has not seen: predictions are checked against them.
     """
     settings, seed = experiment.analysis, experiment.run.seed
     answers = Answers()
@@ -104,7 +103,15 @@ def _free_energies(answers: Answers, settings: Analysis, seed: int, fit: Fit, fr
     along = {o: free_energy(fit, frames, cv=o, **common) for o in {o: 0 for r in settings.regions.values() for o in r}}
     for name, region in settings.regions.items():
         ((observable, bounds),) = region.items()
-        answers.add(f"population_{name}", along[observable].population(_internal(bounds, along[observable])))
+        population = along[observable].population(_internal(bounds, along[observable]))
+        answers.add(f"population_{name}", population)
+        if population.warning:
+            visits = population.visits[0]
+            seen = f"was entered {visits} times" if frames.order is not None else f"holds {visits} frames"
+            answers.warnings.append(
+                f"{name} ({observable} from {bounds[0]:g} to {bounds[1]:g}) {seen}, too few for an interval of its "
+                "population or free energy: simulate longer"
+            )
     for a, b in settings.differences:
         (observable,) = settings.regions[a]
         ends = (_internal(settings.regions[r][observable], along[observable]) for r in (a, b))
@@ -145,8 +152,7 @@ def _average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: st
     point = sums.sum() / totals.sum()
     drawn = (random @ sums) / (random @ totals)
     around = point + statistics.inflation(random.shape[1], draws, seed) * (drawn - point)
-    quantity = Quantity.of(around, unit)
-    return Quantity.of(around, unit, sd_by_source={"sampling": quantity.sd})
+    return Quantity.of(around, unit, sd_by_source={"sampling": float(around.std(ddof=1))})
 
 
 def _internal(bounds: list[float], landscape: FreeEnergy) -> tuple[float, float]:
@@ -154,12 +160,6 @@ def _internal(bounds: list[float], landscape: FreeEnergy) -> tuple[float, float]
     if landscape.cv_units != ("rad",):
         return bounds[0], bounds[1]
     return math.radians(bounds[0]), math.radians(bounds[1])
-
-
-def _json(quantity: Quantity) -> dict[str, Any]:
-    found = {**quantity.to_dict(), "truth": None}
-    order = ("unit", "mean", "sd", "ci90", "truth", "sd_by_source")
-    return {key: _finite(found[key]) for key in order}
 
 
 def _number(value: float) -> dict[str, Any]:

@@ -107,16 +107,16 @@ class _Run:
         self.stages = directory.Stages(path)
 
     def to_the_end(self) -> dict[str, Any]:
-        with _stoppable(f"{self.path} keeps what is complete. Go on with: bayescg resume {self.path}"):
-            with self._stage("frames"):
+        with _stoppable(f"What is complete is kept. Go on with: bayescg resume {self.path}"):
+            with self._stage("frames", _source(self.experiment)):
                 frames = build.frames_of(self.experiment, self.path / "trajectories")
             train, test = self._split(frames)
-            with self._stage("fit"):
+            with self._stage("fit", f"{self.experiment.model.name} on {len(train)} frames"):
                 fit = self._fit(train)
-            with self._stage("analysis"):
-                answers = questions.ask(self.experiment, fit, frames, train, test)
+            with self._stage("analysis", f"predictions of {len(test)} frames held out, free energies"):
+                answers = questions.ask(self.experiment, fit, frames, test)
                 summary.write_posterior(self.path, fit, train, self.experiment)
-                figures = draw_figures(answers.check, answers.landscapes, self.path / "figures")
+                figures = self._figures(answers, fit, frames)
             results = summary.collect(self.experiment, fit, frames, answers, self.stages)
             self._write_report(results, figures)
             summary.write(self.path, results)
@@ -124,11 +124,12 @@ class _Run:
 
     def draw(self, results: dict[str, Any]) -> Path:
         """The figures and the report again; the numbers stay."""
-        with _stoppable(f"the numbers are untouched; try again: bayescg report {self.path}"), self._warnings():
+        with _stoppable(f"The numbers are untouched. Try again: bayescg report {self.path}"), self._warnings():
             frames = build.frames_of(self.experiment, self.path / "trajectories")
             train, test = self._split(frames)
-            answers = questions.ask(self.experiment, self._fit(train), frames, train, test)
-            return self._write_report(results, draw_figures(answers.check, answers.landscapes, self.path / "figures"))
+            fit = self._fit(train)
+            answers = questions.ask(self.experiment, fit, frames, test)
+            return self._write_report(results, self._figures(answers, fit, frames))
 
     def _split(self, frames: Frames) -> tuple[Frames, Frames]:
         return frames.split(blocks=20, test=self.experiment.fit.held_out, seed=self.experiment.run.seed)
@@ -153,6 +154,9 @@ class _Run:
         config = checkpoint.read(saved / "fit.json")[1]["config"]
         return build.model_class(self.experiment.model.name).from_config(config)
 
+    def _figures(self, answers: questions.Answers, fit: Fit, frames: Frames) -> dict[Path, str]:
+        return draw_figures(self.path / "figures", fit, frames, answers.check, answers.landscapes)
+
     def _write_report(self, results: dict[str, Any], figures: dict[Path, str]) -> Path:
         config = (self.path / "config.toml").read_text(encoding="utf-8")
         cite = [*self.experiment.experiment.cite, build.model_class(self.experiment.model.name).citation]
@@ -160,8 +164,8 @@ class _Run:
         return write_report(self.path / "report.html", results, figures, config, description=about, cite=cite)
 
     @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        self.say(_HEADINGS[name])
+    def _stage(self, name: str, detail: str) -> Iterator[None]:
+        self.say(f"{name}: {detail}")
         started = time.perf_counter()
         with self._warnings() as found:
             yield
@@ -183,11 +187,12 @@ class _Run:
             yield found
 
 
-_HEADINGS = {
-    "frames": "1/3 frames: molecular dynamics, or your own files",
-    "fit": "2/3 fit: model, guide and the uncertainty of the parameters",
-    "analysis": "3/3 analysis: predictions, free energies, figures, report",
-}
+def _source(experiment: Experiment) -> str:
+    if experiment.data.frames is not None:
+        return f"read {', '.join(experiment.data.frames)}"
+    settings = experiment.simulation
+    assert settings is not None
+    return f"molecular dynamics, {settings.chains} x {settings.time:g} ps"
 
 
 @contextmanager
@@ -206,8 +211,8 @@ def _stoppable(advice: str) -> Iterator[None]:
     except (KeyboardInterrupt, Interrupted) as error:
         if "SIGTERM" in str(error):  # the fit has its own handlers, to end its step first
             received[0] = signal.SIGTERM
-        where = f" ({error})" if isinstance(error, Interrupted) else ""
-        stopped = Interrupted(f"stopped by {received[0].name}{where}; {advice}")
+        told = str(error) if isinstance(error, Interrupted) else f"stopped by {received[0].name}"
+        stopped = Interrupted(f"{told}.\n{advice}")
         stopped.number = int(received[0])
         raise stopped from None
     finally:

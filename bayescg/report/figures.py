@@ -1,6 +1,84 @@
-"""F."""
+"""The figures of a run, as PNG files with captions."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bayescg import plot
+from bayescg.checkpoint import write_file
+from bayescg.inference.model import HasCV, HasSampler
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from bayescg.analysis import FreeEnergy, PredictiveCheck
+    from bayescg.data import Frames
+    from bayescg.inference import Fit
+
+__all__ = ["draw_figures"]
 
 
-def draw_figures(check, landscapes, folder):
-    """F."""
-    return {}
+def draw_figures(
+    folder: Path, fit: Fit, frames: Frames, check: PredictiveCheck | None, landscapes: Mapping[str, FreeEnergy]
+) -> dict[Path, str]:
+    """Draw what a run has: predictions, CVs, free energies, the loss.
+
+    Parameters
+    ----------
+    folder : Path
+    fit : Fit
+    frames : Frames
+        All frames of the run.
+    check : PredictiveCheck or None
+    landscapes : mapping of str to FreeEnergy
+        By the name of the figure.
+
+    Returns
+    -------
+    dict of Path to str
+        PNG files and their captions, in reading order.
+
+    Raises
+    ------
+    OutputError
+        A figure cannot be written; none is left half.
+    """
+    drawn: dict[str, tuple[Figure, str]] = {}
+    if isinstance(fit.model, HasCV):
+        angles = [o.name for o in check if o.periodic] if check is not None else []
+        colour = angles[-1] if angles else "density"
+        drawn["cv"] = (
+            plot.cv(fit, frames, color=colour),
+            f"The collective variables of the frames, coloured by {colour}. Ellipses hold 90 % of the distribution "
+            "that the CV of one frame has.",
+        )
+    if check is not None:
+        drawn["predictive_check"] = (
+            plot.predictive_check(check),
+            "Observables of frames that were held out, and as the model predicts them. The dark band is the "
+            "uncertainty of the parameters, the light one adds the error of as many frames.",
+        )
+        if {"phi", "psi"} <= check.observables.keys() and isinstance(fit.model, HasSampler):
+            drawn["ramachandran"] = (
+                plot.ramachandran(fit, frames),
+                "Backbone torsions of the frames and of the model.",
+            )
+    for name, landscape in landscapes.items():
+        over = " and ".join(landscape.names)
+        drawn[f"free_energy_{name}"] = (
+            plot.free_energy(landscape),
+            f"Free energy over {over}, with its uncertainty from blocks of frames.",
+        )
+    if fit.log:
+        drawn["loss"] = (plot.loss(fit), "Loss and held-out loss during the fit, in nats per frame.")
+    return {_save(folder / f"{name}.png", figure): caption for name, (figure, caption) in drawn.items()}
+
+
+def _save(path: Path, figure: Figure) -> Path:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=150, bbox_inches="tight")
+    write_file(path, stream.getvalue())
+    return path

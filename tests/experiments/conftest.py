@@ -1,0 +1,51 @@
+"""One small finished run, shared; every test that changes a run works on a copy of its own."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bayescg.experiments import Experiment, load, run
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
+
+
+@pytest.fixture(scope="session")
+def small() -> Callable[..., Experiment]:
+    def make(*changes: str, **more: Any) -> Experiment:
+        size = ("simulation.time=40.0", "fit.steps=60", "fit.members=3", "analysis.draws=10", "analysis.samples=100")
+        return load("alanine-dipeptide", quick=True, changes=[*size, *changes], **more)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def _finished(small: Callable[..., Experiment], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "finished"
+    run(small(), path, silent)
+    return path
+
+
+@pytest.fixture
+def finished(_finished: Path, tmp_path: Path) -> Path:
+    """A copy of a finished run."""
+    return Path(shutil.copytree(_finished, tmp_path / "finished"))
+
+
+@pytest.fixture
+def unfinished(finished: Path) -> Path:
+    """A copy of a run that was interrupted in its last stage."""
+    for name in ("summary.json", "report.html", "posterior.nc"):
+        (finished / name).unlink()
+    return finished
+
+
+@pytest.fixture
+def own_files(_finished: Path) -> list[str]:
+    """Trajectories and topology as a user would give them."""
+    files = sorted((_finished / "trajectories").glob("*.xtc"))
+    return [f"data.frames={[str(f) for f in files]}", f"data.top='{_finished / 'trajectories' / 'topology.pdb'}'"]

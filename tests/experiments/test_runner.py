@@ -1,0 +1,231 @@
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from bayescg.errors import CheckpointError, ConfigError, DeviceError, OutputError, TopologyError
+from bayescg.experiments import Experiment, report, resume, run
+from bayescg.inference import Fit
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
+
+
+def results(path: Path) -> dict[str, Any]:
+    return json.loads((path / "summary.json").read_text())
+
+
+def test_a_run_leaves_everything_that_is_promised(finished: Path) -> None:
+    for name in (
+        "config.toml",
+        "checkpoint",
+        "fit/fit.json",
+        "posterior.nc",
+        "report.html",
+        "trajectories/topology.pdb",
+    ):
+        assert (finished / name).exists(), name
+    assert list((finished / "trajectories").glob("*.xtc"))
+    assert not list(finished.rglob("*.partial*"))
+    with xr.open_datatree(finished / "posterior.nc", engine="h5netcdf") as tree:
+        assert {"posterior", "posterior_predictive", "log_likelihood", "observed_data"} <= set(tree.children)
+        assert tree["posterior"].sizes["draw"] == 10
+    assert Fit.load(finished / "fit").weights.members == 2
+
+
+def test_the_summary_has_the_published_layout(finished: Path) -> None:
+    found = results(finished)
+    assert list(found) == [
+        "schema", "experiment", "seed", "kind", "versions", "compiled", "quantities", "diagnostics", "cost",
+    ]  # fmt: skip
+    assert (found["schema"], found["experiment"], found["seed"]) == (1, "alanine-dipeptide", 0)
+    assert (found["kind"], found["compiled"]) == ("evidence", "off")
+    for name, quantity in found["quantities"].items():
+        assert list(quantity) == ["unit", "mean", "sd", "ci90", "truth", "sd_by_source"], name
+        assert set(quantity["sd_by_source"]) == {"sampling", "parameter", "intrinsic"}, name
+        if quantity["ci90"] is not None:
+            assert quantity["ci90"][0] < quantity["mean"] < quantity["ci90"][1], name
+    assert {"pareto_k", "ess_fraction", "warnings"} <= set(found["diagnostics"])
+    assert set(found["cost"]) == {"energy_evaluations", "steps", "wall_seconds", "device"}
+    # 2 trajectories of 2 ps equilibration and 40 ps, at 2 fs
+    assert found["cost"]["energy_evaluations"] == 42_000
+    assert found["cost"]["steps"] == 60
+
+
+def test_the_molecule_is_alanine_dipeptide(finished: Path) -> None:
+    found = results(finished)["quantities"]
+    assert 0.24 < found["rg_of_frames"]["mean"] < 0.33  # nm
+    for source in ("sampling", "parameter", "intrinsic"):
+        assert found["rg"]["sd_by_source"][source] > 0
+    assert found["population_alpha"]["mean"] + found["population_beta"]["mean"] == pytest.approx(1, abs=1e-9)
+
+
+def test_a_basin_that_is_rarely_entered_has_no_interval(finished: Path) -> None:
+    found = results(finished)
+    for name in ("population_phi_positive", "free_energy_phi_positive_to_phi_negative"):
+        assert found["quantities"][name]["ci90"] is None
+    assert any("phi_positive" in w and "simulate longer" in w for w in found["diagnostics"]["warnings"])
+
+
+def test_resuming_repeats_nothing_and_gives_the_same_numbers(finished: Path, unfinished: Path) -> None:
+    kept = [*(unfinished / "trajectories").glob("*.xtc"), *(unfinished / "fit").iterdir()]
+    before = [f.stat().st_mtime_ns for f in kept]
+    again = resume(unfinished, silent)
+    assert [f.stat().st_mtime_ns for f in kept] == before
+    assert again == results(unfinished)
+
+
+def test_a_fit_repeated_from_its_checkpoint_gives_the_same_numbers(finished: Path) -> None:
+    first = results(finished)
+    (finished / "summary.json").unlink()
+    for file in (finished / "fit").iterdir():
+        file.unlink()
+    assert resume(finished, silent)["quantities"] == first["quantities"]
+
+
+def test_a_finished_run_is_only_read(finished: Path) -> None:
+    said: list[str] = []
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*")}
+    assert resume(finished, said.append) == results(finished)
+    assert {p: p.stat().st_mtime_ns for p in finished.rglob("*")} == before
+    assert "nothing to resume" in said[0]
+
+
+def test_the_report_is_made_again_and_the_numbers_stay(finished: Path) -> None:
+    before = (finished / "summary.json").read_bytes()
+    page = (finished / "report.html").read_bytes()
+    (finished / "report.html").unlink()
+    for figure in (finished / "figures").glob("*.png"):
+        figure.unlink()
+    assert report(finished, silent) == finished / "report.html"
+    assert list((finished / "figures").glob("*.png"))
+    assert (finished / "summary.json").read_bytes() == before
+    assert (finished / "report.html").read_bytes() == page
+
+
+def test_the_report_of_an_unfinished_run_is_refused(unfinished: Path) -> None:
+    with pytest.raises(OutputError, match=r"not finished.*bayescg resume"):
+        report(unfinished, silent)
+
+
+def test_your_own_files_replace_the_simulation(
+    small: Callable[..., Experiment], own_files: list[str], finished: Path, tmp_path: Path
+) -> None:
+    found = run(small(*own_files, "data.temperature=330.0"), tmp_path / "own", silent)
+    assert not (tmp_path / "own" / "trajectories").exists()
+    assert found["cost"]["energy_evaluations"] == 0
+    simulated = results(finished)["quantities"]
+    assert found["quantities"]["rg_of_frames"] == simulated["rg_of_frames"]
+
+
+def test_one_seed_gives_one_result(small: Callable[..., Experiment], own_files: list[str], tmp_path: Path) -> None:
+    first, again, other = (
+        run(small(*own_files, seed=seed), tmp_path / name, silent)["quantities"]
+        for name, seed in (("a", 3), ("b", 3), ("c", 4))
+    )
+    assert first == again
+    assert first["rg"]["mean"] != other["rg"]["mean"]
+
+
+def test_frames_without_a_topology(small: Callable[..., Experiment], own_files: list[str], tmp_path: Path) -> None:
+    with pytest.raises(TopologyError, match=r"trajectory-00\.xtc holds coordinates only.*top="):
+        run(small(own_files[0]), tmp_path / "run", silent)
+
+
+def test_a_topology_of_another_molecule(
+    small: Callable[..., Experiment], own_files: list[str], finished: Path, tmp_path: Path
+) -> None:
+    lines = (finished / "trajectories" / "topology.pdb").read_text().splitlines()
+    (tmp_path / "short.pdb").write_text(
+        "\n".join(line for line in lines if " HB1 " not in line and "CONECT" not in line)
+    )
+    with pytest.raises(TopologyError, match="21"):
+        run(small(own_files[0], f"data.top='{tmp_path / 'short.pdb'}'"), tmp_path / "run", silent)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("system.name=alanine_dipeptid", ['did you mean "alanine_dipeptide"?']),
+        ("system.forcefield=amber96", ["system.forcefield", "unknown argument", 'did you mean "force_field"?']),
+        ("system.temperature=hot", ["system.temperature = 'hot'", "330.0"]),
+        ("features.name=align", ['did you mean "aligned"?', "torsions"]),
+        ("features.selection=all", ["features.selection", "select"]),
+        ("model.name=PredictivCV", ['did you mean "PredictiveCV"?']),
+        ("model.latent_dims=3", ["model.latent_dims = 3", 'did you mean "latent_dim"?', "hidden"]),
+        ("model.latent_dim=two", ["model.latent_dim = 'two'", "like its default, 2"]),
+        ("model.name=nowhere.py:Mine", ["nowhere.py"]),
+        ("analysis.observables=['rog']", ['"rog"', "use one of rg"]),
+        ("analysis.regions.x={ spi = [0.0, 1.0] }", ['did you mean "psi"?']),
+    ],
+)
+def test_a_name_that_nothing_takes(
+    small: Callable[..., Experiment], tmp_path: Path, change: str, told: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        run(small(change), tmp_path / "run", silent)
+    for part in told:
+        assert part in str(caught.value)
+
+
+def test_cuda_where_there_is_none(
+    small: Callable[..., Experiment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(DeviceError, match=r"no CUDA device.*--device auto"):
+        run(small(device="cuda"), tmp_path / "run", silent)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_while_the_summary_is_written(unfinished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync = os.fsync
+
+    def full(descriptor: int) -> None:
+        if "summary" in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OutputError, match=r"summary\.json: No space left on device"):
+            resume(unfinished, silent)
+    assert not (unfinished / "summary.json").exists()
+    assert not list(unfinished.glob(".*partial"))
+    assert resume(unfinished, silent) == results(unfinished)
+
+
+@pytest.mark.parametrize("text", ['{"schema": 1', "", "[]", '{"schema": 99}'])
+def test_a_damaged_summary_is_named(finished: Path, text: str) -> None:
+    (finished / "summary.json").write_text(text)
+    with pytest.raises(OutputError, match=r"summary\.json (is not a readable summary|has layout version 99)"):
+        resume(finished, silent)
+
+
+def test_a_damaged_fit_is_named(unfinished: Path) -> None:
+    file = unfinished / "fit" / "fit.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(CheckpointError, match=r"fit\.safetensors is truncated or altered"):
+        resume(unfinished, silent)
+
+
+MODEL = '''
+from bayescg.models import PredictiveCV
+
+
+class Mine(PredictiveCV):
+    """A model of one's own."""
+'''
+
+
+def test_a_model_file_of_ones_own(small: Callable[..., Experiment], own_files: list[str], tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MODEL)
+    experiment = small(*own_files, f"model.name='{tmp_path / 'mine.py'}:Mine'")
+    found = run(experiment, tmp_path / "own", silent)
+    assert np.isfinite(found["quantities"]["rg"]["mean"])

@@ -1,0 +1,99 @@
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bayescg.report import rows, write_report
+
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360000002000001e221bc330000"
+    "000049454e44ae426082"
+)
+
+
+def quantity(mean: float | None, sd: float | None, ci90: list[float] | None = None, unit: str = "kT") -> dict[str, Any]:
+    sources = {"sampling": sd, "parameter": None, "intrinsic": None}
+    return {"unit": unit, "mean": mean, "sd": sd, "ci90": ci90, "truth": None, "sd_by_source": sources}
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "experiment": "alanine-dipeptide",
+        "seed": 0,
+        "kind": "evidence",
+        "versions": {"bayescg": "0.1.0", "python": "3.11"},
+        "compiled": "trace",
+        "quantities": {"difference": quantity(1.2346, 0.0123, [1.21, 1.26]), "rare": quantity(None, None)},
+        "diagnostics": {"pareto_k": 0.3, "ess_fraction": 0.9, "warnings": ["phi > 0 <b>rarely</b> seen & noted"]},
+        "cost": {"energy_evaluations": 0, "steps": 10, "wall_seconds": 1.0, "device": "cpu"},
+    }
+
+
+@pytest.fixture
+def page(results: dict[str, Any], tmp_path: Path) -> str:
+    (tmp_path / "cv.png").write_bytes(PNG)
+    figures = {tmp_path / "cv.png": "CVs of <all> frames"}
+    path = write_report(
+        tmp_path / "report.html", results, figures, "[fit]\nsteps = 10", "About", ["A paper", "A paper"]
+    )
+    return path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (quantity(1.23456, 0.0123, [1.2101, 1.2599]), ("1.235", "0.012", "1.210 to 1.260")),
+        (quantity(1234.56, 99.6, [1000.4, 1400.6]), ("1235", "100", "1000 to 1401")),
+        (quantity(-0.5, 0.5, [-1.3, 0.3]), ("-0.50", "0.50", "-1.30 to 0.30")),
+        (quantity(2.0, 0.3), ("2.00", "0.30", "none")),
+        (quantity(0.123456, None), ("0.123", "", "")),
+        (quantity(None, None), ("", "", "")),
+        (quantity(1.0, 0.0, [1.0, 1.0]), ("1", "0", "1 to 1")),
+    ],
+)
+def test_numbers_are_told_to_the_digits_of_their_error(given: dict[str, Any], expected: tuple[str, ...]) -> None:
+    assert rows({"q": given}) == [("q", *expected, "kT")]
+
+
+def test_the_page_needs_nothing_but_itself(page: str) -> None:
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert "<script" not in page
+    assert "data:image/png;base64," in page
+
+
+def test_what_a_reader_needs_is_there(page: str) -> None:
+    for part in ("1.235", "1.210 to 1.260", "steps = 10", "About", "pareto k", "color-scheme: dark"):
+        assert part in page
+    assert page.count("A paper") == 1
+
+
+def test_text_is_escaped(page: str) -> None:
+    assert "phi &gt; 0 &lt;b&gt;rarely&lt;/b&gt; seen &amp; noted" in page
+    assert "CVs of &lt;all&gt; frames" in page
+
+
+def test_every_tag_is_closed(page: str) -> None:
+    class Balance(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.open: list[str] = []
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            if tag not in ("meta", "img"):
+                self.open.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            assert self.open.pop() == tag
+
+    balance = Balance()
+    balance.feed(page)
+    assert balance.open == []
+
+
+def test_the_same_results_give_the_same_page(results: dict[str, Any], tmp_path: Path) -> None:
+    pages = [write_report(tmp_path / f"{i}.html", results, {}, "").read_bytes() for i in range(2)]
+    assert pages[0] == pages[1]

@@ -1,0 +1,167 @@
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODELS = Path(__file__).parent / "models" / "third_party"
+SMALL = [
+    "--quick",
+    *(f"--set={c}" for c in ("simulation.time=40.0", "fit.steps=60", "fit.members=3", "analysis.draws=10")),
+]
+
+
+def bayescg(*arguments: str | Path, **more: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bayescg.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **more)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["run", "--help"]])
+def test_looking_around_takes_less_than_a_second_and_imports_nothing_heavy(arguments: list[str]) -> None:
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = bayescg(*arguments)
+        seconds.append(time.perf_counter() - started)
+        assert done.returncode == 0
+    assert min(seconds) < 1.0
+    told = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "bayescg.cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+    imported = {line.rpartition("|")[2].strip().split(".")[0] for line in told.splitlines()}
+    assert not imported & {"torch", "openmm", "mdtraj", "pyro", "numpy", "matplotlib", "xarray"}
+
+
+def test_list_shows_what_there_is() -> None:
+    told = bayescg("list").stdout
+    for name in ("alanine-dipeptide", "PredictiveCV", "alanine_dipeptide"):
+        assert name in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (["run", "alanine-dipeptid"], 1, 'did you mean "alanine-dipeptide"?'),
+        (["run", "alanine-dipeptide", "--set", "fit.stepz=1"], 1, 'did you mean "steps"?'),
+        (["run", "alanine-dipeptide", "--set", "fit.steps"], 1, "write section.key=value"),
+        (["run", "alanine-dipeptide", "--device", "gpu"], 1, "'auto', 'cpu' or 'cuda'"),
+        (["run", "alanine-dipeptide", "--seed", "x"], 2, "--seed"),
+        (["run"], 2, "NAME|FILE.toml"),
+        (["sweeep"], 2, "No such command"),
+        (["resume", "nowhere"], 1, "nowhere is not a run's directory: it does not exist"),
+        (["report", "nowhere"], 1, "is not a run's directory"),
+        (["check", "nowhere.py"], 1, "nowhere.py"),
+    ],
+)
+def test_a_mistake_is_one_message_without_traceback(
+    arguments: list[str], status: int, told: str, tmp_path: Path
+) -> None:
+    done = bayescg(*arguments, cwd=tmp_path)
+    assert done.returncode == status
+    assert told in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkout_that_is_not_installed_says_how_to_install(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "bayescg", tmp_path / "bayescg", ignore=shutil.ignore_patterns("__pycache__", "models"))
+    # -I -S: nothing of the environment, so neither the package's metadata nor its dependencies
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import runpy; runpy.run_module('bayescg.cli')"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "is not installed" in done.stderr
+    assert "pip install -c constraints.txt -e ." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_tells_a_good_model_from_a_broken_one() -> None:
+    good, broken = bayescg("check", MODELS / "good.py"), bayescg("check", MODELS / "broken.py")
+    assert good.stdout.startswith("executing ")
+    assert (good.returncode, broken.returncode) == (0, 1)
+    assert "FAILED" not in good.stdout
+    assert "FAILED" in broken.stdout
+
+
+def test_a_run_ends_with_its_quantities_warnings_and_paths(tmp_path: Path) -> None:
+    done = bayescg("run", "alanine-dipeptide", "--seed", "2", *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    path = tmp_path / "runs" / "alanine-dipeptide-quick-seed2"
+    assert json.loads((path / "summary.json").read_text())["seed"] == 2
+    for part in ("90 % interval", "rg", "warning: phi_positive", "predictive_check.png", "report.html"):
+        assert part in done.stdout
+    assert "Traceback" not in done.stderr
+    again = bayescg("run", "alanine-dipeptide", "--seed", "2", *SMALL, cwd=tmp_path)
+    assert again.returncode == 1
+    assert "finished" in again.stderr
+
+
+def started(path: Path, until: Callable[[], bool], *more: str) -> subprocess.Popen[str]:
+    """A run in a process of its own, some way into its work."""
+    command = [sys.executable, "-m", "bayescg.cli", "run", "alanine-dipeptide", "--out", str(path), *SMALL, *more]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not until() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return process
+
+
+LONG_FIT = ["--set=fit.steps=400", "--set=fit.checkpoint_every=20"]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_says_what_was_saved_and_how_to_go_on(tmp_path: Path, number: signal.Signals, status: int) -> None:
+    path = tmp_path / "run"
+    process = started(path, lambda: any((path / "checkpoint").glob("*.json")), *LONG_FIT)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert re.search(rf"stopped by {number.name} at step \d+ of 400", told)
+    assert f"bayescg resume {path}" in told
+    assert "Traceback" not in told
+
+
+def test_a_signal_during_the_simulation_leaves_no_worker(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    process = started(
+        path, lambda: any((path / "trajectories").glob(".*.partial.xtc")), "--set=simulation.time=50000.0"
+    )
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert f"bayescg resume {path}" in told
+    assert "Traceback" not in told
+    assert not list((path / "trajectories").glob(".*.partial.xtc"))
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_a_run_ends_with_the_same_numbers(tmp_path: Path) -> None:
+    undisturbed, path = tmp_path / "undisturbed", tmp_path / "run"
+    assert bayescg("run", "alanine-dipeptide", "--out", undisturbed, *SMALL, *LONG_FIT).returncode == 0
+    moments: list[Callable[[], bool]] = [
+        lambda: (path / ".lock").exists(),
+        lambda: any((path / "trajectories").glob("*.xtc")),
+        lambda: len(list((path / "checkpoint").glob("*.json"))) > 1,
+        lambda: (path / "fit" / "fit.json").exists(),
+        lambda: any((path / "figures").glob("*.png")),
+    ]
+    for moment in moments:
+        process = started(path, moment, *LONG_FIT)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert not (path / "summary.json").exists()
+    done = bayescg("resume", path)
+    assert done.returncode == 0, done.stderr
+    first, last = (json.loads((p / "summary.json").read_text()) for p in (undisturbed, path))
+    for key in ("quantities", "diagnostics", "kind", "compiled"):
+        assert first[key] == last[key]
