@@ -251,14 +251,10 @@ def _check(
     means, sds = _moments(generated, np.ones((1, generated.shape[1])), periodic)
     means = _near(means, means[0], periodic)
 
-    ids = statistics.block_ids(frames, g)
-    boot = statistics.block_draws(ids, 400, seed)
-    averages = _near(_moments(seen[None], boot[:, ids] * w, periodic)[0], centre, periodic)
-    blocks = boot.shape[1]
     difference = pairs[:, :, 0] - pairs[:, :, 1]
     within = wrap(difference) if periodic else difference
     sources: dict[str, float | None] = {
-        "sampling": float(averages.std(ddof=1) * np.sqrt((blocks + 1) / (blocks - 1))),
+        "sampling": _sampling_sd(seen, w, statistics.block_ids(frames, g), periodic, seed),
         "parameter": float(means.std(ddof=1)) if len(means) > 1 else None,
         "intrinsic": float(np.sqrt(np.mean(within**2) / 2)),
     }
@@ -295,6 +291,20 @@ def _moments(values: np.ndarray, weights: np.ndarray, periodic: bool) -> tuple[n
         return mean, np.sqrt((w * (values - mean[:, None]) ** 2).sum(-1))
     resultant = (w * np.exp(1j * values)).sum(-1)
     return np.angle(resultant), np.sqrt(-2 * np.log(np.clip(np.abs(resultant), 1e-12, 1.0)))
+
+
+def _sampling_sd(seen: np.ndarray, weights: np.ndarray, ids: np.ndarray, periodic: bool, seed: int) -> float:
+    """Standard deviation of the average over block bootstraps of the frames, made unbiased for few blocks."""
+    boot = statistics.block_draws(ids, 400, seed)
+    blocks = boot.shape[1]
+    terms = (np.cos(seen), np.sin(seen)) if periodic else (seen,)
+    total = boot @ np.bincount(ids, weights)
+    sums = [boot @ np.bincount(ids, weights * term) / total for term in terms]
+    averages = sums[0]
+    if periodic:
+        angles = np.arctan2(sums[1], sums[0])
+        averages = _near(angles, angles[:1], periodic)
+    return float(averages.std(ddof=1) * np.sqrt((blocks + 1) / (blocks - 1)))
 
 
 def _near(values: np.ndarray, centre: np.ndarray, periodic: bool) -> np.ndarray:

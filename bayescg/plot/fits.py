@@ -11,7 +11,7 @@ from scipy.stats import gaussian_kde
 from bayescg.analysis.statistics import evaluate, label, named_observables, unit_of
 from bayescg.errors import DataError
 from bayescg.inference.functional import seeded
-from bayescg.plot.style import BLUE, INK, ORANGE, axis_label, figure, in_degrees
+from bayescg.plot.style import BLUE, INK, ORANGE, axis_label, figure, in_degrees, set_angle_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -163,6 +163,8 @@ def _line(
         ax.scatter(means, values, s=7, lw=0, color=BLUE, alpha=0.5)
         places = values[picked]
         ax.set_ylabel(text, fontsize=10)
+        if unit == "rad":
+            set_angle_ticks(ax.yaxis)
     ax.errorbar(means[picked], places, xerr=1.645 * sds, fmt="o", ms=3, lw=0.9, color=INK)
     ax.set_xlabel("CV", fontsize=10)
     return made
