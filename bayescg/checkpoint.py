@@ -123,7 +123,7 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         payload = path.with_suffix(".safetensors").read_bytes()
     except FileNotFoundError as error:
         raise CheckpointError(f"no checkpoint at {path}: {error.filename} is missing") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is not a readable checkpoint ({error}); delete it to use the one before"
         ) from error

@@ -38,9 +38,9 @@ SCENARIOS = {
         "uncertainty": "bootstrap", "members": 4, "validation": 0.2, "batch_size": 16, "steps": 120,
         "checkpoint_every": 7, "compile": "trace",
     },
-    "long": {"uncertainty": "none", "validation": 0.2, "batch_size": 16, "steps": 600, "checkpoint_every": 20},
+    "long": {"uncertainty": "none", "validation": 0.2, "batch_size": 16, "steps": 400, "checkpoint_every": 20},
     "long bootstrap": {
-        "uncertainty": "bootstrap", "members": 4, "validation": 0.2, "batch_size": 16, "steps": 400,
+        "uncertainty": "bootstrap", "members": 4, "validation": 0.2, "batch_size": 16, "steps": 200,
         "checkpoint_every": 20,
     },
 }  # fmt: skip

@@ -137,7 +137,7 @@ def test_a_process_is_killed_and_another_one_terminated(tmp_path):
         said, _ = process.communicate(timeout=30)
     assert process.returncode == 3
     assert "stopped by SIGTERM" in said
-    assert f"at step {step_of(newest(tmp_path))} of 600" in said
+    assert f"at step {step_of(newest(tmp_path))} of 400" in said
     assert_same(killed.run("long", tmp_path), undisturbed("long"))
 
 

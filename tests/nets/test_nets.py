@@ -1,0 +1,107 @@
+"""Networks: what they return, and the priors over their weights."""
+
+import math
+
+import numpy as np
+import pyro
+import pytest
+import scipy.stats
+import torch
+from pyro import poutine
+from torch import nn
+
+from bayescg.nets import ACTIVATIONS, MLP, ConditionalGaussian, Standardise, ard, gaussian, random_net
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("shape", [(3,), (5, 3), (2, 5, 3), (0, 3)])
+def test_mlp_keeps_leading_axes(activation, shape):
+    net = MLP(3, 2, hidden=(4,), activation=activation).double()
+    x = torch.randn(shape, dtype=torch.float64)
+    assert net(x).shape == (*shape[:-1], 2)
+    torch.testing.assert_close(net(x.reshape(-1, 3)).reshape(net(x).shape), net(x))
+
+
+def test_mlp_without_hidden_layers_is_affine():
+    net = MLP(3, 2, hidden=()).double()
+    x, y = torch.randn(2, 6, 3, dtype=torch.float64)
+    torch.testing.assert_close(net(0.3 * x + 0.7 * y), 0.3 * net(x) + 0.7 * net(y))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_mlp_gradients_are_right(activation):
+    net = MLP(3, 2, hidden=(4, 4), activation=activation).double()
+    assert torch.autograd.gradcheck(net, torch.randn(4, 3, dtype=torch.float64, requires_grad=True))
+
+
+def test_standardise_is_a_bijection_and_keeps_constants_finite():
+    x = torch.randn(200, 3, dtype=torch.float64) * torch.tensor([1e-3, 5.0, 0.0], dtype=torch.float64) + 2
+    s = Standardise(3).double()
+    s.set(x.mean(0), x.std(0))
+    y = s(x)
+    torch.testing.assert_close(s.inverse(y), x)
+    torch.testing.assert_close(y[:, :2].std(0), torch.ones(2, dtype=torch.float64))
+    assert torch.isfinite(y).all()
+    assert {"mean", "width"} == set(s.state_dict())
+
+
+def test_conditional_gaussian_is_a_distribution_of_the_right_shape():
+    net = ConditionalGaussian(3, 2, hidden=(4,))
+    d = net(torch.randn(5, 3))
+    assert d.batch_shape == (5,)
+    assert d.event_shape == (2,)
+    assert d.has_rsample
+    mean, log_scale = net.net(torch.zeros(1, 3)).chunk(2, -1)
+    normal = torch.distributions.Normal(mean, (8 * torch.tanh(log_scale / 8)).exp())
+    z = torch.randn(1, 2)
+    torch.testing.assert_close(net(torch.zeros(1, 3)).log_prob(z), normal.log_prob(z).sum(-1))
+
+
+@pytest.mark.parametrize("size", [1e3, -1e3, 1e6])
+def test_conditional_gaussian_stays_finite_far_out(size):
+    net = ConditionalGaussian(3, 2, hidden=())
+    d = net(torch.full((1, 3), size))
+    assert torch.isfinite(d.stddev).all()
+    assert (d.stddev > 0).all()
+
+
+@pytest.mark.parametrize(("a", "b"), [(1.0, 1.0), (0.5, 2.0), (3.0, 0.1)])
+def test_ard_is_the_gamma_mixture_of_gaussians(a, b):
+    """The integral over the precision, by quadrature."""
+    w = np.linspace(-4, 4, 9)
+    tau = np.logspace(-6, 4, 40_001) * a / b
+    density = scipy.stats.gamma.pdf(tau, a, scale=1 / b) * scipy.stats.norm.pdf(w[:, None], scale=tau**-0.5)
+    exact = np.log(np.trapezoid(density * tau, np.log(tau), axis=1))
+    found = [float(ard(a, b)(torch.zeros(1, dtype=torch.float64)).log_prob(torch.tensor([v]).double())) for v in w]
+    np.testing.assert_allclose(found, exact, atol=2e-3)
+
+
+def test_gaussian_prior_is_the_product_of_its_weights():
+    d = gaussian(3.0)(torch.zeros(2, 4, dtype=torch.float64))
+    assert d.event_shape == (2, 4)
+    assert float(d.log_prob(torch.zeros(2, 4).double())) == pytest.approx(-8 * math.log(3 * math.sqrt(2 * math.pi)))
+
+
+def test_random_net_samples_every_parameter_at_its_name_and_uses_the_sample():
+    model = nn.Module()
+    model.net = MLP(2, 1, hidden=(3,))
+    priors = {"weight": ard(1.0, 1.0), "bias": gaussian(1.0)}
+    x = torch.randn(4, 2)
+    trace = poutine.trace(lambda: random_net(model, "net", priors)(x)).get_trace()
+    names = {f"net.{k}" for k, _ in model.net.named_parameters()}
+    assert {k for k, s in trace.nodes.items() if s["type"] == "sample"} == names
+    values = {k.removeprefix("net."): trace.nodes[k]["value"] for k in names}
+    torch.testing.assert_close(trace.nodes["_RETURN"]["value"], torch.func.functional_call(model.net, values, (x,)))
+    fixed = poutine.condition(random_net, data={f"net.{k}": p for k, p in model.net.named_parameters()})
+    torch.testing.assert_close(fixed(model, "net", priors)(x), model.net(x))
+
+
+def test_random_net_gradients_reach_the_sampled_weights():
+    model = nn.Module()
+    model.net = nn.Linear(2, 1)
+    values = {f"net.{k}": torch.randn_like(p).requires_grad_() for k, p in model.net.named_parameters()}
+    program = poutine.condition(lambda: random_net(model, "net", {"weight": ard(1, 1), "bias": gaussian(1)}), values)
+    out = program()(torch.ones(3, 2)).sum()
+    gradients = torch.autograd.grad(out, list(values.values()))
+    assert all(g.abs().min() > 0 for g in gradients)
+    assert len(pyro.get_param_store()) == 0
