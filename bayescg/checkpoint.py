@@ -130,7 +130,8 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     if not isinstance(body, dict) or body.get("schema") != SCHEMA:
         found = body.get("schema") if isinstance(body, dict) else None
         raise CheckpointError(
-            f"{path} has layout version {found!r}, this bayescg reads version {SCHEMA}: use the bayescg that wrote it, or fit again"
+            f"{path} has layout version {found!r}, this bayescg reads version {SCHEMA}: use the bayescg that wrote it, "
+            "or fit again"
         )
     if body.pop("sha256", None) != _digest(body):
         raise CheckpointError(f"{path} was altered after it was written (its digest does not match)")
