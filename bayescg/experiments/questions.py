@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescg.analysis import FreeEnergy, PredictiveCheck, Quantity, free_energy, predictive_check, statistics
+from bayescg.errors import ModelError
 from bayescg.inference.model import HasCV, HasSampler
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = ["Answers", "ask"]
 
 _KEYS = ("unit", "mean", "sd", "ci90", "truth", "sd_by_source")
 _TOO_FAR = 0.01
+_TOO_FEW_COVERED = 0.8
 _POOR_PARETO_K = 0.7
 
 
@@ -64,11 +66,17 @@ def ask(experiment: Experiment, fit: Fit, frames: Frames, test: Frames) -> Answe
     """
     settings, seed = experiment.analysis, experiment.run.seed
     answers = Answers()
+    evidence = fit.model.kind == "evidence"
     if isinstance(fit.model, HasSampler):
-        _predictions(answers, settings, seed, fit, frames, test)
+        try:
+            _predictions(answers, settings, seed, fit, frames, test)
+        except ModelError as error:
+            answers.warnings.append(f"predictions were not checked: {error}")
     _free_energies(answers, settings, seed, fit, frames)
-    if fit.model.kind == "evidence":
+    if evidence:
         _quality(answers, settings, seed, fit, test)
+    if answers.check is not None:
+        _checks(answers, answers.check)
     answers.diagnostics |= {
         "effective_frames": fit.diagnostics["effective_frames"],
         "statistical_inefficiency": fit.diagnostics["statistical_inefficiency"],
@@ -86,16 +94,29 @@ def _predictions(answers: Answers, settings: Analysis, seed: int, fit: Fit, fram
         values = statistics.evaluate(function, frames)
         seen = _average(values, frames, settings.draws, seed, statistics.unit_of(function))
         sources = {**check[name].sd_by_source, "sampling": seen.sd}
-        answers.add(name, Quantity.of(check[name].predicted_mean, seen.unit, sd_by_source=sources))
+        predicted, unsure = check[name].predicted_mean, None
+        if len(predicted) == 1:
+            unsure = "the fit has no parameter uncertainty, so predictions have no intervals"
+            answers.warnings += [unsure] if unsure not in answers.warnings else []
+        answers.add(name, Quantity.of(predicted, seen.unit, unsure, sd_by_source=sources))
         answers.add(f"{name}_of_frames", seen)
+
+
+def _checks(answers: Answers, check: PredictiveCheck) -> None:
+    """Whether frames that were held out look as predicted."""
     for one in check:
         answers.quantities[f"{one.name}_p_value"] = _number(one.p_mean)
         answers.quantities[f"{one.name}_band_coverage"] = _number(one.coverage)
+        wrong = []
         if not one.periodic and not _TOO_FAR < one.p_mean < 1 - _TOO_FAR:
-            answers.warnings.append(
-                f"{one.name}: the predicted average, {one.average.mean:.4g} {one.unit}, is not that of the frames held "
-                f"out, {one.observed_mean:.4g} (p = {one.p_mean:.3f}): the model misses something"
-            )
+            wrong.append(f"average ({one.predicted_mean.mean():.3g} for {one.observed_mean:.3g} {one.unit})")
+        if not one.periodic and not _TOO_FAR < one.p_sd < 1 - _TOO_FAR:
+            wrong.append(f"spread ({one.predicted_sd.mean():.3g} for {one.observed_sd:.3g} {one.unit})")
+        if one.coverage < _TOO_FEW_COVERED:
+            wrong.append(f"histogram ({one.coverage:.0%} of its bins lie in their {check.level:.0%} bands)")
+        if wrong:
+            what = " and the ".join(wrong)
+            answers.warnings.append(f"{one.name}: the model does not predict the {what} of held-out frames")
 
 
 def _free_energies(answers: Answers, settings: Analysis, seed: int, fit: Fit, frames: Frames) -> None:
@@ -114,8 +135,8 @@ def _free_energies(answers: Answers, settings: Analysis, seed: int, fit: Fit, fr
             )
     for a, b in settings.differences:
         (observable,) = settings.regions[a]
-        ends = (_internal(settings.regions[r][observable], along[observable]) for r in (a, b))
-        answers.add(f"free_energy_{a}_to_{b}", along[observable].difference(*ends))
+        start, end = (_internal(settings.regions[r][observable], along[observable]) for r in (a, b))
+        answers.add(f"free_energy_{a}_to_{b}", along[observable].difference(start, end))
     answers.landscapes = along
     if 1 <= len(settings.torsions) <= 2:
         answers.landscapes["torsions"] = free_energy(fit, frames, cv=settings.torsions, bins=60, **common)

@@ -27,7 +27,7 @@ class About(Section):
 class Run(Section):
     """``[run]``: how it runs; mostly set on the command line."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compile: Literal["auto", "trace", "off"] = "auto"
 
@@ -52,38 +52,38 @@ class Simulation(Section):
     """``[simulation]``: molecular dynamics of the system (:func:`bayescg.sampling.molecular_dynamics`); ps and s."""
 
     time: float = Field(gt=0)
-    chains: int = Field(4, ge=1)
-    dt: float = Field(0.002, gt=0)
-    friction: float = Field(1.0, gt=0)
-    frame_every: float = Field(1.0, gt=0)
-    equilibration: float = Field(20.0, ge=0)
-    processes: int = Field(2, ge=1)
-    wall_limit: float | None = Field(None, gt=0)
+    chains: int = Field(default=4, ge=1)
+    dt: float = Field(default=0.002, gt=0)
+    friction: float = Field(default=1.0, gt=0)
+    frame_every: float = Field(default=1.0, gt=0)
+    equilibration: float = Field(default=20.0, ge=0)
+    processes: int = Field(default=2, ge=1)
+    wall_limit: float | None = Field(default=None, gt=0)
 
 
 class Data(Section):
     """``[data]``: your own frames, in place of a simulation (:func:`bayescg.data.load`)."""
 
-    frames: Names | None = Field(None, min_length=1)
+    frames: Names | None = Field(default=None, min_length=1)
     top: str | None = None
     unit: str | None = None
-    stride: int = Field(1, ge=1)
+    stride: int = Field(default=1, ge=1)
     select: str | None = None
-    temperature: float | None = Field(None, gt=0)
-    dt: float | None = Field(None, gt=0)
+    temperature: float | None = Field(default=None, gt=0)
+    dt: float | None = Field(default=None, gt=0)
 
 
 class Training(Section):
     """``[fit]``: arguments of :func:`bayescg.fit`; `held_out` of all frames is never seen by it."""
 
-    steps: int = Field(20_000, ge=1)
-    batch_size: int = Field(1024, ge=1)
-    validation: float = Field(0.1, ge=0, lt=1)
-    held_out: float = Field(0.1, gt=0, lt=1)
+    steps: int = Field(default=20_000, ge=1)
+    batch_size: int = Field(default=1024, ge=1)
+    validation: float = Field(default=0.1, ge=0, lt=1)
+    held_out: float = Field(default=0.1, gt=0, lt=1)
     uncertainty: Literal["none", "mean-field", "laplace", "ensemble", "bootstrap"] | None = None
-    members: int = Field(20, ge=2)
-    learning_rate: float = Field(2e-3, gt=0)
-    checkpoint_every: int = Field(500, ge=1)
+    members: int = Field(default=20, ge=2)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    checkpoint_every: int = Field(default=500, ge=1)
 
 
 class Analysis(Section):
@@ -97,10 +97,10 @@ class Analysis(Section):
     torsions: Names = []
     regions: dict[str, Annotated[dict[str, Range], Field(min_length=1, max_length=1)]] = {}
     differences: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []
-    bins: int = Field(30, ge=2)
-    draws: int = Field(200, ge=10)
-    samples: int = Field(2000, ge=10)
-    level: float = Field(0.9, gt=0, lt=1)
+    bins: int = Field(default=30, ge=2)
+    draws: int = Field(default=200, ge=10)
+    samples: int = Field(default=2000, ge=10)
+    level: float = Field(default=0.9, gt=0, lt=1)
 
 
 class Experiment(Section):

@@ -128,7 +128,9 @@ def _merge(raw: dict[str, Any], other: Mapping[str, Any]) -> None:
 
 def _resolve_paths(raw: dict[str, Any], base: Path) -> None:
     data = raw.get("data")
-    for key in ("frames", "top") if isinstance(data, dict) else ():
+    if not isinstance(data, dict):
+        return
+    for key in ("frames", "top"):
         value = data.get(key)
         if isinstance(value, str):
             data[key] = str((base / value).resolve())

@@ -125,6 +125,24 @@ def test_your_own_files_replace_the_simulation(
     assert found["quantities"]["rg_of_frames"] == simulated["rg_of_frames"]
 
 
+def test_features_that_determine_no_positions_leave_predictions_out(
+    small: Callable[..., Experiment], own_files: list[str], tmp_path: Path
+) -> None:
+    found = run(small(*own_files, "features.name=torsions"), tmp_path / "run", silent)
+    assert any("predictions were not checked" in w for w in found["diagnostics"]["warnings"])
+    assert "rg" not in found["quantities"]
+    assert found["quantities"]["population_alpha"]["sd"] > 0
+
+
+def test_a_fit_without_uncertainty_claims_no_intervals(
+    small: Callable[..., Experiment], own_files: list[str], tmp_path: Path
+) -> None:
+    found = run(small(*own_files, "fit.uncertainty='none'"), tmp_path / "run", silent)
+    assert found["quantities"]["rg"]["ci90"] is None
+    assert found["quantities"]["rg_of_frames"]["ci90"] is not None
+    assert any("no parameter uncertainty" in w for w in found["diagnostics"]["warnings"])
+
+
 def test_one_seed_gives_one_result(small: Callable[..., Experiment], own_files: list[str], tmp_path: Path) -> None:
     first, again, other = (
         run(small(*own_files, seed=seed), tmp_path / name, silent)["quantities"]
