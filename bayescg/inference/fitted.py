@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -400,7 +401,9 @@ class Fit:
         chunk = max(1, 200_000 // (frames * repeats))
         parts = []
         for start in range(0, rows, chunk):
-            with seeded(seed + 1, self.device), torch.no_grad(), functional_random():
+            with seeded(seed + 1, self.device), torch.no_grad(), functional_random(), warnings.catch_warnings():
+                # torch compiles its forward derivatives, when they are first used, with a tool that it deprecates
+                warnings.simplefilter("ignore", DeprecationWarning)
                 some = {k: v[start : start + chunk] for k, v in varying.items()}
                 parts.append(vmap(one, randomness="same")(some) if some else at({})[None])
         return torch.cat(parts)

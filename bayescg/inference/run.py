@@ -174,7 +174,8 @@ class _Job:
         held_out = settings["validation"] > 0
         train, test = frames.split(blocks=20, test=settings["validation"], seed=seed) if held_out else (frames, None)
         self.model = fresh_copy(model)
-        self.model.setup(train)
+        with seeded(_mix(seed, 0)):  # a model may build its networks here
+            self.model.setup(train)
         self.model.to(device)
         self.train = train
         self.feed = Feed(self.model, train, settings["batch_size"], device, seed)

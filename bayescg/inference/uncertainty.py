@@ -72,10 +72,11 @@ class Posterior:
         device = next(iter(self.point.values())).device
         with seeded(seed, device):
             if self.kind == "mean-field":
+                # in the order of the names: a file gives the tensors back in another one
                 return {
                     k: self.point[k]
-                    + log_sd.exp() * torch.randn(draws, *log_sd.shape, device=device, dtype=log_sd.dtype)
-                    for k, log_sd in self.tensors.items()
+                    + self.tensors[k].exp() * torch.randn(draws, *p.shape, device=device, dtype=p.dtype)
+                    for k, p in ((k, self.point[k]) for k in self.names)
                 }
             sd, basis, shrink = (self.tensors[k] for k in ("sd", "basis", "shrink"))
             noise = torch.randn(draws, len(sd), device=device, dtype=sd.dtype)

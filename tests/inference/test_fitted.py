@@ -1,0 +1,283 @@
+"""A fitted model: its shapes, its draws, its file, and what ArviZ makes of it."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import bayescg as bcg
+from bayescg.errors import CheckpointError, DataError, ModelError
+from bayescg.inference.functional import state_of
+from bayescg.inference.uncertainty import CHOICES
+from bayescg.models import PredictiveCV
+
+
+def molecules(n: int = 40) -> bcg.data.Frames:
+    rng = np.random.default_rng(0)
+    x = rng.normal(scale=0.2, size=(1, 3, 3)) + 0.05 * rng.normal(size=(n, 1, 1)) * rng.normal(size=(1, 3, 3))
+    x = (x + 0.01 * rng.normal(size=(n, 3, 3))).astype(np.float32)
+    return bcg.data.Frames.from_numpy(x, unit="nm", temperature=300.0)
+
+
+@pytest.fixture(scope="module")
+def fits():
+    settings = {"steps": 25, "members": 4, "learning_rate": 1e-2, "seed": 2}
+    return {
+        choice: bcg.fit(PredictiveCV(latent_dim=2, hidden=(4,)), molecules(), uncertainty=choice, **settings)
+        for choice in CHOICES
+    }
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_shapes(fits, choice):
+    fit, frames = fits[choice], molecules()
+    cv = fit.cv(frames)
+    assert cv.batch_shape == (40,)
+    assert cv.event_shape == (2,)
+    assert cv.mean.shape == cv.stddev.shape == (40, 2)
+    assert fit.generate(7, draws=5).shape == (1 if choice == "none" else 5, 7, 3, 3)
+    default = {"none": 1, "ensemble": 3, "bootstrap": 3}.get(choice, 200)
+    assert len(fit.generate(7)) == default
+    assert fit.log_density(frames).shape == (1, 40)
+    varying = fit.parameters(6)
+    assert bool(varying) == (choice != "none")
+    for name, value in varying.items():
+        assert value.shape == (6, *state_of(fit.model)[name].shape)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_draws_vary_where_there_is_uncertainty_and_only_there(fits, choice):
+    fit = fits[choice]
+    x = fit.generate(5, draws=3)
+    if choice == "none":
+        assert fit.parameters(10) == {}
+        assert fit.weights.scaled(0.5) is fit.weights
+        assert len(x) == 1
+    else:
+        assert x.std(0).min() > 0
+        centre = {k: v.mean(0) for k, v in fit.parameters(400).items()}
+        wide, narrow = fit.parameters(400), fit.weights.scaled(0.5).draw(400)
+        for name in wide:
+            ratio = (narrow[name] - centre[name]).norm() / (wide[name] - centre[name]).norm()
+            assert float(ratio) == pytest.approx(0.5, abs=0.08)
+    assert torch.equal(fit.generate(5, draws=3), x)
+    assert not torch.equal(fit.generate(5, draws=3, seed=1), x)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_it_says_what_the_uncertainty_of_its_cv_holds(fits, choice):
+    expected = "intrinsic and parameter" if choice in ("ensemble", "bootstrap") else "intrinsic only"
+    assert fits[choice].diagnostics["cv_uncertainty"] == expected
+    assert any("no time axis" in w for w in fits[choice].diagnostics["warnings"])
+
+
+def test_the_mixture_of_refits_is_at_least_as_wide_as_their_mean(fits):
+    fit, frames = fits["bootstrap"], molecules()
+    cv, members = fit.cv(frames), fit.cv_draws(frames)
+    torch.testing.assert_close(cv.mean, members.mean(0), atol=1e-5, rtol=1e-4)
+    assert (cv.variance >= members.var(0, correction=0) - 1e-6).all()
+    covariances = cv.component_distribution.covariance_matrix
+    within = torch.diagonal(covariances, dim1=-2, dim2=-1).mean(1)
+    torch.testing.assert_close(cv.variance, within + members.var(0, correction=0), atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_coordinate_that_is_not_finite_is_refused(fits, bad):
+    x = molecules().positions.copy()
+    x[[3, 8], 0, 1] = bad
+    for ask in (fits["none"].cv, fits["bootstrap"].cv, fits["none"].log_density, fits["none"].guide_quality):
+        with pytest.raises(DataError, match=r"frames \[3, 8\] are not finite"):
+            ask(x)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_saved_and_loaded_it_gives_the_same_numbers(fits, choice, tmp_path):
+    fit, frames = fits[choice], molecules()
+    fit.save(tmp_path / "fit")
+    again = bcg.Fit.load(tmp_path / "fit")
+    for a, b in ((state_of(fit.model), state_of(again.model)), (fit.weights.tensors, again.weights.tensors)):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(v, b[k]) for k, v in a.items())
+    assert torch.equal(fit.cv(frames).mean, again.cv(frames).mean)
+    assert torch.equal(fit.cv(frames).stddev, again.cv(frames).stddev)
+    assert torch.equal(fit.generate(4, draws=3), again.generate(4, draws=3))
+    assert torch.equal(fit.log_density(frames), again.log_density(frames))
+    assert (fit.settings, fit.diagnostics, fit.cost, fit.log) == (
+        again.settings, again.diagnostics, again.cost, again.log,
+    )  # fmt: skip
+    assert fit.posterior(8, frames=frames).identical(again.posterior(8, frames=frames))
+    assert sorted(p.suffix for p in (tmp_path / "fit").iterdir()) == [".json", ".safetensors"]
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+@pytest.mark.parametrize("damage", [flip, cut, empty, lambda p: p.unlink()], ids=["flip", "cut", "empty", "unlink"])
+def test_a_damaged_file_is_refused(fits, tmp_path, damage, suffix):
+    fits["none"].save(tmp_path)
+    damage(tmp_path / f"fit{suffix}")
+    with pytest.raises(CheckpointError, match=str(tmp_path)):
+        bcg.Fit.load(tmp_path)
+
+
+def rewritten(directory, change):
+    """The fit's file with another content and a right digest: what a stranger could write."""
+    from bayescg import checkpoint
+
+    tensors, meta = checkpoint.read(directory / "fit.json")
+    tensors, meta = change(tensors, meta)
+    checkpoint.write(directory, "fit", tensors, meta)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t, m: ({k: v for k, v in t.items() if not k.endswith("log_noise")}, m),
+        lambda t, m: ({**t, "point/extra": torch.zeros(1)}, m),
+        lambda t, m: ({k: torch.zeros(3, 3) if k.endswith("log_noise") else v for k, v in t.items()}, m),
+    ],
+    ids=["a tensor less", "a tensor more", "another shape"],
+)
+def test_tensors_that_do_not_belong_to_the_model_are_refused(fits, tmp_path, change):
+    fits["none"].save(tmp_path)
+    rewritten(tmp_path, change)
+    with pytest.raises(CheckpointError, match="does not fit the model PredictiveCV"):
+        bcg.Fit.load(tmp_path)
+
+
+def test_another_layout_is_refused(fits, tmp_path):
+    fits["none"].save(tmp_path)
+    path = tmp_path / "fit.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 7}))
+    with pytest.raises(CheckpointError, match="layout version 7"):
+        bcg.Fit.load(tmp_path)
+
+
+def test_a_fit_of_another_model_is_refused(fits, tmp_path):
+    class Other(PredictiveCV):
+        """Another class."""
+
+    fits["none"].save(tmp_path)
+    with pytest.raises(CheckpointError, match="holds a fit of PredictiveCV, not of Other"):
+        bcg.Fit.load(tmp_path, model=Other(latent_dim=2, hidden=(4,), dim=9))
+    with pytest.raises(CheckpointError, match="does not fit the model"):
+        bcg.Fit.load(tmp_path, model=PredictiveCV(latent_dim=2, hidden=(5,), dim=9))
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        bcg.Fit.load(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_the_posterior_has_named_dimensions(fits, choice):
+    tree = fits[choice].posterior(draws=12, subset=10)
+    assert tree.attrs["uncertainty"] == choice
+    assert tree["posterior"]["cv"].dims == ("chain", "draw", "frame", "latent")
+    assert tree["posterior"]["cv"].shape == (1, 12, 10, 2)
+    assert tree["posterior_predictive"]["x"].dims == ("chain", "draw", "frame", "atom", "space")
+    assert tree["observed_data"]["x"].dims == ("frame", "atom", "space")
+    assert tree["log_likelihood"]["x"].dims == ("chain", "draw", "frame")
+    assert tree["observed_data"]["space"].values.tolist() == ["x", "y", "z"]
+    index = tree["observed_data"]["frame"].values
+    training = fits[choice].frames.positions[index]
+    np.testing.assert_array_equal(tree["observed_data"]["x"].values, training)
+    assert ("log_noise" in tree["posterior"].data_vars) == (choice != "none")
+    assert all(np.isfinite(v).all() for g in tree.children.values() for v in g.data_vars.values())
+
+
+def test_arviz_accepts_the_posterior(fits):
+    import arviz_stats
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ArviZ warns of few draws and of Pareto k
+        tree = fits["mean-field"].posterior(draws=100, subset=10)
+        table = arviz_stats.summary(tree, var_names=["log_noise"])
+        loo = arviz_stats.loo(tree)
+    assert len(table) == 9
+    assert np.isfinite(np.asarray(table["mean"], dtype=float)).all()
+    assert np.isfinite(loo.elpd)
+    assert loo.n_data_points == 10
+
+
+def test_arviz_plots_the_posterior(fits):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import arviz_plots
+        import matplotlib.pyplot as plt
+
+        tree = fits["laplace"].posterior(draws=100, subset=5)
+        drawn = arviz_plots.plot_dist(tree, var_names=["log_noise"], backend="matplotlib")
+        assert drawn is not None
+        drawn.savefig("/dev/null", format="png")
+        plt.close("all")
+
+
+def test_the_posterior_comes_back_from_netcdf(fits, tmp_path):
+    import xarray as xr
+
+    tree = fits["bootstrap"].posterior(draws=6, subset=5)
+    tree.to_netcdf(tmp_path / "posterior.nc", engine="h5netcdf")
+    with xr.open_datatree(tmp_path / "posterior.nc", engine="h5netcdf") as again:
+        assert again.identical(tree)
+
+
+def test_capabilities_that_a_model_lacks_are_said(toy_frames):
+    import pyro
+    import pyro.distributions as dist
+    from torch import nn
+
+    class Mean(bcg.Model):
+        """x ~ N(mean, 1)."""
+
+        def __init__(self):
+            super().__init__()
+            self.mean = nn.Parameter(torch.zeros(1))
+
+        def model(self, batch):
+            with batch.plate("frames"):
+                pyro.sample("x", dist.Normal(self.mean, 1.0).to_event(1), obs=batch.x)
+
+        def guide(self, batch):
+            """Nothing."""
+
+        def config(self):
+            return {}
+
+        @classmethod
+        def example(cls):
+            raise NotImplementedError
+
+    fit = bcg.fit(Mean(), toy_frames(dim=1), steps=3)
+    with pytest.raises(ModelError, match="Mean has no collective variables"):
+        fit.cv(toy_frames(dim=1))
+    with pytest.raises(ModelError, match="Mean does not generate"):
+        fit.generate(3)
+    assert set(fit.posterior(4).children) == {"posterior", "log_likelihood"}
+
+
+def test_tensorboard_reads_the_loss_log(fits, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip("tensorboard")
+        fits["none"].to_tensorboard(tmp_path)
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        events = EventAccumulator(str(tmp_path))
+        events.Reload()
+    losses = [e.value for e in events.Scalars("loss")]
+    assert losses == pytest.approx([row["loss"] for row in fits["none"].log], rel=1e-5)
