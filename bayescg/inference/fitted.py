@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import warnings
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -411,10 +412,8 @@ class Fit:
     def _shaped(self, x: Tensor) -> tuple[np.ndarray, tuple[str, ...], dict[str, Any]]:
         """Positions (..., atom, space) where generated values determine them, otherwise the values themselves."""
         assert isinstance(self.model, HasSampler)
-        try:
+        with suppress(ModelError):
             x = self.model.positions(x)
-        except ModelError:
-            pass
         if x.dim() == 4 and x.shape[-1] == 3:
             return _numpy(x), ("atom", "space"), {"atom": np.arange(x.shape[-2]), "space": ["x", "y", "z"]}
         return _numpy(x), ("coordinate",), {"coordinate": np.arange(x.shape[-1])}

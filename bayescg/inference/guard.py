@@ -71,7 +71,8 @@ def not_finite(
             break
     kept = f" The last good state is in {directory}." if directory else ""
     return FitError(
-        f"the loss is not finite at step {step}: {culprit}.{kept} Look at these frames; a smaller learning_rate or clip helps when they are sound."
+        f"the loss is not finite at step {step}: {culprit}.{kept} Look at these frames; a smaller "
+        "learning_rate or clip helps when they are sound."
     )
 
 

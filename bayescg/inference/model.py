@@ -198,12 +198,14 @@ def check_programs(model: Model, batch: Batch) -> list[str]:
             continue
         if not site["fn"].has_rsample:
             raise ModelError(
-                f"guide site {name!r} ({type(site['fn']).__name__}) has no reparameterised sampler; sum it in closed form"
+                f"guide site {name!r} ({type(site['fn']).__name__}) has no reparameterised sampler; "
+                "sum it in closed form"
             )
         ours, theirs = site["fn"], trace.nodes[name]["fn"]
         if ours.event_shape != theirs.event_shape:
             raise ModelError(
-                f"site {name!r}: the guide's event shape is {tuple(ours.event_shape)}, the model's {tuple(theirs.event_shape)}"
+                f"site {name!r}: the guide's event shape is {tuple(ours.event_shape)}, "
+                f"the model's {tuple(theirs.event_shape)}"
             )
     for where, t in (("guide", proposed), ("model", trace)):
         for name, site in t.nodes.items():

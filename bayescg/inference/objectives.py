@@ -84,7 +84,7 @@ class Program(nn.Module):
 
 
 def frame_log_weight(model: Model, names: list[str], batch: Batch) -> Tensor:
-    """log p(x, z) - log q(z) of each frame for one draw of its latent variables, ``(B,)``, without any weight."""
+    """Log p(x, z) - log q(z) of each frame for one draw of its latent variables, ``(B,)``, without any weight."""
     return _split_log_prob(model, poutine.trace(lambda: point_guide(model, names)).get_trace(), batch)[0]
 
 

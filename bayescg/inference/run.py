@@ -326,12 +326,13 @@ class _Job:
         for key, value in ours.items():
             if theirs.get(key) != value:
                 raise CheckpointError(
-                    f"the checkpoint in {directory} was written with another {key.replace('_', ' ')} ({theirs.get(key)!r}, now "
-                    f"{value!r}); give another run_dir, or resume=False to start anew"
+                    f"the checkpoint in {directory} was written with another {key.replace('_', ' ')} "
+                    f"({theirs.get(key)!r}, now {value!r}); give another run_dir, or resume=False to start anew"
                 )
         if meta["mode"] != self.mode:
             warnings.warn(
-                f"the fit began with compile={meta['mode']!r} and goes on with {self.mode!r}: equal only up to rounding",
+                f"the fit began with compile={meta['mode']!r} and goes on with {self.mode!r}: "
+                "equal only up to rounding",
                 stacklevel=3,
             )
 

@@ -161,8 +161,8 @@ def laplace(model: Model, names: list[str], point: Params, frames: float, seed: 
     """
     if not names or model.kind != "evidence":
         raise ModelError(
-            f"uncertainty='laplace' needs a model of kind 'evidence' with random parameters; {type(model).__name__} is of "
-            f"kind {model.kind!r} with {len(names)} of them. Use uncertainty='bootstrap'."
+            f"uncertainty='laplace' needs a model of kind 'evidence' with random parameters; "
+            f"{type(model).__name__} is of kind {model.kind!r} with {len(names)} of them. Use uncertainty='bootstrap'."
         )
     theta = {n: point[n] for n in names}
     rest = {k: v for k, v in point.items() if k not in theta}

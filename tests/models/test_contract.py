@@ -25,7 +25,7 @@ FAULTS = {
     "UnusedParameter": ("gradients", "'forgotten'"),
     "CutGradient": ("finite differences", "decoder"),
     "ConfigForgets": ("config", "other parameters"),
-    "ChangesItself": ("isolation", "global random generator"),
+    "Careless": ("isolation", "global random generator"),
 }
 
 
