@@ -14,9 +14,9 @@
 # %% [markdown]
 # # From your own trajectory to a collective variable with error bars
 #
-# You have a few trajectory files and want to know: which collective variables (CVs) describe the motion, how well do
-# they, and how sure can I be with the frames I have? This notebook answers with a Bayesian model of the frames,
-# `PredictiveCV`. It takes about three minutes on two CPU cores.
+# You have a few trajectory files and want to know: which collective variables (CVs) describe the motion, how well,
+# and how sure can I be with the frames I have? This notebook answers with a Bayesian model of the frames,
+# `PredictiveCV`. It takes a few minutes on two CPU cores.
 
 # %%
 # %matplotlib inline
@@ -47,11 +47,12 @@ sorted(os.listdir("simulation"))
 # ## Read
 #
 # `load` takes what mdtraj reads (xtc, dcd, trr, h5, pdb, ...). Each file is one trajectory: no pair of frames is ever
-# formed across its end. Inside, lengths are nm and times ps.
+# formed across its end. Inside, lengths are nm and times ps. We keep the heavy atoms: methyl groups turn slowly, are
+# not what we ask about, and would use up what the frames know.
 
 # %%
 files = [f"simulation/trajectory-0{i}.xtc" for i in range(4)]
-frames = bcg.data.load(files, top="simulation/topology.pdb", temperature=330.0)
+frames = bcg.data.load(files, top="simulation/topology.pdb", temperature=330.0, select="not element H")
 frames
 
 # %% [markdown]
@@ -66,8 +67,9 @@ except bcg.errors.UnitError as error:
 # %% [markdown]
 # ## How much do these frames know?
 #
-# Frames that follow each other are alike. The statistical inefficiency g says how many frames are worth one independent
-# draw; the number that error bars depend on is n / g. It differs from one observable to another, and the slowest counts.
+# Frames that follow each other are alike. The statistical inefficiency g says how many frames are worth one
+# independent draw; the number that error bars depend on is n / g. It differs from one observable to another, and the
+# slowest counts.
 
 # %%
 phi, psi = bcg.features.observables.from_names(["phi", "psi"], frames)
@@ -75,18 +77,18 @@ positions = torch.as_tensor(frames.gather(slice(None)))
 for angle in (phi, psi):
     value = angle(positions).numpy()
     g = bcg.data.statistical_inefficiency(np.stack([np.cos(value), np.sin(value)], 1), frames.trajectory)
-    print(f"{angle.name}: g = {g:.0f} frames = {g * frames.dt:.0f} ps; {len(frames)} frames are worth {len(frames) / g:.0f}")
+    print(f"{angle.name}: g = {g:.0f} frames; {len(frames)} frames are worth {len(frames) / g:.0f}")
 
 # %% [markdown]
 # ## Features, and a part to test on
 #
-# The model sees the molecule through features. `aligned` are Cartesian coordinates with rotation and translation taken
-# out; because they determine the conformation, the model can generate molecules. Frames to test on are held out as
-# contiguous blocks: the neighbours of a single frame would give it away.
+# The model sees the molecule through features. `aligned` are Cartesian coordinates with rotation and translation
+# taken out; because they determine the conformation, the model can generate molecules. Frames to test on are held out
+# as contiguous blocks: the neighbours of a single frame would give it away.
 
 # %%
 train, test = frames.split(blocks=20, test=0.2, seed=0)
-features = bcg.features.aligned(train, select="not element H")  # superposed on the heavy atoms; all atoms are modelled
+features = bcg.features.aligned(train)
 train, test, features
 
 # %% [markdown]
@@ -106,8 +108,9 @@ fit.diagnostics
 bcg.plot.loss(fit)
 
 # %% [markdown]
-# `effective_frames` is what the fit counted the frames as, and `warnings` is worth reading: it names what a careful
-# reader would want to know before believing an error bar.
+# `effective_frames` is what the fit counted the frames as: its g is that of the slowest large motion of the features.
+# `warnings` names what a careful reader would want to know before believing an error bar. The training loss also
+# carries the prior of the network's weights, so look at the shapes of the two curves, not at the gap between them.
 #
 # ## What is the CV?
 #
@@ -116,12 +119,12 @@ bcg.plot.loss(fit)
 
 # %%
 z = fit.cv(test)
-print("means ", z.mean[:2].numpy().round(2).tolist())
-print("spread", z.stddev[:2].numpy().round(2).tolist())
+for mean, spread in zip(z.mean[:3].numpy(), z.stddev[:3].numpy(), strict=True):
+    print(f"({mean[0]:.2f} ± {spread[0]:.2f}, {mean[1]:.2f} ± {spread[1]:.2f})")
 
 # %% [markdown]
-# The plane of the two CVs, coloured by ψ. Each ellipse holds 90 % of the distribution of one frame. Neighbouring colours
-# lie together where the CVs have found the torsion, without having been told of it.
+# The plane of the two CVs, coloured by ψ. Each ellipse holds 90 % of the distribution of one frame. Like colours lie
+# together where the CVs have found the torsion, without having been told of it.
 
 # %%
 bcg.plot.cv(fit, frames, color="psi")
@@ -129,9 +132,9 @@ bcg.plot.cv(fit, frames, color="psi")
 # %% [markdown]
 # ## Does the model predict what it has not seen?
 #
-# Histograms of observables over the held-out frames (points) against those of generated molecules. The dark band is the
-# uncertainty of the parameters; the light one adds the error of as many effective frames. A Bayesian p-value near 0 or 1
-# says that the model gets this average, or this spread, wrong.
+# Histograms of observables over the held-out frames (points) against those of generated molecules. The dark band is
+# the uncertainty of the parameters; the light one adds the error of as many effective frames. A Bayesian p-value near
+# 0 or 1 says that the model gets this average, or this spread, wrong.
 
 # %%
 check = bcg.analysis.predictive_check(fit, test, samples=300 if QUICK else 2000)
@@ -141,8 +144,11 @@ check
 bcg.plot.predictive_check(check)
 
 # %% [markdown]
-# The uncertainty of an average, by what it is about: few and correlated frames, imperfect training, or the observable's
-# own spread where the CV is known.
+# Read it with suspicion: this model passes some of these checks and fails others. The two peaks of φ are smeared into
+# one another, so do not take populations of φ from it. More latent variables are what to try next.
+#
+# The uncertainty of an average, by what it is about: few and correlated frames, imperfect training, or the
+# observable's own spread where the CV is known.
 
 # %%
 check["rg"].sd_by_source
@@ -154,17 +160,19 @@ check["rg"].sd_by_source
 
 # %%
 along_psi = bcg.analysis.free_energy(fit, frames, cv="psi", bins=24 if QUICK else 60)
-alpha, beta = np.deg2rad([-120, 60]), np.deg2rad([60, -120])  # an interval of an angle may go around the end
+alpha, beta = np.deg2rad([[-120, 60], [60, -120]]).tolist()  # an interval of an angle may go around the end
 print(along_psi.difference(alpha, beta))
 print(along_psi.difference(alpha, beta, unit="kJ/mol"))
 bcg.plot.free_energy(along_psi)
 
 # %% [markdown]
-# Where there is too little to know, no interval is made up. The basin at φ > 0 is entered a few times at most:
+# Where there is too little to know, no interval is made up. The trajectories entered the basin at φ > 0 only a few
+# times. (It ends at 120° here: frames of the other basin that cross ±180° back and forth are no visits.)
 
 # %%
 along_phi = bcg.analysis.free_energy(fit, frames, cv="phi", bins=24 if QUICK else 60)
-along_phi.difference(np.deg2rad([-180, 0]), np.deg2rad([0, 180]))
+right, rest = np.deg2rad([[0, 120], [120, 0]]).tolist()
+along_phi.difference(rest, right)
 
 # %% [markdown]
 # Over the two CVs themselves, where the refits' disagreement on the CV is part of the error bar:
@@ -175,7 +183,8 @@ bcg.plot.free_energy(bcg.analysis.free_energy(fit, frames, bins=16 if QUICK else
 # %% [markdown]
 # ## Draws, for ArviZ
 #
-# Everything is a set of draws with named dimensions, which ArviZ reads. Here, 90 % intervals of the CVs of five frames.
+# Everything is a set of draws with named dimensions, which ArviZ reads. Here, 90 % intervals of the CVs of five
+# frames.
 
 # %%
 import arviz_plots as azp
@@ -209,7 +218,8 @@ bool((again.cv(test).mean == fit.cv(test).mean).all())
 # `bayescg run alanine-dipeptide` uses, or change single keys:
 #
 # ```
-# bayescg run alanine-dipeptide --set 'data.frames=["a.xtc", "b.xtc"]' --set data.top=molecule.pdb --set data.temperature=300
+# bayescg run alanine-dipeptide --set 'data.frames=["a.xtc", "b.xtc"]' --set data.top=molecule.pdb \
+#     --set data.temperature=300
 # ```
 #
 # To write a model of your own, see CONTRIBUTING.md.

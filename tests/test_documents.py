@@ -1,0 +1,79 @@
+"""What the documents say is so: their code runs, their links lead somewhere, their commands are the ones that work."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from bayescg.inference.contract import check_model, models_in
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted(ROOT.glob("*.md"))
+
+
+def blocks(document: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
+
+
+def test_the_python_of_the_readme_runs(tmp_path):
+    (code,) = blocks("README.md", "python")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
+    command = [sys.executable, "-W", "error::UserWarning", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "PredictiveCheck" in done.stdout
+    assert "Quantity(" in done.stdout
+    assert (tmp_path / "cv.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_model_of_contributing_passes_the_check(tmp_path):
+    (tmp_path / "factor_analysis.py").write_text(blocks("CONTRIBUTING.md", "python")[0])
+    (model_class,) = models_in(tmp_path / "factor_analysis.py")
+    assert [o for o in check_model(model_class) if not o.ok] == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_links_to_files_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        assert target.startswith("https://") or (ROOT / target).is_file(), target
+
+
+def test_the_two_commands_stand_in_the_readme():
+    commands = "".join(blocks("README.md", "bash"))
+    assert "pip install -c constraints.txt . && bayescg run alanine-dipeptide" in commands
+    assert "pip install -c constraints.txt -e '.[test]' && pytest" in commands
+
+
+def test_constraints_pin_every_dependency_for_every_python():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"==[^+,*]+", str(pin.specifier)) for pin in pins), "pins are exact, without local suffixes"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [Requirement(r) for r in project["dependencies"] + project["optional-dependencies"]["test"]]
+    for python in ("3.11", "3.12", "3.13"):
+        here = {"python_version": python, "python_full_version": f"{python}.0"}
+        versions = [
+            (canonicalize_name(pin.name), str(pin.specifier)[2:])
+            for pin in pins
+            if pin.marker is None or pin.marker.evaluate(here)
+        ]
+        pinned = dict(versions)
+        assert len(pinned) == len(versions), f"a package is pinned twice on {python}"
+        for wanted in asked:
+            if wanted.name != project["name"] and (wanted.marker is None or wanted.marker.evaluate(here)):
+                assert wanted.specifier.contains(pinned[canonicalize_name(wanted.name)]), f"{wanted} on {python}"
+
+
+def test_the_citation_names_software_and_papers():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    papers = {i["value"] for paper in citation["references"] for i in paper["identifiers"]}
+    assert {f"arXiv:{n}" for n in ("2307.00365", "2002.10148", "2012.03909", "1812.07669", "2508.01068")} <= papers
