@@ -66,7 +66,7 @@ def tree():
 def test_trees_have_named_dimensions_and_labels():
     t = tree()
     assert t["posterior"]["z"].dims == ("chain", "draw", "frame")
-    assert t["posterior"]["frame"].values.tolist() == [5, 7, 9]
+    assert np.asarray(t["posterior"]["frame"]).tolist() == [5, 7, 9]
     assert "atom" not in t["posterior"].coords
     assert t["observed_data"]["x"].dims == ("frame",)
     assert t.attrs == {"seed": 3}

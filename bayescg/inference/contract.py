@@ -340,11 +340,11 @@ def _prior_predictive(case: _Case) -> str:
         return f"not asked: a model of kind {case.model.kind!r} generates nothing"
     n = len(case.x)
     with seeded(case.seed), torch.no_grad():
-        trace = poutine.trace(case.model.model).get_trace(Batch(total=n))
-    for name, site in trace.nodes.items():
+        sites: dict[str, Any] = dict(poutine.trace(case.model.model).get_trace(Batch(total=n)).nodes)
+    for name, site in sites.items():
         if site["type"] == "sample" and torch.is_tensor(site["value"]) and not torch.isfinite(site["value"]).all():
             raise _Fault(f"a draw of site {name!r} from the prior is not finite")
-    if "x" not in trace.nodes or trace.nodes["x"]["value"].shape != case.x.shape:
+    if "x" not in sites or sites["x"]["value"].shape != case.x.shape:
         raise _Fault(
             f'without observations the site "x" must be drawn, in the shape {tuple(case.x.shape)} of the inputs'
         )

@@ -128,7 +128,7 @@ def test_refits_solve_their_weighted_problem():
     x = torch.as_tensor(frames.positions[:, 0]).double()
     answer = (weights @ x) / (weights.sum(1) + PRIOR_SD**-2)
     torch.testing.assert_close(fit.parameters()["mean"].double().flatten(), answer, atol=1e-3, rtol=0)
-    assert float(fit.model.mean.detach()) == pytest.approx(exact(frames, N)[0], abs=1e-3)
+    assert float(fit.weights.point["mean"]) == pytest.approx(exact(frames, N)[0], abs=1e-3)
 
 
 @pytest.mark.parametrize("uncertainty", ["bootstrap", "ensemble"])
@@ -155,7 +155,7 @@ def test_a_frame_of_weight_two_is_two_frames():
     weights = np.where(x[:, 0] > 0.5, 2.0, 1.0)
     weighted = Frames.from_numpy(x, unit="reduced", temperature_kT=1.0, weights=weights)
     repeated = Frames.from_numpy(np.repeat(x, weights.astype(int), axis=0), unit="reduced", temperature_kT=1.0)
-    a, b = (float(trained("none", f, steps=500).model.mean.detach()) for f in (weighted, repeated))
+    a, b = (float(trained("none", f, steps=500).weights.point["mean"]) for f in (weighted, repeated))
     # equal but for the prior, which sees 50 frames of mean weight 1 in the one and 50 + doubled ones in the other
     assert a * (50 + 0.25) / 50 == pytest.approx(b * (len(repeated) + 0.25) / len(repeated), abs=1e-4)
 

@@ -77,12 +77,12 @@ def step_of(path: Path) -> int:
     return json.loads(path.read_text())["meta"]["step"]
 
 
-def check_kills(scenario: str, directory: Path, plans: list[tuple[str, int]]) -> None:
+def check_kills(scenario: str, directory: Path, plans: list[tuple[str, int]], least: int) -> None:
     ends = kill(scenario, directory, plans)
     assert [m for m, _, _ in ends] == [m for m, _ in plans]
     died = [code for _, code, _ in ends if code]
     assert set(died) <= {-signal.SIGKILL, -signal.SIGPROF}
-    assert len(died) >= len(plans) / 2, ends
+    assert len(died) >= least, ends
     steps = [step for _, _, step in ends]
     assert steps == sorted(steps), "a killed process lost a checkpoint"
     assert steps[-1] > 0
@@ -91,21 +91,22 @@ def check_kills(scenario: str, directory: Path, plans: list[tuple[str, int]]) ->
 
 @pytest.mark.parametrize("scenario", ["minibatches", "bootstrap"])
 def test_killed_in_the_middle_of_a_checkpoint(tmp_path, scenario):
-    check_kills(scenario, tmp_path, EVERY_MOMENT)
+    check_kills(scenario, tmp_path, EVERY_MOMENT, least=10)
 
 
 @pytest.mark.parametrize("scenario", ["long", "long bootstrap"])
 def test_killed_at_random_moments(tmp_path, scenario):
-    check_kills(scenario, tmp_path, random_moments(5, seed=1))
+    check_kills(scenario, tmp_path, random_moments(5, seed=1), least=2)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("scenario", list(killed.SCENARIOS))
 def test_killed_at_many_moments(tmp_path, scenario, seed):
-    plans = EVERY_MOMENT + random_moments(20, seed)
+    plans = EVERY_MOMENT + random_moments(19, seed)
     random.Random(seed).shuffle(plans)
-    check_kills(scenario, tmp_path, [*plans, ("after-rename", 2)] if seed % 2 else plans)
+    for start in range(0, len(plans), 8):  # a fit is over after so many; the next chain starts another one
+        check_kills(scenario, tmp_path / str(start), [("after-rename", 2), *plans[start : start + 8]], least=2)
 
 
 def test_the_comparison_can_fail(tmp_path):

@@ -1,6 +1,7 @@
 """Networks: what they return, and the priors over their weights."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pyro
@@ -87,11 +88,11 @@ def test_random_net_samples_every_parameter_at_its_name_and_uses_the_sample():
     model.net = MLP(2, 1, hidden=(3,))
     priors = {"weight": ard(1.0, 1.0), "bias": gaussian(1.0)}
     x = torch.randn(4, 2)
-    trace = poutine.trace(lambda: random_net(model, "net", priors)(x)).get_trace()
+    nodes: dict[str, Any] = dict(poutine.trace(lambda: random_net(model, "net", priors)(x)).get_trace().nodes)
     names = {f"net.{k}" for k, _ in model.net.named_parameters()}
-    assert {k for k, s in trace.nodes.items() if s["type"] == "sample"} == names
-    values = {k.removeprefix("net."): trace.nodes[k]["value"] for k in names}
-    torch.testing.assert_close(trace.nodes["_RETURN"]["value"], torch.func.functional_call(model.net, values, (x,)))
+    assert {k for k, s in nodes.items() if s["type"] == "sample"} == names
+    values = {k.removeprefix("net."): nodes[k]["value"] for k in names}
+    torch.testing.assert_close(nodes["_RETURN"]["value"], torch.func.functional_call(model.net, values, (x,)))
     fixed = poutine.condition(random_net, data={f"net.{k}": p for k, p in model.net.named_parameters()})
     torch.testing.assert_close(fixed(model, "net", priors)(x), model.net(x))
 
