@@ -158,6 +158,7 @@ def laplace(model: Model, names: list[str], point: Params, frames: float, seed: 
     References
     ----------
     Schöberl, Zabaras, Koutsourelakis, J. Chem. Phys. 150, 024109 (2019), section II.D (diagonal Hessian there).
+    MacKay, "Bayesian interpolation", Neural Comput. 4, 415 (1992), eq. (4.8) for the effective number of parameters.
     """
     if not names or model.kind != "evidence":
         raise ModelError(
@@ -173,7 +174,7 @@ def laplace(model: Model, names: list[str], point: Params, frames: float, seed: 
         x = call_with(model, point, lambda m: generate(m, names, count))
 
         def score(xi: Tensor) -> Params:
-            return grad(lambda t: log_marginal(model, names, {**rest, **t}, xi[None], particles=16)[0])(theta)
+            return grad(lambda t: log_marginal(model, names, {**rest, **t}, xi[None], particles=64)[0])(theta)
 
         scores = torch.cat([_flat(vmap(score, randomness="different")(c), names, len(c)) for c in x.split(64)])
         prior = _flat(
@@ -187,6 +188,9 @@ def laplace(model: Model, names: list[str], point: Params, frames: float, seed: 
     informed = (scores * precision.rsqrt()).double() * math.sqrt(frames / count)
     _, s, basis = torch.linalg.svd(informed, full_matrices=False)
     s, basis = s[:rank], basis[:rank]
+    # the trained noise is too small by what the data spent on determining parameters, as a residual sum of squares is
+    spent = float((s**2 / (1 + s**2)).sum()) / (frames * x[0].numel())
+    s = s * max(1 - spent, 0.5) ** 0.5
     tensors = {
         "sd": precision.rsqrt(),
         "basis": basis.T.to(flat.dtype).contiguous(),
