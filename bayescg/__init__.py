@@ -13,14 +13,30 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_SUBMODULES = ("analysis", "data", "errors", "experiments", "features", "models", "nets", "plot", "sampling", "systems", "units")
+_SUBMODULES = (
+    *("analysis", "data", "errors", "experiments", "features", "models"),
+    *("nets", "plot", "sampling", "systems", "units"),
+)
 _NAMES = {"Batch": "inference", "Fit": "inference", "Model": "inference", "fit": "inference"}
 
-__all__ = ["__version__", *_NAMES, *_SUBMODULES]  # noqa: PLE0604
+__all__ = ["__version__", *_NAMES, *_SUBMODULES]
 
 if TYPE_CHECKING:
-    from bayescg import analysis, data, errors, experiments, features, models, nets, plot, sampling, systems, units
-    from bayescg.inference import Batch, Fit, Model, fit
+    from bayescg import analysis as analysis
+    from bayescg import data as data
+    from bayescg import errors as errors
+    from bayescg import experiments as experiments
+    from bayescg import features as features
+    from bayescg import models as models
+    from bayescg import nets as nets
+    from bayescg import plot as plot
+    from bayescg import sampling as sampling
+    from bayescg import systems as systems
+    from bayescg import units as units
+    from bayescg.inference import Batch as Batch
+    from bayescg.inference import Fit as Fit
+    from bayescg.inference import Model as Model
+    from bayescg.inference import fit as fit
 
 
 def __getattr__(name: str) -> Any:

@@ -85,6 +85,6 @@ def pareto_k(log_weights: np.ndarray) -> np.ndarray:
     True
     """
     import arviz_stats  # noqa: F401 - registers the accessors used below
-    from arviz_stats.base import array_stats
+    from arviz_stats.base.array import array_stats
 
     return np.asarray(array_stats.psislw(-np.asarray(log_weights), axis=-1)[1])

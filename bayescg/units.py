@@ -46,7 +46,7 @@ def time_factor(unit: str) -> float:
     return _factor(unit, TIME, "time")
 
 
-def kT(temperature: float) -> float:  # noqa: N802 - the field's own name
+def kT(temperature: float) -> float:
     """Thermal energy in kJ/mol at a temperature in K.
 
     Examples

@@ -394,7 +394,7 @@ class Fit:
         def along(v: Params) -> Tensor:
             # a Laplace posterior is one of the model linearised at the trained values: only there is it Gaussian
             point = {k: self.weights.point[k] for k in v}
-            value, change = jvp(at, (point,), ({k: v[k] - point[k] for k in v},))
+            value, change = jvp(at, (point,), ({k: v[k] - point[k] for k in v},))[:2]
             return value + change
 
         one = along if self.weights.kind == "laplace" else at

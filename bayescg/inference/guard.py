@@ -8,13 +8,13 @@ from pathlib import Path
 from types import FrameType
 
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from bayescg.errors import FitError
 from bayescg.inference.batch import Batch
 from bayescg.inference.functional import Params, call_with
 from bayescg.inference.objectives import Program
+from bayescg.inference.traces import is_local, run_pair
 
 __all__ = ["StopFlag", "not_finite", "stop_requested"]
 
@@ -78,16 +78,12 @@ def not_finite(
 
 def _first_bad_site(program: Program, batch: Batch) -> tuple[str, list[int]] | None:
     with torch.no_grad():
-        proposed = poutine.trace(program.guide).get_trace(batch)
-        trace = poutine.trace(poutine.replay(program.inner.model, proposed)).get_trace(batch)
-        for t in (proposed, trace):
-            t.compute_log_prob()
-            for name, site in t.nodes.items():
-                if site["type"] != "sample" or "log_prob" not in site:
-                    continue
-                for value in (site["log_prob"], site["value"]):
-                    if torch.is_tensor(value) and not torch.isfinite(value).all():
-                        bad = torch.nonzero(~torch.isfinite(value))
-                        local = any(f.vectorized for f in site["cond_indep_stack"])
-                        return name, sorted({int(r) for r in bad[:, 0]})[:5] if local and bad.dim() > 1 else []
+        proposed, found, *traces = run_pair(program.inner.model, program.guide, batch)
+        for trace in traces:
+            trace.compute_log_prob()
+    for name, site in (*proposed.items(), *found.items()):
+        for value in (site["log_prob"], site["value"]):
+            if torch.is_tensor(value) and not torch.isfinite(value).all():
+                rows = torch.nonzero(~torch.isfinite(value))[:, 0] if value.dim() and is_local(site) else []
+                return name, sorted({int(r) for r in rows})[:5]
     return None

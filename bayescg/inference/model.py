@@ -7,13 +7,14 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import pyro
+import pyro.distributions as dist
 import torch
-from pyro import poutine
 from torch import Tensor, nn
 
 from bayescg.errors import DataError, ModelError
 from bayescg.inference.batch import Batch
 from bayescg.inference.functional import attribute
+from bayescg.inference.traces import is_local, run_pair
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
@@ -130,14 +131,13 @@ def random_parameters(model: Model, batch: Batch) -> list[str]:
         A global site that the guide does not sample has no parameter of its name.
     """
     with torch.no_grad():
-        proposed = poutine.trace(model.guide).get_trace(batch)
-        trace = poutine.trace(poutine.replay(model.model, proposed)).get_trace(batch)
+        proposed, latent, *_ = run_pair(model.model, model.guide, batch)
     parameters = dict(model.named_parameters())
     found = []
-    for name, site in trace.nodes.items():
-        if site["type"] != "sample" or site["is_observed"] or name in proposed.nodes or _is_subsample(site):
+    for name, site in latent.items():
+        if site["is_observed"] or name in proposed:
             continue
-        if any(f.vectorized for f in site["cond_indep_stack"]):
+        if is_local(site):
             raise ModelError(f"site {name!r} of the model is local to the frames, but the guide does not sample it")
         if name not in parameters:
             raise ModelError(
@@ -152,7 +152,7 @@ def point_guide(model: Model, names: list[str]) -> None:
     """Propose for each named random parameter the module's own value."""
     for name in names:
         value = attribute(model, name)
-        pyro.sample(name, pyro.distributions.Delta(value).to_event(value.dim()))
+        pyro.sample(name, dist.Delta(value).to_event(value.dim()))
 
 
 def check_programs(model: Model, batch: Batch) -> list[str]:
@@ -178,39 +178,37 @@ def check_programs(model: Model, batch: Batch) -> list[str]:
     names = random_parameters(model, batch)
     with torch.no_grad(), pyro.validation_enabled(True):
         try:
-            proposed = poutine.trace(lambda b: (point_guide(model, names), model.guide(b))).get_trace(batch)
-            trace = poutine.trace(poutine.replay(model.model, proposed)).get_trace(batch)
-            trace.compute_log_prob()
-            proposed.compute_log_prob()
+            proposed, found, *traces = run_pair(
+                model.model, lambda b: (point_guide(model, names), model.guide(b)), batch
+            )
+            for trace in traces:
+                trace.compute_log_prob()
         except (ValueError, RuntimeError) as error:
             raise ModelError(
                 f"{type(model).__name__} does not run on a batch of {len(batch)} frames: {error}"
             ) from error
-    latent = {k for k, s in trace.nodes.items() if _is_latent(s)}
-    extra = {k for k, s in proposed.nodes.items() if _is_latent(s)} - latent
+    latent = {k for k, s in found.items() if not s["is_observed"]}
+    extra = set(proposed) - latent
     if extra:
         raise ModelError(
             f"the guide samples {', '.join(sorted(extra))}, which the model does not (its latent sites: "
             f"{', '.join(sorted(latent)) or 'none'}); is a name misspelt?"
         )
-    for name, site in proposed.nodes.items():
-        if not _is_latent(site):
-            continue
+    for name, site in proposed.items():
         if not site["fn"].has_rsample:
             raise ModelError(
                 f"guide site {name!r} ({type(site['fn']).__name__}) has no reparameterised sampler; "
                 "sum it in closed form"
             )
-        ours, theirs = site["fn"], trace.nodes[name]["fn"]
+        ours, theirs = site["fn"], found[name]["fn"]
         if ours.event_shape != theirs.event_shape:
             raise ModelError(
                 f"site {name!r}: the guide's event shape is {tuple(ours.event_shape)}, "
                 f"the model's {tuple(theirs.event_shape)}"
             )
-    for where, t in (("guide", proposed), ("model", trace)):
-        for name, site in t.nodes.items():
-            if site["type"] == "sample" and not _is_subsample(site):
-                _check_finite(where, name, site)
+    for where, t in (("guide", proposed), ("model", found)):
+        for name, site in t.items():
+            _check_finite(where, name, site)
     added = set(pyro.get_param_store().keys()) - before
     if added:
         for name in added:
@@ -229,11 +227,3 @@ def _check_finite(where: str, name: str, site: dict[str, Any]) -> None:
         if torch.is_tensor(value) and not torch.isfinite(value).all():
             bad = torch.nonzero(~torch.isfinite(value))[:5].tolist()
             raise ModelError(f"site {name!r} of the {where} has a {what} that is not finite, first at {bad}")
-
-
-def _is_subsample(site: dict[str, Any]) -> bool:
-    return type(site["fn"]).__name__ == "_Subsample"
-
-
-def _is_latent(site: dict[str, Any]) -> bool:
-    return site["type"] == "sample" and not site["is_observed"] and not _is_subsample(site)

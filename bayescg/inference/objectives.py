@@ -3,6 +3,7 @@
 import math
 
 import pyro
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch.func import vmap
 from bayescg.inference.batch import Batch
 from bayescg.inference.functional import Params, attribute, call_with, functional_random
 from bayescg.inference.model import Model, point_guide
+from bayescg.inference.traces import is_local, run_pair, sites
 
 __all__ = ["OBJECTIVES", "Program", "frame_log_weight", "held_out_loss", "log_marginal", "log_weights"]
 
@@ -55,7 +57,7 @@ class Program(nn.Module):
             point_guide(self.inner, self.names)
         for name, log_sd in zip(self.names, self.log_sd, strict=False):
             mean = attribute(self.inner, name)
-            pyro.sample(name, pyro.distributions.Normal(mean, log_sd.exp()).to_event(mean.dim()))
+            pyro.sample(name, dist.Normal(mean, log_sd.exp()).to_event(mean.dim()))
 
     def guide(self, batch: Batch) -> None:
         """Propose the random parameters, then what the model's own guide proposes."""
@@ -66,9 +68,8 @@ class Program(nn.Module):
         """Minus the bound per frame, a scalar."""
         if self.particles is not None:
             return self._importance_weighted(batch) / total_weight
-        proposed = poutine.trace(self.guide).get_trace(batch)
-        trace = poutine.trace(poutine.replay(self.inner.model, proposed)).get_trace(batch)
-        return (proposed.log_prob_sum() - trace.log_prob_sum()) / total_weight
+        _, _, proposed, trace = run_pair(self.inner.model, self.guide, batch)
+        return torch.as_tensor(proposed.log_prob_sum() - trace.log_prob_sum()) / total_weight
 
     def _importance_weighted(self, batch: Batch) -> Tensor:
         # log p(theta) - log q(theta) + N/B sum_n log 1/K sum_k p(x_n, z_nk | theta) / q(z_nk | x_n)
@@ -79,7 +80,7 @@ class Program(nn.Module):
         if batch.weight is not None:
             frames = frames * batch.weight
         weights.compute_log_prob()
-        proposed = sum(site["log_prob"].sum() for site in weights.nodes.values() if site["type"] == "sample")
+        proposed = sum(site["log_prob"].sum() for site in sites(weights).values())
         return proposed - prior[0] - frames.sum() * (batch.total / len(batch))
 
 
@@ -90,19 +91,19 @@ def frame_log_weight(model: Model, names: list[str], batch: Batch) -> Tensor:
 
 def _split_log_prob(model: Model, weights: poutine.Trace, batch: Batch) -> tuple[Tensor, Tensor]:
     """One draw: log p - log q of each frame ``(B,)``, and the log prior of the random parameters."""
-    proposed = poutine.trace(model.guide).get_trace(batch)
-    for name, site in weights.nodes.items():
-        if site["type"] == "sample":
-            proposed.add_node(name, **site)
-    trace = poutine.trace(poutine.replay(model.model, proposed)).get_trace(batch)
-    trace.compute_log_prob()
-    proposed.compute_log_prob()
+
+    def propose(batch: Batch) -> None:
+        for name, site in sites(weights).items():
+            pyro.sample(name, dist.Delta(site["value"]).to_event(site["value"].dim()))
+        model.guide(batch)
+
+    proposed, found, *traces = run_pair(model.model, propose, batch)
+    for trace in traces:
+        trace.compute_log_prob()
     local, prior = torch.zeros(()), torch.zeros(())
-    for sign, t in ((1.0, trace), (-1.0, proposed)):
-        for name, site in t.nodes.items():
-            if site["type"] != "sample":
-                continue
-            if any(f.vectorized for f in site["cond_indep_stack"]):
+    for sign, group in ((1.0, found), (-1.0, proposed)):
+        for name, site in group.items():
+            if is_local(site):
                 local = local + sign * site["unscaled_log_prob"]
             elif name in weights.nodes and sign > 0:
                 prior = prior + site["log_prob"].sum()

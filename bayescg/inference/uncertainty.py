@@ -22,6 +22,7 @@ from bayescg.inference.batch import Batch
 from bayescg.inference.functional import Params, call_with, functional_random, seeded
 from bayescg.inference.model import Model, point_guide
 from bayescg.inference.objectives import log_marginal
+from bayescg.inference.traces import is_local, run_pair, sites
 
 __all__ = ["CHOICES", "MEMBERS", "Posterior", "block_weights", "check_choice", "generate", "laplace"]
 
@@ -225,19 +226,19 @@ def generate(model: Model, names: list[str], count: int, repeats: int = 1) -> Te
     if repeats > 1:
         local = {
             k: s["value"].repeat_interleave(repeats, 0)
-            for k, s in trace.nodes.items()
-            if s["type"] == "sample" and k not in (*names, "x") and any(f.vectorized for f in s["cond_indep_stack"])
+            for k, s in sites(trace).items()
+            if k not in (*names, "x") and is_local(s)
         }
         program = poutine.condition(poutine.replay(model.model, parameters), data=local)
         trace = poutine.trace(program).get_trace(Batch(total=count * repeats))
-    return trace.nodes["x"]["value"]
+    return sites(trace)["x"]["value"]
 
 
 def _log_prior(model: Model, names: list[str], x: Tensor) -> Tensor:
-    proposed = poutine.trace(lambda b: (point_guide(model, names), model.guide(b))).get_trace(Batch(x=x, total=1))
-    trace = poutine.trace(poutine.replay(model.model, proposed)).get_trace(Batch(x=x, total=1))
+    proposal = lambda b: (point_guide(model, names), model.guide(b))  # noqa: E731
+    _, found, _, trace = run_pair(model.model, proposal, Batch(x=x, total=1))
     trace.compute_log_prob(site_filter=lambda name, _: name in names)
-    return torch.stack([trace.nodes[n]["log_prob"].sum() for n in names]).sum()
+    return torch.stack([found[n]["log_prob"].sum() for n in names]).sum()
 
 
 def _flat(values: Params, names: list[str], rows: int) -> Tensor:

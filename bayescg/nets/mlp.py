@@ -1,6 +1,7 @@
 """Multilayer perceptrons and standardisation."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,7 @@ class MLP(nn.Sequential):
     def __init__(self, inputs: int, outputs: int, hidden: Sequence[int] = (64, 64), activation: str = "tanh"):
         sizes = [inputs, *hidden]
         layers: list[nn.Module] = []
-        for a, b in zip(sizes, sizes[1:], strict=False):
+        for a, b in pairwise(sizes):
             layers += [nn.Linear(a, b), ACTIVATIONS[activation]()]
         super().__init__(*layers, nn.Linear(sizes[-1], outputs))
 

@@ -56,7 +56,7 @@ def truth() -> np.ndarray:
 
 
 def replicate(seed: int, choice: str, frames: int = 200, **settings: object) -> dict[str, np.ndarray]:
-    """Fit one data set; averages of the observables for each draw (with the posterior, and with it halved) and plain."""
+    """Fit one data set: averages of the observables for each draw, also with the posterior halved, and plain."""
     x = simulate(frames, torch.Generator().manual_seed(1000 + seed))
     data = bcg.data.Frames.from_numpy(x.numpy(), unit="reduced", temperature_kT=1.0)
     model = PredictiveCV(latent_dim=1, hidden=(8,))

@@ -50,9 +50,9 @@ def undisturbed(scenario: str):
     return killed.run(scenario, None)
 
 
-def random_moments(count: int, seed: int) -> list[tuple[str, int]]:
+def random_moments(count: int, seed: int, low: int = 100, high: int = 400) -> list[tuple[str, int]]:
     rng = random.Random(seed)
-    return [("at-time", rng.randrange(100, 400)) for _ in range(count)]
+    return [("at-time", rng.randrange(low, high)) for _ in range(count)]
 
 
 def kill(scenario: str, directory: Path, plans: list[tuple[str, int]]) -> list[list]:
@@ -103,10 +103,10 @@ def test_killed_at_random_moments(tmp_path, scenario):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("scenario", list(killed.SCENARIOS))
 def test_killed_at_many_moments(tmp_path, scenario, seed):
-    plans = EVERY_MOMENT + random_moments(19, seed)
+    plans = EVERY_MOMENT + random_moments(19, seed, 10, 120)
     random.Random(seed).shuffle(plans)
     for start in range(0, len(plans), 8):  # a fit is over after so many; the next chain starts another one
-        check_kills(scenario, tmp_path / str(start), [("after-rename", 2), *plans[start : start + 8]], least=2)
+        check_kills(scenario, tmp_path / str(start), [("after-rename", 2), *plans[start : start + 8]], least=1)
 
 
 def test_the_comparison_can_fail(tmp_path):

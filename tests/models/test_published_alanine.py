@@ -43,12 +43,11 @@ def test_bands_cover_the_histograms_of_frames_not_fitted(frames, top, seed) -> N
             kept = o.counts >= 5
             multinomial = 2 * 1.645 * np.sqrt(o.observed * (1 - o.observed) / (500 - n))[kept]
             ratio = (o.credible[1] - o.credible[0])[kept] / multinomial
-            print(
-                f"N={n} seed={seed} {o.name}: {o.coverage:.2f} of {kept.sum()} bins, band {ratio.mean():.2f} multinomial widths"
-            )
+            where = f"N={n} seed={seed} {o.name}"
+            print(f"{where}: {o.coverage:.2f} of {kept.sum()} bins, band {ratio.mean():.2f} multinomial widths")
             assert o.coverage >= 0.8, (n, o.name)
             assert ratio.mean() <= 3.0, (n, o.name)
-        # the same bins for every N, so that widths compare
+        # the same frames for every N, so that widths compare
         for o in bcg.analysis.predictive_check(fit, rest, observables=("rg", "rmsd"), bins=30, seed=seed):
             density = (o.credible[1] - o.credible[0]) / np.diff(o.edges)
             widths[o.name].append(float((density * o.observed).sum()))
