@@ -59,7 +59,12 @@ def frames_of(experiment: Experiment, directory: Path) -> Frames:
     system = getattr(systems, experiment.system.name)(**experiment.system.arguments)
     settings = experiment.simulation.model_dump()
     time, seed = settings.pop("time"), experiment.run.seed
-    return sampling.molecular_dynamics(system, time, out=directory, seed=seed, **settings)
+    simulated = sampling.molecular_dynamics(system, time, out=directory, seed=seed, **settings)
+    if own.select is None and own.stride == 1:
+        return simulated
+    files = sorted(directory.glob("trajectory-*.xtc"))
+    top = directory / "topology.pdb"
+    return data.load(files, top=top, temperature=system.temperature, stride=own.stride, select=own.select)
 
 
 def model_of(experiment: Experiment, frames: Frames) -> Model:

@@ -62,7 +62,10 @@ class Simulation(Section):
 
 
 class Data(Section):
-    """``[data]``: your own frames, in place of a simulation (:func:`bayescg.data.load`)."""
+    """``[data]``: your own frames, in place of a simulation, and which frames and atoms to keep of either.
+
+    The keys are arguments of :func:`bayescg.data.load`.
+    """
 
     frames: Names | None = Field(default=None, min_length=1)
     top: str | None = None
@@ -80,6 +83,8 @@ class Training(Section):
     batch_size: int = Field(default=1024, ge=1)
     validation: float = Field(default=0.1, ge=0, lt=1)
     held_out: float = Field(default=0.1, gt=0, lt=1)
+    objective: Literal["elbo", "iwae"] | None = None
+    particles: int = Field(default=16, ge=1)
     uncertainty: Literal["none", "mean-field", "laplace", "ensemble", "bootstrap"] | None = None
     members: int = Field(default=20, ge=2)
     learning_rate: float = Field(default=2e-3, gt=0)

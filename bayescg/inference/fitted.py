@@ -290,9 +290,9 @@ class Fit:
         return to_tree(groups, coords, attrs)
 
     def log_csv(self) -> str:
-        """The loss log as CSV: step, loss, validation, in nats per frame."""
+        """The loss log as CSV, in nats per frame: `loss` holds the prior, `training` and `validation` do not."""
         stream = io.StringIO()
-        writer = csv.DictWriter(stream, ["step", "loss", "validation"], lineterminator="\n")
+        writer = csv.DictWriter(stream, ["step", "loss", "training", "validation"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.log)
         return stream.getvalue()
@@ -308,7 +308,7 @@ class Fit:
 
         with SummaryWriter(str(directory)) as writer:
             for row in self.log:
-                for key in ("loss", "validation"):
+                for key in ("loss", "training", "validation"):
                     if key in row:
                         writer.add_scalar(key, row[key], int(row["step"]))
 

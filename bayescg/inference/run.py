@@ -202,10 +202,8 @@ class _Job:
             mode,
         )
         self.optimiser = Adam(self.params, self.members is not None, settings["clip"])
-        self.test = None
-        if test is not None:
-            chosen = np.unique(np.linspace(0, len(test) - 1, min(len(test), 4096)).astype(int))
-            self.test = inputs_of(self.model, test, chosen, device)
+        self.seen = inputs_of(self.model, train, _spread(len(train), 1024), device)
+        self.test = None if test is None else inputs_of(self.model, test, _spread(len(test), 4096), device)
         self.best: Params = {}
         self.best_loss = torch.full((self.members or 1,), float("inf"))
         self.best_step = torch.zeros(self.members or 1, dtype=torch.int64)
@@ -270,27 +268,25 @@ class _Job:
     def _evaluate(self) -> None:
         row = {"step": self.step, "loss": float(torch.stack(self._recent).mean())}
         self._recent = []
-        if self.test is not None:
-            with seeded(_mix(self.settings["seed"], 2), self.device), torch.no_grad():
-                value = held_out_loss(self.program, self.params, self.test, self.members is not None).reshape(-1).cpu()
-            better = value < self.best_loss
-            for name, v in self.params.items():
-                if not self.best:
-                    continue
-                mask = better.to(v.device)
-                self.best[name] = (
-                    torch.where(mask.view(-1, *[1] * (v.dim() - 1)), v, self.best[name])
-                    if self.members
-                    else (v.clone() if bool(mask) else self.best[name])
-                )
-            if not self.best:
-                self.best = {k: v.clone() for k, v in self.params.items()}
-            self.best_loss = torch.where(better, value, self.best_loss)
-            self.best_step = torch.where(better, torch.tensor(self.step), self.best_step)
-            row["validation"] = float(value[0])
-            stale = self.step - int(self.best_step.max())
-            self.stopped = stale >= _PATIENCE * max(1, self.settings["steps"] // _EVALUATIONS)
+        refits = self.members is not None
+        with seeded(_mix(self.settings["seed"], 2), self.device), torch.no_grad():
+            first = {k: v[0] for k, v in self.params.items()} if refits else self.params
+            row["training"] = float(held_out_loss(self.program, first, self.seen, False))
+            if self.test is not None:
+                value = held_out_loss(self.program, self.params, self.test, refits).reshape(-1).cpu()
+                row["validation"] = float(value[0])
+                self._keep_best(value)
         self.log.append(row)
+
+    def _keep_best(self, value: Tensor) -> None:
+        better = value < self.best_loss
+        self.best_loss = torch.where(better, value, self.best_loss)
+        self.best_step = torch.where(better, torch.tensor(self.step), self.best_step)
+        for name, v in self.params.items():
+            mask = better.to(v.device).view(-1, *[1] * (v.dim() - 1)) if self.members else better.to(v.device)[0]
+            self.best[name] = torch.where(mask, v, self.best.get(name, v))
+        stale = self.step - int(self.best_step.max())
+        self.stopped = stale >= _PATIENCE * max(1, self.settings["steps"] // _EVALUATIONS)
 
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must agree on to be gone on from."""
@@ -395,6 +391,11 @@ class _Job:
         if directory is not None:
             checkpoint.write_file(directory / "loss.csv", fitted.log_csv())
         return fitted
+
+
+def _spread(n: int, most: int) -> np.ndarray:
+    """At most so many indices, evenly over n frames."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))
 
 
 def _mix(*parts: int) -> int:

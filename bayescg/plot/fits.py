@@ -90,7 +90,7 @@ def cv(
 
 
 def loss(fit: Fit) -> Figure:
-    """Loss and held-out loss over the steps of training, in nats a frame.
+    """Minus the bound on log p of training and held-out frames over the steps of training, in nats a frame.
 
     Parameters
     ----------
@@ -104,14 +104,14 @@ def loss(fit: Fit) -> Figure:
     if not fit.log:
         raise DataError("this fit has no loss log, so there is nothing to draw")
     made, (ax,) = figure(1, 1, 4.6, 3.0)
-    for key, text, colour in (("loss", "training", BLUE), ("validation", "held out", ORANGE)):
+    for key, text, colour in (("training", "training", BLUE), ("validation", "held out", ORANGE)):
         rows = [(r["step"], r[key]) for r in fit.log if r.get(key) is not None]
         if rows:
             ax.plot(*np.array(rows, dtype=float).T, color=colour, lw=1.2, label=text)
     best = fit.diagnostics.get("best_step")
     if best:
         ax.axvline(best, color=INK, lw=0.8, ls=":", label="best")
-    values = np.array([r[k] for r in fit.log for k in ("loss", "validation") if r.get(k) is not None])
+    values = np.array([r[k] for r in fit.log for k in ("training", "validation") if r.get(k) is not None])
     low, high = values.min(), np.quantile(values, 0.95)
     ax.set_ylim(low - 0.05 * (high - low + 1e-9), high + 0.1 * (high - low + 1e-9))
     ax.set_xlabel("step", fontsize=10)
