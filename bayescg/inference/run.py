@@ -270,12 +270,12 @@ class _Job:
         self._recent = []
         refits = self.members is not None
         with seeded(_mix(self.settings["seed"], 2), self.device), torch.no_grad():
-            first = {k: v[0] for k, v in self.params.items()} if refits else self.params
-            row["training"] = float(held_out_loss(self.program, first, self.seen, False))
             if self.test is not None:
                 value = held_out_loss(self.program, self.params, self.test, refits).reshape(-1).cpu()
                 row["validation"] = float(value[0])
                 self._keep_best(value)
+            first = {k: v[0] for k, v in self.params.items()} if refits else self.params
+            row["training"] = float(held_out_loss(self.program, first, self.seen, False))
         self.log.append(row)
 
     def _keep_best(self, value: Tensor) -> None:

@@ -61,7 +61,7 @@ def test_the_summary_has_the_published_layout(finished: Path) -> None:
 
 def test_the_molecule_is_alanine_dipeptide(finished: Path) -> None:
     found = results(finished)["quantities"]
-    assert 0.24 < found["rg_of_frames"]["mean"] < 0.33  # nm
+    assert 0.2 < found["rg_of_frames"]["mean"] < 0.28  # nm, of the ten heavy atoms
     for source in ("sampling", "parameter", "intrinsic"):
         assert found["rg"]["sd_by_source"][source] > 0
     assert found["population_alpha"]["mean"] + found["population_beta"]["mean"] == pytest.approx(1, abs=1e-9)

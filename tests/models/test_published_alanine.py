@@ -38,7 +38,7 @@ def test_bands_cover_the_histograms_of_frames_not_fitted(frames, top, seed) -> N
     rest = frames[200:]
     widths: dict[str, list[float]] = {"rg": [], "rmsd": []}
     for n in (50, 100, 200):
-        fit = bcg.fit(model, frames[:n], seed=seed, **FIT)
+        fit = bcg.fit(model, frames[:n], uncertainty="ensemble", seed=seed, **FIT)
         for o in bcg.analysis.predictive_check(fit, frames[n:], observables=("rg", "rmsd"), bins=30, seed=seed):
             kept = o.counts >= 5
             multinomial = 2 * 1.645 * np.sqrt(o.observed * (1 - o.observed) / (500 - n))[kept]
@@ -62,7 +62,9 @@ def test_two_cvs_separate_alpha_from_beta(frames, top, seed) -> None:
     alpha = (np.degrees(psi) > -120) & (np.degrees(psi) < 60)
     order = np.random.default_rng(seed).permutation(500)
     train, test = order[:400], order[400:]
-    fit = bcg.fit(PredictiveCV(bcg.features.aligned(top), latent_dim=2), frames[train], seed=seed, **FIT)
+    fit = bcg.fit(
+        PredictiveCV(bcg.features.aligned(top), latent_dim=2), frames[train], seed=seed, uncertainty="none", **FIT
+    )
     z, w = fit.cv(frames[train]).mean.numpy(), fit.cv(frames[test]).mean.numpy()
     nearest = ((w[:, None] - z[None]) ** 2).sum(-1).argsort(1)[:, :5]
     called = alpha[train][nearest].mean(1) > 0.5

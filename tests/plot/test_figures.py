@@ -112,7 +112,7 @@ def test_ellipses_hold_ninety_percent(fit, frames):
 def test_the_loss(fit, tmp_path):
     (ax,) = drawn(plot.loss(fit), tmp_path)
     assert ax.get_ylabel() == "loss (nats per frame)"
-    np.testing.assert_allclose(ax.lines[0].get_ydata(), [r["loss"] for r in fit.log])
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [r["training"] for r in fit.log])
     fit = bcg.Fit(fit.model, fit.weights, {}, {}, {}, [])
     with pytest.raises(DataError, match="no loss log"):
         plot.loss(fit)
