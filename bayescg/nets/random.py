@@ -29,6 +29,7 @@ def ard(a: float, b: float) -> Prior:
 
     Examples
     --------
+    >>> import torch
     >>> ard(1.0, 1.0)(torch.zeros(3, 2)).event_shape
     torch.Size([3, 2])
     """
@@ -40,6 +41,7 @@ def gaussian(scale: float) -> Prior:
 
     Examples
     --------
+    >>> import torch
     >>> gaussian(2.0)(torch.zeros(4)).event_shape
     torch.Size([4])
     """
@@ -68,6 +70,7 @@ def random_net(model: nn.Module, name: str, priors: Mapping[str, Prior]) -> Call
 
     Examples
     --------
+    >>> import torch
     >>> m = nn.Module()
     >>> m.net = nn.Linear(2, 3)
     >>> f = random_net(m, "net", {"weight": ard(1.0, 1.0), "bias": gaussian(1.0)})

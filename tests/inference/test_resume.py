@@ -310,6 +310,6 @@ def test_a_directory_that_cannot_be_made_is_an_output_error(tmp_path):
 def test_the_loss_log_is_written(tmp_path):
     fit = killed.run("minibatches", tmp_path)
     rows = (tmp_path / "loss.csv").read_text().splitlines()
-    assert rows[0] == "step,loss,validation"
+    assert rows[0] == "step,loss,training,validation"
     assert len(rows) == 1 + len(fit.log)
     assert rows[-1].startswith("60,")
