@@ -39,7 +39,10 @@ def check(experiment: Experiment) -> None:
     _choose("features.name", experiment.features.name, FEATURES)
     if experiment.features.name != "none":
         _check_arguments("features", getattr(features, experiment.features.name), experiment.features, ("top",))
-    _check_arguments("model", model_class(experiment.model.name), experiment.model, ("features",))
+    model = model_class(experiment.model.name)
+    _check_arguments("model", model, experiment.model, ("features",))
+    if experiment.features.name != "none" and "features" not in inspect.signature(model).parameters:
+        raise ConfigError(f'{experiment.model.name} takes no features: set features.name = "none"')
     for name in [*experiment.analysis.observables, *experiment.analysis.torsions]:
         _choose("analysis", name, observables.NAMES)
     for name in (o for region in experiment.analysis.regions.values() for o in region):
@@ -73,8 +76,9 @@ def model_of(experiment: Experiment, frames: Frames) -> Model:
     if experiment.features.name != "none":
         chosen = getattr(features, experiment.features.name)(frames, **experiment.features.arguments)
     build: Callable[..., Model] = model_class(experiment.model.name)
+    given = {"features": chosen} if "features" in inspect.signature(build).parameters else {}
     try:
-        return build(features=chosen, **experiment.model.arguments)
+        return build(**given, **experiment.model.arguments)
     except (TypeError, ValueError, RuntimeError) as error:
         if isinstance(error, BayescgError):
             raise

@@ -60,6 +60,9 @@ def prepare(path: Path, experiment: Experiment) -> None:
         write_file(path / "config.toml", to_toml(experiment))
         return
     before = read_experiment(path)
+    if before != experiment and {p.name for p in path.iterdir() if not p.name.startswith(".")} == {"config.toml"}:
+        write_file(path / "config.toml", to_toml(experiment))  # that run was refused before it made anything
+        return
     if before != experiment:
         changed = ", ".join(_differences(before.model_dump(), experiment.model_dump()))
         raise OutputError(

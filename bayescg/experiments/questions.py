@@ -149,7 +149,7 @@ def _free_energies(answers: Answers, settings: Analysis, seed: int, fit: Fit, fr
 def _quality(answers: Answers, settings: Analysis, seed: int, fit: Fit, test: Frames) -> None:
     """How well frames that were held out are described, and how good the guide is."""
     few = test.subset(np.unique(np.linspace(0, len(test) - 1, min(len(test), 1000)).astype(int)))
-    density = fit.log_density(few, fit.weights.members or 1, seed=seed).double().cpu().numpy()
+    density = fit.log_density(few, fit.weights.members, seed=seed).double().cpu().numpy()
     seen = _average(density[0], few, settings.draws, seed, "nat")
     parameter = float(density.mean(1).std(ddof=1)) if len(density) > 1 else None
     sources: dict[str, float | None] = {"sampling": seen.sd, "parameter": parameter, "intrinsic": None}

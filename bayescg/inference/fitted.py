@@ -139,6 +139,10 @@ class Fit:
             raise ModelError(f"{type(self.model).__name__} does not generate configurations")
         return self.model.positions(x)
 
+    def generated_inputs(self, frames: int, draws: int | None = None, seed: int = 0) -> Tensor:
+        """As `generate`, but what the model itself generates, its features: ``(draws, frames, ...)``."""
+        return self._generated(frames, draws, seed)
+
     def generate_repeats(self, frames: int, repeats: int = 2, draws: int | None = None, seed: int = 0) -> Tensor:
         """Posterior predictive with several configurations of every value of the latent variables.
 
@@ -192,24 +196,33 @@ class Fit:
                 return self.model.cv(positions).mean[None]
             return torch.einsum("mnd,mda->mna", self._member_cv(positions)[0], self._gauge)
 
-    def log_density(self, frames: Any, draws: int | None = 1, particles: int = 64, seed: int = 0) -> Tensor:
+    def log_density(self, frames: Any, draws: int | None = None, particles: int = 64, seed: int = 0) -> Tensor:
         """Log p(x) of frames in the model's features, latent variables integrated out, ``(draws, n)``.
 
         Parameters
         ----------
         frames : Frames, Tensor or ndarray
-        draws : int or None
-            Draws of the parameters; 1: the trained values.
+        draws : int, optional
+            Draws of the parameters; None: the trained values, one row.
         particles : int
             Draws of the latent variables a frame.
         seed : int
+
+        Raises
+        ------
+        ModelError
+            Draws of a Laplace posterior were asked for: it is one of the linearised model, whose density is not known.
         """
-        x = self.model.inputs(self._positions(frames))
+        if draws is not None and self.weights.kind == "laplace":
+            raise ModelError(
+                "a Laplace posterior predicts with the linearised model, which has no density; use draws=None"
+            )
+        varying = self.parameters(draws, seed) if draws is not None else {}
         names = list(self.weights.names)
-        varying = self.parameters(draws, seed) if draws != 1 else {}
-        count = len(next(iter(varying.values()))) if varying else 1
         rows = []
-        for i in range(count):
+        with torch.no_grad():
+            x = self.model.inputs(self._positions(frames))
+        for i in range(len(next(iter(varying.values()))) if varying else 1):
             params = {**self.weights.point, **{k: v[i] for k, v in varying.items()}}
             with seeded(seed, self.device), torch.no_grad():
                 rows.append(torch.cat([log_marginal(self.model, names, params, c, particles) for c in x.split(4096)]))
@@ -238,12 +251,13 @@ class Fit:
         """Draws with named dimensions, as ArviZ reads them.
 
         Groups: ``posterior`` (the random parameters; ``cv``), ``posterior_predictive`` and ``observed_data`` (``x``),
-        ``log_likelihood`` (log p(x) of each frame with the latent variables integrated out; evidence models only).
+        ``log_likelihood`` (log p(x) of each frame with the latent variables integrated out; evidence models only, and
+        not with a Laplace posterior, whose linearised predictions have no density). A draw is one in every group.
 
         Parameters
         ----------
         draws : int
-            Refits, where the fit has them, are used in turn.
+            Refits, where the fit has them, are used in turn: draw d is refit d modulo their number.
         seed : int
         frames : Frames, optional
             The frames to look at; None: those of the fit.
@@ -259,10 +273,7 @@ class Fit:
         coords: dict[str, Any] = {"draw": np.arange(draws)}
         predicted = min(subset, len(source)) if source is not None else subset
         if isinstance(self.model, HasSampler) and self.model.kind == "evidence":
-            generated = self._generated(predicted, draws, seed)
-            if len(generated) == 1:
-                generated = generated.expand(draws, *generated.shape[1:])
-            shaped, dims, labels = self._shaped(generated)
+            shaped, dims, labels = self._shaped(self._generated(predicted, draws, seed, replicates=True))
             coords |= labels
             groups["posterior_predictive"] = {"x": (("draw", "frame", *dims), shaped)}
         if source is not None:
@@ -271,15 +282,15 @@ class Fit:
             few = torch.as_tensor(source.gather(index)).to(self.device)
             if isinstance(self.model, HasCV):
                 with seeded(seed, self.device):
-                    z = self.cv(few).sample((draws,))
+                    z = self._cv_samples(few, draws)
                 coords["latent"] = np.arange(z.shape[-1])
                 groups["posterior"]["cv"] = (("draw", "frame", "latent"), _numpy(z))
             if "posterior_predictive" in groups:
                 shaped, dims, _ = self._shaped(self.model.inputs(few)[None])
                 groups["observed_data"] = {"x": (("frame", *dims), shaped[0])}
-            if self.model.kind == "evidence":
-                unique = self.weights.members or (draws if varying else 1)
-                logs = _numpy(self.log_density(few, min(unique, draws), seed=seed))
+            if self.model.kind == "evidence" and self.weights.kind != "laplace":
+                unique = min(self.weights.members or draws, draws) if varying else None
+                logs = _numpy(self.log_density(few, unique, seed=seed))
                 groups["log_likelihood"] = {"x": (("draw", "frame"), logs[np.arange(draws) % len(logs)])}
         attrs = {
             "seed": seed,
@@ -384,7 +395,10 @@ class Fit:
             raise DataError(f"the coordinates of frames {bad} are not finite")
         return x
 
-    def _generated(self, frames: int, draws: int | None, seed: int, repeats: int = 1) -> Tensor:
+    def _generated(
+        self, frames: int, draws: int | None, seed: int, repeats: int = 1, replicates: bool = False
+    ) -> Tensor:
+        # replicates: each draw has random numbers of its own; otherwise all share theirs and differ by parameters only
         varying = self.parameters(draws, seed)
         names = list(self.weights.names)
 
@@ -398,16 +412,31 @@ class Fit:
             return value + change
 
         one = along if self.weights.kind == "laplace" else at
-        rows = len(next(iter(varying.values()))) if varying else 1
+        rows = len(next(iter(varying.values()))) if varying else (draws or 1 if replicates else 1)
         chunk = max(1, 200_000 // (frames * repeats))
         parts = []
         for start in range(0, rows, chunk):
-            with seeded(seed + 1, self.device), torch.no_grad(), functional_random(), warnings.catch_warnings():
-                # torch compiles its forward derivatives, when they are first used, with a tool that it deprecates
-                warnings.simplefilter("ignore", DeprecationWarning)
-                some = {k: v[start : start + chunk] for k, v in varying.items()}
-                parts.append(vmap(one, randomness="same")(some) if some else at({})[None])
+            shared = seed + 1 + (start if replicates else 0)
+            with seeded(shared, self.device), torch.no_grad(), functional_random(), warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore", DeprecationWarning
+                )  # forward-mode derivatives still go through torch.jit
+                if varying:
+                    some = {k: v[start : start + chunk] for k, v in varying.items()}
+                    parts.append(vmap(one, randomness="different" if replicates else "same")(some))
+                else:
+                    parts.append(torch.stack([at({}) for _ in range(min(chunk, rows - start))]))
         return torch.cat(parts)
+
+    def _cv_samples(self, x: Tensor, draws: int) -> Tensor:
+        """One value of the CVs of each frame for each draw, ``(draws, n, latent_dim)``, of the draw's own refit."""
+        if self._gauge is None:
+            return self.cv(x).sample((draws,))
+        with torch.no_grad():
+            means, variances = self._member_cv(x)
+            refit = torch.arange(draws, device=x.device) % len(means)
+            z = means[refit] + variances[refit].sqrt() * torch.randn_like(means[refit])
+            return torch.einsum("snd,sda->sna", z, self._gauge[refit])
 
     def _shaped(self, x: Tensor) -> tuple[np.ndarray, tuple[str, ...], dict[str, Any]]:
         """Positions (..., atom, space) where generated values determine them, otherwise the values themselves."""

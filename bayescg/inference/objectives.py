@@ -142,8 +142,8 @@ def log_weights(model: Model, names: list[str], params: Params, x: Tensor, parti
         return vmap(once, randomness="different")(torch.zeros(particles, device=x.device))
 
 
-def held_out_loss(program: Program, params: Params, x: Tensor, members: bool) -> Tensor:
-    """Minus the bound on log p(x) per frame at the proposed means of the random parameters, without their prior.
+def held_out_loss(program: Program, params: Params, x: Tensor, weight: Tensor, members: bool) -> Tensor:
+    """Minus the program's bound on log p(x) per frame, at the proposed means of the random parameters, no prior.
 
     Parameters
     ----------
@@ -152,6 +152,8 @@ def held_out_loss(program: Program, params: Params, x: Tensor, members: bool) ->
         The program's parameters, with a leading axis when there are members.
     x : Tensor
         Inputs of the held-out frames, ``(B, ...)``.
+    weight : Tensor
+        What each frame counts, ``(B,)``.
     members : bool
 
     Returns
@@ -160,8 +162,13 @@ def held_out_loss(program: Program, params: Params, x: Tensor, members: bool) ->
         ``(members,)`` or a scalar.
     """
 
+    def once(p: Params, _: Tensor) -> Tensor:
+        return call_with(program, p, lambda m: _frame_log_weight_of(m.inner, m.names, x))
+
     def one(p: Params) -> Tensor:
-        return -call_with(program, p, lambda m: _frame_log_weight_of(m.inner, m.names, x)).mean()
+        draws = vmap(once, in_dims=(None, 0), randomness="different")(p, torch.zeros(program.particles or 1))
+        frames = torch.logsumexp(draws, 0) - math.log(len(draws))
+        return -(weight * frames).sum() / weight.sum()
 
     with functional_random():
         return vmap(one, randomness="same")(params) if members else one(params)

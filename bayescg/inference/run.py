@@ -132,7 +132,8 @@ def fit(
     torch.Size([64, 1])
     """
     counts = {"steps": steps, "batch_size": batch_size, "checkpoint_every": checkpoint_every, "particles": particles}
-    _check_arguments(objective, counts, validation, members, learning_rate, frames)
+    positive = {"learning_rate": learning_rate, "clip": clip}
+    _check_arguments(objective or model.objective, counts, positive, validation, members, seed, frames)
     choice = uncertainty or model.uncertainty
     settings = {
         "steps": steps, "batch_size": batch_size, "validation": validation, "uncertainty": choice,
@@ -202,8 +203,8 @@ class _Job:
             mode,
         )
         self.optimiser = Adam(self.params, self.members is not None, settings["clip"])
-        self.seen = inputs_of(self.model, train, _spread(len(train), 1024), device)
-        self.test = None if test is None else inputs_of(self.model, test, _spread(len(test), 4096), device)
+        self.seen = self._fixed(train, 1024)
+        self.test = None if test is None else self._fixed(test, 4096)
         self.best: Params = {}
         self.best_loss = torch.full((self.members or 1,), float("inf"))
         self.best_step = torch.zeros(self.members or 1, dtype=torch.int64)
@@ -212,10 +213,9 @@ class _Job:
         self._recent: list[Tensor] = []
 
     def _weights(self, train: Frames) -> Tensor:
-        importance = (
-            torch.ones(len(train)) if train.weights is None else torch.as_tensor(np.asarray(train.weights)).float()
-        )
-        weight = importance / importance.mean() / self.inefficiency
+        weight = _importance(train)
+        # uneven weights leave fewer effective frames (Kish), as correlation does
+        weight = weight / weight.square().mean() / self.inefficiency
         if self.members is None:
             return weight.to(self.device)
         # five inefficiencies a block make neighbouring blocks nearly independent; never fewer than ten blocks
@@ -224,6 +224,11 @@ class _Job:
         self.blocks = len(torch.unique(blocks))
         random = block_weights(blocks, self.members - 1, self.settings["seed"])
         return (weight * torch.cat([torch.ones(1, len(train)), random])).to(self.device)
+
+    def _fixed(self, frames: Frames, most: int) -> tuple[Tensor, Tensor]:
+        """Inputs and weights of at most so many frames, evenly spaced."""
+        index = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), most)).astype(int))
+        return inputs_of(self.model, frames, index, self.device), _importance(frames)[index].to(self.device)
 
     def _initial(self, choice: str, seed: int) -> Params:
         point = {k: v.detach().clone() for k, v in self.program.named_parameters()}
@@ -255,6 +260,7 @@ class _Job:
             if not (bool(torch.isfinite(loss).all()) and bool(torch.isfinite(self.optimiser.norm(grads)).all())):
                 if directory is not None:
                     self.save(directory / "checkpoint")
+                torch.manual_seed(_mix(seed, 1, self.step))
                 raise not_finite(
                     self.program, self.params, batch, index, self.step, self.members is not None, directory
                 )
@@ -271,11 +277,11 @@ class _Job:
         refits = self.members is not None
         with seeded(_mix(self.settings["seed"], 2), self.device), torch.no_grad():
             if self.test is not None:
-                value = held_out_loss(self.program, self.params, self.test, refits).reshape(-1).cpu()
+                value = held_out_loss(self.program, self.params, *self.test, refits).reshape(-1).cpu()
                 row["validation"] = float(value[0])
                 self._keep_best(value)
             first = {k: v[0] for k, v in self.params.items()} if refits else self.params
-            row["training"] = float(held_out_loss(self.program, first, self.seen, False))
+            row["training"] = float(held_out_loss(self.program, first, *self.seen, False))
         self.log.append(row)
 
     def _keep_best(self, value: Tensor) -> None:
@@ -348,6 +354,18 @@ class _Job:
             meta["log"],
         )
 
+    def _response(self, posterior: Posterior) -> float | None:
+        """Spread of the refits' predicted means over that of the weighted means they were trained on, the median."""
+        if posterior.members is None or self.model.kind != "evidence" or len(self.train) > 200_000:
+            return None
+        with torch.no_grad():
+            y = inputs_of(self.model, self.train, None, self.device)
+        weight = self.weight[1:].to(y.dtype)
+        asked = (weight @ y / weight.sum(1, keepdim=True)).std(0)
+        fitted = Fit(self.model, posterior, self.settings, {}, {}, [])
+        found = fitted.generated_inputs(2000).mean(1).std(0)
+        return float((found / asked.clamp_min(1e-12)).median())
+
     def result(self, wall: float, directory: Path | None) -> Fit:
         """The trained model with its posterior."""
         final = self.best or self.params
@@ -376,8 +394,15 @@ class _Job:
             warned.append(
                 f"only {self.blocks} nearly independent blocks of frames: parameter uncertainty is rough, run longer"
             )
+        response = self._response(posterior)
+        if response is not None and response < 0.7:
+            warned.append(
+                f"the refits' predictions differ by only {response:.0%} of what their weights of the frames ask for: "
+                "training has not converged and intervals are too narrow; use more steps or a larger learning_rate"
+            )
         diagnostics = {
-            "statistical_inefficiency": self.inefficiency, "effective_frames": self.total_weight,
+            "refit_response": response, "statistical_inefficiency": self.inefficiency,
+            "effective_frames": self.total_weight,
             "best_step": int(self.best_step[0]) if self.best else self.step, "last_step": self.step,
             "validation": float(self.best_loss[0]) if self.best else None, "compiled": self.mode, "warnings": warned,
         }  # fmt: skip
@@ -393,9 +418,10 @@ class _Job:
         return fitted
 
 
-def _spread(n: int, most: int) -> np.ndarray:
-    """At most so many indices, evenly over n frames."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))
+def _importance(frames: Frames) -> Tensor:
+    """Importance weights with mean 1, ``(n,)``."""
+    weight = torch.ones(len(frames)) if frames.weights is None else torch.as_tensor(np.asarray(frames.weights)).float()
+    return weight / weight.mean()
 
 
 def _mix(*parts: int) -> int:
@@ -412,18 +438,25 @@ def _device(name: str) -> torch.device:
 
 
 def _check_arguments(
-    objective: str | None, counts: dict[str, int], validation: float, members: int, rate: float, frames: Any
+    objective: str,
+    counts: dict[str, int],
+    positive: dict[str, float],
+    validation: float,
+    members: int,
+    seed: int,
+    frames: Any,
 ) -> None:
-    if objective not in (None, *OBJECTIVES):
+    if objective not in OBJECTIVES:
         raise ConfigError(f"objective={objective!r} is not known; use one of {', '.join(OBJECTIVES)}, or None")
-    for name, value in counts.items():
-        if value < 1:
-            raise ConfigError(f"{name}={value} must be at least 1")
-    if members < 2:
-        raise ConfigError(f"members={members} must be at least 2")
+    for name, least, value in (*((k, 1, v) for k, v in counts.items()), ("members", 2, members), ("seed", 0, seed)):
+        if not isinstance(value, int | np.integer) or value < least:
+            raise ConfigError(f"{name}={value} must be at least {least} and a whole number")
+    for name, value in positive.items():
+        if not value > 0:
+            raise ConfigError(f"{name}={value} must be positive")
     if not 0 <= validation < 1:
         raise ConfigError(f"validation={validation} is not a fraction in [0, 1)")
-    if not rate > 0:
-        raise ConfigError(f"learning_rate={rate} must be positive")
     if frames is None or len(frames) < 1:
         raise DataError("there are no frames to fit; give bcg.fit(model, frames) a Frames with at least one")
+    if validation and len(frames) < 2:
+        raise DataError("one frame is too few to hold some out; fit it with validation=0")

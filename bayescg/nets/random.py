@@ -15,8 +15,9 @@ Prior = Callable[[Tensor], dist.TorchDistribution]
 def ard(a: float, b: float) -> Prior:
     """Automatic relevance determination: w ~ N(0, 1/tau), tau ~ Gamma(a, b), with the precision tau integrated out.
 
-    The marginal is a Student t with 2a degrees of freedom and scale sqrt(b/a): weights that the data do not need
-    shrink to zero, the others feel almost nothing. One precision a weight.
+    The marginal is a Student t with 2a degrees of freedom and scale sqrt(b/a), one precision a weight. With small a
+    and b, weights that the data do not need shrink to zero and the others feel almost nothing; with a scale of several
+    units it only keeps weights of standardised inputs within bounds, and biases predictions least.
 
     Parameters
     ----------

@@ -156,8 +156,9 @@ def test_a_frame_of_weight_two_is_two_frames():
     weighted = Frames.from_numpy(x, unit="reduced", temperature_kT=1.0, weights=weights)
     repeated = Frames.from_numpy(np.repeat(x, weights.astype(int), axis=0), unit="reduced", temperature_kT=1.0)
     a, b = (float(trained("none", f, steps=500).weights.point["mean"]) for f in (weighted, repeated))
-    # equal but for the prior, which sees 50 frames of mean weight 1 in the one and 50 + doubled ones in the other
-    assert a * (50 + 0.25) / 50 == pytest.approx(b * (len(repeated) + 0.25) / len(repeated), abs=1e-4)
+    # equal but for the prior, which sees Kish's effective number of frames in the one and all of them in the other
+    effective = weights.sum() ** 2 / (weights**2).sum()
+    assert a * (effective + 0.25) / effective == pytest.approx(b * (len(repeated) + 0.25) / len(repeated), abs=1e-4)
 
 
 def test_fit_of_a_conjugate_model_keeps_the_contract():

@@ -189,7 +189,8 @@ def test_the_posterior_has_named_dimensions(fits, choice):
     assert tree["posterior"]["cv"].shape == (1, 12, 10, 2)
     assert tree["posterior_predictive"]["x"].dims == ("chain", "draw", "frame", "atom", "space")
     assert tree["observed_data"]["x"].dims == ("frame", "atom", "space")
-    assert tree["log_likelihood"]["x"].dims == ("chain", "draw", "frame")
+    if choice != "laplace":
+        assert tree["log_likelihood"]["x"].dims == ("chain", "draw", "frame")
     assert tree["observed_data"]["space"].values.tolist() == ["x", "y", "z"]
     index = tree["observed_data"]["frame"].values
     training = fits[choice].frames.positions[index]
@@ -283,3 +284,46 @@ def test_tensorboard_reads_the_loss_log(fits, tmp_path):
         events.Reload()
     losses = [e.value for e in events.Scalars("loss")]
     assert losses == pytest.approx([row["loss"] for row in fits["none"].log], rel=1e-5)
+
+
+def test_replicates_of_the_posterior_predictive_have_random_numbers_of_their_own(toy_frames):
+    """Over draws a generated coordinate spreads as over frames, also where the parameters do not vary."""
+    fit = bcg.fit(PredictiveCV(latent_dim=1, hidden=(8,)), toy_frames(), steps=60, uncertainty="none", seed=0)
+    x = fit.posterior(200)["posterior_predictive"]["x"].values[0]
+    np.testing.assert_allclose(x.std(0).mean(0), x.std(1).mean(0), rtol=0.1)
+
+
+def test_a_laplace_posterior_has_no_log_likelihood(toy_frames):
+    fit = bcg.fit(PredictiveCV(latent_dim=1, hidden=(8,)), toy_frames(), steps=60, uncertainty="laplace", seed=0)
+    assert "log_likelihood" not in fit.posterior(5).children
+    with pytest.raises(ModelError, match="linearised"):
+        fit.log_density(toy_frames(), draws=5)
+
+
+def test_a_draw_is_one_refit_in_every_group(toy_frames):
+    """Draws d and d + members have the parameters and the log likelihood of the same refit."""
+    fit = bcg.fit(PredictiveCV(latent_dim=1, hidden=(8,)), toy_frames(), steps=60, members=5, seed=0)
+    tree = fit.posterior(8)
+    for group, name in (("posterior", "decoder.0.weight"), ("log_likelihood", "x")):
+        values = tree[group][name].values[0]
+        np.testing.assert_array_equal(values[:4], values[4:8])
+        assert np.ptp(values[:4], axis=0).max() > 0
+
+
+def test_uneven_weights_count_by_their_effective_number(toy_frames):
+    """Thirty of three hundred frames with weight 20: Kish's effective number, not three hundred."""
+    w = np.where(np.arange(300) < 30, 20.0, 1.0)
+    fit = bcg.fit(
+        PredictiveCV(latent_dim=1, hidden=(8,)), toy_frames(300, weights=w), steps=5, uncertainty="none", validation=0
+    )
+    assert fit.diagnostics["effective_frames"] == pytest.approx(w.sum() ** 2 / (w**2).sum(), rel=1e-5)
+
+
+def test_refits_that_have_not_moved_are_told(toy_frames):
+    """After few steps refits differ by less than their weights of the frames ask for; after many they follow them."""
+    frames, model = toy_frames(200), PredictiveCV(latent_dim=1, hidden=(8,))
+    early = bcg.fit(model, frames, steps=30, validation=0, learning_rate=1e-3, seed=0)
+    assert early.diagnostics["refit_response"] < 0.5
+    assert any("has not converged" in w for w in early.diagnostics["warnings"])
+    late = bcg.fit(model, frames, steps=1500, validation=0, learning_rate=1e-2, seed=0)
+    assert 0.7 < late.diagnostics["refit_response"] < 1.5

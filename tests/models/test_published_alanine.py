@@ -44,7 +44,7 @@ def test_bands_cover_the_histograms_of_frames_not_fitted(frames, top, seed) -> N
             # the empirical histogram with its multinomial error, one standard error to either side, meets the band
             low, high = o.credible
             met = ((o.observed + o.observed_se >= low) & (o.observed - o.observed_se <= high))[kept]
-            ratio = ((high - low) / (2 * 1.645 * o.observed_se))[kept]
+            ratio = (high - low)[kept] / (2 * 1.645 * o.observed_se[kept])
             covered[n, o.name] = met.mean()
             where = f"N={n} seed={seed} {o.name}: {kept.sum()} bins, band meets {met.mean():.2f}"
             print(f"{where}, predictive band holds {o.coverage:.2f}, band {ratio.mean():.2f} multinomial widths")
