@@ -40,9 +40,9 @@ def check(experiment: Experiment) -> None:
     if experiment.features.name != "none":
         _check_arguments("features", getattr(features, experiment.features.name), experiment.features, ("top",))
     model = model_class(experiment.model.name)
-    _check_arguments("model", model, experiment.model, ("features",))
     if experiment.features.name != "none" and "features" not in inspect.signature(model).parameters:
         raise ConfigError(f'{experiment.model.name} takes no features: set features.name = "none"')
+    _check_arguments("model", model, experiment.model, ("features",))
     for name in [*experiment.analysis.observables, *experiment.analysis.torsions]:
         _choose("analysis", name, observables.NAMES)
     for name in (o for region in experiment.analysis.regions.values() for o in region):

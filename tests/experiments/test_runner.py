@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayescg.errors import CheckpointError, ConfigError, DeviceError, OutputError, TopologyError
+from bayescg.errors import CheckpointError, ConfigError, DeviceError, OutputError, TopologyError, UnitError
 from bayescg.experiments import Experiment, report, resume, run
 from bayescg.inference import Fit
 
@@ -168,6 +168,9 @@ def test_a_topology_of_another_molecule(
         run(small(own_files[0], f"data.top='{tmp_path / 'short.pdb'}'"), tmp_path / "run", silent)
 
 
+THIRD_PARTY = Path(__file__).parents[1] / "models" / "third_party" / "good.py"
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -180,6 +183,7 @@ def test_a_topology_of_another_molecule(
         ("model.latent_dims=3", ["model.latent_dims = 3", 'did you mean "latent_dim"?', "hidden"]),
         ("model.latent_dim=two", ["model.latent_dim = 'two'", "like its default, 2"]),
         ("model.name=nowhere.py:Mine", ["nowhere.py"]),
+        (f"model.name={THIRD_PARTY}:OneAxis", ["takes no features", 'features.name = "none"']),
         ("analysis.observables=['rog']", ['"rog"', "use one of rg"]),
         ("analysis.regions.x={ spi = [0.0, 1.0] }", ['did you mean "psi"?']),
     ],
@@ -247,3 +251,13 @@ def test_a_model_file_of_ones_own(small: Callable[..., Experiment], own_files: l
     experiment = small(*own_files, f"model.name='{tmp_path / 'mine.py'}:Mine'")
     found = run(experiment, tmp_path / "own", silent)
     assert np.isfinite(found["quantities"]["rg"]["mean"])
+
+
+def test_a_refused_run_does_not_stand_in_the_way(
+    small: Callable[..., Experiment], own_files: list[str], tmp_path: Path
+) -> None:
+    """Frames that were refused leave only a configuration, which the mended run replaces."""
+    with pytest.raises(UnitError):
+        run(small(*own_files, "data.unit=angstrom"), tmp_path / "run", silent)
+    run(small(*own_files, "data.unit=nm"), tmp_path / "run", silent)
+    assert (tmp_path / "run" / "summary.json").exists()
