@@ -289,7 +289,7 @@ def test_tensorboard_reads_the_loss_log(fits, tmp_path):
 def test_replicates_of_the_posterior_predictive_have_random_numbers_of_their_own(toy_frames):
     """Over draws a generated coordinate spreads as over frames, also where the parameters do not vary."""
     fit = bcg.fit(PredictiveCV(latent_dim=1, hidden=(8,)), toy_frames(), steps=60, uncertainty="none", seed=0)
-    x = fit.posterior(200)["posterior_predictive"]["x"].values[0]
+    x = fit.posterior(200)["posterior_predictive"].dataset["x"].values[0]
     np.testing.assert_allclose(x.std(0).mean(0), x.std(1).mean(0), rtol=0.1)
 
 
@@ -305,7 +305,7 @@ def test_a_draw_is_one_refit_in_every_group(toy_frames):
     fit = bcg.fit(PredictiveCV(latent_dim=1, hidden=(8,)), toy_frames(), steps=60, members=5, seed=0)
     tree = fit.posterior(8)
     for group, name in (("posterior", "decoder.0.weight"), ("log_likelihood", "x")):
-        values = tree[group][name].values[0]
+        values = tree[group].dataset[name].values[0]
         np.testing.assert_array_equal(values[:4], values[4:8])
         assert np.ptp(values[:4], axis=0).max() > 0
 
