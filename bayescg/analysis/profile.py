@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -198,7 +198,10 @@ class FreeEnergy:
         warning = f"{what} {' and '.join(few)}, fewer than {FEWEST_VISITS}: simulate longer" if few else None
         if not np.isfinite(draws).all():
             draws, warning = np.full_like(draws, np.nan), warning or "some draws of the CV never visit it"
-        return Quantity.of(draws, unit, warning, visits=visits)
+        found = Quantity.of(draws, unit, warning, visits=visits)
+        # of a CV that is given, the frames are all that is uncertain; of the fit's own, its refits are mixed in
+        known = len(self.values) == 1 and np.isfinite(found.sd)
+        return replace(found, sd_by_source={"sampling": found.sd}) if known else found
 
     def _visits(self, inside: np.ndarray) -> int:
         if not self.ordered:

@@ -261,3 +261,9 @@ def test_a_refused_run_does_not_stand_in_the_way(
         run(small(*own_files, "data.unit=angstrom"), tmp_path / "run", silent)
     run(small(*own_files, "data.unit=nm"), tmp_path / "run", silent)
     assert (tmp_path / "run" / "summary.json").exists()
+
+
+def test_the_sd_of_a_free_energy_is_that_of_sampling(finished: Path) -> None:
+    for name, quantity in results(finished)["quantities"].items():
+        if name.startswith(("population", "free_energy")) and quantity["sd"] is not None:
+            assert quantity["sd_by_source"]["sampling"] == quantity["sd"], name
