@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from bayescg import data, features, sampling, systems
@@ -70,11 +71,17 @@ def frames_of(experiment: Experiment, directory: Path) -> Frames:
     return data.load(files, top=top, temperature=system.temperature, stride=own.stride, select=own.select)
 
 
-def model_of(experiment: Experiment, frames: Frames) -> Model:
-    """The model, reading the features of these frames."""
+def model_of(experiment: Experiment, frames: Frames, directory: Path) -> Model:
+    """The model, reading the features of these frames.
+
+    Frames are aligned to the conformation in the topology file, the same for every seed, so that runs compare.
+    """
     chosen = None
     if experiment.features.name != "none":
-        chosen = getattr(features, experiment.features.name)(frames, **experiment.features.arguments)
+        arguments = dict(experiment.features.arguments)
+        if experiment.features.name == "aligned":
+            arguments.setdefault("reference", _conformation(experiment, directory))
+        chosen = getattr(features, experiment.features.name)(frames, **arguments)
     build: Callable[..., Model] = model_class(experiment.model.name)
     given = {"features": chosen} if "features" in inspect.signature(build).parameters else {}
     try:
@@ -84,6 +91,18 @@ def model_of(experiment: Experiment, frames: Frames) -> Model:
             raise
         told = f"[model] {experiment.model.name} cannot be made with {experiment.model.arguments}"
         raise ConfigError(f"{told}: {error}") from error
+
+
+def _conformation(experiment: Experiment, directory: Path) -> np.ndarray | None:
+    """Positions ``(atoms, 3)`` in nm of a PDB topology; None (the first frame) where the file holds no conformation."""
+    import mdtraj
+
+    own = experiment.data
+    path = directory / "topology.pdb" if own.frames is None else Path(own.top or "")
+    if path.suffix.lower() != ".pdb" or own.unit is not None:
+        return None
+    found = mdtraj.load(str(path))
+    return found.xyz[0] if own.select is None else found.xyz[0][found.topology.select(own.select)]
 
 
 def model_class(name: str) -> type[Model]:

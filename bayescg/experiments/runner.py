@@ -138,7 +138,7 @@ class _Run:
         saved = self.path / "fit"
         if not (saved / "fit.json").exists():
             fitted = bayescg.fit(
-                build.model_of(self.experiment, train),
+                build.model_of(self.experiment, train, self.path / "trajectories"),
                 train,
                 run_dir=self.path,
                 **self.experiment.fit.model_dump(exclude={"held_out"}),

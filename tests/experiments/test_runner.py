@@ -11,6 +11,7 @@ import xarray as xr
 
 from bayescg.errors import CheckpointError, ConfigError, DeviceError, OutputError, TopologyError, UnitError
 from bayescg.experiments import Experiment, report, resume, run
+from bayescg.features import Aligned
 from bayescg.inference import Fit
 
 
@@ -267,3 +268,15 @@ def test_the_sd_of_a_free_energy_is_that_of_sampling(finished: Path) -> None:
     for name, quantity in results(finished)["quantities"].items():
         if name.startswith(("population", "free_energy")) and quantity["sd"] is not None:
             assert quantity["sd_by_source"]["sampling"] == quantity["sd"], name
+
+
+def test_runs_are_aligned_to_the_same_conformation(finished: Path) -> None:
+    """The reference is that of the topology file, not a frame: an RMSD means the same at every seed."""
+    import mdtraj
+
+    top = mdtraj.load(str(finished / "trajectories" / "topology.pdb"))
+    heavy = top.xyz[0][top.topology.select("not element H")]
+    features = Fit.load(finished / "fit").model.features
+    assert isinstance(features, Aligned)
+    held = features.reference.numpy()
+    np.testing.assert_allclose(held - held.mean(0), heavy - heavy.mean(0), atol=1e-5)
