@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescg import units
+from bayescg.data import geometry
 from bayescg.errors import DataError, TopologyError, UnitError
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ __all__ = [
     "time_axis",
     "trajectory_index",
     "unit_factor",
+    "valid_energy",
+    "valid_forces",
+    "valid_labels",
     "valid_weights",
 ]
 
@@ -151,6 +155,53 @@ def valid_weights(weights: Any, n: int) -> np.ndarray | None:
     if not w.any():
         raise DataError("all weights are zero: nothing would be learned; check the bias they came from")
     return w
+
+
+def valid_forces(forces: Any, positions: np.ndarray, factor: float, source: str) -> np.ndarray | None:
+    """Forces in kJ/mol/nm, in the shape of `positions`; given in kJ/mol per unit of length of `factor` nm.
+
+    Examples
+    --------
+    >>> valid_forces(np.ones((1, 3)), np.zeros((1, 1, 3)), 0.1, "array")
+    array([[[10., 10., 10.]]])
+    """
+    if forces is None:
+        return None
+    f: np.ndarray = np.asanyarray(forces) if hasattr(forces, "dtype") else np.asarray(forces, dtype=np.float32)
+    if f.dtype not in (np.float32, np.float64):
+        f = f.astype(np.float32)
+    if f.shape == (len(positions), positions[:1].size):
+        f = f.reshape(positions.shape)
+    if f.shape != positions.shape:
+        raise DataError(
+            f"{source}: forces of shape {f.shape} for positions of shape {positions.shape}: give one a place"
+        )
+    geometry.scan(f, source=f"{source}, forces", unit="reduced")
+    return f if factor == 1.0 else np.asarray(f * f.dtype.type(1 / factor))
+
+
+def valid_energy(energy: Any, n: int, source: str) -> np.ndarray | None:
+    """Energies, (n,), float64."""
+    if energy is None:
+        return None
+    e = np.asarray(energy, dtype=np.float64)
+    if e.shape != (n,):
+        raise DataError(f"{source}: energies of shape {e.shape} for {n} frames: give one a frame, ({n},)")
+    geometry.scan(e[:, None], source=f"{source}, energies", unit="reduced")
+    return e
+
+
+def valid_labels(labels: Any, n: int) -> np.ndarray | None:
+    """Labels, (n,), int64, from 0."""
+    if labels is None:
+        return None
+    found = np.asarray(labels)
+    if found.shape != (n,) or not np.issubdtype(found.dtype, np.integer):
+        raise DataError(f"labels= must hold one integer a frame, shape ({n},); it is {found.shape}, {found.dtype}")
+    if found.min() < 0:
+        frame = int(np.argmin(found))
+        raise DataError(f"label {found[frame]} of frame {frame}: number the classes 0, 1, ... (np.unique with inverse)")
+    return found.astype(np.int64)
 
 
 def positive(value: Any, name: str, unit: str) -> float | None:

@@ -44,6 +44,12 @@ class Frames:
         Importance weights, unnormalised.
     trajectory : array of int, (n,)
         Which trajectory a frame belongs to.
+    forces : array like `positions`, or None
+        Forces in kJ/mol/nm, or energy per length of a toy system; in memory or on disk.
+    energy : array, (n,), or None
+        Potential energies in kJ/mol, or the unit of energy of a toy system.
+    labels : array of int, (n,), or None
+        Class of each frame.
     temperature : float or None
         Temperature in K.
     temperature_kT : float or None
@@ -68,6 +74,9 @@ class Frames:
     dt: float | None = None
     box: np.ndarray | None = None
     weights: np.ndarray | None = None
+    forces: Any = None
+    energy: np.ndarray | None = None
+    labels: np.ndarray | None = None
     temperature: float | None = None
     temperature_kT: float | None = None
     topology: "mdtraj.Topology | None" = None
@@ -85,6 +94,9 @@ class Frames:
         weights: Any = None,
         trajectory: Any = None,
         box: Any = None,
+        forces: Any = None,
+        energy: Any = None,
+        labels: Any = None,
         topology: "mdtraj.Topology | None" = None,
         source: str = "array",
     ) -> "Frames":
@@ -106,6 +118,13 @@ class Frames:
             Which trajectory each frame belongs to, in runs; one trajectory if not given.
         box : array, (3, 3) or (n, 3, 3), optional
             Box vectors, in `unit`.
+        forces : array of the shape of `x`, optional
+            In kJ/mol per `unit` of length (``unit="angstrom"``: kJ/mol/angstrom), or energy per length where reduced.
+            Forces in kcal/mol or hartree are to be multiplied by 4.184 or 2625.5 beforehand.
+        energy : array, (n,), optional
+            Potential energies in kJ/mol, or in the unit of kT where reduced.
+        labels : array of int, (n,), optional
+            Class of each frame, counted from 0.
         topology : mdtraj.Topology, optional
             Turns on the checks of bond lengths.
         source : str
@@ -118,7 +137,8 @@ class Frames:
         TopologyError
             The topology has other atoms.
         DataError
-            Anything else that cannot be right: not finite, empty, weights that do not fit, broken molecules.
+            Anything else that cannot be right: not finite, empty, weights, forces, energies or labels that do not fit,
+            broken molecules.
 
         Examples
         --------
@@ -148,6 +168,9 @@ class Frames:
             dt=step,
             box=vectors,
             weights=checks.valid_weights(weights, n),
+            forces=checks.valid_forces(forces, positions, factor, source),
+            energy=checks.valid_energy(energy, n, source),
+            labels=checks.valid_labels(labels, n),
             temperature=checks.positive(temperature, "temperature", "K"),
             temperature_kT=checks.positive(temperature_kT, "temperature_kT", "kT"),
             topology=topology,
@@ -180,15 +203,15 @@ class Frames:
             raise DataError("the temperature of these frames is not known: give temperature= (K) where they are loaded")
         return units.kT(self.temperature)
 
-    def gather(self, index: Any) -> np.ndarray:
-        """Positions of the frames `index`, (m, ...), copied into memory.
+    def gather(self, index: Any, field: str = "positions") -> np.ndarray:
+        """Positions (or another field) of the frames `index`, (m, ...), copied into memory.
 
         Examples
         --------
         >>> Frames.from_numpy([[0.0], [1.0], [2.0]], unit="reduced").gather([2, 0]).ravel()
         array([2., 0.], dtype=float32)
         """
-        return np.array(self.positions[index], subok=False)
+        return np.array(getattr(self, field)[index], subok=False)
 
     def subset(self, index: Any) -> "Frames":
         """The frames `index` (a slice, integers, or a mask); frames on disk stay there."""
@@ -204,6 +227,9 @@ class Frames:
             times=cut(self.times),
             box=cut(self.box),
             weights=cut(self.weights),
+            forces=None if self.forces is None else take(self.forces, index),
+            energy=cut(self.energy),
+            labels=cut(self.labels),
         )
         if len(part) == 0:
             raise DataError(f"an empty selection of {len(self)} frames")
@@ -284,6 +310,8 @@ class Frames:
     def fingerprint(self) -> str:
         """A short digest of what the frames are: shape, type, unit, weights and (a sample of) the numbers.
 
+        Forces, energies and labels count where there are any.
+
         Examples
         --------
         >>> a, b = (Frames.from_numpy([[x], [1.0]], unit="reduced") for x in (0.0, 0.5))
@@ -304,4 +332,7 @@ class Frames:
         digest.update(np.ascontiguousarray(self.trajectory[sample]).tobytes())
         if self.weights is not None:
             digest.update(np.ascontiguousarray(self.weights).data)
+        for name in ("forces", "energy", "labels"):
+            if getattr(self, name) is not None:
+                digest.update(name.encode() + self.gather(sample, name).tobytes())
         return digest.hexdigest()

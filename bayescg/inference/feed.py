@@ -32,10 +32,25 @@ class Feed:
     batch_size : int
     device : torch.device
     seed : int
+    weight : Tensor, optional
+        What each frame counts, ``(n,)``, or ``(members, n)`` for refits.
+    prefetch : int
+        Batches to read ahead where the inputs are not kept.
     """
 
-    def __init__(self, model: Model, frames: Frames, batch_size: int, device: torch.device, seed: int):
+    def __init__(
+        self,
+        model: Model,
+        frames: Frames,
+        batch_size: int,
+        device: torch.device,
+        seed: int,
+        *,
+        weight: Tensor | None = None,
+        prefetch: int = 2,
+    ):
         self.model, self.frames, self.device, self.seed = model, frames, device, seed
+        self.weight, self.prefetch = None if weight is None else weight.to(device), prefetch
         self.size = min(batch_size, len(frames))
         first = inputs_of(model, frames, np.arange(1), device)
         resident = len(frames) * first[0].numel() * first.element_size() <= _RESIDENT_BYTES
@@ -54,11 +69,30 @@ class Feed:
             self._order, self._epoch = torch.randperm(n, generator=generator), epoch
         return self._order[position * self.size : (position + 1) * self.size]
 
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """Tensors of the minibatch of a step, on the device and in the model's type.
+
+        ``"x"`` always, ``(B, ...)``; ``"forces"``, ``(B, atoms, 3)``, ``"energy"`` and ``"labels"``, ``(B,)``, where
+        the frames have them; ``"weight"``, ``(B,)`` or ``(members, B)``, where the feed was given any.
+        """
+        index = self.indices(step)
+        found = {"x": self.inputs(index)}
+        for name in ("forces", "energy", "labels"):
+            if getattr(self.frames, name) is not None:
+                values = torch.as_tensor(self.frames.gather(index.numpy(), name))
+                found[name] = values.to(self.device, None if name == "labels" else found["x"].dtype)
+        if self.weight is not None:
+            found["weight"] = self.weight[..., index.to(self.device)].contiguous()
+        return found
+
     def inputs(self, index: Tensor) -> Tensor:
         """What the model reads of the given frames, ``(B, ...)``."""
         if self._inputs is not None:
             return self._inputs[index.to(self.device)]
         return inputs_of(self.model, self.frames, index.numpy(), self.device)
+
+    def close(self) -> None:
+        """Stop reading ahead; the feed can be used again."""
 
 
 def inputs_of(

@@ -178,3 +178,66 @@ def test_one_frame_is_a_data_set():
     frames = Frames.from_numpy(np.zeros((1, 2)), unit="reduced", dt=1.0)
     assert len(frames) == 1
     np.testing.assert_array_equal(frames.gather([0]), [[0.0, 0.0]])
+
+
+def told(frames):
+    """Forces, energies and labels as numbers that can be compared."""
+    return [np.asarray(getattr(frames, name)) for name in ("forces", "energy", "labels")]
+
+
+def test_forces_are_converted_with_the_unit_of_length(positions):
+    forces = np.random.default_rng(0).normal(size=positions.shape)
+    for unit, per_nm in (("nm", 1.0), ("angstrom", 10.0), ("pm", 1000.0)):
+        x = positions * np.float32(per_nm)
+        frames = Frames.from_numpy(x, unit=unit, forces=forces, energy=np.arange(25), labels=np.arange(25) % 3)
+        np.testing.assert_allclose(frames.forces, forces * per_nm, rtol=1e-14)
+        np.testing.assert_array_equal(frames.energy, np.arange(25.0))
+        assert told(frames)[2].dtype == np.int64
+    flat = Frames.from_numpy(positions, unit="nm", forces=forces.reshape(25, 24).astype(np.float32))
+    np.testing.assert_array_equal(flat.forces, forces.astype(np.float32))
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_forces_energies_and_labels_stay_with_their_frames(mapped, tmp_path):
+    x = np.arange(40.0, dtype=np.float32)[:, None] * np.ones((1, 2), np.float32)
+    forces = -2 * x
+    if mapped:
+        np.save(tmp_path / "f.npy", forces)
+        forces = np.load(tmp_path / "f.npy", mmap_mode="r")
+    number = np.arange(40)
+    frames = Frames.from_numpy(x, unit="reduced", dt=1.0, forces=forces, energy=x[:, 0] ** 2, labels=number)
+    for part in (frames[3:30:2], frames[[5, 2]], frames[number % 2 == 0], *frames.split(blocks=5), frames.first(7.0)):
+        k = part.gather(slice(None))[:, 0]
+        for found, expected in zip(told(part), (-2 * part.positions[:], k**2, k), strict=True):
+            np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(part.gather([1, 0], "forces"), np.asarray(part.forces)[[1, 0]])
+
+
+def test_fingerprint_tells_forces_energies_and_labels_apart():
+    x = np.ones((4, 2))
+    variants: list[dict[str, Any]] = [
+        {},
+        {"forces": x},
+        {"forces": 2 * x},
+        {"energy": x[:, 0]},
+        {"labels": [0, 1, 0, 1]},
+        {"labels": [0, 0, 0, 1]},
+    ]
+    assert len({Frames.from_numpy(x, unit="reduced", **more).fingerprint() for more in variants}) == len(variants)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"forces": np.ones((4, 3))}, "forces of shape"),
+        ({"forces": [[0.0, 0.0]] * 3 + [[0.0, np.nan]]}, r"forces: 1 of 4 frames .* frames 3"),
+        ({"energy": np.ones((4, 1))}, "energies of shape"),
+        ({"energy": [0.0, np.inf, 0.0, 0.0]}, r"energies: 1 of 4 frames .* frames 1"),
+        ({"labels": [0.0, 1.0, 0.0, 1.0]}, "one integer a frame"),
+        ({"labels": [0, 1, 2]}, "one integer a frame"),
+        ({"labels": [0, -1, 2, 2]}, "label -1 of frame 1"),
+    ],
+)
+def test_forces_energies_and_labels_that_do_not_fit_are_refused(more, message):
+    with pytest.raises(DataError, match=message):
+        Frames.from_numpy(np.ones((4, 2)), unit="reduced", **more)
