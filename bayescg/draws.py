@@ -24,7 +24,7 @@ def to_tree(
         Group name to variables; a variable is its dimensions and its values. A variable whose first dimension is
         ``draw`` gets a leading ``chain`` of length one, which ArviZ expects.
     coords : mapping
-        Labels of dimensions; those of absent dimensions are left out.
+        Labels of dimensions, or ``(dimension, labels)`` for further ones; those of absent dimensions are left out.
     attrs : mapping
         JSON data written on the root.
 
@@ -41,10 +41,9 @@ def to_tree(
             chained = bool(dims) and dims[0] == "draw"
             data[name] = (("chain", *dims) if chained else tuple(dims), values[None] if chained else values)
         dims = {d: n for ds, v in data.values() for d, n in zip(ds, np.shape(v), strict=True)}
-        labels = {d: np.asarray(coords[d]) if d in coords else np.arange(n) for d, n in dims.items()}
-        children[f"/{group}"] = xr.Dataset(
-            data, coords={d: v for d, v in labels.items() if d in coords or d in ("chain", "draw", "frame")}
-        )
+        labels: dict[str, Any] = {d: np.arange(n) for d, n in dims.items()}  # ArviZ asks every dimension for some
+        labels |= {k: v for k, v in coords.items() if (v[0] if isinstance(v, tuple) else k) in dims}
+        children[f"/{group}"] = xr.Dataset(data, coords=labels)
     tree = xr.DataTree.from_dict(children)
     tree.attrs.update(attrs)
     return tree

@@ -58,7 +58,7 @@ def tree():
             "log_likelihood": {"x": (("draw", "frame"), -1 + 0.1 * rng.normal(size=(40, 3)))},
             "observed_data": {"x": (("frame",), np.zeros(3))},
         },
-        {"frame": [5, 7, 9], "atom": [1, 2]},
+        {"frame": [5, 7, 9], "atom": [1, 2], "refit": ("draw", np.arange(40) % 8)},
         {"seed": 3},
     )
 
@@ -68,6 +68,8 @@ def test_trees_have_named_dimensions_and_labels():
     assert t["posterior"]["z"].dims == ("chain", "draw", "frame")
     assert np.asarray(t["posterior"]["frame"]).tolist() == [5, 7, 9]
     assert "atom" not in t["posterior"].coords
+    assert t["posterior"]["refit"].dims == t["log_likelihood"]["refit"].dims == ("draw",)
+    assert "refit" not in t["observed_data"].coords
     assert t["observed_data"]["x"].dims == ("frame",)
     assert t.attrs == {"seed": 3}
 

@@ -90,7 +90,8 @@ def write_posterior(path: Path, fit: Fit, frames: Frames, experiment: Experiment
         The disk is full or the directory cannot be written.
     """
     partial = path / ".posterior.nc.partial"
-    tree = fit.posterior(draws=experiment.analysis.draws, seed=experiment.run.seed, frames=frames)
+    draws = None if fit.weights.members else experiment.analysis.draws  # refits are not repeated
+    tree = fit.posterior(draws, seed=experiment.run.seed, frames=frames)
     try:
         tree.to_netcdf(partial, engine="h5netcdf")
         partial.replace(path / "posterior.nc")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import warnings
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +18,8 @@ from torch.func import jvp, vmap
 
 from bayescg import checkpoint
 from bayescg.draws import pareto_k, to_tree
-from bayescg.errors import CheckpointError, DataError, ModelError
+from bayescg.errors import CheckpointError, ModelError
+from bayescg.inference.chunks import chunks, joined
 from bayescg.inference.functional import Params, call_with, functional_random, seeded
 from bayescg.inference.model import HasCV, HasSampler, Model
 from bayescg.inference.objectives import log_marginal, log_weights
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from bayescg.data import Frames
 
 __all__ = ["Fit"]
+
+_STRIDE = 1_000_003
+"""Between the seeds of consecutive chunks of frames."""
 
 
 class Fit:
@@ -96,13 +101,15 @@ class Fit:
         """
         if not isinstance(self.model, HasCV):
             raise ModelError(f"{type(self.model).__name__} has no collective variables")
-        positions = self._positions(x)
         with torch.no_grad():
             if self._gauge is None:
-                return self.model.cv(positions)
-            means, variances = self._member_cv(positions)
-            covariance = torch.einsum("mda,mnd,mdb->nmab", self._gauge, variances, self._gauge)
-            means = torch.einsum("mnd,mda->nma", means, self._gauge)
+                one = joined([self.model.cv(c) for c in self._chunks(x)])
+                return one or self.model.cv(torch.cat(list(self._chunks(x))))
+            found = []
+            for means, variances in map(self._member_cv, self._chunks(x)):
+                covariance = torch.einsum("mda,mnd,mdb->nmab", self._gauge, variances, self._gauge)
+                found.append((torch.einsum("mnd,mda->nma", means, self._gauge), covariance))
+            means, covariance = map(torch.cat, zip(*found, strict=True))
         parts = torch.distributions.MultivariateNormal(means, covariance)
         even = torch.distributions.Categorical(logits=torch.zeros(means.shape[:2], device=means.device))
         return torch.distributions.MixtureSameFamily(even, parts)
@@ -190,11 +197,11 @@ class Fit:
         """
         if not isinstance(self.model, HasCV):
             raise ModelError(f"{type(self.model).__name__} has no collective variables")
-        positions = self._positions(x)
         with torch.no_grad():
             if self._gauge is None:
-                return self.model.cv(positions).mean[None]
-            return torch.einsum("mnd,mda->mna", self._member_cv(positions)[0], self._gauge)
+                return torch.cat([self.model.cv(c).mean for c in self._chunks(x)])[None]
+            means = torch.cat([self._member_cv(c)[0] for c in self._chunks(x)], 1)
+            return torch.einsum("mnd,mda->mna", means, self._gauge)
 
     def log_density(self, frames: Any, draws: int | None = None, particles: int = 64, seed: int = 0) -> Tensor:
         """Log p(x) of frames in the model's features, latent variables integrated out, ``(draws, n)``.
@@ -219,34 +226,48 @@ class Fit:
             )
         varying = self.parameters(draws, seed) if draws is not None else {}
         names = list(self.weights.names)
-        rows = []
-        with torch.no_grad():
-            x = self.model.inputs(self._positions(frames))
-        for i in range(len(next(iter(varying.values()))) if varying else 1):
-            params = {**self.weights.point, **{k: v[i] for k, v in varying.items()}}
-            with seeded(seed, self.device), torch.no_grad():
-                rows.append(torch.cat([log_marginal(self.model, names, params, c, particles) for c in x.split(4096)]))
-        return torch.stack(rows)
+        points = [{k: v[i] for k, v in varying.items()} for i in range(draws or 1)] if varying else [{}]
+        columns = []
+        for number, chunk in enumerate(self._chunks(frames)):
+            with torch.no_grad():
+                x = self.model.inputs(chunk)
+            rows = []
+            for point in points:  # draws share their random numbers: they differ by parameters only
+                with seeded(seed + _STRIDE * number, self.device), torch.no_grad():
+                    rows.append(log_marginal(self.model, names, {**self.weights.point, **point}, x, particles))
+            columns.append(torch.stack(rows))
+        return torch.cat(columns, 1)
 
-    def guide_quality(self, frames: Any, particles: int = 200, seed: int = 0) -> tuple[float, float]:
-        """Pareto k (median over frames) and effective fraction of the guide's importance weights.
+    def guide_quality(self, frames: Any, particles: int = 200, seed: int = 0) -> dict[str, float]:
+        """Pareto k and effective fraction of the guide's importance weights, each frame's own, in a few numbers.
 
         Parameters
         ----------
         frames : Frames, Tensor or ndarray
         particles : int
         seed : int
+
+        Returns
+        -------
+        dict
+            ``pareto_k`` (median over frames), ``pareto_k_largest``, ``pareto_k_share_above_0.7`` (fraction of the
+            frames where importance sampling fails), ``ess_fraction`` (average over frames).
         """
-        x = self.model.inputs(self._positions(frames))
-        with seeded(seed, self.device), torch.no_grad():
-            logs = log_weights(self.model, list(self.weights.names), self.weights.point, x, particles).T
-        w = torch.softmax(logs, 1)
-        return float(np.median(pareto_k(logs.cpu().double().numpy()))), float(
-            (1 / w.square().sum(1) / particles).mean()
-        )
+        k, ess = [], []
+        for number, x in enumerate(self._chunks(frames)):
+            with seeded(seed + _STRIDE * number, self.device), torch.no_grad():
+                names = list(self.weights.names)
+                logs = log_weights(self.model, names, self.weights.point, self.model.inputs(x), particles).T
+            k.append(pareto_k(logs.cpu().double().numpy()))
+            ess.append(1 / torch.softmax(logs, 1).square().sum(1) / particles)
+        shape = np.concatenate(k)
+        return {
+            "pareto_k": float(np.median(shape)), "pareto_k_largest": float(shape.max()),
+            "pareto_k_share_above_0.7": float((shape > 0.7).mean()), "ess_fraction": float(torch.cat(ess).mean()),
+        }  # fmt: skip
 
     def posterior(
-        self, draws: int = 500, seed: int = 0, frames: Frames | None = None, subset: int = 200
+        self, draws: int | None = None, seed: int = 0, frames: Frames | None = None, subset: int = 200
     ) -> xr.DataTree:
         """Draws with named dimensions, as ArviZ reads them.
 
@@ -254,10 +275,16 @@ class Fit:
         ``log_likelihood`` (log p(x) of each frame with the latent variables integrated out; evidence models only, and
         not with a Laplace posterior, whose linearised predictions have no density). A draw is one in every group.
 
+        An ensemble or bootstrap has as many draws of the parameters as refits. More `draws` repeat them, with new
+        random numbers for ``cv`` and ``posterior_predictive``; the coordinate ``refit`` of the dimension ``draw`` says
+        which refit a draw is. What counts draws as independent (effective sample size, Monte Carlo error) is right
+        only where none is repeated, as by default. PSIS-LOO wants many draws that differ: ArviZ refuses 19 of them,
+        and repeats would mislead it; use ``"mean-field"``, or `log_density` of frames that were held out.
+
         Parameters
         ----------
-        draws : int
-            Refits, where the fit has them, are used in turn: draw d is refit d modulo their number.
+        draws : int, optional
+            None: every refit once, else 500.
         seed : int
         frames : Frames, optional
             The frames to look at; None: those of the fit.
@@ -265,12 +292,16 @@ class Fit:
             At most so many frames, evenly spaced; the coordinate ``frame`` says which.
         """
         source = frames if frames is not None else self.frames
+        members = self.weights.members
+        draws = draws or members or 500
         varying = self.parameters(draws, seed)
         names = [n for n in self.weights.names if n in varying]
         groups: dict[str, Any] = {
             "posterior": {n: (("draw", *_dims(n, varying[n])), _numpy(varying[n])) for n in names}
         }
         coords: dict[str, Any] = {"draw": np.arange(draws)}
+        if members:
+            coords["refit"] = ("draw", np.arange(draws) % members)
         predicted = min(subset, len(source)) if source is not None else subset
         if isinstance(self.model, HasSampler) and self.model.kind == "evidence":
             shaped, dims, labels = self._shaped(self._generated(predicted, draws, seed, replicates=True))
@@ -289,7 +320,7 @@ class Fit:
                 shaped, dims, _ = self._shaped(self.model.inputs(few)[None])
                 groups["observed_data"] = {"x": (("frame", *dims), shaped[0])}
             if self.model.kind == "evidence" and self.weights.kind != "laplace":
-                unique = min(self.weights.members or draws, draws) if varying else None
+                unique = min(members or draws, draws) if varying else None
                 logs = _numpy(self.log_density(few, unique, seed=seed))
                 groups["log_likelihood"] = {"x": (("draw", "frame"), logs[np.arange(draws) % len(logs)])}
         attrs = {
@@ -385,15 +416,8 @@ class Fit:
             gauge=tensors.get("gauge"),
         )
 
-    def _positions(self, x: Any) -> Tensor:
-        if hasattr(x, "gather") and not torch.is_tensor(x):
-            x = x.gather(np.arange(len(x)))
-        x = torch.as_tensor(np.asarray(x) if not torch.is_tensor(x) else x)
-        x = x.to(device=self.device, dtype=next(self.model.parameters()).dtype)
-        if not torch.isfinite(x).all():
-            bad = torch.nonzero(~torch.isfinite(x))[:, 0].unique()[:5].tolist()
-            raise DataError(f"the coordinates of frames {bad} are not finite")
-        return x
+    def _chunks(self, x: Any) -> Iterator[Tensor]:
+        return chunks(x, next(self.model.parameters()))
 
     def _generated(
         self, frames: int, draws: int | None, seed: int, repeats: int = 1, replicates: bool = False

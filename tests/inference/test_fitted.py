@@ -1,5 +1,6 @@
 """A fitted model: its shapes, its draws, its file, and what ArviZ makes of it."""
 
+import importlib
 import json
 import warnings
 from typing import Any
@@ -199,19 +200,76 @@ def test_the_posterior_has_named_dimensions(fits, choice):
     assert all(np.isfinite(v).all() for g in tree.children.values() for v in g.data_vars.values())
 
 
-def test_arviz_accepts_the_posterior(fits):
-    from arviz_stats.loo import loo
-    from arviz_stats.summary import summary
-
+@pytest.mark.parametrize(("choice", "draws"), [("mean-field", 100), ("bootstrap", None), ("bootstrap", 100)])
+def test_arviz_accepts_the_posterior(fits, choice, draws):
+    az: Any = importlib.import_module("arviz_stats")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ArviZ warns of few draws and of Pareto k
-        tree = fits["mean-field"].posterior(draws=100, subset=10)
-        table = summary(tree, var_names=["log_noise"])
-        found: Any = loo(tree)
+        tree = fits[choice].posterior(draws=draws, subset=10)
+        table = az.summary(tree, var_names=["log_noise"])
+        for function in (az.ess, az.eti, az.hdi, az.mcse):
+            found = function(tree, var_names=["log_noise", "cv"])
+            assert found["cv"].shape[-2:] == (10, 2) or found["cv"].shape[:2] == (10, 2)
+        if choice == "mean-field":
+            score = az.loo(tree)
+            assert np.isfinite(score.elpd)
+            assert score.n_data_points == 10
     assert len(table) == 9
     assert np.isfinite(np.asarray(table["mean"], dtype=float)).all()
-    assert np.isfinite(found.elpd)
-    assert found.n_data_points == 10
+
+
+def test_draws_say_which_refit_they_are_of(fits):
+    """Each refit once by default; more draws repeat them, and groups by refit are of one value of the parameters."""
+    tree, repeated = fits["bootstrap"].posterior(subset=5), fits["bootstrap"].posterior(draws=8, subset=5)
+    assert "refit" not in fits["mean-field"].posterior(draws=4, subset=5)["posterior"].coords
+    for group in ("posterior", "posterior_predictive", "log_likelihood"):
+        assert tree[group]["refit"].values.tolist() == [0, 1, 2]
+        assert repeated[group]["refit"].dims == ("draw",)
+    assert "refit" not in tree["observed_data"].coords
+    by_refit = repeated["posterior"].dataset["log_noise"].groupby("refit")
+    assert float(by_refit.std("draw").max()) == 0 < float(repeated["posterior"].dataset["log_noise"].std("draw").min())
+
+
+class Counted:
+    """Frames on disk, in all but name: notes how many are asked for at once."""
+
+    def __init__(self, positions):
+        self.positions, self.most = positions, 0
+
+    def __len__(self):
+        return len(self.positions)
+
+    def gather(self, index):
+        self.most = max(self.most, len(index))
+        return self.positions[index]
+
+
+@pytest.mark.parametrize("choice", ["none", "bootstrap"])
+def test_frames_are_read_a_few_at_a_time(fits, choice, monkeypatch):
+    """The numbers are those of all at once, except for what is drawn, which has a seed in every chunk."""
+    fit, x = fits[choice], molecules(11).positions
+    whole = fit.cv(x), fit.cv_draws(x), fit.guide_quality(x, 2000)
+    dense = fit.log_density(x, 2, particles=4000)
+    monkeypatch.setattr("bayescg.inference.chunks.chunks.__defaults__", (4,))
+    frames = Counted(x)
+    for given in (frames, torch.as_tensor(x), x.astype(np.float64)):
+        cv = fit.cv(given)
+        assert cv.batch_shape == (11,)
+        torch.testing.assert_close(cv.mean, whole[0].mean)
+        torch.testing.assert_close(cv.variance, whole[0].variance)
+        torch.testing.assert_close(fit.cv_draws(given), whole[1])
+    parts = fit.log_density(frames, 2, particles=4000)
+    torch.testing.assert_close(parts[:, :4], fit.log_density(x[:4], 2, particles=4000))
+    torch.testing.assert_close(parts, dense, atol=0.3, rtol=0.02)
+    assert not torch.equal(parts[:, 4:8], fit.log_density(x[4:8], 2, particles=4000))
+    assert fit.guide_quality(frames, 2000)["ess_fraction"] == pytest.approx(whole[2]["ess_fraction"], rel=0.1)
+    assert frames.most == 4
+    bad = x.copy()
+    bad[[3, 9]] = np.nan
+    with pytest.raises(DataError, match=r"frames \[3\]"):
+        fit.cv(bad)
+    with pytest.raises(DataError, match=r"frames \[9\]"):
+        fit.cv(np.where(np.arange(11)[:, None, None] == 3, 0, bad))
 
 
 def test_arviz_plots_the_posterior(fits):

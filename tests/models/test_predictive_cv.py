@@ -127,7 +127,8 @@ def test_guide_is_the_exact_posterior(fitted):
     sd = np.sqrt(np.diag(covariance))
     np.testing.assert_allclose(cv.mean, mean, atol=0.25 * sd.max())
     np.testing.assert_allclose(cv.stddev, np.broadcast_to(sd, cv.stddev.shape), rtol=0.15)
-    k, ess = fit.guide_quality(frames[:200])
+    quality = fit.guide_quality(frames[:200])
+    k, ess = quality["pareto_k"], quality["ess_fraction"]
     assert k < 0.7
     assert ess > 0.9
 
