@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ __all__ = ["ObservableCheck", "PredictiveCheck", "predictive_check"]
 
 REPLICATES = 1000
 FEWEST_COUNTS = 5
+NO_INTERVAL = "the fit has no parameter uncertainty, so predictions have no intervals"
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,10 +52,13 @@ class ObservableCheck:
         Bayesian p-values: probability that a replicated data set has a larger average, or standard deviation. Close
         to 0 or 1 the model is wrong; for the frames that the model was fitted to they stay closer to 1/2 than uniform.
     observed_mean, observed_sd : float
+    observed_mean_sd : float
+        Sampling: standard deviation of `observed_mean`, from finite, correlated trajectories.
     predicted_mean, predicted_sd : ndarray, (draw,)
-    sd_by_source : dict
-        ``sampling``: of the observed average, from finite correlated trajectories; ``parameter``: of the predicted
-        average, over draws of the parameters; ``intrinsic``: of the observable itself where the CV is known.
+        Their spread over draws is parameter uncertainty; see `average`.
+    intrinsic_sd : float
+        Spread of the observable over configurations that share their CVs: what the CVs forget. It is that of one
+        configuration, and no part of the error of an average.
     effective_frames : float
         Independent draws that the frames are worth for this observable.
     """
@@ -74,19 +78,23 @@ class ObservableCheck:
     p_sd: float
     observed_mean: float
     observed_sd: float
+    observed_mean_sd: float
     predicted_mean: np.ndarray
     predicted_sd: np.ndarray
-    sd_by_source: dict[str, float | None]
+    intrinsic_sd: float
     effective_frames: float
 
     @property
     def average(self) -> Quantity:
-        """The predicted average with its parameter uncertainty, and the other sources beside it."""
-        return Quantity.of(self.predicted_mean, self.unit, sd_by_source=self.sd_by_source)
+        """The predicted average; all of its uncertainty is that of the parameters."""
+        if len(self.predicted_mean) == 1:
+            return Quantity.of(self.predicted_mean, self.unit, NO_INTERVAL)
+        average = Quantity.of(self.predicted_mean, self.unit)
+        return replace(average, sd_by_source={"parameter": average.sd})
 
     def __repr__(self) -> str:
         return (
-            f"{self.name}: seen {self.observed_mean:.4g} ± {self.sd_by_source['sampling']:.2g} {self.unit}, predicted "
+            f"{self.name}: seen {self.observed_mean:.4g} ± {self.observed_mean_sd:.2g} {self.unit}, predicted "
             f"{self.average.mean:.4g} ± {self.average.sd:.2g}, {self.coverage:.0%} of bins covered, "
             f"p(mean) = {self.p_mean:.2f}, p(sd) = {self.p_sd:.2f}"
         )
@@ -122,23 +130,18 @@ class PredictiveCheck:
         return "\n".join(["PredictiveCheck", *(f"  {o!r}" for o in self)])
 
     def to_dataset(self) -> xr.Dataset:
-        """All numbers, with dimensions observable, draw, bin, edge, bound, source."""
+        """All numbers, with dimensions observable, draw, bin, edge, bound."""
         import xarray as xr
 
         dims = {
             "edges": ("edge",), "counts": ("bin",), "observed": ("bin",), "observed_se": ("bin",),
             "predicted": ("draw", "bin"), "credible": ("bound", "bin"), "predictive": ("bound", "bin"), "coverage": (),
-            "p_mean": (), "p_sd": (), "observed_mean": (), "observed_sd": (), "predicted_mean": ("draw",),
-            "predicted_sd": ("draw",), "effective_frames": (),
+            "p_mean": (), "p_sd": (), "observed_mean": (), "observed_sd": (), "observed_mean_sd": (),
+            "predicted_mean": ("draw",), "predicted_sd": ("draw",), "intrinsic_sd": (), "effective_frames": (),
         }  # fmt: skip
         data = {k: (("observable", *d), np.stack([getattr(o, k) for o in self])) for k, d in dims.items()}
-        sources = ("sampling", "parameter", "intrinsic")
-        by_source = np.array([[o.sd_by_source[s] for s in sources] for o in self], dtype=np.float64)
-        data["sd_by_source"] = (("observable", "source"), by_source)
-        coords = {
-            "observable": list(self.observables), "unit": ("observable", [o.unit for o in self]),
-            "bound": ["low", "high"], "source": list(sources),
-        }  # fmt: skip
+        unit = ("observable", [o.unit for o in self])
+        coords = {"observable": list(self.observables), "unit": unit, "bound": ["low", "high"]}
         return xr.Dataset(data, coords=coords, attrs={"level": self.level, "samples": self.samples})
 
 
@@ -253,11 +256,6 @@ def _check(
 
     difference = pairs[:, :, 0] - pairs[:, :, 1]
     within = wrap(difference) if periodic else difference
-    sources: dict[str, float | None] = {
-        "sampling": _sampling_sd(seen, w, statistics.block_ids(frames, g), periodic, seed),
-        "parameter": float(means.std(ddof=1)) if len(means) > 1 else None,
-        "intrinsic": float(np.sqrt(np.mean(within**2) / 2)),
-    }
     histograms, rep_means, rep_sds = _replicates(generated, edges, effective, predicted, means, sds, periodic, rng)
     predictive = interval(histograms, level)
     enough = counts >= FEWEST_COUNTS
@@ -269,8 +267,9 @@ def _check(
         credible=interval(predicted, level), predictive=predictive,
         coverage=float(held[enough].mean()) if enough.any() else float("nan"),
         p_mean=float((above > 0).mean()), p_sd=float((rep_sds > spread).mean()), observed_mean=float(centre[0]),
-        observed_sd=float(spread[0]), predicted_mean=means, predicted_sd=sds, sd_by_source=sources,
-        effective_frames=float(effective),
+        observed_sd=float(spread[0]), predicted_mean=means, predicted_sd=sds,
+        observed_mean_sd=_sampling_sd(seen, w, statistics.block_ids(frames, g), periodic, seed),
+        intrinsic_sd=float(np.sqrt(np.mean(within**2) / 2)), effective_frames=float(effective),
     )  # fmt: skip
 
 

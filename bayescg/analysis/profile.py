@@ -116,7 +116,9 @@ class FreeEnergy:
             A region of the wrong shape, or an unknown unit.
         """
         inside = self._inside(a), self._inside(b)
-        return self._quantity(self._factor(unit) * self._log_ratio(*inside), unit, (a, b), inside)
+        draws, points = self._log_ratio(*inside)
+        factor = self._factor(unit)
+        return self._quantity(factor * draws, factor * points, unit, (a, b), inside)
 
     def population(self, region: Region) -> Quantity:
         """Probability of a region; the interval stays within 0 and 1.
@@ -126,7 +128,8 @@ class FreeEnergy:
         region : (lo, hi), or ((lo, hi), (lo, hi)) for two CVs
         """
         inside = self._inside(region)
-        return self._quantity(expit(self._log_ratio(inside, ~inside)), "", (region,), (inside,))
+        draws, points = self._log_ratio(inside, ~inside)
+        return self._quantity(expit(draws), expit(points), "", (region,), (inside,))
 
     def to_dataset(self) -> xr.Dataset:
         """The draws of the profile, its mean, sd and band, with the rest as attributes."""
@@ -175,22 +178,28 @@ class FreeEnergy:
             inside &= ((v >= lo) & (v < hi)) if lo < hi else ((v >= lo) | (v < hi))
         return inside
 
-    def _log_ratio(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Draws of ln P(a) - ln P(b)."""
-        out = np.full(len(self.factors), np.nan)
+    def _log_ratio(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Draws of ln P(a) - ln P(b), and its value over all frames for the draw of the CV that each has."""
+        out, points = np.full((2, len(self.factors)), np.nan)
         for rows, inside_a, inside_b in self._members(a, b):
             sums = np.stack([block_sums(self.block_of, w, self.blocks) for w in (inside_a, inside_b)], 1)
             with np.errstate(divide="ignore", invalid="ignore"):
                 point = _log_ratio(sums.sum(0))
                 out[rows] = point + self.factors[rows] * (_log_ratio(self.weights[rows] @ sums) - point)
-        return out
+            points[rows] = point
+        return out, points
 
     def _members(self, *inside: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
         for rows, m in members_in_turn(len(self.factors), len(self.values)):
             yield rows, *(i[m] * self.frame_weights for i in inside)
 
     def _quantity(
-        self, draws: np.ndarray, unit: str, regions: Sequence[Region], inside: Sequence[np.ndarray]
+        self,
+        draws: np.ndarray,
+        points: np.ndarray,
+        unit: str,
+        regions: Sequence[Region],
+        inside: Sequence[np.ndarray],
     ) -> Quantity:
         visits = tuple(min(self._visits(row) for row in i) for i in inside)
         few = [f"{r} {v} times" for r, v in zip(regions, visits, strict=True) if v < FEWEST_VISITS]
@@ -199,9 +208,7 @@ class FreeEnergy:
         if not np.isfinite(draws).all():
             draws, warning = np.full_like(draws, np.nan), warning or "some draws of the CV never visit it"
         found = Quantity.of(draws, unit, warning, visits=visits)
-        # of a CV that is given, the frames are all that is uncertain; of the fit's own, its refits are mixed in
-        known = len(self.values) == 1 and np.isfinite(found.sd)
-        return replace(found, sd_by_source={"sampling": found.sd}) if known else found
+        return replace(found, sd_by_source=_sources(draws, points, found.sd)) if np.isfinite(found.sd) else found
 
     def _visits(self, inside: np.ndarray) -> int:
         if not self.ordered:
@@ -229,6 +236,15 @@ def block_sums(ids: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
 
 def _log_ratio(sums: np.ndarray) -> np.ndarray:
     return np.log(sums[..., 0]) - np.log(sums[..., 1])
+
+
+def _sources(draws: np.ndarray, points: np.ndarray, sd: float) -> dict[str, float | None]:
+    """Of a CV that is given, the frames are all that is uncertain; where its draws differ, so do their `points`."""
+    if np.ptp(points) == 0:
+        return {"sampling": sd}
+    sampling, parameter = float((draws - points).std()), float(points.std())
+    chance = sd / float(np.hypot(parameter, sampling))  # in a finite number of draws the two go together a little
+    return {"sampling": chance * sampling, "parameter": chance * parameter}
 
 
 def members_in_turn(draws: int, members: int) -> Iterator[tuple[np.ndarray, int]]:

@@ -45,7 +45,9 @@ class Quantity:
         How often the trajectories entered each region that the quantity is about.
     warning : str or None
     sd_by_source : dict
-        Standard deviations by what they are about: ``sampling``, ``parameter``, ``intrinsic``.
+        Standard deviations by what they are about: ``sampling`` (finite, correlated trajectories), ``parameter``
+        (finite training), ``intrinsic`` (the CV forgets coordinates). Their squares add up to that of `sd`; a source
+        that is absent or None has no part in it.
 
     Examples
     --------

@@ -22,7 +22,7 @@ __all__ = ["Answers", "ask"]
 _KEYS = ("unit", "mean", "sd", "ci90", "truth", "sd_by_source")
 _TOO_FAR = 0.01
 _TOO_FEW_COVERED = 0.8
-_POOR_PARETO_K = 0.7
+_MOST_POOR = 0.1
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Answers:
     quantities : dict
         Name to JSON: unit, mean, sd, ci90, truth, sd_by_source.
     diagnostics : dict
-        Pareto k and effective fraction of the guide, effective frames.
+        Pareto k and effective fraction of the guide, effective frames, p-values of the predictive check.
     warnings : list of str
     check : PredictiveCheck or None
     landscapes : dict of str to FreeEnergy
@@ -92,21 +92,22 @@ def _predictions(answers: Answers, settings: Analysis, seed: int, fit: Fit, fram
     for function in statistics.named_observables(settings.observables, fit, frames):
         name = statistics.label(function)
         values = statistics.evaluate(function, frames)
-        seen = _average(values, frames, settings.draws, seed, statistics.unit_of(function))
-        sources = {**check[name].sd_by_source, "sampling": seen.sd}
-        predicted, unsure = check[name].predicted_mean, None
-        if len(predicted) == 1:
-            unsure = "the fit has no parameter uncertainty, so predictions have no intervals"
-            answers.warnings += [unsure] if unsure not in answers.warnings else []
-        answers.add(name, Quantity.of(predicted, seen.unit, unsure, sd_by_source=sources))
-        answers.add(f"{name}_of_frames", seen)
+        predicted = check[name].average
+        if predicted.warning and predicted.warning not in answers.warnings:
+            answers.warnings.append(predicted.warning)
+        answers.add(name, predicted)
+        unit = statistics.unit_of(function)
+        answers.add(f"{name}_of_frames", _average(values, frames, settings.draws, seed, unit))
 
 
 def _checks(answers: Answers, check: PredictiveCheck) -> None:
     """Whether frames that were held out look as predicted."""
+    told = answers.diagnostics["predictive_check"] = {}
     for one in check:
-        answers.quantities[f"{one.name}_p_value"] = _number(one.p_mean)
-        answers.quantities[f"{one.name}_band_coverage"] = _number(one.coverage)
+        told[one.name] = {
+            "p_mean": one.p_mean, "p_sd": one.p_sd, "bins_in_band": _finite(one.coverage),
+            "intrinsic_sd": one.intrinsic_sd, "unit": one.unit,
+        }  # fmt: skip
         wrong = []
         if not one.periodic and not _TOO_FAR < one.p_mean < 1 - _TOO_FAR:
             wrong.append(f"average ({one.predicted_mean.mean():.3g} for {one.observed_mean:.3g} {one.unit})")
@@ -150,18 +151,26 @@ def _quality(answers: Answers, settings: Analysis, seed: int, fit: Fit, test: Fr
     """How well frames that were held out are described, and how good the guide is."""
     few = test.subset(np.unique(np.linspace(0, len(test) - 1, min(len(test), 1000)).astype(int)))
     density = fit.log_density(few, fit.weights.members, seed=seed).double().cpu().numpy()
-    seen = _average(density[0], few, settings.draws, seed, "nat")
-    parameter = float(density.mean(1).std(ddof=1)) if len(density) > 1 else None
-    sources: dict[str, float | None] = {"sampling": seen.sd, "parameter": parameter, "intrinsic": None}
-    spread = np.random.default_rng(seed).choice(density.mean(1) - density[0].mean(), len(seen.draws))
-    answers.add("held_out_log_density", Quantity.of(seen.draws + spread, "nat/frame", sd_by_source=sources))
-    pareto_k, ess_fraction = fit.guide_quality(few.subset(slice(0, 200)), seed=seed)
-    answers.diagnostics |= {"pareto_k": pareto_k, "ess_fraction": ess_fraction}
-    if pareto_k > _POOR_PARETO_K:
+    seen = _average(density.mean(0), few, settings.draws, seed, "nat")
+    draws, sources = seen.draws, seen.sd_by_source
+    if len(density) > 1:
+        refits = density.mean(1)
+        draws = seen.mean + np.add.outer(_deviations(draws), _deviations(refits)).ravel()
+        sources = {**sources, "parameter": float(refits.std(ddof=1))}
+    answers.add("held_out_log_density", Quantity.of(draws, "nat/frame", sd_by_source=sources))
+    quality = fit.guide_quality(few.subset(slice(None, None, max(1, len(few) // 200))), seed=seed)
+    answers.diagnostics |= {name: _finite(value) for name, value in quality.items()}
+    poor = quality["pareto_k_share_above_0.7"]
+    if poor > _MOST_POOR:
         answers.warnings.append(
-            f"the guide is a poor approximation of p(z | x): Pareto k = {pareto_k:.2f} (above 0.7), so log densities "
-            "are rough lower bounds"
+            f"the guide is a poor approximation of p(z | x) for {poor:.0%} of the held-out frames (Pareto k above 0.7, "
+            f"largest {quality['pareto_k_largest']:.2f}): their log densities are rough lower bounds"
         )
+
+
+def _deviations(draws: np.ndarray) -> np.ndarray:
+    """From the mean, widened as the draws' own mean is nearer to them than the true one."""
+    return (draws - draws.mean()) * np.sqrt(len(draws) / (len(draws) - 1))
 
 
 def _average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: str) -> Quantity:
@@ -181,12 +190,6 @@ def _internal(bounds: list[float], landscape: FreeEnergy) -> tuple[float, float]
     if landscape.cv_units != ("rad",):
         return bounds[0], bounds[1]
     return math.radians(bounds[0]), math.radians(bounds[1])
-
-
-def _number(value: float) -> dict[str, Any]:
-    """A diagnostic number without uncertainty."""
-    empty = {"sampling": None, "parameter": None, "intrinsic": None}
-    return {"unit": "", "mean": _finite(value), "sd": None, "ci90": None, "truth": None, "sd_by_source": empty}
 
 
 def _finite(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from bayescg.checkpoint import write_file
 
-__all__ = ["rows", "write_report"]
+__all__ = ["check_rows", "rows", "write_report"]
 
 
 def write_report(
@@ -55,7 +55,8 @@ def write_report(
         figures=[(base64.b64encode(p.read_bytes()).decode("ascii"), text, p.stem) for p, text in figures.items()],
         quantities=rows(results["quantities"]),
         sources=_sources(results["quantities"]),
-        diagnostics={k: _text(v) for k, v in results["diagnostics"].items() if k != "warnings"},
+        checks=check_rows(results["diagnostics"]),
+        diagnostics={k: _text(v) for k, v in results["diagnostics"].items() if not isinstance(v, list | dict)},
         config=config,
         description=description,
         cite=[c for c in dict.fromkeys(cite) if c],
@@ -67,6 +68,8 @@ def write_report(
 def rows(quantities: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str, str, str]]:
     """Name, mean, standard deviation, 90 % interval and unit of each quantity, to the digits that its error allows.
 
+    What could not be estimated, such as the population of a region that was never entered, is ``unknown``.
+
     Examples
     --------
     >>> rows({"rg": {"unit": "nm", "mean": 0.28123, "sd": 0.00213, "ci90": [0.278, 0.2849]}})
@@ -76,10 +79,26 @@ def rows(quantities: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, st
     for name, q in quantities.items():
         digits = _decimals(q["sd"])
         ci90 = q["ci90"]
-        interval = "none" if ci90 is None and q["sd"] is not None else ""
-        if ci90 is not None:
-            interval = " to ".join(_text(end, digits) for end in ci90)
-        table.append((name, _text(q["mean"], digits), _text(q["sd"], digits), interval, q["unit"]))
+        interval = "none" if ci90 is None else " to ".join(_text(end, digits) for end in ci90)
+        mean = "unknown" if q["mean"] is None else _text(q["mean"], digits)
+        table.append((name, mean, _text(q["sd"], digits), interval, q["unit"]))
+    return table
+
+
+def check_rows(diagnostics: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """Name, p-values of average and spread, bins in their bands, and intrinsic sd of each observable checked.
+
+    Examples
+    --------
+    >>> found = {"p_mean": 0.42, "p_sd": 0.995, "bins_in_band": 0.9, "intrinsic_sd": 0.0123, "unit": "nm"}
+    >>> check_rows({"predictive_check": {"rg": found}})
+    [('rg', '0.42', '0.995', '90 %', '0.012 nm')]
+    """
+    table = []
+    for name, o in diagnostics.get("predictive_check", {}).items():
+        average, spread = (_text(p, 3 if min(p, 1 - p) < 0.01 else 2) for p in (o["p_mean"], o["p_sd"]))
+        bins = "" if o["bins_in_band"] is None else f"{100 * o['bins_in_band']:.0f} %"
+        table.append((name, average, spread, bins, f"{o['intrinsic_sd']:.2g} {o['unit']}".rstrip()))
     return table
 
 

@@ -144,7 +144,34 @@ def test_refits_add_their_own_spread():
     assert fes.names == ("CV",)
     narrow = free_energy(fit, frames, cv=lambda x: fit.cv_draws(x).mean(0), bins=6)
     region = (-0.3, 0.3)
-    assert fes.population(region).sd > narrow.population(region).sd
+    mixed, alone = fes.population(region), narrow.population(region)
+    assert mixed.sd > alone.sd
+    assert alone.sd_by_source == {"sampling": alone.sd}
+    assert (mixed.sd_by_source["parameter"] or 0) > 0
+    assert mixed.sd_by_source["sampling"] == pytest.approx(alone.sd, rel=0.3)
+
+
+def test_the_sources_of_a_free_energy_are_told_apart_exactly():
+    """Refits whose CVs are shifted by known amounts: the differences that they give are known."""
+
+    class Shifted:
+        model = frames = None
+
+        def __init__(self, *shifts):
+            self.shifts = shifts
+
+        def cv_draws(self, x):
+            return torch.stack([x + s for s in self.shifts])
+
+    shifts = (-0.2, 0.0, 0.2)
+    fit: Any = Shifted(*shifts)
+    frames, regions = independent(gaussian(4000)), ((-9, 0), (0, 9))
+    found = free_energy(fit, frames, draws=3000).difference(*regions)
+    alone = free_energy(None, frames, first, draws=3000).difference(*regions)
+    exact = np.std([norm.logcdf(-s) - norm.logcdf(s) for s in shifts])
+    assert found.sd_by_source["parameter"] == pytest.approx(exact, rel=0.1)
+    assert found.sd_by_source["sampling"] == pytest.approx(alone.sd, rel=0.05)
+    assert sum((sd or 0) ** 2 for sd in found.sd_by_source.values()) == pytest.approx(found.sd**2)
 
 
 @pytest.mark.parametrize(

@@ -89,11 +89,16 @@ def test_a_wrong_model_has_extreme_p_values(wrong, statistic):
 def test_uncertainty_is_told_apart_by_source():
     rng = np.random.default_rng(0)
     check = checked(Known(0.3 * rng.normal(size=400)), rng.normal(size=400), samples=20_000)
-    assert check.sd_by_source["sampling"] == pytest.approx(400**-0.5, rel=0.2)
-    assert check.sd_by_source["parameter"] == pytest.approx(0.3, rel=0.1)
-    assert check.sd_by_source["intrinsic"] == pytest.approx(0.5**0.5, rel=0.03)
+    assert check.observed_mean_sd == pytest.approx(400**-0.5, rel=0.2)
+    assert check.intrinsic_sd == pytest.approx(0.5**0.5, rel=0.03)
     assert check.average.sd == pytest.approx(0.3, rel=0.1)
-    assert checked(Known([0.0]), rng.normal(size=400)).sd_by_source["parameter"] is None
+    assert check.average.sd_by_source == {"parameter": check.average.sd}
+
+
+def test_a_fit_without_parameter_uncertainty_predicts_no_interval():
+    average = checked(Known([0.0]), np.random.default_rng(0).normal(size=400)).average
+    assert (average.sd, average.ci90, average.sd_by_source) == (0.0, None, {})
+    assert "no parameter uncertainty" in repr(average)
 
 
 def test_correlated_frames_count_less():
@@ -102,7 +107,7 @@ def test_correlated_frames_count_less():
     assert taken.effective_frames == pytest.approx(3000)
     assert in_time.effective_frames == pytest.approx(300, rel=0.15)
     assert np.ptp(in_time.predictive, axis=0).mean() > 2 * np.ptp(taken.predictive, axis=0).mean()
-    assert in_time.sd_by_source["sampling"] == pytest.approx(300**-0.5, rel=0.25)
+    assert in_time.observed_mean_sd == pytest.approx(300**-0.5, rel=0.25)
 
 
 def test_weights_count():
@@ -125,7 +130,7 @@ def test_angles_have_circular_averages_over_the_full_circle():
     assert check.observed_sd == pytest.approx(0.3, rel=0.1)
     assert check.average.sd == pytest.approx(0.05, rel=0.4)
     assert 0.02 < check.p_mean < 0.98
-    assert check.sd_by_source["intrinsic"] == pytest.approx(0.3 / 2**0.5, rel=0.1)
+    assert check.intrinsic_sd == pytest.approx(0.3 / 2**0.5, rel=0.1)
 
 
 def test_everything_is_in_the_dataset():
@@ -133,7 +138,7 @@ def test_everything_is_in_the_dataset():
     fit: Any = Known([0.0, 0.1])
     data = predictive_check(fit, frames, [First()], bins=12).to_dataset()
     assert dict(data["predicted"].sizes) == {"observable": 1, "draw": 2, "bin": 12}
-    assert data["sd_by_source"].dims == ("observable", "source")
+    assert data["intrinsic_sd"].dims == ("observable",)
     assert "first: seen" in repr(predictive_check(fit, frames, [First()]))
 
 

@@ -37,7 +37,7 @@ def test_a_run_leaves_everything_that_is_promised(finished: Path) -> None:
     assert not list(finished.rglob("*.partial*"))
     with xr.open_datatree(finished / "posterior.nc", engine="h5netcdf") as tree:
         assert {"posterior", "posterior_predictive", "log_likelihood", "observed_data"} <= set(tree.children)
-        assert tree["posterior"].sizes["draw"] == 10
+        assert tree["posterior"].dataset["refit"].values.tolist() == [0, 1]  # each once
     assert Fit.load(finished / "fit").weights.members == 2
 
 
@@ -53,7 +53,16 @@ def test_the_summary_has_the_published_layout(finished: Path) -> None:
         assert set(quantity["sd_by_source"]) == {"sampling", "parameter", "intrinsic"}, name
         if quantity["ci90"] is not None:
             assert quantity["ci90"][0] < quantity["mean"] < quantity["ci90"][1], name
-    assert {"pareto_k", "ess_fraction", "warnings"} <= set(found["diagnostics"])
+        assert quantity["sd"] is not None or quantity["mean"] is None, f"{name} is a number without an uncertainty"
+    told = found["diagnostics"]
+    for name in ("pareto_k", "pareto_k_largest", "pareto_k_share_above_0.7", "ess_fraction"):
+        assert isinstance(told[name], float), name
+    assert told["pareto_k"] <= told["pareto_k_largest"]
+    assert list(told["predictive_check"]) == ["rg", "rmsd", "end_to_end", "phi", "psi"]
+    for check in told["predictive_check"].values():
+        assert set(check) == {"p_mean", "p_sd", "bins_in_band", "intrinsic_sd", "unit"}
+        assert 0 <= check["p_mean"] <= 1
+    assert told["warnings"]
     assert set(found["cost"]) == {"energy_evaluations", "steps", "wall_seconds", "device"}
     # 2 trajectories of 2 ps equilibration and 40 ps, at 2 fs
     assert found["cost"]["energy_evaluations"] == 42_000
@@ -63,8 +72,6 @@ def test_the_summary_has_the_published_layout(finished: Path) -> None:
 def test_the_molecule_is_alanine_dipeptide(finished: Path) -> None:
     found = results(finished)["quantities"]
     assert 0.2 < found["rg_of_frames"]["mean"] < 0.28  # nm, of the ten heavy atoms
-    for source in ("sampling", "parameter", "intrinsic"):
-        assert found["rg"]["sd_by_source"][source] > 0
     assert found["population_alpha"]["mean"] + found["population_beta"]["mean"] == pytest.approx(1, abs=1e-9)
 
 
@@ -264,10 +271,17 @@ def test_a_refused_run_does_not_stand_in_the_way(
     assert (tmp_path / "run" / "summary.json").exists()
 
 
-def test_the_sd_of_a_free_energy_is_that_of_sampling(finished: Path) -> None:
+def test_the_sources_of_every_sd_add_up_to_it(finished: Path) -> None:
+    """Averages and free energies of frames are uncertain by sampling, predicted averages by parameters."""
+    expected = {"rg": {"parameter"}, "rg_of_frames": {"sampling"}, "held_out_log_density": {"sampling", "parameter"}}
+    expected |= {"population_alpha": {"sampling"}, "free_energy_alpha_to_beta": {"sampling"}}
     for name, quantity in results(finished)["quantities"].items():
-        if name.startswith(("population", "free_energy")) and quantity["sd"] is not None:
-            assert quantity["sd_by_source"]["sampling"] == quantity["sd"], name
+        if quantity["sd"] is not None:
+            named = {source: sd for source, sd in quantity["sd_by_source"].items() if sd is not None}
+            # the log density has 20 draws, all sums of 10 and 2, and its variance is a sum over 19
+            rel = 1 / 19 + 1e-6 if name == "held_out_log_density" else 1e-6
+            assert sum(sd**2 for sd in named.values()) == pytest.approx(quantity["sd"] ** 2, rel=rel), name
+            assert set(named) == expected.get(name, set(named)), name
 
 
 def test_runs_are_aligned_to_the_same_conformation(finished: Path) -> None:

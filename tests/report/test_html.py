@@ -28,7 +28,13 @@ def results() -> dict[str, Any]:
         "versions": {"bayescg": "0.1.0", "python": "3.11"},
         "compiled": "trace",
         "quantities": {"difference": quantity(1.2346, 0.0123, [1.21, 1.26]), "rare": quantity(None, None)},
-        "diagnostics": {"pareto_k": 0.3, "ess_fraction": 0.9, "warnings": ["phi > 0 <b>rarely</b> seen & noted"]},
+        "diagnostics": {
+            "pareto_k": 0.3,
+            "predictive_check": {
+                "psi": {"p_mean": 0.42, "p_sd": 0.998, "bins_in_band": None, "intrinsic_sd": 0.312, "unit": "rad"}
+            },
+            "warnings": ["phi > 0 <b>rarely</b> seen & noted"],
+        },
         "cost": {"energy_evaluations": 0, "steps": 10, "wall_seconds": 1.0, "device": "cpu"},
     }
 
@@ -50,8 +56,8 @@ def page(results: dict[str, Any], tmp_path: Path) -> str:
         (quantity(1234.56, 99.6, [1000.4, 1400.6]), ("1235", "100", "1000 to 1401")),
         (quantity(-0.5, 0.5, [-1.3, 0.3]), ("-0.50", "0.50", "-1.30 to 0.30")),
         (quantity(2.0, 0.3), ("2.00", "0.30", "none")),
-        (quantity(0.123456, None), ("0.123", "", "")),
-        (quantity(None, None), ("", "", "")),
+        (quantity(0.123456, None), ("0.123", "", "none")),
+        (quantity(None, None), ("unknown", "", "none")),
         (quantity(1.0, 0.0, [1.0, 1.0]), ("1", "0", "1 to 1")),
     ],
 )
@@ -66,7 +72,7 @@ def test_the_page_needs_nothing_but_itself(page: str) -> None:
 
 
 def test_what_a_reader_needs_is_there(page: str) -> None:
-    for part in ("1.235", "1.210 to 1.260", "steps = 10", "About", "pareto k", "color-scheme: dark"):
+    for part in ("1.235", "1.210 to 1.260", "steps = 10", "About", "pareto k", "0.998", "0.31 rad", "scheme: dark"):
         assert part in page
     assert page.count("A paper") == 1
 
