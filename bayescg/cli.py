@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 try:
     version("bayescg")
@@ -18,6 +23,9 @@ except ImportError as missing:  # also raised where the package itself has no me
         f"bayescg is not installed in {sys.executable} ({missing}). In the checkout, run:\n"
         "    pip install -c constraints.txt -e ."
     ) from None
+except KeyboardInterrupt:
+    os.write(2, b"stopped by SIGINT before anything was begun. To start, give the same command again.\n")
+    raise SystemExit(130) from None
 
 from bayescg.errors import BayescgError, Interrupted
 
@@ -121,6 +129,8 @@ def check(file: Annotated[Path, typer.Argument(help="A Python file that defines 
 
 def main() -> None:
     """Run the command line; an error that bayescg raises on purpose is one message and exit status 1."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         app()
     except BayescgError as error:
@@ -128,6 +138,15 @@ def main() -> None:
         title = "" if stopped else "[bold red]error:[/bold red] "
         Console(stderr=True, soft_wrap=True, highlight=False).print(title + escape(str(error)))
         sys.exit(128 + error.number if stopped else 1)
+
+
+def _stop(number: int, _: Any) -> NoReturn:
+    """Stop at once; while a run writes files, the runner's own handlers are in force."""
+    with suppress(RuntimeError):  # it may have interrupted just this
+        _screen.file.flush()
+    told = f"stopped by {signal.Signals(number).name}. To start or go on, give the same command again.\n"
+    os.write(2, told.encode())
+    os._exit(128 + number)  # an exception would be swallowed by some of the imports that it may interrupt
 
 
 def _announce(experiment: Experiment) -> None:
@@ -142,23 +161,42 @@ def _say(line: str) -> None:
 
 
 def _show(results: dict[str, Any], path: Path) -> None:
-    """The table of quantities, the warnings, and where everything is."""
-    from bayescg.report import rows
+    """The quantities, how well held-out frames are predicted, the warnings, and where everything is."""
+    from bayescg.report import check_rows, rows
 
-    table = Table("quantity", "mean", "sd", "90 % interval", "unit", box=None, header_style="bold")
-    table.columns[0].overflow = "fold"
-    for column in table.columns[1:]:  # a number that was cut short would be another number
-        column.no_wrap = True
-    for column in table.columns[1:4]:
-        column.justify = "right"
-    for row in rows(results["quantities"]):
-        table.add_row(*map(escape, row))
-    _screen.print(table)
+    _table(("quantity", "mean", "sd", "90 % interval", "unit"), rows(results["quantities"]))
+    if found := check_rows(results["diagnostics"]):
+        _screen.print()
+        _table(("predictive check", "p (average)", "p (spread)", "bins in band"), [row[:4] for row in found])
+        _screen.print("[dim] p near 0 or 1: the model gets this average, or spread, of held-out frames wrong[/dim]")
+    _screen.print()
     for warning in results["diagnostics"]["warnings"]:
         _screen.print(f"[yellow]warning: {escape(warning)}[/yellow]")
     for figure in sorted((path / "figures").glob("*.png")):
         _screen.print(f"figure  {escape(str(figure))}")
     _screen.print(f"report  {escape(str(path / 'report.html'))}")
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table as wide as the screen: long names go on below, and no number is cut short."""
+    table = Table(*titles, box=None, header_style="bold")
+    for column in table.columns[1:]:
+        column.no_wrap = True
+        column.justify = "left" if column.header == "unit" else "right"
+    others = sum(2 + max(map(len, column)) for column in list(zip(titles, *rows, strict=True))[1:])
+    for name, *numbers in rows:
+        table.add_row(*map(escape, (_broken(name, _screen.width - others - 2), *numbers)))
+    _screen.print(table)
+
+
+def _broken(name: str, width: int) -> str:
+    """A long name in lines that end after an underscore."""
+    lines = [""]
+    for part in re.findall(r"[^_]*_+|[^_]+", name):
+        if lines[-1].strip() and len(lines[-1] + part) > width:
+            lines.append("  ")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -101,6 +101,9 @@ def test_a_run_ends_with_its_quantities_warnings_and_paths(tmp_path: Path) -> No
     for part in ("90 % interval", "rg", "warning: phi_positive", "predictive_check.png", "report.html"):
         assert part in done.stdout
     assert "Traceback" not in done.stderr
+    table = done.stdout.partition(" quantity")[2].partition("warning:")[0].splitlines()
+    assert max(map(len, table)) <= 80
+    assert any(line.startswith("   phi_negative") for line in table), "a long name goes on below"
     again = bayescg("run", "alanine-dipeptide", "--seed", "2", *SMALL, cwd=tmp_path)
     assert again.returncode == 1
     assert "finished" in again.stderr
@@ -142,6 +145,40 @@ def test_a_signal_during_the_simulation_leaves_no_worker(tmp_path: Path) -> None
     assert f"bayescg resume {path}" in told
     assert "Traceback" not in told
     assert not list((path / "trajectories").glob(".*.partial.xtc"))
+
+
+EARLY = """
+import os, signal, sys
+
+class Now:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.{number})
+
+sys.meta_path.insert(0, Now())
+from bayescg.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["rich.table", "pydantic", "torch", "bayescg.experiments.runner", "openmm"])
+def test_a_signal_in_the_first_second_says_that_it_stopped(tmp_path: Path, module: str) -> None:
+    """While the program itself is still being imported: an import that breaks off ends in any error, or in none."""
+    code = EARLY.format(module=module, number="SIGINT")
+    command = [sys.executable, "-c", code, "run", "alanine-dipeptide", "--out", tmp_path / "run", *SMALL]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr.startswith("stopped by SIGINT")
+    assert "give the same command again" in done.stderr or f"bayescg resume {tmp_path / 'run'}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob(".*partial*"))
+
+
+def test_a_termination_in_the_first_second_has_its_own_status(tmp_path: Path) -> None:
+    code = EARLY.format(module="torch", number="SIGTERM")
+    command = [sys.executable, "-c", code, "run", "alanine-dipeptide", *SMALL]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr.partition(".")[0]) == (143, "stopped by SIGTERM")
 
 
 @pytest.mark.slow

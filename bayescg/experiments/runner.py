@@ -55,12 +55,13 @@ def run(experiment: Experiment, out: str | Path, say: Say = print) -> dict[str, 
         SIGINT or SIGTERM; `resume` goes on.
     """
     path = Path(out)
-    build.check(experiment)
-    if path.is_dir() and not (path / "config.toml").exists():
-        directory.refuse_strangers(path)
-    with directory.claimed(path):
-        directory.prepare(path, experiment)
-        return _Run(experiment, path, say).to_the_end()
+    with _stoppable(lambda: _how_to_go_on(path)):
+        build.check(experiment)
+        if path.is_dir() and not (path / "config.toml").exists():
+            directory.refuse_strangers(path)
+        with directory.claimed(path):
+            directory.prepare(path, experiment)
+            return _Run(experiment, path, say).to_the_end()
 
 
 def resume(path: str | Path, say: Say = print) -> dict[str, Any]:
@@ -90,13 +91,14 @@ def report(path: str | Path, say: Say = print) -> Path:
         The run is not finished.
     """
     path = Path(path)
-    experiment = directory.read_experiment(path)
-    if not directory.is_finished(path):
-        raise OutputError(f"the run in {path} is not finished; go on with it first: bayescg resume {path}")
-    results = summary.read(path)
-    build.check(experiment)
-    with directory.claimed(path):
-        return _Run(experiment, path, say).draw(results)
+    with _stoppable(lambda: f"The numbers are untouched. Try again: bayescg report {path}"):
+        experiment = directory.read_experiment(path)
+        if not directory.is_finished(path):
+            raise OutputError(f"the run in {path} is not finished; go on with it first: bayescg resume {path}")
+        results = summary.read(path)
+        build.check(experiment)
+        with directory.claimed(path):
+            return _Run(experiment, path, say).draw(results)
 
 
 class _Run:
@@ -107,24 +109,23 @@ class _Run:
         self.stages = directory.Stages(path)
 
     def to_the_end(self) -> dict[str, Any]:
-        with _stoppable(f"What is complete is kept. Go on with: bayescg resume {self.path}"):
-            with self._stage("frames", _source(self.experiment)):
-                frames = build.frames_of(self.experiment, self.path / "trajectories")
-            train, test = self._split(frames)
-            with self._stage("fit", f"{self.experiment.model.name} on {len(train)} frames"):
-                fit = self._fit(train)
-            with self._stage("analysis", f"predictions of {len(test)} frames held out, free energies"):
-                answers = questions.ask(self.experiment, fit, frames, test)
-                summary.write_posterior(self.path, fit, train, self.experiment)
-                figures = self._figures(answers, fit, frames)
-            results = summary.collect(self.experiment, fit, frames, answers, self.stages)
-            self._write_report(results, figures)
-            summary.write(self.path, results)
-            return results
+        with self._stage("frames", _source(self.experiment)):
+            frames = build.frames_of(self.experiment, self.path / "trajectories")
+        train, test = self._split(frames)
+        with self._stage("fit", f"{self.experiment.model.name} on {len(train)} frames"):
+            fit = self._fit(train)
+        with self._stage("analysis", f"predictions of {len(test)} frames held out, free energies"):
+            answers = questions.ask(self.experiment, fit, frames, test)
+            summary.write_posterior(self.path, fit, train, self.experiment)
+            figures = self._figures(answers, fit, frames)
+        results = summary.collect(self.experiment, fit, frames, answers, self.stages)
+        self._write_report(results, figures)
+        summary.write(self.path, results)
+        return results
 
     def draw(self, results: dict[str, Any]) -> Path:
         """The figures and the report again; the numbers stay."""
-        with _stoppable(f"The numbers are untouched. Try again: bayescg report {self.path}"), self._warnings():
+        with self._warnings():
             frames = build.frames_of(self.experiment, self.path / "trajectories")
             train, test = self._split(frames)
             fit = self._fit(train)
@@ -195,25 +196,34 @@ def _source(experiment: Experiment) -> str:
     return f"molecular dynamics, {settings.chains} x {settings.time:g} ps"
 
 
+def _how_to_go_on(path: Path) -> str:
+    if (path / "config.toml").exists():
+        return f"What is complete is kept. Go on with: bayescg resume {path}"
+    return "Nothing was written. To start, give the same command again."
+
+
 @contextmanager
-def _stoppable(advice: str) -> Iterator[None]:
+def _stoppable(advice: Callable[[], str]) -> Iterator[None]:
     """SIGINT and SIGTERM become `Interrupted`, with advice on how to go on."""
-    received = [signal.SIGINT]
+    received: list[signal.Signals] = []
 
     def stop(number: int, _: Any) -> None:
-        received[0] = signal.Signals(number)
+        received.append(signal.Signals(number))
         raise KeyboardInterrupt
 
     main = threading.current_thread() is threading.main_thread()
     before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)} if main else {}
     try:
         yield
-    except (KeyboardInterrupt, Interrupted) as error:
-        if "SIGTERM" in str(error):  # the fit has its own handlers, to end its step first
-            received[0] = signal.SIGTERM
-        told = str(error) if isinstance(error, Interrupted) else f"stopped by {received[0].name}"
-        stopped = Interrupted(f"{told}.\n{advice}")
-        stopped.number = int(received[0])
+    except BaseException as error:
+        # an import that a signal cuts short may end in any error
+        if not (received or isinstance(error, KeyboardInterrupt | Interrupted)):
+            raise
+        # the fit has its own handlers, to end its step first
+        number = signal.SIGTERM if "SIGTERM" in str(error) else received[0] if received else signal.SIGINT
+        told = str(error) if isinstance(error, Interrupted) else f"stopped by {number.name}"
+        stopped = Interrupted(f"{told}.\n{advice()}")
+        stopped.number = int(number)
         raise stopped from None
     finally:
         for number, handler in before.items():
