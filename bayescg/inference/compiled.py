@@ -1,117 +1,248 @@
-"""Loss and gradients of a program as one flat tensor graph, with Pyro traced away."""
+"""The gradients of a fit's step, plainly, recorded, or compiled; and the choice between them."""
 
+from __future__ import annotations
+
+import logging
+import statistics
+import time
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad_and_value, vmap
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
 
 from bayescg.errors import ConfigError
-from bayescg.inference.batch import Batch
-from bayescg.inference.functional import Params, functional_random, seeded
-from bayescg.inference.objectives import Program
+from bayescg.inference.functional import Params, seeded
+from bayescg.inference.lowering import can_compile, lower
+from bayescg.inference.optimiser import clipped
+from bayescg.inference.recording import Gradients, Tensors, Unrecordable, lift_noise, record
 
-__all__ = ["MODES", "Tensors", "loss_and_gradients", "loss_only"]
+__all__ = ["MODES", "Step", "check_mode", "compile_step"]
 
-MODES = ("auto", "trace", "off")
+MODES = ("auto", "inductor", "trace", "off")
 
-Tensors = dict[str, Tensor]
-"""Fields of a `Batch` by name; ``weight`` has a leading axis of members where there are members."""
+Result = tuple[Params, Tensor, Tensor, Params]
+"""Clipped gradients, loss, 1 where either is not finite (else 0), and the buffers that the program has changed."""
 
-Step = Callable[[Params, Tensors], tuple[Params, Tensor]]
+_log = logging.getLogger("bayescg")
+
+# What compiling costs in seconds, and what it takes off a recorded step: on the low side of what was measured for
+# small networks on one core (tests/benchmarks), so that compiling is chosen where it surely pays.
+_COMPILING = 15.0
+_SAVED = 0.3
 
 
-def loss_only(program: Program, total: int, total_weight: float, members: bool) -> Callable[[Params, Tensors], Tensor]:
-    """Loss of every member, ``(members,)`` or a scalar, as a function of parameters and batch."""
-    return _over_members(_pure(program, _buffers(program), total, total_weight), members)
+@dataclass(frozen=True)
+class Step:
+    """Gradients of a step as a function of parameters, buffers, batch and seed.
+
+    Attributes
+    ----------
+    run : callable
+        (parameters, buffers, batch, seed) to (gradients, loss, bad, changed buffers).
+    mode : {"inductor", "trace", "off"}
+        How it runs.
+    why : str
+        Why it does, for the log.
+    """
+
+    run: Callable[[Params, Params, Tensors, int], Result]
+    mode: str
+    why: str
 
 
-def loss_and_gradients(
-    program: Program,
-    total: int,
-    total_weight: float,
-    members: bool,
+def check_mode(mode: str) -> None:
+    """Refuse a mode of compilation that is unknown.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if mode not in MODES:
+        raise ConfigError(f"compile={mode!r} is not known; use one of {', '.join(MODES)}")
+
+
+def compile_step(
+    plain: Gradients,
     params: Params,
+    buffers: Params,
     tensors: Tensors,
+    *,
+    members: bool,
+    clip: float,
     mode: str,
-) -> tuple[Step, str]:
-    """Function of (parameters, batch) that returns gradients and loss, and the mode it runs in.
+    steps: int,
+) -> Step:
+    """The gradients of a step in the mode asked for, or in the nearest that is possible, saying why in the log.
 
-    Traced, it replays the recorded tensor operations without a Python frame of Pyro's. The recording is compared with
-    the plain program at other parameters, another batch order and another seed; where they differ, or where the
-    program cannot be recorded, the plain one is used and a warning says why.
+    Recorded, a step is the program's tensor operations without a Python frame of Pyro's, bit for bit the plain one;
+    where the recording differs from the program, or cannot be made, the program runs plainly and a warning names the
+    line. Compiled, operations are fused and summed in another order: the same random numbers, equal up to rounding.
+    On a GPU the compiled step is one CUDA graph, which holds on to the parameters, buffers and batches' places in
+    memory: they must be changed in place.
 
     Parameters
     ----------
-    program : Program
-    total, total_weight : int, float
-        Number of frames of the data set and the sum of their weights.
-    members : bool
-        Whether parameters and weights have a leading axis of members trained side by side.
-    params, tensors : dict of str to Tensor
+    plain : callable
+        From `gradient_function`.
+    params, buffers, tensors : dict of str to Tensor
         Example arguments; later ones have the same shapes.
-    mode : {"auto", "trace", "off"}
+    members : bool
+        Whether there is a leading axis of members.
+    clip : float
+        Largest norm of a member's gradient.
+    mode : {"auto", "inductor", "trace", "off"}
+        ``"auto"`` compiles where the steps left, at the measured time of a recorded step, are long enough to pay.
+    steps : int
+        Steps left.
 
     Raises
     ------
     ConfigError
         Unknown mode.
     """
-    if mode not in MODES:
-        raise ConfigError(f"compile={mode!r} is not known; use one of {', '.join(MODES)}")
-    plain = _over_members(grad_and_value(_pure(program, _buffers(program), total, total_weight)), members)
+    check_mode(mode)
+    step = _compile_step(plain, params, buffers, tensors, members, clip, mode, steps)
+    _log.info("compile=%r: %s (%s)", mode, step.mode, step.why)
+    return step
+
+
+def _compile_step(
+    plain: Gradients,
+    params: Params,
+    buffers: Params,
+    tensors: Tensors,
+    members: bool,
+    clip: float,
+    mode: str,
+    steps: int,
+) -> Step:
+    device = next(iter(params.values())).device
+    slowly = Step(_seeded(plain, clip, members, device), "off", "asked for")
     if mode == "off":
-        return plain, "off"
+        return slowly
+    if mode == "auto" and steps < 200:
+        return Step(slowly.run, "off", f"{steps} steps are too few to record")
     try:
-        with seeded(0), functional_random():
-            graph = make_fx(plain)(params, tensors)
-        mismatch = _mismatch(plain, graph, params, tensors)
-    except Exception as error:  # whatever a user's program raises while it is recorded, the plain one can still run
-        mismatch = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    if mismatch:
-        warnings.warn(f"the program runs plainly, because its recording cannot be used: {mismatch}", stacklevel=3)
-        return plain, "off"
-    return graph, "trace"
+        graph = record(plain, params, buffers, tensors)
+    except Unrecordable as error:
+        warnings.warn(f"the program runs plainly, because it cannot be recorded: {error}", stacklevel=6)
+        return Step(slowly.run, "off", f"it cannot be recorded: {error}")
+    traced = Step(_seeded(graph, clip, members, device), "trace", "asked for")
+    if mode == "trace":
+        return traced
+    missing = can_compile(device)
+    if missing:
+        if mode == "inductor":
+            warnings.warn(f"compile='inductor' is not possible, the recording runs as it is: {missing}", stacklevel=6)
+        return Step(traced.run, "trace", missing)
+    why = "asked for"
+    if mode == "auto":
+        seconds = _seconds_a_step(traced, params, buffers, tensors, device)
+        left = seconds * steps
+        why = f"{steps} steps of {1e3 * seconds:.3g} ms are left"
+        if left * _SAVED < _COMPILING:
+            return Step(traced.run, "trace", f"{why}, too few to pay for compiling")
+    try:
+        return Step(_compiled(graph, params, buffers, tensors, clip, members, device), "inductor", why)
+    except Exception as error:  # a compiler may fail in ways of its own
+        first = (str(error).strip().splitlines() or [""])[0]
+        warnings.warn(
+            f"inductor cannot compile the program, its recording runs as it is: {type(error).__name__}: {first}",
+            stacklevel=6,
+        )
+        return Step(traced.run, "trace", f"inductor fails: {first}")
 
 
-def _buffers(program: Program) -> Params:
-    return {k: v.detach() for k, v in program.named_buffers()}
-
-
-def _pure(program: Program, buffers: Params, total: int, total_weight: float) -> Callable[[Params, Tensors], Tensor]:
-    def loss(params: Params, tensors: Tensors) -> Tensor:
-        return functional_call(program, {**params, **buffers}, (Batch(**tensors, total=total), total_weight))
-
-    return loss
-
-
-def _over_members(function: Callable, members: bool) -> Callable:
-    def run(params: Params, tensors: Tensors):
-        with functional_random():
-            if not members:
-                return function(params, tensors)
-            axes = {k: 0 if k == "weight" else None for k in tensors}
-            return vmap(function, in_dims=(0, axes), randomness="different")(params, tensors)
+def _seeded(function: Gradients, clip: float, members: bool, device: torch.device) -> Callable[..., Result]:
+    def run(params: Params, buffers: Params, tensors: Tensors, seed: int) -> Result:
+        with seeded(seed, device), torch.no_grad():
+            grads, loss, moved = function(params, buffers, tensors)
+            grads, bad = clipped(grads, loss, clip, members)
+        return grads, loss, bad, moved
 
     return run
 
 
-def _mismatch(plain: Step, graph: Step, params: Params, tensors: Tensors) -> str:
-    perturbed = {
-        k: v + 0.01 * torch.sin(torch.arange(v.numel(), device=v.device, dtype=v.dtype)).view_as(v)
-        for k, v in params.items()
-    }
-    moved = {k: v.roll(1, -1) if k == "weight" else v.flip(0) for k, v in tensors.items()}
-    outcomes = []
-    for run in (plain, graph):
-        with seeded(12345), torch.no_grad():
-            outcomes.append(run(perturbed, moved))
-    (grads, loss), (grads_traced, loss_traced) = outcomes
-    if not torch.allclose(loss, loss_traced, rtol=1e-6, atol=0, equal_nan=True):
-        return "its loss differs from the plain one at other parameters, another batch and another seed"
-    for name, g in grads.items():
-        if not torch.allclose(g, grads_traced[name], rtol=1e-4, atol=1e-6 * float(g.abs().max()), equal_nan=True):
-            return f"the gradient of {name.removeprefix('inner.')} differs from the plain one"
-    return ""
+def _seconds_a_step(step: Step, params: Params, buffers: Params, tensors: Tensors, device: torch.device) -> float:
+    seconds = []
+    for _ in range(6):
+        began = time.perf_counter()
+        step.run(params, buffers, tensors, 0)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds[1:])
+
+
+def _compiled(
+    graph: Gradients,
+    params: Params,
+    buffers: Params,
+    tensors: Tensors,
+    clip: float,
+    members: bool,
+    device: torch.device,
+) -> Callable[..., Result]:
+    layout: list[pytree.TreeSpec] = []
+
+    def whole(params: Params, buffers: Params, tensors: Tensors) -> Result:
+        grads, loss, moved = graph(params, buffers, tensors)
+        grads, bad = clipped(grads, loss, clip, members)
+        layout[:] = [pytree.tree_structure((grads, loss, bad, moved))]
+        return grads, loss, bad, moved
+
+    flat, noise, complete = lift_noise(whole, (params, buffers, tensors))
+    generator = torch.Generator(device)
+    generator.manual_seed(0)
+    example = [*pytree.tree_leaves((params, buffers, tensors)), *(n.draw(generator) for n in noise)]
+    with torch.no_grad(), seeded(0, device):
+        expected = flat(*example)
+    function = lower(flat, example, inline_random=not complete)
+    if complete:
+        with torch.no_grad():
+            _compare(expected, function(*example))
+    if complete and device.type == "cuda":
+        function = _replayed(function, example, len(pytree.tree_leaves((params, buffers))))
+
+    def run(params: Params, buffers: Params, tensors: Tensors, seed: int) -> Result:
+        generator.manual_seed(seed)
+        arguments = [*pytree.tree_leaves((params, buffers, tensors)), *(n.draw(generator) for n in noise)]
+        with torch.no_grad(), nullcontext() if complete else seeded(seed, device):
+            return pytree.tree_unflatten(list(function(*arguments)), layout[0])
+
+    return run
+
+
+def _compare(expected: list[Tensor], found: list[Tensor]) -> None:
+    a, b = (torch.cat([v.flatten() for v in values]).double() for values in (expected, found))
+    error = float((a - b).norm() / a.norm().clamp_min(1e-30))
+    limit = 1e-4 if any(v.dtype == torch.float32 for v in expected) else 1e-9
+    if not error <= limit:
+        raise ArithmeticError(f"compiled and recorded results differ by {error:.1e} of their norm")
+
+
+def _replayed(function: Callable[..., Any], example: list[Tensor], kept: int) -> Callable[..., Any]:
+    """One CUDA graph of a compiled function: its first `kept` arguments stay in place, the others are copied in."""
+    fixed = example[:kept] + [v.clone() for v in example[kept:]]
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream), torch.no_grad():  # whatever allocates on first use must not do so in the graph
+        for _ in range(3):
+            function(*fixed)
+    torch.cuda.current_stream().wait_stream(stream)
+    recorded = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(recorded), torch.no_grad():
+        out = function(*fixed)
+
+    def replay(*arguments: Tensor) -> list[Tensor]:
+        for place, value in zip(fixed[kept:], arguments[kept:], strict=True):
+            place.copy_(value)
+        recorded.replay()
+        return out
+
+    return replay

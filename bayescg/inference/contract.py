@@ -20,12 +20,14 @@ from torch import Tensor
 
 from bayescg.errors import BayescgError, ConfigError, DataError, ModelError
 from bayescg.inference.batch import Batch
-from bayescg.inference.compiled import Tensors, loss_and_gradients, loss_only
+from bayescg.inference.compiled import compile_step
 from bayescg.inference.feed import inputs_of
 from bayescg.inference.fitted import Fit
 from bayescg.inference.functional import Params, seeded, state_of
+from bayescg.inference.lowering import can_compile
 from bayescg.inference.model import KINDS, HasCV, Model, check_programs, fresh_copy
 from bayescg.inference.objectives import Program
+from bayescg.inference.recording import Tensors, gradient_function, loss_function
 from bayescg.inference.run import fit
 
 __all__ = ["Outcome", "check_model", "models_in"]
@@ -184,7 +186,7 @@ def _gradients(case: _Case) -> str:
     leaves = {k: v.requires_grad_() for k, v in params.items()}
     n = len(tensors["x"])
     with seeded(case.seed):
-        loss = loss_only(program, n, n, False)(leaves, tensors)
+        loss = _loss(program, n, n)(leaves, tensors)
     found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
     for name, g in zip(leaves, found, strict=True):
         name = name.removeprefix("inner.")
@@ -198,15 +200,15 @@ def _gradients(case: _Case) -> str:
 def _finite_differences(case: _Case) -> str:
     program, params, tensors = case.program()
     n = len(tensors["x"])
-    function = loss_only(program, n, n, False)
-    gradients, _ = loss_and_gradients(program, n, n, False, params, tensors, "off")
+    function, buffers = _loss(program, n, n), dict(program.named_buffers())
+    gradients, _ = gradient_function(program, n, n, False, params, buffers, tensors)
 
     def at(name: str, shift: Tensor) -> float:
         with seeded(case.seed), torch.no_grad():
             return float(function({**params, name: params[name] + shift}, tensors))
 
     with seeded(case.seed):
-        exact, loss = gradients(params, tensors)
+        exact, loss, _ = gradients(params, buffers, tensors)
     worst, step = 0.0, 1e-5
     generator = torch.Generator().manual_seed(case.seed)
     for name, g in exact.items():
@@ -231,7 +233,7 @@ def _unbiased(case: _Case) -> str:
     x, weight = tensors["x"], tensors["weight"]
     n = len(x)
     size = max(1, n // 4)
-    function = loss_only(program, n, n, False)
+    function = _loss(program, n, n)
     generator = torch.Generator().manual_seed(case.seed)
     differences = []
     with seeded(case.seed), torch.no_grad():
@@ -257,7 +259,7 @@ def _weights(case: _Case) -> str:
         return "not asked: the objective couples the frames of a batch (additive = False)"
     program, params, tensors = case.program()
     one = tensors["weight"]
-    function = loss_only(program, len(one), 1.0, False)
+    function = _loss(program, len(one), 1.0)
     half = (torch.arange(len(one)) < len(one) // 2).to(one)
 
     def at(weight: Tensor) -> float:
@@ -287,25 +289,43 @@ def _few_frames(case: _Case) -> str:
 
 
 def _traced(case: _Case) -> str:
+    return _same_gradients(case, "trace")
+
+
+def _compiled(case: _Case) -> str:
+    return can_compile(torch.device("cpu")) or _same_gradients(case, "inductor")
+
+
+def _same_gradients(case: _Case, mode: str) -> str:
+    """Gradients in a mode beside the plain ones on the same random numbers."""
     found = []
     for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
         program, params, tensors = case.program(dtype)
-        n = len(tensors["x"])
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            traced, mode = loss_and_gradients(program, n, n, False, params, tensors, "trace")
-        if mode == "off":
-            return f"runs plainly: {caught[-1].message if caught else 'it cannot be recorded'}"
-        plain, _ = loss_and_gradients(program, n, n, False, params, tensors, "off")
+        n, buffers = len(tensors["x"]), dict(program.named_buffers())
+        plain, _ = gradient_function(program, n, n, False, params, buffers, tensors)
         grads = []
-        for run in (plain, traced):
-            with seeded(case.seed + 7), torch.no_grad():
-                grads.append(torch.cat([g.flatten() for g in run(params, tensors)[0].values()]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what they would say is the outcome
+            for asked in ("off", mode):
+                step = compile_step(
+                    plain, params, buffers, tensors, members=False, clip=float("inf"), mode=asked, steps=1
+                )
+                if step.mode != asked:
+                    return f"runs in mode {step.mode!r}: {step.why}"
+                gradients, *_ = step.run(params, buffers, tensors, case.seed + 7)
+                grads.append(torch.cat([g.flatten() for g in gradients.values()]))
         error = float((grads[0] - grads[1]).norm() / grads[0].norm())
         if not error <= tolerance:
-            raise _Fault(f"traced and plain gradients differ by {error:.1e} of their norm in {dtype}")
+            raise _Fault(
+                f"gradients in mode {mode!r} differ from the plain ones by {error:.1e} of their norm in {dtype}"
+            )
         found.append(f"{error:.1e} in {str(dtype).removeprefix('torch.')}")
-    return "traced and plain gradients differ by " + ", ".join(found)
+    return f"gradients in mode {mode!r} differ from the plain ones by " + ", ".join(found)
+
+
+def _loss(program: Program, total: int, total_weight: float) -> Callable[[Params, Tensors], Tensor]:
+    function, buffers = loss_function(program, total, total_weight, False), dict(program.named_buffers())
+    return lambda params, tensors: function(params, buffers, tensors)
 
 
 def _config(case: _Case) -> str:
@@ -384,6 +404,7 @@ _CHECKS: dict[str, Callable[[_Case], str]] = {
     "weights": _weights,
     "few frames": _few_frames,
     "tracing": _traced,
+    "compiling": _compiled,
     "config": _config,
     "save and load": _save_and_load,
     "prior predictive": _prior_predictive,

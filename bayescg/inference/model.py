@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bayescg.errors import DataError, ModelError
 from bayescg.inference.batch import Batch
 from bayescg.inference.functional import attribute
+from bayescg.inference.tensors_only import TensorsOnly
 from bayescg.inference.traces import is_local, run_pair
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class Model(nn.Module, ABC):
     additive : bool
         Whether the objective is a sum over frames. One that couples the frames of a batch sets False: it is then not
         rescaled, and `minimum_batch` holds.
+    needs_frames : bool
+        Whether it learns from frames. One that queries a system sets False: its guide draws all that its batches
+        hold (``batch.x`` is None), and the loss is an average over the draws.
     objective : str
         The default of ``bayescg.fit(objective=)``.
     uncertainty : str
@@ -57,6 +61,7 @@ class Model(nn.Module, ABC):
     kind: ClassVar[str] = "evidence"
     additive: ClassVar[bool] = True
     minimum_batch: ClassVar[int] = 1
+    needs_frames: ClassVar[bool] = True
     objective: ClassVar[str] = "elbo"
     uncertainty: ClassVar[str] = "none"
     citation: ClassVar[str] = ""
@@ -162,7 +167,7 @@ def check_programs(model: Model, batch: Batch) -> list[str]:
     ------
     ModelError
         The sites of model and guide disagree, a shape differs, a guide site is not reparameterised, a value or a log
-        density is not finite, or one of them uses Pyro's global parameter store.
+        density is not finite, or one of them uses NumPy or Pyro's global parameter store.
     DataError
         The batch is smaller than the model's minimum.
     """
@@ -175,18 +180,16 @@ def check_programs(model: Model, batch: Batch) -> list[str]:
     if not pyro.settings.get("module_local_params"):
         raise ModelError("Pyro's setting module_local_params was switched off; bayescg needs it on")
     before = set(pyro.get_param_store().keys())
-    names = random_parameters(model, batch)
-    with torch.no_grad(), pyro.validation_enabled(True):
-        try:
+    try:
+        with torch.no_grad(), pyro.validation_enabled(True), TensorsOnly():
+            names = random_parameters(model, batch)
             proposed, found, *traces = run_pair(
                 model.model, lambda b: (point_guide(model, names), model.guide(b)), batch
             )
             for trace in traces:
                 trace.compute_log_prob()
-        except (ValueError, RuntimeError) as error:
-            raise ModelError(
-                f"{type(model).__name__} does not run on a batch of {len(batch)} frames: {error}"
-            ) from error
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(f"{type(model).__name__} does not run on a batch of {len(batch)} frames: {error}") from error
     latent = {k for k, s in found.items() if not s["is_observed"]}
     extra = set(proposed) - latent
     if extra:

@@ -4,10 +4,11 @@ import math
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from bayescg.inference.functional import Params
 
-__all__ = ["Adam", "learning_rate"]
+__all__ = ["Adam", "clipped", "learning_rate"]
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
@@ -25,54 +26,65 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fraction)))
 
 
+def clipped(grads: Params, loss: Tensor, clip: float, members: bool) -> tuple[Params, Tensor]:
+    """Gradients of norm at most `clip`, each member's by itself, and 1 where loss or gradient is not finite, else 0.
+
+    Examples
+    --------
+    >>> grads, bad = clipped({"a": torch.tensor([3.0, 4.0])}, torch.tensor(0.0), 1.0, members=False)
+    >>> grads["a"], bad
+    (tensor([0.6000, 0.8000]), tensor(0.))
+    """
+    rows = [g.flatten(1) if members else g.reshape(1, -1) for g in grads.values()]
+    norm = torch.stack([r.square().sum(1) for r in rows]).sum(0).sqrt()
+    factor = (clip / norm.clamp_min(1e-30)).clamp_max(1.0)
+    shaped = {k: factor.view(-1, *[1] * (g.dim() - 1)) if members else factor[0] for k, g in grads.items()}
+    finite = torch.isfinite(norm).all() & torch.isfinite(loss).all()
+    return {k: g * shaped[k] for k, g in grads.items()}, 1.0 - finite.float()
+
+
 class Adam:
-    """Adam whose state is a plain dictionary of tensors.
+    """Adam (Kingma & Ba 2015) whose state is a plain dictionary of tensors, in one fused kernel a step.
 
     Parameters
     ----------
     params : dict of str to Tensor
         Updated in place by `step`.
-    members : bool
-        Whether the leading axis counts members; gradients are then clipped for each member by itself.
-    clip : float
-        Largest norm of a member's gradient.
     """
 
-    def __init__(self, params: Params, members: bool, clip: float):
-        self.members, self.clip = members, clip
-        leaves = [torch.nn.Parameter(v) for v in params.values()]
-        # Parameter shares storage with the tensor it wraps, so an optimiser step is seen in `params`
-        self.leaves = dict(zip(params, leaves, strict=True))
-        self.inner = torch.optim.Adam(leaves, lr=0.0, fused=True)
+    def __init__(self, params: Params):
+        self.params = params
+        self.mean = {k: torch.zeros_like(v) for k, v in params.items()}
+        self.square = {k: torch.zeros_like(v) for k, v in params.items()}
+        self.count = {k: torch.zeros((), device=v.device) for k, v in params.items()}
 
-    def step(self, grads: Params, rate: float) -> None:
-        """One update with the given gradients."""
-        factor = (self.clip / self.norm(grads).clamp_min(1e-30)).clamp_max(1.0)
-        for name, leaf in self.leaves.items():
-            g = grads[name]
-            leaf.grad = g * (factor.view(-1, *[1] * (g.dim() - 1)) if self.members else factor[0])
-        for group in self.inner.param_groups:
-            group["lr"] = rate
-        self.inner.step()
-
-    def norm(self, grads: Params) -> Tensor:
-        """Norm of each member's gradient, ``(members,)`` or ``(1,)``."""
-        rows = [g.flatten(1) if self.members else g.reshape(1, -1) for g in grads.values()]
-        return torch.stack([r.square().sum(1) for r in rows]).sum(0).sqrt()
+    def step(self, grads: Params, rate: Tensor | float, bad: Tensor) -> None:
+        """One update with the given gradients; none at all where `bad` is 1."""
+        adam(
+            list(self.params.values()),
+            [grads[k] for k in self.params],
+            list(self.mean.values()),
+            list(self.square.values()),
+            [],
+            list(self.count.values()),
+            fused=True,
+            grad_scale=None,
+            found_inf=bad,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=rate,  # type: ignore[arg-type]
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
 
     def state(self) -> Params:
         """Moments and step counts by name."""
-        return {
-            f"{key}/{name}": value
-            for name, leaf in self.leaves.items()
-            for key, value in self.inner.state[leaf].items()
-            if isinstance(value, Tensor)
-        }
+        parts = {"exp_avg": self.mean, "exp_avg_sq": self.square, "step": self.count}
+        return {f"{key}/{name}": value for key, part in parts.items() for name, value in part.items()}
 
     def load(self, state: Params) -> None:
         """Take back what `state` returned."""
-        for name, leaf in self.leaves.items():
-            found = {k.split("/", 1)[0]: v for k, v in state.items() if k.split("/", 1)[1] == name}
-            self.inner.state[leaf] = {
-                k: v.clone().to(leaf.device) if k != "step" else v.clone() for k, v in found.items()
-            }
+        for name, value in self.state().items():
+            value.copy_(state[name])

@@ -205,7 +205,7 @@ def test_cuda_where_there_is_none_is_a_device_error(toy_frames):
         ({"learning_rate": 0.0}, "learning_rate=0.0 must be positive"),
         ({"learning_rate": float("nan")}, "learning_rate=nan must be positive"),
         ({"uncertainty": "bayes"}, "uncertainty='bayes' is not known; use one of none, mean-field"),
-        ({"compile": "inductor"}, "compile='inductor' is not known"),
+        ({"compile": "fast"}, "compile='fast' is not known"),
         ({"clip": -1.0}, "clip=-1.0 must be positive"),
         ({"seed": -1}, "seed=-1 must be at least 0"),
         ({"steps": 10.5}, "steps=10.5 must be at least 1 and a whole number"),

@@ -1,0 +1,369 @@
+"""One fit under way: its state, one step of it, its checkpoints and its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayescg import checkpoint
+from bayescg.errors import CheckpointError
+from bayescg.inference.batch import Batch
+from bayescg.inference.compiled import compile_step
+from bayescg.inference.feed import Feed, inputs_of, relaxation
+from bayescg.inference.fitted import Fit
+from bayescg.inference.functional import Params, seeded
+from bayescg.inference.guard import not_finite
+from bayescg.inference.model import Model, check_programs, fresh_copy
+from bayescg.inference.objectives import Program, held_out_loss
+from bayescg.inference.optimiser import Adam, learning_rate
+from bayescg.inference.recording import gradient_function
+from bayescg.inference.uncertainty import Posterior, block_weights, check_choice, laplace
+
+if TYPE_CHECKING:
+    from bayescg.data import Frames
+
+__all__ = ["Job"]
+
+_EVALUATIONS = 50
+_PATIENCE = 10
+_LOOK = 50  # steps between looks at a GPU's guard; a look waits for the device
+
+
+class Job:
+    """Everything that a checkpoint holds, and one step of it.
+
+    Parameters
+    ----------
+    model : Model
+    frames : Frames or None
+        None for a model that needs none.
+    settings : dict
+        What a checkpoint must agree on.
+    mode : {"auto", "inductor", "trace", "off"}
+    device : torch.device
+    done : int
+        Steps that a checkpoint already holds: fewer are left for compiling to pay.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        frames: Frames | None,
+        settings: dict[str, Any],
+        mode: str,
+        device: torch.device,
+        done: int = 0,
+    ):
+        self.settings, self.device, self.source = settings, device, frames
+        seed, choice = settings["seed"], settings["uncertainty"]
+        self.model, self.members = fresh_copy(model), settings["members"]
+        self.feed: Feed | None = None
+        self.train = self.seen = self.test = None
+        self.inefficiency = 1.0
+        if frames is not None:
+            self._read(frames, seed)
+        self.model.to(device)
+        tensors = self._batch(0)
+        self.total = settings["batch_size"] if self.train is None else len(self.train)
+        with seeded(_mix(seed, 0), device):
+            self.model.reset()
+            self.names = check_programs(self.model, Batch(**{**tensors, "weight": None}, total=self.total))
+        check_choice(choice, self.model, self.names)
+        particles = settings["particles"] if settings["objective"] == "iwae" else None
+        self.program = Program(self.model, self.names, choice == "mean-field", particles).to(device)
+        self.params = self._initial(choice, seed)
+        self.total_weight = float(self.total)
+        if self.feed is not None:
+            self.total_weight *= float(self.weight.mean(-1).mean())
+        refits = self.members is not None
+        self.buffers = {k: v.detach().clone() for k, v in self.program.named_buffers()}
+        plain, self.moving = gradient_function(
+            self.program, self.total, self.total_weight, refits, self.params, self.buffers, tensors
+        )
+        if refits:
+            for name in self.moving:
+                self.buffers[name] = self.buffers[name].expand(self.members, *self.buffers[name].shape).clone()
+        self.gradients = compile_step(
+            plain,
+            self.params,
+            self.buffers,
+            tensors,
+            members=refits,
+            clip=settings["clip"],
+            mode=mode,
+            steps=settings["steps"] - done,
+        )
+        self.optimiser = Adam(self.params)
+        self.bad = torch.zeros((), device=device)
+        self.good = torch.zeros((), device=device)
+        self.best: Params = {}
+        self.best_loss = torch.full((self.members or 1,), float("inf"))
+        self.best_step = torch.zeros(self.members or 1, dtype=torch.int64)
+        self.log: list[dict[str, float]] = []
+        self.step, self.seconds, self.stopped, self._looked = 0, 0.0, False, 0
+        self._recent: list[Tensor] = []
+
+    def _read(self, frames: Frames, seed: int) -> None:
+        held_out, test = self.settings["validation"] > 0, None
+        self.train = frames
+        if held_out:
+            self.train, test = frames.split(blocks=20, test=self.settings["validation"], seed=seed)
+        with seeded(_mix(seed, 0)):  # a model may build its networks here
+            self.model.setup(self.train)
+        self.model.to(self.device)
+        self.inefficiency = relaxation(self.model, self.train) if self.model.additive else 1.0
+        self.weight = self._weights(self.train)
+        self.feed = Feed(self.model, self.train, self.settings["batch_size"], self.device, seed, weight=self.weight)
+        self.seen = self._fixed(self.train, 1024)
+        self.test = None if test is None else self._fixed(test, 4096)
+
+    def _weights(self, train: Frames) -> Tensor:
+        weight = _importance(train)
+        # uneven weights leave fewer effective frames (Kish), as correlation does
+        weight = weight / weight.square().mean() / self.inefficiency
+        if self.members is None:
+            return weight.to(self.device)
+        # five inefficiencies a block make neighbouring blocks nearly independent; never fewer than ten blocks
+        length = 1 if self.inefficiency <= 1.5 else int(min(5 * self.inefficiency, max(1, len(train) // 10)))
+        blocks = torch.as_tensor(np.asarray(train.blocks(length)))
+        self.blocks = len(torch.unique(blocks))
+        random = block_weights(blocks, self.members - 1, self.settings["seed"])
+        return (weight * torch.cat([torch.ones(1, len(train)), random])).to(self.device)
+
+    def _fixed(self, frames: Frames, most: int) -> tuple[Tensor, Tensor]:
+        """Inputs and weights of at most so many frames, evenly spaced."""
+        index = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), most)).astype(int))
+        return inputs_of(self.model, frames, index, self.device), _importance(frames)[index].to(self.device)
+
+    def _initial(self, choice: str, seed: int) -> Params:
+        point = {k: v.detach().clone() for k, v in self.program.named_parameters()}
+        if self.members is None:
+            return point
+        states = [point]
+        for member in range(1, self.members):
+            if choice == "ensemble":
+                with seeded(_mix(seed, 0, member), self.device):
+                    self.model.reset()
+            states.append({k: v.detach().clone() for k, v in self.program.named_parameters()})
+        return {k: torch.stack([s[k] for s in states]) for k in point}
+
+    def _batch(self, step: int) -> dict[str, Tensor]:
+        return {} if self.feed is None else self.feed.batch(step)
+
+    @property
+    def mode(self) -> str:
+        """How the gradients are computed."""
+        return self.gradients.mode
+
+    @property
+    def state(self) -> Params:
+        """Trained values: parameters, and the buffers that the program changes."""
+        return {**self.params, **{k: self.buffers[k] for k in self.moving}}
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done, or the held-out loss has long stopped improving."""
+        return self.stopped or self.step >= self.settings["steps"]
+
+    def advance(self, directory: Path | None) -> None:
+        """One optimiser step, and now and then a look at the held-out frames."""
+        started = time.perf_counter()
+        steps = self.settings["steps"]
+        grads, loss, bad, moved = self.gradients.run(
+            self.params, self.buffers, self._batch(self.step), _mix(self.settings["seed"], 1, self.step)
+        )
+        self.bad = torch.maximum(self.bad, bad)  # from the first bad step on nothing changes any more
+        self.good += 1 - self.bad
+        self.optimiser.step(grads, learning_rate(self.step, steps, self.settings["learning_rate"]), self.bad)
+        for name, value in moved.items():
+            self.buffers[name].copy_(torch.where(self.bad > 0, self.buffers[name], value))
+        self._recent.append(loss.reshape(-1)[0].clone())
+        self.step += 1
+        due = self.step % max(1, steps // _EVALUATIONS) == 0 or self.step == steps
+        if due or self.device.type == "cpu" or self.step % _LOOK == 0:
+            self._look(directory)
+        if due:
+            self._evaluate()
+        self.seconds += time.perf_counter() - started
+
+    def _look(self, directory: Path | None) -> None:
+        """Stop where a step since the last look was not finite: the state is the one before it."""
+        if not self.bad:
+            self._looked = self.step
+            self.good.zero_()
+            return
+        self.step = self._looked + int(self.good)
+        del self._recent[len(self._recent) - (self.step - self._looked) - 1 :]
+        if directory is not None:
+            self.save(directory / "checkpoint")
+        index = torch.arange(self.total) if self.feed is None else self.feed.indices(self.step)
+        state = {**self.params, **self.buffers}
+        with seeded(_mix(self.settings["seed"], 1, self.step), self.device):
+            raise not_finite(self.program, state, self._batch(self.step), index, self.step, self.members, directory)
+
+    def _evaluate(self) -> None:
+        row = {"step": self.step, "loss": float(torch.stack(self._recent).mean())}
+        self._recent = []
+        refits = self.members is not None
+        with seeded(_mix(self.settings["seed"], 2), self.device), torch.no_grad():
+            if self.test is not None:
+                value = held_out_loss(self.program, self.state, *self.test, refits).reshape(-1).cpu()
+                row["validation"] = float(value[0])
+                self._keep_best(value)
+            first = {k: v[0] for k, v in self.state.items()} if refits else self.state
+            if self.seen is not None:
+                row["training"] = float(held_out_loss(self.program, first, *self.seen, False))
+        self.log.append(row)
+
+    def _keep_best(self, value: Tensor) -> None:
+        better = value < self.best_loss
+        self.best_loss = torch.where(better, value, self.best_loss)
+        self.best_step = torch.where(better, torch.tensor(self.step), self.best_step)
+        for name, v in self.state.items():
+            mask = better.to(v.device).view(-1, *[1] * (v.dim() - 1)) if self.members else better.to(v.device)[0]
+            self.best[name] = torch.where(mask, v, self.best.get(name, v))
+        stale = self.step - int(self.best_step.max())
+        self.stopped = stale >= _PATIENCE * max(1, self.settings["steps"] // _EVALUATIONS)
+
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree on to be gone on from."""
+        config = {"class": type(self.model).__name__, **self.model.config()}
+        return {
+            "model": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],
+            "model_class": type(self.model).__name__,
+            "data": None if self.source is None else self.source.fingerprint(),
+            **self.settings,
+        }
+
+    def save(self, directory: Path) -> None:
+        """Write the state, keeping the checkpoint before it."""
+        tensors = {f"params/{k}": v for k, v in self.params.items()}
+        tensors |= {f"buffers/{k}": self.buffers[k] for k in self.moving}
+        tensors |= {f"best/{k}": v for k, v in self.best.items()}
+        tensors |= {f"adam/{k}": v for k, v in self.optimiser.state().items()}
+        tensors |= {"best_loss": self.best_loss, "best_step": self.best_step}
+        if self._recent:
+            tensors["recent"] = torch.stack(self._recent)
+        meta = {
+            "identity": self.identity(), "mode": self.mode, "step": self.step, "stopped": self.stopped,
+            "seconds": self.seconds, "log": self.log,
+        }  # fmt: skip
+        checkpoint.write(directory, f"step-{self.step:09d}", tensors, meta, keep=2)
+
+    def restore(self, found: tuple[dict[str, Tensor], dict[str, Any]], directory: Path) -> None:
+        """Go on from a checkpoint that was found in a directory."""
+        tensors, meta = found
+        ours, theirs = self.identity(), meta["identity"]
+        for key, value in ours.items():
+            if theirs.get(key) != value:
+                raise CheckpointError(
+                    f"the checkpoint in {directory} was written with another {key.replace('_', ' ')} "
+                    f"({theirs.get(key)!r}, now {value!r}); give another run_dir, or resume=False to start anew"
+                )
+        if meta["mode"] != self.mode:
+            warnings.warn(
+                f"the fit began with compile={meta['mode']!r} and goes on with {self.mode!r}: "
+                "equal only up to rounding",
+                stacklevel=3,
+            )
+
+        def part(prefix: str) -> Params:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        for place, prefix in ((self.params, "params/"), (self.buffers, "buffers/")):
+            for name, value in part(prefix).items():
+                place[name].copy_(value)
+        self.best = {k: v.to(self.device) for k, v in part("best/").items()}
+        self.optimiser.load(part("adam/"))
+        self.best_loss, self.best_step = tensors["best_loss"], tensors["best_step"]
+        self._recent = list(tensors["recent"].to(self.device)) if "recent" in tensors else []
+        self.step, self.stopped, self.seconds = meta["step"], meta["stopped"], meta["seconds"]
+        self.log, self._looked = meta["log"], self.step
+
+    def _response(self, posterior: Posterior) -> float | None:
+        """Spread of the refits' predicted means over that of the weighted means they were trained on, the median."""
+        if (
+            posterior.members is None
+            or self.model.kind != "evidence"
+            or self.train is None
+            or len(self.train) > 200_000
+        ):
+            return None
+        with torch.no_grad():
+            y = inputs_of(self.model, self.train, None, self.device)
+        weight = self.weight[1:].to(y.dtype)
+        asked = (weight @ y / weight.sum(1, keepdim=True)).std(0)
+        fitted = Fit(self.model, posterior, self.settings, {}, {}, [])
+        found = fitted.generated_inputs(2000).mean(1).std(0)
+        return float((found / asked.clamp_min(1e-12)).median())
+
+    def result(self, wall: float, directory: Path | None) -> Fit:
+        """The trained model with its posterior."""
+        final = self.best or self.state
+        choice = self.settings["uncertainty"]
+        inner = {k.removeprefix("inner."): v.detach() for k, v in final.items() if k.startswith("inner.")}
+        buffers = {k: v.detach() for k, v in self.model.named_buffers()}
+        point = {k: v[0].clone() for k, v in inner.items()} if self.members else inner
+        with torch.no_grad():
+            point = {**buffers, **point}
+            for name, value in (*self.model.named_parameters(), *self.model.named_buffers()):
+                value.copy_(point[name])
+        names = tuple(self.names)
+        if choice == "laplace":
+            posterior = laplace(self.model, self.names, point, self.total_weight, _mix(self.settings["seed"], 3))
+        elif choice == "mean-field":
+            sds = {n: final[f"log_sd.{i}"] for i, n in enumerate(self.names)}
+            posterior = Posterior(choice, point, sds, names)
+        elif self.members:
+            posterior = Posterior(choice, point, {k: v[1:].clone() for k, v in inner.items()}, names)
+        else:
+            posterior = Posterior("none", point, {}, names)
+        warned = []
+        if self.source is not None and self.source.order is None:
+            warned.append("the frames have no time axis: they were taken as independent draws")
+        if self.members and self.train is not None and self.blocks < 20 < len(self.train):
+            warned.append(
+                f"only {self.blocks} nearly independent blocks of frames: parameter uncertainty is rough, run longer"
+            )
+        response = self._response(posterior)
+        if response is not None and response < 0.7:
+            warned.append(
+                f"the refits' predictions differ by only {response:.0%} of what their weights of the frames ask for: "
+                "training has not converged and intervals are too narrow; use more steps or a larger learning_rate"
+            )
+        diagnostics = {
+            "refit_response": response, "statistical_inefficiency": self.inefficiency,
+            "effective_frames": self.total_weight,
+            "best_step": int(self.best_step[0]) if self.best else self.step, "last_step": self.step,
+            "validation": float(self.best_loss[0]) if self.best else None, "compiled": self.mode,
+            "compiled_why": self.gradients.why, "warnings": warned,
+        }  # fmt: skip
+        cost = {
+            "steps": self.step,
+            "wall_seconds": wall,
+            "fit_seconds": self.seconds,
+            "device": str(self.device),
+        }
+        fitted = Fit(self.model, posterior, self.settings, diagnostics, cost, self.log, self.train)
+        if directory is not None:
+            checkpoint.write_file(directory / "loss.csv", fitted.log_csv())
+        return fitted
+
+
+def _importance(frames: Frames) -> Tensor:
+    """Importance weights with mean 1, ``(n,)``."""
+    weight = torch.ones(len(frames)) if frames.weights is None else torch.as_tensor(np.asarray(frames.weights)).float()
+    return weight / weight.mean()
+
+
+def _mix(*parts: int) -> int:
+    """One seed from several, without collisions in practice."""
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=7).digest(), "little")

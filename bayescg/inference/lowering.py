@@ -1,0 +1,112 @@
+"""Compiling a recorded graph with inductor: its options, the matrix products of oneDNN, and whether it can compile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+__all__ = ["can_compile", "lower"]
+
+_LARGE, _THIN = 2_000_000, 8
+
+
+_library = torch.library.Library("bayescg", "FRAGMENT")
+_library.define("linear(Tensor x, Tensor weight, Tensor? bias, str activation) -> Tensor")
+
+
+@torch.library.impl(_library, "linear", "CPU")
+def _(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "")
+
+
+@torch.library.register_fake("bayescg::linear")
+def _(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    return x.new_empty(x.shape[0], weight.shape[0])
+
+
+def can_compile(device: torch.device) -> str:
+    """Empty where inductor can compile for a device, else the reason why not."""
+    from torch._inductor import cpp_builder, exc
+
+    try:
+        cpp_builder.get_cpp_compiler()
+    except (exc.InvalidCxxCompiler, RuntimeError, OSError):
+        return "no working C++ compiler was found"
+    if device.type == "cuda":
+        from torch.utils._triton import has_triton
+
+        if not has_triton():
+            return "Triton is not installed"
+    return ""
+
+
+def lower(graph: fx.GraphModule, example: list[Tensor], inline_random: bool) -> Callable[..., Any]:
+    """Compile a flat graph without gradients; nothing of inductor's global configuration changes.
+
+    Parameters
+    ----------
+    graph : GraphModule
+        Tensor operations of flat arguments; changed by this function.
+    example : list of Tensor
+        Arguments, whose shapes, types and device are compiled in.
+    inline_random : bool
+        Whether random operations are left in the graph; torch's own are then used for them.
+    """
+    from torch._inductor import compile
+
+    if example[0].device.type == "cpu":
+        _use_onednn(graph)
+    options = {
+        # torch's tanh costs as much as a layer; this form is exact to one rounding of 1
+        "cpp.use_decompose_tanh": True,
+        "fallback_random": inline_random,
+    }
+    with torch.no_grad():
+        return compile(graph, example, options=options)  # type: ignore[arg-type]
+
+
+def _use_onednn(graph: fx.GraphModule) -> None:
+    """Write matrix products as the libraries at hand are fastest with them; bare inductor takes MKL's as they stand.
+
+    Large float32 ones go to oneDNN, with a tanh that follows, which on AMD's processors is twice as fast as MKL.
+    Products with a few columns are taken transposed: both libraries want the longer side last.
+    """
+    aten, linear = torch.ops.aten, torch.ops.bayescg.linear.default
+    onednn = torch.backends.mkldnn.is_available()
+
+    def call(*target_and_args: Any) -> fx.Node:
+        return graph.graph.call_function(target_and_args[0], target_and_args[1:])
+
+    for node in list(graph.graph.nodes):
+        if node.target not in (aten.mm.default, aten.addmm.default) or node.kwargs:
+            continue
+        *bias, left, right = node.args
+        (m, k), n = left.meta["val"].shape, right.meta["val"].shape[1]
+        large = onednn and m * k * n >= _LARGE and node.meta["val"].dtype == torch.float32
+        if bias and (not large or bias[0].meta["val"].shape != (n,)):
+            continue
+        replaced = node
+        with graph.graph.inserting_before(node):
+            if not bias and n < _THIN < m:
+                product = call(
+                    aten.t.default, call(aten.mm.default, call(aten.t.default, right), call(aten.t.default, left))
+                )
+            elif large and not bias and k > m > n:
+                product = call(aten.t.default, call(linear, call(aten.t.default, right), left, None, "none"))
+            elif large:
+                readers = list(node.users)
+                tanh = len(readers) == 1 and readers[0].target is aten.tanh.default
+                replaced = readers[0] if tanh else node
+                columns = call(aten.t.default, right)
+                product = call(linear, left, columns, bias[0] if bias else None, "tanh" if tanh else "none")
+            else:
+                continue
+        product.meta = dict(replaced.meta)
+        replaced.replace_all_uses_with(product)
+        graph.graph.erase_node(replaced)
+        if replaced is not node:
+            graph.graph.erase_node(node)
+    graph.recompile()

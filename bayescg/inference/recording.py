@@ -1,0 +1,234 @@
+"""A program's loss and gradients as a pure function, and its recording: one flat tensor graph with Pyro traced away."""
+
+from __future__ import annotations
+
+import linecache
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, fx
+from torch.func import functional_call, grad_and_value, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+
+from bayescg.inference.batch import Batch
+from bayescg.inference.functional import Params, functional_random, seeded
+from bayescg.inference.objectives import Program
+
+__all__ = [
+    "Gradients",
+    "Noise",
+    "Tensors",
+    "Unrecordable",
+    "gradient_function",
+    "lift_noise",
+    "loss_function",
+    "record",
+]
+
+Tensors = dict[str, Tensor]
+"""Fields of a `Batch` by name; ``weight`` has a leading axis of members where there are members."""
+
+Gradients = Callable[[Params, Params, Tensors], tuple[Params, Tensor, Params]]
+"""From parameters, buffers and batch: the gradients, the loss, and the buffers that the program has changed."""
+
+
+class Unrecordable(Exception):
+    """A program whose recording cannot stand for it; says why, for people."""
+
+
+def loss_function(
+    program: Program, total: int, total_weight: float, members: bool
+) -> Callable[[Params, Params, Tensors], Tensor]:
+    """Loss of every member, ``(members,)`` or a scalar, as a function of parameters, buffers and batch."""
+    pure = _pure(program, total, total_weight, ())
+    return _over_members(lambda p, b, t: pure(p, b, t)[0], members, ())
+
+
+def gradient_function(
+    program: Program, total: int, total_weight: float, members: bool, params: Params, buffers: Params, tensors: Tensors
+) -> tuple[Gradients, tuple[str, ...]]:
+    """Gradients and loss as a pure function, run plainly, and the names of the buffers that a run changes.
+
+    Such buffers (a running mean, say) come out as results; with members, each has its own, with a leading axis.
+
+    Parameters
+    ----------
+    program : Program
+    total, total_weight : int, float
+        Number of frames of the data set and the sum of their weights.
+    members : bool
+        Whether parameters and weights have a leading axis of members trained side by side.
+    params, buffers, tensors : dict of str to Tensor
+        Example arguments; later ones have the same shapes, but for the axis of members of buffers that change.
+    """
+    one = {k: v[0] for k, v in params.items()} if members else params
+    row = {k: v[0] if members and k == "weight" else v for k, v in tensors.items()}
+    moving = _moving(program, total, total_weight, one, buffers, row)
+
+    def run(p: Params, b: Params, t: Tensors) -> tuple[Params, Tensor, Params]:
+        grads, (loss, moved) = grad_and_value(_pure(program, total, total_weight, moving), has_aux=True)(p, b, t)
+        return grads, loss, moved
+
+    return _over_members(run, members, moving), moving
+
+
+def record(plain: Gradients, params: Params, buffers: Params, tensors: Tensors) -> Gradients:
+    """The recorded tensor operations of `plain`, compared with it at other parameters, another batch and another seed.
+
+    Raises
+    ------
+    Unrecordable
+        The program branches on values, or its recording gives other numbers; names the line where one is known.
+    """
+    try:
+        with seeded(0), functional_random(), torch.no_grad():
+            graph = make_fx(plain)(params, buffers, tensors)
+        mismatch = _mismatch(plain, graph, params, buffers, tensors)
+    except Exception as error:  # whatever a user's program raises while it is recorded, the plain one can still run
+        raise Unrecordable(_explained(error)) from error
+    if mismatch:
+        raise Unrecordable(mismatch)
+    return graph
+
+
+@dataclass(frozen=True)
+class Noise:
+    """One standard random draw of a recorded program."""
+
+    kind: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """Fresh numbers."""
+        make = torch.randn if self.kind == "normal" else torch.rand
+        return make(self.shape, generator=generator, dtype=self.dtype, device=self.device)
+
+
+_DRAWS = {"randn": "normal", "randn_like": "normal", "rand": "uniform", "rand_like": "uniform"}
+
+
+def lift_noise(function: Callable, example: tuple[Any, ...]) -> tuple[fx.GraphModule, list[Noise], bool]:
+    """Record a function of recordings, its standard normal and uniform draws arguments after the others, in order.
+
+    The compiled program is then free of random numbers: it is given the very ones that the plain program draws.
+
+    Parameters
+    ----------
+    function : callable
+    example : tuple
+        Its arguments.
+
+    Returns
+    -------
+    graph : GraphModule
+        Of the flattened arguments and the draws.
+    noise : list of Noise
+    complete : bool
+        Whether no other random operation (a gamma draw, say) is left inside.
+    """
+    flat, spec = pytree.tree_flatten(example)
+    noise: list[Noise] = []
+
+    def unlifted(*values: Tensor) -> Any:
+        return pytree.tree_leaves(function(*pytree.tree_unflatten(list(values), spec)))
+
+    with torch.no_grad(), seeded(0):
+        lifted = make_fx(unlifted)(*flat)
+    last = [n for n in lifted.graph.nodes if n.op == "placeholder"][-1]
+    complete = True
+    for node in list(lifted.graph.nodes):
+        packet = getattr(node.target, "overloadpacket", None)
+        if node.op != "call_function" or packet is None or torch.Tag.nondeterministic_seeded not in node.target.tags:
+            continue
+        kind = _DRAWS.get(packet.__name__)
+        if kind is None:
+            complete = False
+            continue
+        value = node.meta["val"]
+        noise.append(Noise(kind, tuple(value.shape), value.dtype, value.device))
+        with lifted.graph.inserting_after(last):
+            last = lifted.graph.placeholder(f"noise_{len(noise)}")
+        node.replace_all_uses_with(last)
+        lifted.graph.erase_node(node)
+    lifted.graph.eliminate_dead_code()
+    lifted.recompile()
+    return lifted, noise, complete
+
+
+def _pure(
+    program: Program, total: int, total_weight: float, moving: tuple[str, ...]
+) -> Callable[[Params, Params, Tensors], tuple[Tensor, Params]]:
+    def loss(params: Params, buffers: Params, tensors: Tensors) -> tuple[Tensor, Params]:
+        # what the program changes in place must not be what the caller holds
+        state = {**params, **buffers, **{k: buffers[k].clone() for k in moving}}
+        value = functional_call(program, state, (Batch(**tensors, total=total), total_weight))
+        return value, {k: state[k].detach() for k in moving}
+
+    return loss
+
+
+def _moving(
+    program: Program, total: int, total_weight: float, params: Params, buffers: Params, tensors: Tensors
+) -> tuple[str, ...]:
+    """Names of the buffers that a run of the program changes."""
+    copies = {k: v.clone() for k, v in buffers.items()}
+    state = {**params, **copies}
+    with torch.no_grad(), seeded(0), functional_random():
+        functional_call(program, state, (Batch(**tensors, total=total), total_weight))
+    return tuple(k for k, v in copies.items() if state[k] is not v or v._version)
+
+
+def _over_members(function: Callable, members: bool, moving: tuple[str, ...]) -> Callable:
+    def run(params: Params, buffers: Params, tensors: Tensors) -> Any:
+        with functional_random(), pyro.validation_enabled(False):
+            if not members:
+                return function(params, buffers, tensors)
+            own = {k: 0 if k in moving else None for k in buffers}
+            rows = {k: 0 if k == "weight" else None for k in tensors}
+            return vmap(function, in_dims=(0, own, rows), randomness="different")(params, buffers, tensors)
+
+    return run
+
+
+def _mismatch(plain: Gradients, graph: Gradients, params: Params, buffers: Params, tensors: Tensors) -> str:
+    perturbed = {
+        k: v + 0.01 * torch.sin(torch.arange(v.numel(), device=v.device, dtype=v.dtype)).view_as(v)
+        for k, v in params.items()
+    }
+    moved = {k: v.roll(1, -1) if k == "weight" else v.flip(0) for k, v in tensors.items()}
+    outcomes = []
+    for run in (plain, graph):
+        with seeded(12345), torch.no_grad():
+            outcomes.append(run(perturbed, buffers, moved))
+    (grads, loss, left), (grads_traced, loss_traced, left_traced) = outcomes
+    if not torch.allclose(loss, loss_traced, rtol=1e-6, atol=0, equal_nan=True):
+        return "its loss differs from the plain one at other parameters, another batch and another seed"
+    for name, g in grads.items():
+        if not torch.allclose(g, grads_traced[name], rtol=1e-4, atol=1e-6 * float(g.abs().max()), equal_nan=True):
+            return f"the gradient of {name.removeprefix('inner.')} differs from the plain one"
+    for name, v in left.items():
+        if not torch.allclose(v, left_traced[name], equal_nan=True):
+            return f"the buffer {name.removeprefix('inner.')} ends differently from the plain one"
+    return ""
+
+
+_LIBRARIES = tuple(str(Path(f).parent) for f in (str(torch.__file__), str(pyro.__file__), __file__))
+
+
+def _explained(error: Exception) -> str:
+    """First line of an error, and the line of the user's program that led to it."""
+    first = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_LIBRARIES)]
+    if not frames:
+        return first
+    where = frames[-1]
+    line = (where.line or linecache.getline(where.filename, where.lineno or 0)).strip()
+    return f"{Path(where.filename).name}, line {where.lineno}, in {where.name}: `{line}` ({first})"
