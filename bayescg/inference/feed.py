@@ -1,7 +1,9 @@
-"""Feeding frames to a fit: what a model reads, on its device or gathered from disk, in seeded minibatches."""
+"""Feeding frames to a fit: what a model reads, on its device or read ahead from disk, in seeded minibatches."""
 
 from __future__ import annotations
 
+import copy
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,24 +12,33 @@ from torch import Tensor
 
 from bayescg.inference.functional import seeded
 from bayescg.inference.model import Model
+from bayescg.inference.shuffle import Shuffle
+from bayescg.inference.stream import Stream
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
 __all__ = ["Feed", "inputs_of", "relaxation"]
 
-_RESIDENT_BYTES = 2 * 2**30
+_RESIDENT_BYTES = 2**31
+_MIXED_BYTES = 2**31
+_POOL_BYTES = 2**28
+_CHUNK = 16_384
 
 
 class Feed:
-    """The inputs of a data set, and minibatches of them.
+    """Minibatches of what a model reads of frames, with forces, energies, labels and weights.
 
-    Inputs are computed once and kept on the device when they fit in 2 GiB; otherwise each batch is gathered and
-    computed when it is asked for, so that memory stays flat.
+    All of it is computed once and kept on the device where it fits: in 2 GiB of memory, or in a quarter of a CUDA
+    device's. Otherwise a thread reads batches ahead; of frames on disk it holds two pools of 256 MiB.
+
+    The order of the frames is a pure function of `seed` and step, and the same wherever the frames lie: random
+    permutations up to 2 GiB, pools of random chunks beyond (see `Shuffle` for what that means).
 
     Parameters
     ----------
     model : Model
+        Its `inputs` must not depend on its weights: they are computed before training, or from a copy of the model.
     frames : Frames
     batch_size : int
     device : torch.device
@@ -35,7 +46,16 @@ class Feed:
     weight : Tensor, optional
         What each frame counts, ``(n,)``, or ``(members, n)`` for refits.
     prefetch : int
-        Batches to read ahead where the inputs are not kept.
+        How many blocks of batches to read ahead, each of about 4 MiB and at least one batch; 0 reads when asked.
+
+    Examples
+    --------
+    >>> from bayescg.models import PredictiveCV
+    >>> model, frames, _ = PredictiveCV.example()
+    >>> model.setup(frames)
+    >>> feed = Feed(model, frames, 10, torch.device("cpu"), seed=0, weight=torch.ones(len(frames)))
+    >>> {name: tuple(values.shape) for name, values in feed.batch(0).items()}
+    {'x': (10, 4), 'weight': (10,)}
     """
 
     def __init__(
@@ -49,54 +69,66 @@ class Feed:
         weight: Tensor | None = None,
         prefetch: int = 2,
     ):
+        n = len(frames)
         self.model, self.frames, self.device, self.seed = model, frames, device, seed
-        self.weight, self.prefetch = None if weight is None else weight.to(device), prefetch
-        self.size = min(batch_size, len(frames))
-        first = inputs_of(model, frames, np.arange(1), device)
-        resident = len(frames) * first[0].numel() * first.element_size() <= _RESIDENT_BYTES
-        self._inputs = inputs_of(model, frames, None, device) if resident else None
-        self._order = torch.arange(len(frames))
-        self._epoch = -1
+        self.weight = None if weight is None else weight.to(device)
+        self.size = min(batch_size, n)
+        fields = ["positions", *(f for f in ("forces", "energy", "labels") if getattr(frames, f) is not None)]
+        one = _raw(frames, fields, np.arange(1))
+        total = n * _bytes(_tensors(model, device, None, one))
+        pool = _POOL_BYTES // _bytes(one) if total > _MIXED_BYTES else None
+        self._order = self._local = Shuffle(n, self.size, seed, pool)
+        self._kept, self._stream = dict[str, Tensor](), None
+        if total > _resident_bytes(device):
+            reader = copy.deepcopy(model) if device.type == "cpu" else model
+            finish = partial(_tensors, reader, device, self.weight)
+            self._stream = Stream(frames, fields, Shuffle(n, self.size, seed, pool), finish, device, prefetch)
+            return
+        self._kept = {"x": inputs_of(model, frames, None, device)}
+        self._kept |= _others(_raw(frames, fields[1:], np.arange(n)), device, self._kept["x"].dtype)
+        if device.type == "cuda":  # orders go to the device once an epoch, not once a step
+            self._local = Shuffle(n, self.size, seed, pool, device)
 
     def indices(self, step: int) -> Tensor:
         """Frames of the minibatch of a step, ``(B,)``: a pure function of seed and step, each epoch a new order."""
-        n, per_epoch = len(self.frames), len(self.frames) // self.size
-        if self.size == n:
-            return self._order
-        epoch, position = divmod(step, per_epoch)
-        if epoch != self._epoch:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            self._order, self._epoch = torch.randperm(n, generator=generator), epoch
-        return self._order[position * self.size : (position + 1) * self.size]
+        return self._order.indices(step)
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """Tensors of the minibatch of a step, on the device and in the model's type.
+        """Tensors of the minibatch of a step, contiguous, on the device and (but for labels) in the model's type.
 
         ``"x"`` always, ``(B, ...)``; ``"forces"``, ``(B, atoms, 3)``, ``"energy"`` and ``"labels"``, ``(B,)``, where
-        the frames have them; ``"weight"``, ``(B,)`` or ``(members, B)``, where the feed was given any.
+        the frames have them; ``"weight"``, ``(B,)`` or ``(members, B)``, where the feed was given any. They may be
+        the feed's own and are not to be written to.
+
+        Raises
+        ------
+        DataError
+            The frames can no longer be read.
         """
-        index = self.indices(step)
-        found = {"x": self.inputs(index)}
-        for name in ("forces", "energy", "labels"):
-            if getattr(self.frames, name) is not None:
-                values = torch.as_tensor(self.frames.gather(index.numpy(), name))
-                found[name] = values.to(self.device, None if name == "labels" else found["x"].dtype)
+        if self._stream is not None:
+            return self._stream.batch(step)
+        if self.size == len(self.frames):
+            return self._kept if self.weight is None else {**self._kept, "weight": self.weight}
+        index = self._local.indices(step)
+        found = {name: values.index_select(0, index) for name, values in self._kept.items()}
         if self.weight is not None:
-            found["weight"] = self.weight[..., index.to(self.device)].contiguous()
+            found["weight"] = self.weight.index_select(-1, index)
         return found
 
     def inputs(self, index: Tensor) -> Tensor:
         """What the model reads of the given frames, ``(B, ...)``."""
-        if self._inputs is not None:
-            return self._inputs[index.to(self.device)]
+        if self._stream is None:
+            return self._kept["x"].index_select(0, index.to(self.device))
         return inputs_of(self.model, self.frames, index.numpy(), self.device)
 
     def close(self) -> None:
-        """Stop reading ahead; the feed can be used again."""
+        """End the thread that reads ahead, if there is one; the next batch starts it again."""
+        if self._stream is not None:
+            self._stream.close()
 
 
 def inputs_of(
-    model: Model, frames: Frames, index: np.ndarray | None, device: torch.device, chunk: int = 16_384
+    model: Model, frames: Frames, index: np.ndarray | None, device: torch.device, chunk: int = _CHUNK
 ) -> Tensor:
     """The model's inputs of some frames (None: all), computed in chunks, without gradients.
 
@@ -110,13 +142,15 @@ def inputs_of(
         Frames at a time.
     """
     index = np.arange(len(frames)) if index is None else index
-    dtype = next((p.dtype for p in model.parameters()), torch.float32)
-    with torch.no_grad():
-        parts = [
-            model.inputs(torch.as_tensor(frames.gather(index[i : i + chunk])).to(device=device, dtype=dtype))
-            for i in range(0, len(index), chunk)
-        ]
-    return torch.cat(parts)
+    first = _inputs(model, device, torch.as_tensor(frames.gather(index[:chunk])))
+    if len(index) <= chunk:
+        return first
+    found = first.new_empty(len(index), *first.shape[1:])
+    found[:chunk] = first
+    for start in range(chunk, len(index), chunk):
+        part = torch.as_tensor(frames.gather(index[start : start + chunk]))
+        found[start : start + chunk] = _inputs(model, device, part)
+    return found
 
 
 def relaxation(model: Model, frames: Frames, limit: int = 100_000) -> float:
@@ -139,3 +173,38 @@ def relaxation(model: Model, frames: Frames, limit: int = 100_000) -> float:
     with seeded(0):  # the algorithm is a random one
         _, _, axes = torch.pca_lowrank(y, q=min(10, *y.shape), niter=4)
     return float(statistical_inefficiency((y @ axes).numpy(), frames.blocks(len(frames))[:n]))
+
+
+def _inputs(model: Model, device: torch.device, positions: Tensor) -> Tensor:
+    dtype = next((p.dtype for p in model.parameters()), torch.float32)
+    with torch.no_grad():
+        return model.inputs(positions.to(device, dtype, non_blocking=True))
+
+
+def _others(raw: dict[str, Tensor], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Forces, energies and labels on the device."""
+    types = {"forces": dtype, "energy": dtype, "labels": torch.int64}
+    return {name: raw[name].to(device, types[name], non_blocking=True) for name in types if name in raw}
+
+
+def _tensors(model: Model, device: torch.device, weight: Tensor | None, raw: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of the frames whose raw rows are given; what `Stream` calls to finish its blocks."""
+    parts = [_inputs(model, device, part) for part in raw["positions"].split(_CHUNK)]
+    x = parts[0] if len(parts) == 1 else torch.cat(parts)
+    found = {"x": x, **_others(raw, device, x.dtype)}
+    if weight is not None:
+        found["weight"] = weight.index_select(-1, raw["index"].to(device, non_blocking=True))
+    return found
+
+
+def _raw(frames: Frames, fields: list[str], index: np.ndarray) -> dict[str, Tensor]:
+    return {name: torch.as_tensor(frames.gather(index, name)) for name in fields}
+
+
+def _bytes(tensors: dict[str, Tensor]) -> int:
+    return sum(values.nbytes for values in tensors.values())
+
+
+def _resident_bytes(device: torch.device) -> int:
+    """What may be kept on the device: a constant of the machine, so that a fit reads alike when it goes on."""
+    return torch.cuda.get_device_properties(device).total_memory // 4 if device.type == "cuda" else _RESIDENT_BYTES
