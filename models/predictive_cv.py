@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bayescg import nets
-from bayescg.errors import ModelError
+from bayescg.errors import DataError, ModelError
 from bayescg.features import Features, HasPositions, features_from_config
 from bayescg.inference import Batch, Model
 
@@ -98,8 +98,20 @@ class PredictiveCV(Model):
         return self.encoder(self.scale(self.inputs(x)))
 
     def inputs(self, x: Tensor) -> Tensor:
-        """Features y of positions, ``(n, size)``."""
-        return x.flatten(1) if self.features is None else self.features(x)
+        """Features y of positions, ``(n, size)``.
+
+        Raises
+        ------
+        DataError
+            They have another number of coordinates than the model.
+        """
+        y = x.flatten(1) if self.features is None else self.features(x)
+        if hasattr(self, "decoder") and y.shape[-1] != (size := self.scale.mean.numel()):
+            raise DataError(
+                f"this PredictiveCV reads {size} coordinates a frame, these frames have {y.shape[-1]}: give it frames "
+                f"of {size} coordinates, or make a new one with dim={y.shape[-1]} (or no dim: the training frames tell)"
+            )
+        return y
 
     def positions(self, x: Tensor) -> Tensor:
         """Positions ``(..., atoms, 3)`` of generated features ``(..., size)``.

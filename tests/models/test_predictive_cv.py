@@ -7,7 +7,7 @@ import torch
 
 import bayescg as bcg
 from bayescg.data import Frames
-from bayescg.errors import ModelError
+from bayescg.errors import DataError, ModelError
 from bayescg.models import PredictiveCV
 
 LOADINGS = np.array([[1.5, 0.0], [1.0, 0.5], [-0.8, 1.0], [0.3, -1.2], [0.0, 0.7], [0.6, 0.1]])
@@ -210,6 +210,16 @@ def test_features_that_lose_the_positions_cannot_generate(chain):
     with pytest.raises(ModelError, match="aligned"):
         fit.generate(3)
     assert fit.posterior(draws=4)["posterior_predictive"]["x"].dims == ("chain", "draw", "frame", "coordinate")
+
+
+@pytest.mark.parametrize("ask", ["cv", "cv_draws", "log_density"])
+def test_frames_of_another_number_of_coordinates_are_refused(toy_frames, ask):
+    told = "reads 4 coordinates a frame, these frames have 6.*dim=6"
+    with pytest.raises(DataError, match=told):
+        bcg.fit(PredictiveCV(latent_dim=1, dim=4), toy_frames(dim=6), steps=1)
+    fit = bcg.fit(PredictiveCV(latent_dim=1, hidden=()), toy_frames(dim=4), steps=1, uncertainty="none")
+    with pytest.raises(DataError, match=told):
+        getattr(fit, ask)(toy_frames(dim=6))
 
 
 def test_published_frames_are_split_by_the_cv(published):
