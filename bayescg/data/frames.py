@@ -41,7 +41,9 @@ class Frames:
     box : array, (n, 3, 3), or None
         Box vectors in nm.
     weights : array, (n,), or None
-        Importance weights, unnormalised.
+        Importance weights, of which only the ratios count: all of them 2 is all of them 1. A frame of weight 2 counts
+        twice in every average, as if it were there twice. Error bars tell the two apart: n weighted frames are worth
+        (Σw)²/Σw² of them, whereas a copy passes for one more observation. Give weights, not copies.
     trajectory : array of int, (n,)
         Which trajectory a frame belongs to.
     forces : array like `positions`, or None
@@ -113,7 +115,7 @@ class Frames:
         temperature, temperature_kT : float, optional
             Temperature in K, or kT of a toy system.
         weights : array, (n,), optional
-            Importance weights, unnormalised.
+            Importance weights, of which only the ratios count; see `Frames`.
         trajectory : array of int, (n,), optional
             Which trajectory each frame belongs to, in runs; one trajectory if not given.
         box : array, (3, 3) or (n, 3, 3), optional

@@ -57,8 +57,8 @@ def load(
         Time between saved frames in ps, for formats that do not say (dcd mostly, pdb, npy, ...). Without it such frames
         are known to follow each other, but have no lag times; ``.npy`` frames are then independent draws.
     weights : array, (n,), optional
-        Importance weights of the kept frames, unnormalised; for a biased simulation those of
-        :func:`bayescg.data.from_colvar`.
+        Importance weights of the kept frames, of which only the ratios count (see :class:`Frames`); for a biased
+        simulation those of :func:`bayescg.data.from_colvar`.
     cache : path, optional
         A directory that keeps decoded frames: loading the same files again is then immediate.
     memory_limit : int
