@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -64,7 +65,8 @@ def lower(graph: fx.GraphModule, example: list[Tensor], inline_random: bool) -> 
         "cpp.use_decompose_tanh": True,
         "fallback_random": inline_random,
     }
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about torch's own code; where they are errors, nothing would compile
         return compile(graph, example, options=options)  # type: ignore[arg-type]
 
 
