@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import bayescg
 from bayescg import checkpoint
-from bayescg.errors import Interrupted, OutputError
+from bayescg.errors import OutputError
 from bayescg.experiments import build, directory, questions, summary
 from bayescg.experiments.schema import Experiment
+from bayescg.experiments.stopping import stoppable
 from bayescg.inference import Fit, Model
 from bayescg.report import draw_figures, write_report
 
@@ -55,7 +54,7 @@ def run(experiment: Experiment, out: str | Path, say: Say = print) -> dict[str, 
         SIGINT or SIGTERM; `resume` goes on.
     """
     path = Path(out)
-    with _stoppable(lambda: _how_to_go_on(path)):
+    with stoppable(lambda: _how_to_go_on(path)):
         build.check(experiment)
         if path.is_dir() and not (path / "config.toml").exists():
             directory.refuse_strangers(path)
@@ -91,7 +90,7 @@ def report(path: str | Path, say: Say = print) -> Path:
         The run is not finished.
     """
     path = Path(path)
-    with _stoppable(lambda: f"The numbers are untouched. Try again: bayescg report {path}"):
+    with stoppable(lambda: f"The numbers are untouched. Try again: bayescg report {path}"):
         experiment = directory.read_experiment(path)
         if not directory.is_finished(path):
             raise OutputError(f"the run in {path} is not finished; go on with it first: bayescg resume {path}")
@@ -200,31 +199,3 @@ def _how_to_go_on(path: Path) -> str:
     if (path / "config.toml").exists():
         return f"What is complete is kept. Go on with: bayescg resume {path}"
     return "Nothing was written. To start, give the same command again."
-
-
-@contextmanager
-def _stoppable(advice: Callable[[], str]) -> Iterator[None]:
-    """SIGINT and SIGTERM become `Interrupted`, with advice on how to go on."""
-    received: list[signal.Signals] = []
-
-    def stop(number: int, _: Any) -> None:
-        received.append(signal.Signals(number))
-        raise KeyboardInterrupt
-
-    main = threading.current_thread() is threading.main_thread()
-    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)} if main else {}
-    try:
-        yield
-    except BaseException as error:
-        # an import that a signal cuts short may end in any error
-        if not (received or isinstance(error, KeyboardInterrupt | Interrupted)):
-            raise
-        # the fit has its own handlers, to end its step first
-        number = signal.SIGTERM if "SIGTERM" in str(error) else received[0] if received else signal.SIGINT
-        told = str(error) if isinstance(error, Interrupted) else f"stopped by {number.name}"
-        stopped = Interrupted(f"{told}.\n{advice()}")
-        stopped.number = int(number)
-        raise stopped from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
