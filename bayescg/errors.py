@@ -1,5 +1,7 @@
 """The kinds of errors bayescg raises: each says what is wrong, where, and what to do about it."""
 
+from typing import Any
+
 __all__ = [
     "BayescgError",
     "CheckpointError",
@@ -10,6 +12,7 @@ __all__ = [
     "Interrupted",
     "ModelError",
     "OutputError",
+    "RunError",
     "SimulationError",
     "TopologyError",
     "UnitError",
@@ -54,6 +57,22 @@ class CheckpointError(BayescgError):
 
 class OutputError(BayescgError, OSError):
     """A file or directory that cannot be written, or that another run is using."""
+
+
+class RunError(BayescgError):
+    """Some runs of many failed, after all others were finished.
+
+    Attributes
+    ----------
+    results : list
+        Of all runs in their order, None for those that failed.
+    failures : list of dict
+        ``settings``, ``error`` and ``traceback`` of each that failed.
+    """
+
+    def __init__(self, message: str, results: list[Any], failures: list[dict[str, Any]]):
+        super().__init__(message)
+        self.results, self.failures = results, failures
 
 
 class DeviceError(BayescgError):

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 _NAMES = {
     "Experiment": "schema",
     "load": "settings",
+    "map": "many",
     "names": "catalogue",
     "report": "runner",
     "resume": "runner",
     "run": "runner",
 }
 
-__all__ = ["Experiment", "load", "names", "report", "resume", "run"]
+__all__ = ["Experiment", "load", "map", "names", "report", "resume", "run"]
 
 if TYPE_CHECKING:
     from bayescg.experiments.catalogue import names
+    from bayescg.experiments.many import map
     from bayescg.experiments.runner import report, resume, run
     from bayescg.experiments.schema import Experiment
     from bayescg.experiments.settings import load

@@ -3,10 +3,11 @@
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bayescg.checkpoint import write_file
 from bayescg.errors import ConfigError, OutputError
@@ -17,8 +18,14 @@ __all__ = ["Stages", "claimed", "is_finished", "prepare", "read_experiment", "re
 
 
 @contextmanager
-def claimed(path: Path) -> Iterator[None]:
+def claimed(path: Path, patience: float = 0.0) -> Iterator[None]:
     """Hold a directory for this process; the system lets go of it however the process ends.
+
+    Parameters
+    ----------
+    path : Path
+    patience : float
+        Seconds to wait for another process that holds it.
 
     Raises
     ------
@@ -33,14 +40,15 @@ def claimed(path: Path) -> Iterator[None]:
             f"cannot use {path} as output directory: {error.strerror}. Choose another one with --out."
         ) from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise OutputError(
-                f"{path} is in use by process {lock.read().strip() or 'unknown'}; wait until it ends, stop it, or "
-                "choose another directory with --out"
-            ) from None
+        deadline = time.monotonic() + patience
+        while not _locked(lock):
+            if time.monotonic() >= deadline:
+                lock.seek(0)
+                raise OutputError(
+                    f"{path} is in use by process {lock.read().strip() or 'unknown'}; wait until it ends, stop it, or "
+                    "choose another directory with --out"
+                )
+            time.sleep(0.1)
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -147,6 +155,14 @@ class Stages:
     def warnings(self) -> list[str]:
         """Of all stages, each once."""
         return list(dict.fromkeys(w for stage in self._done.values() for w in stage["warnings"]))
+
+
+def _locked(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _differences(a: Any, b: Any, key: str = "") -> list[str]:

@@ -12,7 +12,7 @@ from bayescg.errors import ConfigError
 from bayescg.experiments.catalogue import did_you_mean, find_experiment
 from bayescg.experiments.schema import Experiment
 
-__all__ = ["load", "parse", "to_toml"]
+__all__ = ["load", "parse", "to_toml", "toml_value"]
 
 
 def load(
@@ -92,8 +92,25 @@ def to_toml(experiment: Experiment) -> str:
     """
     lines: list[str] = []
     for section, values in experiment.model_dump(exclude_none=True).items():
-        lines += [f"[{section}]", *(f"{_key(k)} = {_value(v)}" for k, v in values.items()), ""]
+        lines += [f"[{section}]", *(f"{_key(k)} = {toml_value(v)}" for k, v in values.items()), ""]
     return "\n".join(lines)
+
+
+def toml_value(value: Any) -> str:
+    """A value as TOML writes it.
+
+    Examples
+    --------
+    >>> toml_value([0.1, True, "a"])
+    '[0.1, true, "a"]'
+    """
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(k)} = {toml_value(v)}" for k, v in value.items()) + " }" if value else "{}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(toml_value, value)) + "]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _change(raw: dict[str, Any], text: str) -> list[str]:
@@ -142,7 +159,7 @@ def _explain(error: Any, raw: Mapping[str, Any]) -> str:
     """One line: the key, its value, what is wrong with it, what is allowed."""
     path = [str(part) for part in error["loc"]]
     key, value = ".".join(path), error["input"]
-    told = f"{key} = {_value(value)}" if path and not isinstance(value, Mapping) else key
+    told = f"{key} = {toml_value(value)}" if path and not isinstance(value, Mapping) else key
     if error["type"] == "extra_forbidden":
         known = list(_fields(path[:-1]))
         where = f"[{'.'.join(path[:-1])}] has" if path[:-1] else "sections are"
@@ -179,14 +196,4 @@ def _literal(path: list[str]) -> Any:
 
 
 def _key(key: str) -> str:
-    return key if key.replace("-", "").replace("_", "").isalnum() and key.isascii() else _value(key)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items()) + " }" if value else "{}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return key if key.replace("-", "").replace("_", "").isalnum() and key.isascii() else toml_value(key)
