@@ -1,15 +1,16 @@
-"""Molecular systems whose energies and forces OpenMM computes."""
+"""Molecular systems with the force fields of OpenMM."""
 
 import copy
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from bayescg.errors import ConfigError, TopologyError
 from bayescg.systems.core import System
 from bayescg.systems.engine import Engine, openmm_energy
+from bayescg.systems.forcefield import ForceField
 from bayescg.systems.peptides import peptide
 
 if TYPE_CHECKING:
@@ -31,10 +32,9 @@ _SOLVENTS = {"obc1": "implicit/obc1.xml", "obc2": "implicit/obc2.xml"}
 
 
 class MolecularSystem(System):
-    """A system whose energy OpenMM computes, in double precision and one frame after another.
+    """A molecule in an OpenMM force field. Made by `from_openmm`.
 
-    It serves checks, small batches and molecular dynamics. Made by `from_openmm`. A frame that is not finite
-    has the energy NaN.
+    A frame that is not finite has the energy NaN.
 
     Parameters
     ----------
@@ -46,10 +46,12 @@ class MolecularSystem(System):
         A starting structure in nm.
     temperature : float
         Kelvin.
+    engine : {"torch", "openmm"}
+        What computes the energy; see `from_openmm`.
 
     Attributes
     ----------
-    openmm_system, positions
+    openmm_system, positions, engine
         As given.
 
     Examples
@@ -59,24 +61,46 @@ class MolecularSystem(System):
     (66, 2.744)
     """
 
-    def __init__(self, openmm_system: "openmm.System", topology: "Topology", positions: np.ndarray, temperature: float):
+    def __init__(
+        self,
+        openmm_system: "openmm.System",
+        topology: "Topology",
+        positions: np.ndarray,
+        temperature: float,
+        engine: str = "torch",
+    ):
+        if engine not in _ENGINES:
+            raise ConfigError(f"unknown engine {engine!r}; use one of {', '.join(_ENGINES)}")
         self.openmm_system = openmm_system
         self.positions = positions
-        self._engine = Engine(openmm_system)
-        super().__init__(
-            lambda x: openmm_energy(x, self._engine.key)[0],
-            3 * openmm_system.getNumParticles(),
-            temperature=temperature,
-            topology=topology,
-        )
+        self.engine = engine
+        energy, self._forces = _ENGINES[engine](openmm_system)
+        super().__init__(energy, 3 * openmm_system.getNumParticles(), temperature=temperature, topology=topology)
 
     def __deepcopy__(self, memo: dict) -> "MolecularSystem":
         return self  # it never changes, and an OpenMM context cannot be copied
 
     def forces(self, x: Tensor) -> Tensor:
         """Forces in kJ/mol/nm, detached: see `System.forces`."""
-        with torch.no_grad():
-            return openmm_energy(self._flat(x), self._engine.key)[1].reshape(x.shape)
+        return self._forces(self._flat(x).detach()).reshape(x.shape)
+
+
+_Functions = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
+
+
+def _batched(openmm_system: "openmm.System") -> _Functions:
+    """Energy and forces of flat coordinates, by torch."""
+    field = ForceField(openmm_system)
+    return lambda x: field.energy(x.unflatten(-1, (-1, 3))), lambda x: field.forces(x.unflatten(-1, (-1, 3)))
+
+
+def _one_by_one(openmm_system: "openmm.System") -> _Functions:
+    """Energy and forces of flat coordinates, by OpenMM."""
+    engine = Engine(openmm_system)
+    return lambda x: openmm_energy(x, engine.key)[0], lambda x: openmm_energy(x, engine.key)[1]
+
+
+_ENGINES = {"torch": _batched, "openmm": _one_by_one}
 
 
 def from_openmm(
@@ -84,6 +108,7 @@ def from_openmm(
     topology: "Topology",
     temperature: float,
     positions: Any = None,
+    engine: str = "torch",
 ) -> MolecularSystem:
     """A system from an OpenMM System.
 
@@ -97,6 +122,10 @@ def from_openmm(
         Kelvin.
     positions : openmm.unit.Quantity or numpy.ndarray, shape (atoms, 3), optional
         A starting structure for molecular dynamics; an array is in nm. Without it, simulations need `starts`.
+    engine : {"torch", "openmm"}, default "torch"
+        What computes energies and forces: a `ForceField`, all frames at once and in the precision and on the device of
+        the coordinates, or OpenMM's Reference platform, which knows every force but takes one frame after another.
+        Molecular dynamics runs in OpenMM in either case.
 
     Returns
     -------
@@ -107,7 +136,8 @@ def from_openmm(
     TopologyError
         The topology or the positions have another number of atoms than the system.
     ConfigError
-        The system has constraints, or the temperature is not positive.
+        The system has constraints, the temperature is not positive, or the batched energy cannot represent a force,
+        which the message names.
 
     Notes
     -----
@@ -141,11 +171,14 @@ def from_openmm(
         start = np.array(positions.value_in_unit(nanometer) if is_quantity(positions) else positions, float)
         if start.shape != (atoms, 3) or not np.isfinite(start).all():
             raise TopologyError(f"positions must be finite numbers of shape ({atoms}, 3), got shape {start.shape}")
-    return MolecularSystem(copy.deepcopy(openmm_system), topology, start, temperature)
+    return MolecularSystem(copy.deepcopy(openmm_system), topology, start, temperature, engine)
 
 
 def alanine_dipeptide(
-    force_field: str = "amber96", solvent: str | None = "obc2", temperature: float = 330.0
+    force_field: str = "amber96",
+    solvent: str | None = "obc2",
+    temperature: float = 330.0,
+    engine: str = "torch",
 ) -> MolecularSystem:
     """Alanine dipeptide, ACE-ALA-NME: 22 atoms, 66 coordinates, flexible bonds, no cutoff.
 
@@ -155,9 +188,12 @@ def alanine_dipeptide(
         Parameters that come with OpenMM.
     solvent : {"obc2", "obc1", None}
         Generalised-Born implicit solvent, or vacuum. With the older force fields OBC2 is OpenMM's
-        GBSAOBCForce, about twenty times faster on a CPU than the CustomGBForce of the other choices.
+        GBSAOBCForce, whose molecular dynamics is about twenty times faster on a CPU than with the CustomGBForce of
+        the other choices.
     temperature : float, default 330.0
         Kelvin.
+    engine : {"torch", "openmm"}, default "torch"
+        What computes energies and forces; see `from_openmm`.
 
     Returns
     -------
@@ -166,7 +202,7 @@ def alanine_dipeptide(
     Raises
     ------
     ConfigError
-        The force field or the solvent is unknown.
+        The force field, the solvent or the engine is unknown.
 
     Source
     ------
@@ -174,6 +210,7 @@ def alanine_dipeptide(
 
     Examples
     --------
+    >>> import torch
     >>> system = alanine_dipeptide(temperature=300.0)
     >>> energy = system.energy(torch.tensor(system.positions).flatten())
     >>> bool(energy < -150.0)  # kJ/mol, minimised
@@ -192,7 +229,7 @@ def alanine_dipeptide(
         raise ConfigError(f"unknown solvent {solvent!r}; use one of {', '.join(_SOLVENTS)} or None")
     topology, positions = peptide("ACE-ALA-NME")
     openmm_system = ForceField(*files).createSystem(topology, constraints=None, removeCMMotion=False)
-    return from_openmm(openmm_system, topology, temperature, positions)
+    return from_openmm(openmm_system, topology, temperature, positions, engine)
 
 
 def constrain_hydrogens(openmm_system: "openmm.System", topology: "Topology") -> "openmm.System":

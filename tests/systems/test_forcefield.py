@@ -1,0 +1,383 @@
+"""The batched force field: OpenMM's energies and forces to rounding, derivatives of both, and clear refusals."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import openmm
+import pytest
+import torch
+from openmm import app
+
+from bayescg.errors import ConfigError
+from bayescg.systems import from_openmm, peptide
+from bayescg.systems.forcefield import ForceField
+from bayescg.systems.forcefield.energy import Energy
+from bayescg.systems.peptides import set_ramachandran
+
+NM = openmm.unit.nanometer  # pyright: ignore[reportAttributeAccessIssue]
+FF14 = "amber14/protein.ff14SB.xml"
+CUTOFF = {"nonbondedMethod": app.CutoffNonPeriodic, "nonbondedCutoff": 0.6 * NM}
+SWITCHED = CUTOFF | {"switchDistance": 0.4 * NM}
+SALT = {"implicitSolventKappa": 1.0 / NM}
+
+# name: files of the force field, sequence, arguments of createSystem
+ASKED = {
+    "ff96": (["amber96.xml"], "ACE-ALA-NME", {}),
+    "ff96-obc1": (["amber96.xml", "implicit/obc1.xml"], "ACE-ALA-NME", {}),
+    "ff96-obc2": (["amber96.xml", "amber96_obc.xml"], "ACE-ALA-NME", {}),
+    "ff14SB-obc2": ([FF14, "implicit/obc2.xml"], "ACE-ALA-NME", {}),
+    "ff14SB-gbn2": ([FF14, "implicit/gbn2.xml"], "ACE-ALA-NME", {}),
+    "charmm36": (["charmm36_2024.xml"], "ACE-ALA-NME", {}),
+    "pentapeptide": ([FF14, "implicit/gbn2.xml"], "ACE-ALA-ALA-ALA-ALA-ALA-NME", {}),
+}
+BESIDES = {
+    "hct": ([FF14, "implicit/hct.xml"], "ACE-ALA-NME", {}),
+    "gbn": ([FF14, "implicit/gbn.xml"], "ACE-ALA-NME", {}),
+    "salt": ([FF14, "implicit/gbn2.xml"], "ACE-ALA-NME", SALT),
+    "cutoff": ([FF14], "ACE-ALA-NME", CUTOFF),
+    "switched": (["amber96.xml"], "ACE-ALA-NME", SWITCHED),
+    "obc2-cutoff": (["amber96.xml", "amber96_obc.xml"], "ACE-ALA-NME", CUTOFF),
+    "gbn2-cutoff-salt": ([FF14, "implicit/gbn2.xml"], "ACE-ALA-NME", CUTOFF | SALT),
+    "charmm36-switched": (["charmm36_2024.xml"], "ACE-ALA-NME", SWITCHED),
+    "rings": ([FF14, "implicit/obc1.xml"], "ACE-PRO-TRP-HIS-CYS-NME", {}),
+}
+SYSTEMS = ASKED | BESIDES
+
+
+def charmm_names(topology):
+    """The topology that CHARMM's force field knows: caps are part of the residues beside them."""
+    first = {"CH3": "CAY", "HH31": "HY1", "HH32": "HY2", "HH33": "HY3", "C": "CY", "O": "OY"}
+    last = {"N": "NT", "H": "HNT", "CH3": "CAT", "HH31": "HT1", "HH32": "HT2", "HH33": "HT3"}
+    result, new = app.Topology(), {}
+    chain = result.addChain()
+    middle = [r for r in topology.residues() if r.name not in ("ACE", "NME")]
+    homes = {r: result.addResidue(r.name, chain) for r in middle}
+    for atom in topology.atoms():
+        name = {"ACE": first, "NME": last}.get(atom.residue.name, {"H": "HN"}).get(atom.name, atom.name)
+        home = {"ACE": middle[0], "NME": middle[-1]}.get(atom.residue.name, atom.residue)
+        new[atom] = result.addAtom(name, atom.element, homes[home])
+    for a, b in topology.bonds():
+        result.addBond(new[a], new[b])
+    return result
+
+
+@functools.cache
+def build(name):
+    files, sequence, arguments = SYSTEMS[name]
+    topology, _ = peptide(sequence)
+    topology = charmm_names(topology) if "charmm" in name else topology
+    return parsed(tuple(files)).createSystem(topology, **arguments)
+
+
+@functools.cache
+def parsed(files):
+    return app.ForceField(*files)
+
+
+@functools.cache
+def hot_frames(sequence, count):
+    """Frames of molecular dynamics at 1000 K, in vacuum because that is quick: bonds bent, atoms close."""
+    topology, positions = peptide(sequence)
+    integrator = openmm.LangevinMiddleIntegrator(1000.0, 5.0, 0.0005)
+    integrator.setRandomNumberSeed(1)
+    simulation = app.Simulation(topology, app.ForceField(FF14).createSystem(topology), integrator, reference())
+    simulation.context.setPositions(positions)
+    simulation.context.setVelocitiesToTemperature(1000.0, 1)
+    frames = []
+    for _ in range(count):
+        integrator.step(20)
+        frames.append(simulation.context.getState(positions=True).getPositions(asNumpy=True)._value)
+    return np.array(frames)
+
+
+def reference():
+    return openmm.Platform.getPlatformByName("Reference")
+
+
+def by_openmm(system, frames):
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), reference())
+    energies, forces = [], []
+    for x in frames:
+        context.setPositions(x)
+        state = context.getState(energy=True, forces=True)
+        energies.append(state.getPotentialEnergy()._value)
+        forces.append(state.getForces(asNumpy=True)._value)
+    return np.array(energies), np.array(forces)
+
+
+def disagreement(system, frames, tables=None):
+    """Largest difference from OpenMM of energies, and of forces by autograd."""
+    x = torch.tensor(np.asarray(frames), requires_grad=True)
+    energy = Energy(tables)(x) if tables else ForceField(system).energy(x)
+    (gradient,) = torch.autograd.grad(energy.sum(), x)
+    energies, forces = by_openmm(system, frames)
+    return np.abs(energy.detach().numpy() - energies).max(), np.abs(-gradient.numpy() - forces).max()
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_energies_and_forces_are_those_of_openmm(name):
+    energy, force = disagreement(build(name), hot_frames(SYSTEMS[name][1], 200))
+    assert energy <= 1e-9  # kJ/mol; rounding of energies of some 100 kJ/mol
+    assert force <= 1e-8  # kJ/mol/nm
+
+
+@pytest.mark.parametrize("name", BESIDES)
+def test_other_solvents_and_cutoffs_are_those_of_openmm(name):
+    energy, force = disagreement(build(name), hot_frames(SYSTEMS[name][1], 40))
+    assert energy <= 1e-9
+    assert force <= 1e-8
+
+
+@pytest.mark.parametrize("name", ["ff14SB-gbn2", "charmm36"])
+def test_the_comparison_sees_every_table(name):
+    system, frames = build(name), hot_frames("ACE-ALA-NME", 40)
+    tables = ForceField(system).tables
+    present = [f.name for f in dataclasses.fields(tables) if f.name != "atoms" and getattr(tables, f.name)]
+    assert len(present) >= 5
+    for left_out in set(present) - {"torsions"}:
+        missing = dataclasses.replace(tables, **{left_out: () if left_out == "pairs" else None})
+        assert disagreement(system, frames, missing)[0] > 0.1
+    assert tables.torsions is not None
+    flat = dataclasses.replace(tables.torsions, cos=0 * tables.torsions.cos)
+    assert disagreement(system, frames, dataclasses.replace(tables, torsions=flat))[0] > 0.1
+
+
+def test_maps_agree_over_the_whole_plane():
+    system, (topology, positions) = build("charmm36"), peptide("ACE-ALA-NME")
+    angles = np.random.default_rng(0).uniform(-180.0, 180.0, (60, 2))
+    angles[:20] = angles[:20] / 12.0  # across the seam of the map
+    angles[20:24] = [(0.0, 0.0), (-15.0, 30.0), (179.999999, -179.999999), (-1e-9, 1e-9)]  # on its lines
+    frames = [set_ramachandran(topology, np.array(positions._value), *pair) for pair in angles]
+    energy, force = disagreement(only(system, openmm.CMAPTorsionForce), frames)
+    assert energy <= 1e-10
+    assert force <= 1e-6  # at a line of the map the curvature jumps, and rounding decides on which side a frame is
+
+
+def only(system, kind):
+    """The system with the forces of one kind."""
+    result = openmm.System()
+    for i in range(system.getNumParticles()):
+        result.addParticle(system.getParticleMass(i))
+    for force in system.getForces():
+        if isinstance(force, kind):
+            result.addForce(openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(force)))
+    return result
+
+
+def atoms(count, *forces):
+    system = openmm.System()
+    for _ in range(count):
+        system.addParticle(12.0)
+    for force in forces:
+        system.addForce(force)
+    return system
+
+
+def random_frames(count, size, seed=0):
+    return np.random.default_rng(seed).normal(scale=size, size=(30, count, 3))
+
+
+def test_torsions_of_every_form_over_the_same_atoms_add_up():
+    periodic, bellemans = openmm.PeriodicTorsionForce(), openmm.RBTorsionForce()
+    for order in (1, 2, 3, 4, 6):
+        periodic.addTorsion(0, 1, 2, 3, order, 0.3 + order, 2.0 + order)
+    periodic.addTorsion(3, 2, 1, 0, 3, -1.0, 1.5)
+    periodic.addTorsion(4, 2, 1, 0, 2, 1.0, 1.5)
+    bellemans.addTorsion(3, 2, 1, 0, 1.0, -2.0, 3.0, -4.0, 5.0, -6.0)
+    improper = openmm.CustomTorsionForce(f"k*min(dtheta, 2*pi - dtheta)^2; dtheta = abs(theta - theta0); pi = {np.pi}")
+    improper.addPerTorsionParameter("k")
+    improper.addPerTorsionParameter("theta0")
+    improper.addTorsion(0, 3, 1, 4, (20.0, 3.0))
+    system = atoms(5, periodic, bellemans, improper)
+    torsions = ForceField(system).tables.torsions
+    assert torsions is not None
+    assert len(torsions.atoms) == 3
+    energy, force = disagreement(system, random_frames(5, 0.2))
+    assert energy <= 1e-10
+    assert force <= 1e-7
+
+
+@pytest.mark.parametrize("kind", ["own", "custom"])
+def test_an_atom_inside_another_is_descreened_as_openmm_does(kind):
+    from openmm.app.internal.customgbforces import GBSAOBC1Force
+
+    particles = [[0.5, 0.3, 0.9], [-0.3, 0.1, 0.9], [0.2, 0.12, 0.9]]
+    if kind == "own":
+        force = openmm.GBSAOBCForce()
+        for particle in particles:
+            force.addParticle(*particle)
+    else:
+        force = GBSAOBC1Force(SA="ACE")
+        force.addParticles(particles)
+        force.finalize()
+    frames = random_frames(3, 0.06)
+    distances = np.linalg.norm(frames[:, 0] - frames[:, 1], axis=-1)
+    assert (distances < 0.9 * 0.291 - 0.091).sum() > 5  # swallowed
+    energy, largest = disagreement(atoms(3, force), frames)
+    assert energy <= 1e-8
+    assert largest <= 1e-6
+
+
+def test_exceptions_replace_the_interaction_of_their_pair():
+    force = openmm.NonbondedForce()
+    for charge in (0.5, -0.5, 0.3, 0.0):
+        force.addParticle(charge, 0.3, 0.4)
+    force.addException(0, 1, 0.0, 0.3, 0.0)
+    force.addException(2, 0, 0.07, 0.2, 0.5)
+    force.setNonbondedMethod(openmm.NonbondedForce.CutoffNonPeriodic)
+    force.setCutoffDistance(0.35)
+    force.setReactionFieldDielectric(20.0)
+    system = atoms(4, force)
+    plain, near = ForceField(system).tables.pairs[::-1]
+    assert np.isinf(plain.cutoff)
+    assert plain.atoms.tolist() == [[0, 2]]
+    assert near.atoms.tolist() == [[0, 3], [1, 2], [1, 3], [2, 3]]
+    energy, largest = disagreement(system, random_frames(4, 0.2))
+    assert energy <= 1e-6  # up to 1e9 kJ/mol in clashes
+    assert largest <= 1e-2
+
+
+def find(system, kind):
+    return next(force for force in system.getForces() if isinstance(force, kind))
+
+
+def with_offset(system):
+    force = find(system, openmm.NonbondedForce)
+    force.addGlobalParameter("scale", 1.0)
+    force.addParticleParameterOffset("scale", 0, 1.0, 0.0, 0.0)
+
+
+def with_virtual_site(system):
+    system.addParticle(0.0)
+    system.setVirtualSite(22, openmm.TwoParticleAverageSite(0, 1, 0.5, 0.5))
+
+
+def edited_energy(term, text, other):
+    def change(system):
+        force = find(system, openmm.CustomGBForce)
+        expression, kind = force.getEnergyTermParameters(term)
+        force.setEnergyTermParameters(term, expression.replace(text, other), kind)
+
+    return change
+
+
+def edited_radius(text, other):
+    def change(system):
+        force = find(system, openmm.CustomGBForce)
+        name, expression, kind = force.getComputedValueParameters(1)
+        force.setComputedValueParameters(1, name, expression.replace(text, other), kind)
+
+    return change
+
+
+REFUSED = [
+    (lambda s: s.addForce(openmm.CustomExternalForce("x^2")), r"force 6, CustomExternalForce .* known forms"),
+    (lambda s: s.addForce(openmm.CustomBondForce("r^4")), r"CustomBondForce.*'r\^4'"),
+    (lambda s: s.addForce(openmm.CustomTorsionForce("theta^2")), r"CustomTorsionForce.*'theta\^2'"),
+    (lambda s: s.addForce(openmm.CustomNonbondedForce("1/r")), r"CustomNonbondedForce.*'1/r'"),
+    (lambda s: s.addForce(openmm.GBSAOBCForce()), r"GBSAOBCForce.*another generalised-Born"),
+    (lambda s: s.addForce(openmm.MonteCarloBarostat(1.0, 300.0)), "MonteCarloBarostat"),
+    (
+        lambda s: find(s, openmm.HarmonicBondForce).setUsesPeriodicBoundaryConditions(True),
+        r"HarmonicBondForce.*periodic",
+    ),
+    (
+        lambda s: find(s, openmm.NonbondedForce).setNonbondedMethod(openmm.NonbondedForce.PME),
+        r"NonbondedForce.*periodic",
+    ),
+    (with_offset, r"force \d, NonbondedForce.*offsets"),
+    (with_virtual_site, "particle 22 is a virtual site"),
+    (edited_energy(0, "charge^2", "charge^4"), r"CustomGBForce.*energy term '-0.5.*charge\^4"),
+    (edited_energy(2, "B1*B2*exp", "B1*B1*exp"), r"CustomGBForce.*energy term .*B1\*B1"),
+    (edited_energy(2, "Dielectric=78.5", "Dielectric=60"), r"CustomGBForce.*other constants"),
+    (edited_radius("psi^3", "psi^4"), r"CustomGBForce.*computed value B = .*psi\^4"),
+    (edited_radius("tanh", "sin"), r"CustomGBForce.*computed value B = .*sin"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED, ids=range(len(REFUSED)))
+def test_nothing_is_left_out_in_silence(change, message):
+    system = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(build("ff96-obc1")))
+    change(system)
+    with pytest.raises(ConfigError, match=message):
+        ForceField(system)
+
+
+def test_a_force_that_is_refused_still_runs_with_openmm_as_the_engine():
+    topology, positions = peptide("ACE-ALA-NME")
+    system = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(build("ff96")))
+    spring = openmm.CustomExternalForce("100*(x^2+y^2+z^2)")
+    spring.addParticle(0)
+    system.addForce(spring)
+    with pytest.raises(ConfigError, match=r"CustomExternalForce.*engine='openmm'"):
+        from_openmm(system, topology, 300.0, positions)
+    slow = from_openmm(system, topology, 300.0, positions, engine="openmm")
+    quick = from_openmm(build("ff96"), topology, 300.0, positions)
+    x = torch.tensor(hot_frames("ACE-ALA-NME", 40)[:3])
+    expected = quick.energy(x.flatten(-2)) + 100.0 * x[:, 0].square().sum(-1)
+    torch.testing.assert_close(slow.energy(x.flatten(-2)), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (2, 3), (0,), (1, 1, 4)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_any_leading_shape_gives_frame_by_frame_values(shape, dtype):
+    field = ForceField(build("ff14SB-gbn2"))
+    count = int(np.prod(shape))
+    frames = torch.tensor(hot_frames("ACE-ALA-NME", 40)[:count], dtype=dtype)
+    x = frames.reshape(*shape, 22, 3)
+    assert field.energy(x).shape == shape
+    assert field.energy(x).dtype == field.forces(x).dtype == dtype
+    for i in range(count):
+        torch.testing.assert_close(field.energy(x).flatten()[i], field.energy(frames[i]), rtol=1e-5, atol=1e-3)
+        torch.testing.assert_close(field.forces(x).reshape(-1, 22, 3)[i], field.forces(frames[i]), rtol=1e-4, atol=0.1)
+
+
+def test_single_precision_is_good_to_its_rounding():
+    for name in ("ff96-obc1", "charmm36"):
+        field, x = ForceField(build(name)), torch.tensor(hot_frames("ACE-ALA-NME", 200))
+        assert (field.energy(x.float()) - field.energy(x)).abs().max() < 5e-3  # kJ/mol
+        assert (field.forces(x.float()) - field.forces(x)).abs().max() < 0.3  # kJ/mol/nm, of forces up to 1e4
+
+
+def test_wrong_shapes_and_types_are_refused():
+    field = ForceField(build("ff96"))
+    with pytest.raises(ConfigError, match=r"\(\.\.\., 22, 3\), got \(4, 66\)"):
+        field.energy(torch.zeros(4, 66))
+    with pytest.raises(ConfigError, match=r"precision, got torch.int64"):
+        field.forces(torch.zeros(22, 3, dtype=torch.int64))
+
+
+def test_a_frame_that_is_not_finite_is_nan_alone():
+    field, x = ForceField(build("charmm36")), torch.tensor(hot_frames("ACE-ALA-NME", 40)[:5])
+    x[1, 3, 0], x[3, 21, 2] = float("nan"), float("inf")
+    assert field.energy(x).isnan().tolist() == [False, True, False, True, False]
+    assert torch.allclose(field.energy(x)[::2], field.energy(x[::2]))
+
+
+def test_atoms_on_top_of_each_other_have_a_finite_energy():
+    field = ForceField(build("ff96-obc1"))
+    x = torch.zeros(22, 3)
+    assert torch.isfinite(field.energy(x))
+    assert torch.isfinite(field.forces(x)).all()
+
+
+@pytest.mark.parametrize("name", ["ff14SB-gbn2", "charmm36-switched"])
+def test_forces_can_be_differentiated(name):
+    field, x = ForceField(build(name)), torch.tensor(hot_frames("ACE-ALA-NME", 40)[:2])
+    probe = torch.randn(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(0))
+
+    x.requires_grad_()
+    (gradient,) = torch.autograd.grad(field.energy(x).sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad((gradient * probe).sum(), x)
+    step = 1e-5
+    difference = field.forces(x - step * probe) - field.forces(x + step * probe)
+    torch.testing.assert_close(second, difference / (2.0 * step), rtol=1e-5, atol=1.0)  # of up to 1e6 kJ/mol/nm^2
+
+
+def test_momentum_is_conserved():
+    for name in ("pentapeptide", "charmm36"):
+        x = torch.tensor(hot_frames(SYSTEMS[name][1], 40)[:5])
+        forces = ForceField(build(name)).forces(x)
+        assert forces.sum(-2).abs().max() < 1e-9
+        assert torch.linalg.cross(x, forces).sum(-2).abs().max() < 1e-9
