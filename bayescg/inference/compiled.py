@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from bayescg.errors import ConfigError
 from bayescg.inference.functional import Params, seeded
@@ -130,7 +129,7 @@ def _compile_step(
     try:
         graph = record(plain, params, buffers, tensors)
     except Unrecordable as error:
-        warnings.warn(f"the program runs plainly, because it cannot be recorded: {error}", stacklevel=6)
+        warnings.warn(f"the program runs plainly, because it cannot be recorded: {error}", stacklevel=5)
         return Step(slowly.run, "off", f"it cannot be recorded: {error}")
     traced = Step(_seeded(graph, clip, members, device), "trace", "asked for")
     if mode == "trace":
@@ -138,24 +137,26 @@ def _compile_step(
     missing = can_compile(device)
     if missing:
         if mode == "inductor":
-            warnings.warn(f"compile='inductor' is not possible, the recording runs as it is: {missing}", stacklevel=6)
+            warnings.warn(f"compile='inductor' is not possible, the recording runs as it is: {missing}", stacklevel=5)
         return Step(traced.run, "trace", missing)
-    why = "asked for"
+    why, seconds = "asked for", 0.0
     if mode == "auto":
         seconds = _seconds_a_step(traced, params, buffers, tensors, device)
-        left = seconds * steps
         why = f"{steps} steps of {1e3 * seconds:.3g} ms are left"
-        if left * _SAVED < _COMPILING:
+        if seconds * steps * _SAVED < _COMPILING:
             return Step(traced.run, "trace", f"{why}, too few to pay for compiling")
     try:
-        return Step(_compiled(graph, params, buffers, tensors, clip, members, device), "inductor", why)
+        compiled = Step(_compiled(graph, params, buffers, tensors, clip, members, device), "inductor", why)
     except Exception as error:  # a compiler may fail in ways of its own
         first = (str(error).strip().splitlines() or [""])[0]
         warnings.warn(
             f"inductor cannot compile the program, its recording runs as it is: {type(error).__name__}: {first}",
-            stacklevel=6,
+            stacklevel=5,
         )
         return Step(traced.run, "trace", f"inductor fails: {first}")
+    if mode == "auto" and _seconds_a_step(compiled, params, buffers, tensors, device) > seconds:
+        return Step(traced.run, "trace", f"{why}; compiled ones take longer")
+    return compiled
 
 
 def _seeded(function: Gradients, clip: float, members: bool, device: torch.device) -> Callable[..., Result]:
@@ -188,18 +189,18 @@ def _compiled(
     members: bool,
     device: torch.device,
 ) -> Callable[..., Result]:
-    layout: list[pytree.TreeSpec] = []
+    changed: list[str] = []
 
-    def whole(params: Params, buffers: Params, tensors: Tensors) -> Result:
+    def whole(params: Params, buffers: Params, tensors: Tensors) -> list[Tensor]:
         grads, loss, moved = graph(params, buffers, tensors)
         grads, bad = clipped(grads, loss, clip, members)
-        layout[:] = [pytree.tree_structure((grads, loss, bad, moved))]
-        return grads, loss, bad, moved
+        changed[:] = moved
+        return [loss, bad, *(grads[k] for k in params), *moved.values()]
 
     flat, noise, complete = lift_noise(whole, (params, buffers, tensors))
     generator = torch.Generator(device)
     generator.manual_seed(0)
-    example = [*pytree.tree_leaves((params, buffers, tensors)), *(n.draw(generator) for n in noise)]
+    example = [*params.values(), *buffers.values(), *tensors.values(), *(n.draw(generator) for n in noise)]
     with torch.no_grad(), seeded(0, device):
         expected = flat(*example)
     function = lower(flat, example, inline_random=not complete)
@@ -207,13 +208,16 @@ def _compiled(
         with torch.no_grad():
             _compare(expected, function(*example))
     if complete and device.type == "cuda":
-        function = _replayed(function, example, len(pytree.tree_leaves((params, buffers))))
+        function = _replayed(function, example, len(params) + len(buffers))
+    fields, count = list(tensors), len(params)
 
     def run(params: Params, buffers: Params, tensors: Tensors, seed: int) -> Result:
         generator.manual_seed(seed)
-        arguments = [*pytree.tree_leaves((params, buffers, tensors)), *(n.draw(generator) for n in noise)]
+        arguments = [*params.values(), *buffers.values(), *(tensors[k] for k in fields)]
+        arguments += [n.draw(generator) for n in noise]
         with torch.no_grad(), nullcontext() if complete else seeded(seed, device):
-            return pytree.tree_unflatten(list(function(*arguments)), layout[0])
+            loss, bad, *rest = function(*arguments)
+        return dict(zip(params, rest, strict=False)), loss, bad, dict(zip(changed, rest[count:], strict=True))
 
     return run
 

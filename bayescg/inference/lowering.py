@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+import ctypes
+import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -45,7 +47,7 @@ def can_compile(device: torch.device) -> str:
 
 
 def lower(graph: fx.GraphModule, example: list[Tensor], inline_random: bool) -> Callable[..., Any]:
-    """Compile a flat graph without gradients; nothing of inductor's global configuration changes.
+    """Compile a flat graph without gradients; nothing of torch's global configuration changes.
 
     Parameters
     ----------
@@ -60,6 +62,7 @@ def lower(graph: fx.GraphModule, example: list[Tensor], inline_random: bool) -> 
 
     if example[0].device.type == "cpu":
         _use_onednn(graph)
+        _keep_memory()
     options = {
         # torch's tanh costs as much as a layer; this form is exact to one rounding of 1
         "cpp.use_decompose_tanh": True,
@@ -68,6 +71,15 @@ def lower(graph: fx.GraphModule, example: list[Tensor], inline_random: bool) -> 
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about torch's own code; where they are errors, nothing would compile
         return compile(graph, example, options=options)  # type: ignore[arg-type]
+
+
+def _keep_memory() -> None:
+    """Let glibc keep up to 256 MiB that a step frees for the next step, which else faults every page in anew."""
+    if platform.libc_ver()[0] == "glibc":
+        trim_threshold, mmap_threshold = -1, -3  # malloc.h
+        libc = ctypes.CDLL(None)
+        libc.mallopt(mmap_threshold, 32 * 2**20)
+        libc.mallopt(trim_threshold, 256 * 2**20)
 
 
 def _use_onednn(graph: fx.GraphModule) -> None:
@@ -79,8 +91,12 @@ def _use_onednn(graph: fx.GraphModule) -> None:
     aten, linear = torch.ops.aten, torch.ops.bayescg.linear.default
     onednn = torch.backends.mkldnn.is_available()
 
-    def call(*target_and_args: Any) -> fx.Node:
-        return graph.graph.call_function(target_and_args[0], target_and_args[1:])
+    def call(target: Any, *arguments: Any, **named: Any) -> fx.Node:
+        return graph.graph.call_function(target, arguments, named)
+
+    def back(product: fx.Node) -> fx.Node:
+        # contiguous, as what reads it was recorded with
+        return call(aten.clone.default, call(aten.t.default, product), memory_format=torch.contiguous_format)
 
     for node in list(graph.graph.nodes):
         if node.target not in (aten.mm.default, aten.addmm.default) or node.kwargs:
@@ -93,11 +109,9 @@ def _use_onednn(graph: fx.GraphModule) -> None:
         replaced = node
         with graph.graph.inserting_before(node):
             if not bias and n < _THIN < m:
-                product = call(
-                    aten.t.default, call(aten.mm.default, call(aten.t.default, right), call(aten.t.default, left))
-                )
+                product = back(call(aten.mm.default, call(aten.t.default, right), call(aten.t.default, left)))
             elif large and not bias and k > m > n:
-                product = call(aten.t.default, call(linear, call(aten.t.default, right), left, None, "none"))
+                product = back(call(linear, call(aten.t.default, right), left, None, "none"))
             elif large:
                 readers = list(node.users)
                 tanh = len(readers) == 1 and readers[0].target is aten.tanh.default
