@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 import ctypes
 import platform
+import warnings
 from collections.abc import Callable
 from typing import Any
 
