@@ -22,7 +22,7 @@ __all__ = ["Feed", "inputs_of", "relaxation"]
 
 _RESIDENT_BYTES = 2**31
 _MIXED_BYTES = 2**31
-_POOL_BYTES = 2**28
+_POOL_BYTES = 2**27
 _CHUNK = 16_384
 
 
@@ -30,7 +30,7 @@ class Feed:
     """Minibatches of what a model reads of frames, with forces, energies, labels and weights.
 
     All of it is computed once and kept on the device where it fits: in 2 GiB of memory, or in a quarter of a CUDA
-    device's. Otherwise a thread reads batches ahead; of frames on disk it holds two pools of 256 MiB.
+    device's. Otherwise a thread reads batches ahead; of frames on disk it holds two pools of 128 MiB.
 
     The order of the frames is a pure function of `seed` and step, and the same wherever the frames lie: random
     permutations up to 2 GiB, pools of random chunks beyond (see `Shuffle` for what that means).

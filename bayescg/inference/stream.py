@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.data.rows import Rows
+from bayescg.data.rows import Rows, will_need
 from bayescg.errors import DataError
 from bayescg.inference.shuffle import Pool, Shuffle
 
@@ -26,6 +26,9 @@ BLOCK_BYTES = 2**22
 
 BLOCK_STEPS, BLOCK_FRAMES = 64, 2**14
 """At most so many batches, and frames of several batches, are read together."""
+
+ASKED_AHEAD = 8
+"""Of the chunks of a pool, this part is asked of the disk before it is read."""
 
 Finish = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 """Makes a model's tensors of the raw rows of some frames: ``positions``, other fields and ``index``, ``(m, ...)``."""
@@ -181,7 +184,7 @@ class _Buffer:
     def __init__(self, sources: Mapping[str, np.ndarray | Rows]):
         self.sources = sources
         self.values = dict[str, np.ndarray]()
-        self.key, self.chunks, self.filled = (-1, -1), 0, 0
+        self.key, self.asked, self.chunks, self.filled = (-1, -1), 0, 0, 0
 
     def holds(self, pool: Pool) -> bool:
         """Whether all chunks of `pool` are in memory."""
@@ -190,12 +193,17 @@ class _Buffer:
     def fill(self, pool: Pool, share: float) -> None:
         """Read chunks of `pool` until at least `share` of them are in memory."""
         if self.key != pool.key:
-            self.key, self.chunks, self.filled = pool.key, 0, 0
+            self.key, self.asked, self.chunks, self.filled = pool.key, 0, 0, 0
             m = len(pool.order)
             if not self.values or any(len(values) < m for values in self.values.values()):
                 self.values = {}
                 self.values = {name: np.empty((m, *s.shape[1:]), s.dtype) for name, s in self.sources.items()}
-        while self.chunks < math.ceil(share * len(pool.chunks)):
+        wanted = math.ceil(share * len(pool.chunks))
+        for start, stop in pool.chunks[self.asked : wanted + len(pool.chunks) // ASKED_AHEAD]:
+            for source in self.sources.values():
+                will_need(source, start, stop)
+            self.asked += 1
+        while self.chunks < wanted:
             start, stop = pool.chunks[self.chunks]
             for name, source in self.sources.items():
                 self.values[name][self.filled : self.filled + stop - start] = source[start:stop]

@@ -1,5 +1,6 @@
 """Frames: what goes in comes out, in nm; blocks, splits and lagged pairs stay inside a trajectory."""
 
+import mmap
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from bayescg import units
 from bayescg.data import Frames
+from bayescg.data.rows import _extent, take, will_need
 from bayescg.errors import DataError
 
 
@@ -66,6 +68,27 @@ def test_memory_maps_behave_as_arrays(index, tmp_path):
     assert one.fingerprint() == two.fingerprint()
     np.testing.assert_array_equal(one[::-1].gather(0), two[::-1].gather(0))
     np.testing.assert_array_equal(one.positions[:1, 2], two.positions[:1, 2])
+
+
+@pytest.mark.parametrize("shape", [(3000, 7), (3000,), (300, 40, 3)])
+def test_what_is_asked_of_the_disk_holds_the_rows(shape, tmp_path):
+    x = np.random.default_rng(0).normal(size=shape)
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    keep = np.arange(len(x)) % 50 != 3
+    for source, there in ((mapped, x), (mapped[20:], x[20:]), (np.asarray(mapped), x), (take(mapped, keep), x[keep])):
+        for start, stop in ((0, 10), (100, 250), (len(there) - 1, len(there))):
+            found = _extent(source, start, stop)
+            assert found is not None
+            owner, low, length = found
+            assert low % mmap.PAGESIZE == 0
+            asked = owner[low : low + length]
+            assert len(asked) == length < (stop - start) * x[:1].nbytes * 1.2 + mmap.PAGESIZE
+            assert all(row.tobytes() in asked for row in there[start:stop])
+            will_need(source, start, stop)
+    for source in (x, take(mapped, np.arange(len(x))[::-1]), take(mapped, np.arange(len(x)) % 9 == 0)):
+        assert _extent(source, 0, 10) is None
+        will_need(source, 0, 10)
 
 
 def test_gathering_copies():

@@ -62,6 +62,54 @@ assert len(pairs) == n - 10
 passed("paired")
 """
 
+FEED = """
+import os
+import torch
+import bayescg as bcg
+from bayescg.inference.feed import Feed
+from bayescg.models import PredictiveCV
+
+torch.set_num_threads(1)
+folder, n, where, batch = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], 1024
+model = PredictiveCV(dim=66)
+base, start = anonymous(), time.perf_counter()
+with (folder / "x.npy").open("rb") as file:  # the first pass reads the disk, not what the system still has of the file
+    os.fsync(file.fileno())
+    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+x = np.load(folder / "x.npy", mmap_mode="r" if where == "disk" else None)
+frames = Frames.from_numpy(x, unit="nm", dt=1.0, temperature=300.0)
+passed("checked")
+with (folder / "x.npy").open("rb") as file:
+    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+feed = Feed(model, frames, batch, torch.device("cpu"), 0, weight=torch.ones(n))
+per_epoch = n // batch
+for epoch in range(3):
+    began, total, longest = time.perf_counter(), 0.0, 0.0
+    for k in range(per_epoch):
+        asked = time.perf_counter()
+        x = feed.batch(epoch * per_epoch + k)["x"]
+        longest = max(longest, time.perf_counter() - asked)
+        total += float(x[:, 0].double().sum())
+    report[f"pass {epoch + 1} s"] = round(time.perf_counter() - began, 2)
+    report[f"longest wait {epoch + 1} s"] = round(longest, 3)
+    # the n % batch frames left out are random ones: their sum is known to some standard deviations
+    left = n - per_epoch * batch
+    expected = float((np.arange(n) % 65536).astype(np.float64).sum())
+    assert abs(total + left * 32768 - expected) <= 6 * left**0.5 * 19000, (total, expected)
+feed.close()
+"""
+
+WRITE = """
+folder, n = Path(sys.argv[1]), int(sys.argv[2])
+rng = np.random.default_rng(0)
+store = Store(folder / "x.npy")
+for k in range(0, n, 100_000):
+    rows = rng.standard_normal((min(100_000, n - k), 22, 3), dtype=np.float32)
+    rows[:, 0, 0] = np.arange(k, k + len(rows)) % 65536
+    store.append(rows)
+store.finish()
+"""
+
 DECODE = """
 folder = Path(sys.argv[1])
 frames = load(sorted(folder.glob("*.xtc")), str(folder / "top.pdb"), memory_limit=2**20)
@@ -100,6 +148,16 @@ def test_small_stream_stays_flat(tmp_path):
 def test_ten_million_frames_stream_in_less_than_a_gibibyte(tmp_path):
     figures = measured(STREAM, tmp_path, 10_000_000)
     assert figures["peak MiB"] < 1024
+
+
+@linux
+@pytest.mark.slow
+def test_ten_million_frames_are_fed_from_disk_beside_memory(tmp_path):
+    """Three passes of 2.6 GB in batches of 1024: two pools from disk, all of it in memory."""
+    measured(WRITE, tmp_path, 10_000_000)
+    disk, memory = (measured(FEED, tmp_path, 10_000_000, where) for where in ("disk", "memory"))
+    assert disk["peak MiB"] < 1024
+    assert memory["peak MiB"] - memory["base MiB"] > 2640e6 / 2**20
 
 
 @linux
