@@ -59,6 +59,8 @@ def lower(graph: fx.GraphModule, example: list[Tensor], inline_random: bool) -> 
         Whether random operations are left in the graph; torch's own are then used for them.
     """
     from torch._inductor import compile
+    from torch._subclasses import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
     if example[0].device.type == "cpu":
         _use_onednn(graph)
@@ -68,9 +70,12 @@ def lower(graph: fx.GraphModule, example: list[Tensor], inline_random: bool) -> 
         "cpp.use_decompose_tanh": True,
         "fallback_random": inline_random,
     }
+    # inductor keeps what it compiles, for later processes too, only where shapes have an environment
+    fake = FakeTensorMode(shape_env=ShapeEnv())
+    shapes = [fake.from_tensor(v, static_shapes=True) for v in example]
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about torch's own code; where they are errors, nothing would compile
-        return compile(graph, example, options=options)  # type: ignore[arg-type]
+        return compile(graph, shapes, options=options)  # type: ignore[arg-type]
 
 
 def _keep_memory() -> None:
