@@ -201,6 +201,12 @@ def _check(
         raise ConfigError(f"wall_limit={wall_limit} s must be positive")
 
 
+def _cores() -> int:
+    """Cores for this simulation: where many runs share the machine, OMP_NUM_THREADS is the share of each."""
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    return int(share) if share.isdigit() else os.cpu_count() or 1
+
+
 def _shared_job(system: "MolecularSystem", processes: int) -> dict[str, Any]:
     import openmm
 
@@ -214,7 +220,7 @@ def _shared_job(system: "MolecularSystem", processes: int) -> dict[str, Any]:
         "system": openmm.XmlSerializer.serialize(constrain_hydrogens(system.openmm_system, system.topology)),
         "temperature": system.temperature,
         "platform": "Reference" if atoms <= _REFERENCE_ATOMS else fast,
-        "properties": {"DeterministicForces": "true", "Threads": str(max(1, (os.cpu_count() or 1) // processes))},
+        "properties": {"DeterministicForces": "true", "Threads": str(max(1, _cores() // processes))},
     }
 
 
