@@ -1,4 +1,4 @@
-"""The command line: ``bayescg list | run | resume | report | check``."""
+"""The command line: ``bayescg list | run | sweep | resume | report | check``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ except KeyboardInterrupt:
     os.write(2, b"stopped by SIGINT before anything was begun. To start, give the same command again.\n")
     raise SystemExit(130) from None
 
-from bayescg.errors import BayescgError, Interrupted
+from bayescg.errors import BayescgError, Interrupted, RunError
 
 if TYPE_CHECKING:
     from bayescg.experiments import Experiment
@@ -86,6 +86,50 @@ def run(
     from bayescg.experiments.runner import run as run_experiment
 
     _show(run_experiment(experiment, path, _say), path)
+
+
+@app.command()
+def sweep(
+    name: Annotated[
+        str, typer.Argument(help="An experiment of `bayescg list`, or a TOML file.", metavar="NAME|FILE.toml")
+    ],
+    seeds: Annotated[str, typer.Option(metavar="A:B", help="From A up to B, without B; or a list: 3,7,11.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=A,B", help="Values of section.key, each run with every seed; repeatable."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory of the runs. Default: runs/NAME-sweep.")] = None,
+    cluster: Annotated[str | None, typer.Option(help="Address of a Dask scheduler: tcp://...")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs at the same time on this machine.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Everything small, in seconds.")] = False,
+) -> None:
+    """Run an experiment with many seeds and settings, and see whether the seeds agree.
+
+    The same command goes on after an interruption: what is finished is not run again.
+    """
+    from bayescg.experiments import load
+    from bayescg.experiments import sweep as sweeps
+
+    settings = [{**one, "quick": True} if quick else one for one in sweeps.grid(seeds, set_ or [])]
+    experiment = load(name, quick=quick)
+    title = experiment.experiment.name
+    path = out or Path("runs") / f"{title}{'-quick' if quick else ''}-sweep"
+    _screen.print(f"[bold]{escape(title)}[/bold], {len(settings)} runs, in {escape(str(path))}")
+    _announce(experiment)
+    from bayescg.experiments.many import map as run_all
+
+    failed = None
+    try:
+        results = run_all(name, settings, cluster, out=path, workers=workers)
+    except RunError as error:
+        results, failed = error.results, error
+    for group in sweeps.write(path, title, settings, results, failed.failures if failed else []):
+        _show_group(group, path)
+    if experiment.data.frames is not None:
+        _say("the runs share their frames: seeds differ by training alone, and agree better than by chance")
+    _screen.print(f"numbers  {escape(str(path / 'sweep.json'))}")
+    if failed:
+        raise failed
 
 
 @app.command()
@@ -175,6 +219,24 @@ def _show(results: dict[str, Any], path: Path) -> None:
     for figure in sorted((path / "figures").glob("*.png")):
         _screen.print(f"figure  {escape(str(figure))}")
     _screen.print(f"report  {escape(str(path / 'report.html'))}")
+
+
+def _show_group(group: dict[str, Any], path: Path) -> None:
+    """What one run says of each quantity, on average over the seeds, and whether the seeds agree."""
+    from bayescg.experiments import sweep as sweeps
+
+    about = ", ".join(f"{key}={value}" for key, value in group["settings"].items())
+    count = len(group["seeds"])
+    _screen.print(f"\n[bold]{escape(about)}[/bold]  {count} seeds" if about else f"\n{count} seeds")
+    if group["quantities"]:
+        _table(*sweeps.table(group["quantities"]))
+        if count > 1:
+            _screen.print("[dim] p: how often seeds lie as far apart by chance, if their error bars are right[/dim]")
+    for name in sweeps.disagreements(group["quantities"]):
+        _screen.print(f"[yellow]warning: seeds disagree about {escape(name)}: its error bars are too narrow[/yellow]")
+    if group["warnings"]:
+        told = f"{group['warnings']} of {count} runs warn: see report.html of each in {path}"
+        _screen.print(f"[yellow]warning: {escape(told)}[/yellow]")
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -98,11 +98,11 @@ def name_of(settings: Mapping[str, Any]) -> str:
     Examples
     --------
     >>> name_of({"seed": 3, "fit.steps": 100})
-    'fit.steps=100,seed=3'
+    'seed=3,fit.steps=100'
     >>> name_of({"data.frames": ["/a/b.xtc"]})
     'data.frames=-a-b.xtc-571df0c2'
     """
-    ordered = sorted(settings.items())
+    ordered = sorted(settings.items(), key=lambda item: (item[0] != "seed", item[0]))
     full = ",".join(f"{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in ordered)
     name = re.sub(r"[^\w=.,+-]+", "-", full, flags=re.ASCII)
     if name == full and len(name) <= 100:
