@@ -35,7 +35,7 @@ def clipped(grads: Params, loss: Tensor, clip: float, members: bool) -> tuple[Pa
     >>> grads["a"], bad
     (tensor([0.6000, 0.8000]), tensor(0.))
     """
-    rows = [g.flatten(1) if members else g.reshape(1, -1) for g in grads.values()]
+    rows = [g.reshape(len(g) if members else 1, -1) for g in grads.values()]
     norm = torch.stack([r.square().sum(1) for r in rows]).sum(0).sqrt()
     factor = (clip / norm.clamp_min(1e-30)).clamp_max(1.0)
     shaped = {k: factor.view(-1, *[1] * (g.dim() - 1)) if members else factor[0] for k, g in grads.items()}
