@@ -332,6 +332,29 @@ def test_means_of_batches_vary_as_stated(kind, monkeypatch):
         assert (neighbours + (x.var() - neighbours) / size) / random > 1.5 + (size - 1) / chunks
 
 
+@pytest.mark.parametrize("cuda", [False, True])
+def test_the_thread_computes_only_where_there_is_no_cuda(cuda, frames, small_pools, monkeypatch):
+    """A CUDA call in another thread would break the capture of a graph; the device is played by the CPU here."""
+    small_pools()
+    expected = feed_of(frames(True), weight=torch.ones(103), prefetch=0)
+    feed = feed_of(frames(True), weight=torch.ones(103))
+    assert feed._stream is not None
+    threads, inputs, empty = set(), PredictiveCV.inputs, torch.empty
+    if cuda:
+        feed._stream.pinned = True
+        monkeypatch.setattr(torch, "empty", lambda *a, pin_memory=False, **more: empty(*a, **more))
+    for step in (0, 1, 70, 140):
+        batch = expected.batch(step)
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                PredictiveCV, "inputs", lambda m, x: (threads.add(threading.current_thread().name), inputs(m, x))[1]
+            )
+            assert equal(feed.batch(step), batch)
+            feed.close()
+    assert all(name == "MainThread" if cuda else name.startswith("bayescg-feed") for name in threads)
+    assert threads
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 @pytest.mark.parametrize("kept", [True, False])
 def test_cuda_is_fed_the_same(kept, frames, small_pools, monkeypatch):
