@@ -110,11 +110,9 @@ class System:
         torch.Tensor, shape (..., dim)
             kJ/mol/nm for molecules.
         """
-        flat = self._flat(x).detach()
-        with torch.enable_grad():
-            flat.requires_grad_()
-            (gradient,) = torch.autograd.grad(self._energy(flat).sum(), flat)
-        return -gradient.reshape(x.shape)
+        # not torch.autograd.grad, which cannot be used in a model's programs
+        gradient = torch.func.grad(lambda y: self._energy(y).sum())(self._flat(x).detach())
+        return -gradient.detach().reshape(x.shape)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log of the unnormalised Boltzmann density, -U(x) / kT, differentiable in `x`.
