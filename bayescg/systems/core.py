@@ -12,6 +12,8 @@ from bayescg.units import kT
 if TYPE_CHECKING:
     from openmm.app import Topology
 
+    from bayescg.systems.guard import GuardedSystem
+
 __all__ = ["System", "from_function"]
 
 
@@ -127,6 +129,20 @@ class System:
         torch.Tensor, shape (...)
         """
         return -self.energy(x) / self.kT
+
+    def guarded(self, cut: float) -> "GuardedSystem":
+        """The same system with an energy that grows like a logarithm above `cut`, and says how often it did.
+
+        For training on energies; see `GuardedSystem`. Samplers and analyses should use the system itself.
+
+        Parameters
+        ----------
+        cut : float
+            Energy in the unit of this system's.
+        """
+        from bayescg.systems.guard import GuardedSystem
+
+        return GuardedSystem(self, cut)
 
     def __repr__(self) -> str:
         unit = f"temperature={self.temperature} K" if self.temperature is not None else f"kT={self.kT}"

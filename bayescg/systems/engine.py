@@ -71,33 +71,54 @@ _KEYS = itertools.count()
 _ENGINES: "weakref.WeakValueDictionary[int, Engine]" = weakref.WeakValueDictionary()
 
 
-@torch.library.custom_op("bayescg::openmm_energy", mutates_args=())
 def openmm_energy(x: Tensor, key: int) -> tuple[Tensor, Tensor]:
     """Energies (n,) in kJ/mol and forces (n, dim) in kJ/mol/nm of coordinates (n, dim) in nm.
 
     The energies are differentiable in `x`; differentiating the forces raises ModelError.
     """
+    return _Differentiable.apply(x, key)
+
+
+@torch.library.custom_op("bayescg::openmm_energy", mutates_args=())
+def _openmm_energy(x: Tensor, key: int) -> tuple[Tensor, Tensor]:
     energies, forces = _ENGINES[key].evaluate(x.detach().cpu().double().numpy())
     return torch.from_numpy(energies).to(x), torch.from_numpy(forces).to(x)
 
 
-@openmm_energy.register_fake
+@_openmm_energy.register_fake
 def _(x: Tensor, key: int) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape[:-1]), torch.empty_like(x)
 
 
-def _setup_context(ctx: Any, inputs: tuple[Tensor, int], output: tuple[Tensor, Tensor]) -> None:
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(output[1])
+@_openmm_energy.register_vmap
+def _(
+    info: Any, in_dims: tuple[int | None, None], x: Tensor, key: int
+) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+    stacked = x.movedim(in_dims[0] or 0, 0)
+    energies, forces = _openmm_energy(stacked.flatten(0, 1), key)
+    return (energies.unflatten(0, stacked.shape[:2]), forces.unflatten(0, stacked.shape[:2])), (0, 0)
 
 
-def _backward(ctx: Any, energy_grad: Tensor | None, forces_grad: Tensor | None) -> tuple[Tensor | None, None]:
-    if forces_grad is not None:
-        raise ModelError(
-            "OpenMM gives forces but not their derivatives: an objective that differentiates forces cannot use it"
-        )
-    (forces,) = ctx.saved_tensors
-    return (None if energy_grad is None else -energy_grad.unsqueeze(-1) * forces), None
+class _Differentiable(torch.autograd.Function):
+    """The derivatives of the operator. Those that an operator registers itself do not work inside torch.func."""
 
+    generate_vmap_rule = True
 
-openmm_energy.register_autograd(_backward, setup_context=_setup_context)
+    @staticmethod
+    def forward(x: Tensor, key: int) -> tuple[Tensor, Tensor]:
+        return _openmm_energy(x, key)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: tuple[Tensor, Tensor]) -> None:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, None]:
+        energy_grad, forces_grad = grads
+        if forces_grad is not None:
+            raise ModelError(
+                "OpenMM gives forces but not their derivatives: an objective that differentiates forces cannot use it"
+            )
+        (forces,) = ctx.saved_tensors
+        return (None if energy_grad is None else -energy_grad.unsqueeze(-1) * forces), None

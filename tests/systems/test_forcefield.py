@@ -8,10 +8,12 @@ import openmm
 import pytest
 import torch
 from openmm import app
+from torch.func import grad_and_value, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from bayescg.errors import ConfigError
 from bayescg.systems import from_openmm, peptide
-from bayescg.systems.forcefield import ForceField
+from bayescg.systems.forcefield import ForceField, native
 from bayescg.systems.forcefield.energy import Energy
 from bayescg.systems.peptides import set_ramachandran
 
@@ -40,6 +42,7 @@ BESIDES = {
     "obc2-cutoff": (["amber96.xml", "amber96_obc.xml"], "ACE-ALA-NME", CUTOFF),
     "gbn2-cutoff-salt": ([FF14, "implicit/gbn2.xml"], "ACE-ALA-NME", CUTOFF | SALT),
     "charmm36-switched": (["charmm36_2024.xml"], "ACE-ALA-NME", SWITCHED),
+    "sulphur": ([FF14, "implicit/gbn2.xml"], "ACE-CYS-NME", {}),
     "rings": ([FF14, "implicit/obc1.xml"], "ACE-PRO-TRP-HIS-CYS-NME", {}),
 }
 SYSTEMS = ASKED | BESIDES
@@ -95,6 +98,16 @@ def reference():
     return openmm.Platform.getPlatformByName("Reference")
 
 
+@pytest.fixture(params=["native", "torch"])
+def kernels(request, monkeypatch):
+    """Compiled kernels, or those in torch that stand in for them."""
+    if request.param == "torch":
+        monkeypatch.setattr("bayescg.systems.forcefield.field.library", lambda: "switched off")
+    elif isinstance(native.library(), str):
+        pytest.skip(str(native.library()))
+    return request.param
+
+
 def by_openmm(system, frames):
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), reference())
     energies, forces = [], []
@@ -106,44 +119,59 @@ def by_openmm(system, frames):
     return np.array(energies), np.array(forces)
 
 
-def disagreement(system, frames, tables=None):
-    """Largest difference from OpenMM of energies, and of forces by autograd."""
+@functools.cache
+def expected(name, count):
+    return by_openmm(build(name), hot_frames(SYSTEMS[name][1], count))
+
+
+def by_autograd(energy, frames):
+    """Energies and forces."""
     x = torch.tensor(np.asarray(frames), requires_grad=True)
-    energy = Energy(tables)(x) if tables else ForceField(system).energy(x)
-    (gradient,) = torch.autograd.grad(energy.sum(), x)
-    energies, forces = by_openmm(system, frames)
-    return np.abs(energy.detach().numpy() - energies).max(), np.abs(-gradient.numpy() - forces).max()
+    values = energy(x)
+    (gradient,) = torch.autograd.grad(values.sum(), x)
+    return values.detach().numpy(), -gradient.numpy()
+
+
+def differences(one, other):
+    return tuple(np.abs(a - b).max() for a, b in zip(one, other, strict=True))
+
+
+def disagreement(system, frames):
+    """Largest difference from OpenMM of energies and forces."""
+    return differences(by_autograd(ForceField(system).energy, frames), by_openmm(system, frames))
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_energies_and_forces_are_those_of_openmm(name):
-    energy, force = disagreement(build(name), hot_frames(SYSTEMS[name][1], 200))
+def test_energies_and_forces_are_those_of_openmm(name, kernels):
+    frames = hot_frames(SYSTEMS[name][1], 200)
+    energy, force = differences(by_autograd(ForceField(build(name)).energy, frames), expected(name, 200))
     assert energy <= 1e-9  # kJ/mol; rounding of energies of some 100 kJ/mol
     assert force <= 1e-8  # kJ/mol/nm
 
 
 @pytest.mark.parametrize("name", BESIDES)
-def test_other_solvents_and_cutoffs_are_those_of_openmm(name):
-    energy, force = disagreement(build(name), hot_frames(SYSTEMS[name][1], 40))
+def test_other_solvents_and_cutoffs_are_those_of_openmm(name, kernels):
+    frames = hot_frames(SYSTEMS[name][1], 40)
+    energy, force = differences(by_autograd(ForceField(build(name)).energy, frames), expected(name, 40))
     assert energy <= 1e-9
     assert force <= 1e-8
 
 
 @pytest.mark.parametrize("name", ["ff14SB-gbn2", "charmm36"])
 def test_the_comparison_sees_every_table(name):
-    system, frames = build(name), hot_frames("ACE-ALA-NME", 40)
-    tables = ForceField(system).tables
-    present = [f.name for f in dataclasses.fields(tables) if f.name != "atoms" and getattr(tables, f.name)]
+    frames, truth = hot_frames("ACE-ALA-NME", 40), expected(name, 40)
+    tables = ForceField(build(name)).tables
+    present = {f.name for f in dataclasses.fields(tables) if f.name != "atoms" and getattr(tables, f.name)}
     assert len(present) >= 5
-    for left_out in set(present) - {"torsions"}:
-        missing = dataclasses.replace(tables, **{left_out: () if left_out == "pairs" else None})
-        assert disagreement(system, frames, missing)[0] > 0.1
     assert tables.torsions is not None
     flat = dataclasses.replace(tables.torsions, cos=0 * tables.torsions.cos)
-    assert disagreement(system, frames, dataclasses.replace(tables, torsions=flat))[0] > 0.1
+    for left_out in present:
+        without = {"torsions": flat, "pairs": ()}.get(left_out)
+        missing = Energy(dataclasses.replace(tables, **{left_out: without}))
+        assert differences(by_autograd(missing, frames), truth)[0] > 0.1
 
 
-def test_maps_agree_over_the_whole_plane():
+def test_maps_agree_over_the_whole_plane(kernels):
     system, (topology, positions) = build("charmm36"), peptide("ACE-ALA-NME")
     angles = np.random.default_rng(0).uniform(-180.0, 180.0, (60, 2))
     angles[:20] = angles[:20] / 12.0  # across the seam of the map
@@ -178,7 +206,7 @@ def random_frames(count, size, seed=0):
     return np.random.default_rng(seed).normal(scale=size, size=(30, count, 3))
 
 
-def test_torsions_of_every_form_over_the_same_atoms_add_up():
+def test_torsions_of_every_form_over_the_same_atoms_add_up(kernels):
     periodic, bellemans = openmm.PeriodicTorsionForce(), openmm.RBTorsionForce()
     for order in (1, 2, 3, 4, 6):
         periodic.addTorsion(0, 1, 2, 3, order, 0.3 + order, 2.0 + order)
@@ -199,7 +227,7 @@ def test_torsions_of_every_form_over_the_same_atoms_add_up():
 
 
 @pytest.mark.parametrize("kind", ["own", "custom"])
-def test_an_atom_inside_another_is_descreened_as_openmm_does(kind):
+def test_an_atom_inside_another_is_descreened_as_openmm_does(kind, kernels):
     from openmm.app.internal.customgbforces import GBSAOBC1Force
 
     particles = [[0.5, 0.3, 0.9], [-0.3, 0.1, 0.9], [0.2, 0.12, 0.9]]
@@ -219,7 +247,7 @@ def test_an_atom_inside_another_is_descreened_as_openmm_does(kind):
     assert largest <= 1e-6
 
 
-def test_exceptions_replace_the_interaction_of_their_pair():
+def test_exceptions_replace_the_interaction_of_their_pair(kernels):
     force = openmm.NonbondedForce()
     for charge in (0.5, -0.5, 0.3, 0.0):
         force.addParticle(charge, 0.3, 0.4)
@@ -321,23 +349,23 @@ def test_a_force_that_is_refused_still_runs_with_openmm_as_the_engine():
 
 @pytest.mark.parametrize("shape", [(), (5,), (2, 3), (0,), (1, 1, 4)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_any_leading_shape_gives_frame_by_frame_values(shape, dtype):
+def test_any_leading_shape_gives_frame_by_frame_values(shape, dtype, kernels):
     field = ForceField(build("ff14SB-gbn2"))
-    count = int(np.prod(shape))
-    frames = torch.tensor(hot_frames("ACE-ALA-NME", 40)[:count], dtype=dtype)
+    frames = torch.tensor(hot_frames("ACE-ALA-NME", 40)[: int(np.prod(shape))], dtype=dtype)
     x = frames.reshape(*shape, 22, 3)
-    assert field.energy(x).shape == shape
-    assert field.energy(x).dtype == field.forces(x).dtype == dtype
-    for i in range(count):
-        torch.testing.assert_close(field.energy(x).flatten()[i], field.energy(frames[i]), rtol=1e-5, atol=1e-3)
-        torch.testing.assert_close(field.forces(x).reshape(-1, 22, 3)[i], field.forces(frames[i]), rtol=1e-4, atol=0.1)
+    energy, forces = field.energy(x), field.forces(x)
+    assert energy.shape == shape
+    assert energy.dtype == forces.dtype == dtype
+    for i, frame in enumerate(frames):
+        torch.testing.assert_close(energy.flatten()[i], field.energy(frame), rtol=1e-5, atol=1e-3)
+        torch.testing.assert_close(forces.reshape(-1, 22, 3)[i], field.forces(frame), rtol=1e-4, atol=0.1)
 
 
-def test_single_precision_is_good_to_its_rounding():
-    for name in ("ff96-obc1", "charmm36"):
-        field, x = ForceField(build(name)), torch.tensor(hot_frames("ACE-ALA-NME", 200))
-        assert (field.energy(x.float()) - field.energy(x)).abs().max() < 5e-3  # kJ/mol
-        assert (field.forces(x.float()) - field.forces(x)).abs().max() < 0.3  # kJ/mol/nm, of forces up to 1e4
+@pytest.mark.parametrize("name", ["ff96-obc1", "charmm36"])
+def test_single_precision_is_good_to_its_rounding(name, kernels):
+    field, x = ForceField(build(name)), torch.tensor(hot_frames("ACE-ALA-NME", 200))
+    assert (field.energy(x.float()) - field.energy(x)).abs().max() < 5e-3  # kJ/mol
+    assert (field.forces(x.float()) - field.forces(x)).abs().max() < 0.3  # kJ/mol/nm, of forces up to 1e4
 
 
 def test_wrong_shapes_and_types_are_refused():
@@ -348,25 +376,28 @@ def test_wrong_shapes_and_types_are_refused():
         field.forces(torch.zeros(22, 3, dtype=torch.int64))
 
 
-def test_a_frame_that_is_not_finite_is_nan_alone():
+def test_a_frame_that_is_not_finite_is_nan_alone(kernels):
     field, x = ForceField(build("charmm36")), torch.tensor(hot_frames("ACE-ALA-NME", 40)[:5])
     x[1, 3, 0], x[3, 21, 2] = float("nan"), float("inf")
     assert field.energy(x).isnan().tolist() == [False, True, False, True, False]
-    assert torch.allclose(field.energy(x)[::2], field.energy(x[::2]))
+    assert torch.isfinite(field.forces(x)[::2]).all()
+    torch.testing.assert_close(field.energy(x)[::2], field.energy(x[::2]))
 
 
-def test_atoms_on_top_of_each_other_have_a_finite_energy():
+@pytest.mark.parametrize("distance", [0.0, 1e-3, 2e-2])
+def test_atoms_on_top_of_each_other_have_a_finite_energy(distance, kernels):
     field = ForceField(build("ff96-obc1"))
-    x = torch.zeros(22, 3)
-    assert torch.isfinite(field.energy(x))
+    x = distance * torch.randn(20, 22, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.isfinite(field.energy(x)).all()
     assert torch.isfinite(field.forces(x)).all()
+    assert (field.energy(x) > 1e6).all()
 
 
-@pytest.mark.parametrize("name", ["ff14SB-gbn2", "charmm36-switched"])
-def test_forces_can_be_differentiated(name):
-    field, x = ForceField(build(name)), torch.tensor(hot_frames("ACE-ALA-NME", 40)[:2])
+@pytest.mark.parametrize("name", ["ff14SB-gbn2", "charmm36-switched", "sulphur"])
+def test_forces_can_be_differentiated(name, kernels):
+    x = torch.tensor(hot_frames(SYSTEMS[name][1], 40)[:2])
+    field = ForceField(build(name))
     probe = torch.randn(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(0))
-
     x.requires_grad_()
     (gradient,) = torch.autograd.grad(field.energy(x).sum(), x, create_graph=True)
     (second,) = torch.autograd.grad((gradient * probe).sum(), x)
@@ -375,9 +406,49 @@ def test_forces_can_be_differentiated(name):
     torch.testing.assert_close(second, difference / (2.0 * step), rtol=1e-5, atol=1.0)  # of up to 1e6 kJ/mol/nm^2
 
 
-def test_momentum_is_conserved():
+def test_torch_can_transform_and_trace_it(kernels):
+    field, x = ForceField(build("ff96-obc2")), torch.tensor(hot_frames("ACE-ALA-NME", 40)[:6])
+    per_pair = vmap(grad_and_value(lambda y: field.energy(y).sum()))  # over three stacks of two frames
+    graph = make_fx(per_pair)(x.unflatten(0, (3, 2)) + 0.001)
+    for run in (per_pair, graph):
+        gradient, value = run(x.unflatten(0, (3, 2)))
+        torch.testing.assert_close(value, field.energy(x).unflatten(0, (3, 2)).sum(1))
+        torch.testing.assert_close(gradient.flatten(0, 1), -field.forces(x))
+
+
+def test_momentum_is_conserved(kernels):
     for name in ("pentapeptide", "charmm36"):
         x = torch.tensor(hot_frames(SYSTEMS[name][1], 40)[:5])
         forces = ForceField(build(name)).forces(x)
         assert forces.sum(-2).abs().max() < 1e-9
         assert torch.linalg.cross(x, forces).sum(-2).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kernels", ["native"], indirect=True)
+def test_what_a_frame_gets_depends_on_nothing_else(dtype, kernels):
+    field, x = ForceField(build("ff14SB-gbn2")), torch.tensor(hot_frames("ACE-ALA-NME", 200), dtype=dtype)
+    energy, forces = field.energy(x), field.forces(x)
+    assert torch.equal(field.energy(x[77]), energy[77])
+    assert torch.equal(field.forces(x.flip(0)[:33]), forces.flip(0)[:33])
+    torch.set_num_threads(3)
+    try:
+        assert torch.equal(field.energy(x), energy)
+        assert torch.equal(field.forces(x), forces)
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_without_a_compiler_torch_stands_in_and_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    monkeypatch.setattr("bayescg.systems.forcefield.field.library", functools.cache(native.library.__wrapped__))
+    field, x = ForceField(build("ff96")), torch.tensor(hot_frames("ACE-ALA-NME", 40)[:2])
+    assert "no-such-compiler" in field.kernels
+    np.testing.assert_allclose(field.energy(x), expected("ff96", 40)[0][:2], atol=1e-9)
+    assert list(tmp_path.iterdir()) == []
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\necho bad vibrations >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CXX", str(broken))
+    assert "could not compile kernel.cpp: bad vibrations" in str(native.library.__wrapped__())

@@ -90,13 +90,14 @@ class Born(nn.Module):
 
     def _descreening(self, r: Tensor) -> Tensor:
         rho, s = self.rho, self.s
-        upper = r + s
+        near = r + s > rho
+        upper = torch.where(near, r + s, 1.0)  # elsewhere it is not used, and its logarithm may not exist
         lower = torch.maximum(rho, (r - s).abs())
         integral = 0.5 * (1.0 / lower - 1.0 / upper) + 0.125 * (r - s**2 / r) * (upper**-2 - lower**-2)
         integral = integral + 0.25 * torch.log(lower / upper) / r
         if self.table.swallowed:
             integral = integral + torch.where(rho < s - r, 1.0 / rho - 1.0 / lower, 0.0)
-        integral = torch.where(upper > rho, integral, 0.0)
+        integral = torch.where(near, integral, 0.0)
         if self.table.neck is not None:
             d2 = (r - self.position).square()
             integral = integral + torch.where(r < self.reach, self.depth / (1.0 + 100.0 * d2 + 3e5 * d2**3), 0.0)

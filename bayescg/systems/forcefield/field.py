@@ -1,12 +1,17 @@
 """A force field as a batched torch function of positions."""
 
+import ctypes
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 
 from bayescg.errors import ConfigError
 from bayescg.systems.forcefield.energy import Energy
+from bayescg.systems.forcefield.native import Native, library
+from bayescg.systems.forcefield.operator import force_field, register
 from bayescg.systems.forcefield.reader import read_tables
 
 if TYPE_CHECKING:
@@ -18,8 +23,11 @@ __all__ = ["ForceField"]
 class ForceField:
     """Potential energy and forces of many frames at once, with the parameters of an OpenMM System.
 
-    The energy is a torch function, differentiable as often as one likes, in the precision and on the device of the
-    positions. It agrees with OpenMM's Reference platform to rounding.
+    Energies are differentiable as often as one likes, in the precision and on the device of the positions, and
+    agree with OpenMM's Reference platform to rounding. On a processor energies and forces come from compiled C++ that
+    takes its frames in small tiles, with as many threads as torch has, and a frame's numbers do not depend on the
+    frames around it. On other devices, for derivatives of forces, and where no C++ compiler is found, they come from
+    torch operations; `kernels` says which it is.
 
     Parameters
     ----------
@@ -36,6 +44,10 @@ class ForceField:
     ConfigError
         A force that cannot be represented; the message names it.
 
+    Notes
+    -----
+    Atoms nearer than 0.002 nm repel each other as if they were that far apart, so that energies are finite.
+
     Examples
     --------
     >>> import openmm.app as app
@@ -50,9 +62,17 @@ class ForceField:
     def __init__(self, openmm_system: "openmm.System"):
         self.tables = read_tables(openmm_system)
         self._energies: dict[tuple[torch.dtype, torch.device], Energy] = {}
+        self._natives: dict[torch.dtype, Native] = {}
+        self._key = register(self)
 
     def __deepcopy__(self, memo: dict) -> "ForceField":
         return self  # it never changes
+
+    @property
+    def kernels(self) -> str:
+        """``"native"`` where compiled C++ computes on the processor, else the reason why it does not."""
+        found = library()
+        return "native" if isinstance(found, ctypes.CDLL) else found
 
     def energy(self, x: Tensor) -> Tensor:
         """Potential energy in kJ/mol, differentiable in `x`.
@@ -65,21 +85,45 @@ class ForceField:
         Returns
         -------
         torch.Tensor, shape (...)
+            NaN for a frame that is not finite.
 
         Raises
         ------
         ConfigError
             The positions are not those of so many atoms, or not of floating point.
         """
-        return self._module(x)(self._frames(x)).reshape(x.shape[:-2])
+        frames = self._frames(x)
+        energy = force_field(frames, self._key)[0] if self._is_native(x) else self.plain(x)(frames)
+        return energy.reshape(x.shape[:-2])
 
     def forces(self, x: Tensor) -> Tensor:
         """Minus the gradient of the energy in kJ/mol/nm, detached from any graph: shape of `x`."""
         frames = self._frames(x).detach()
+        if self._is_native(x):
+            return force_field(frames, self._key)[1].reshape(x.shape)
         with torch.enable_grad():
             frames.requires_grad_()
-            (gradient,) = torch.autograd.grad(self._module(x)(frames).sum(), frames)
+            (gradient,) = torch.autograd.grad(self.plain(x)(frames).sum(), frames)
         return -gradient.reshape(x.shape)
+
+    def compiled(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies (n,) and forces (n, atoms, 3) of frames (n, atoms, 3) by the compiled kernels: no gradients."""
+        if x.dtype not in self._natives:
+            kernels = library()
+            assert isinstance(kernels, ctypes.CDLL)
+            self._natives[x.dtype] = Native(self.tables, x.dtype, kernels)
+        return self._natives[x.dtype](x)
+
+    def plain(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """The energy (n,) of frames (n, atoms, 3) in torch operations, for the precision and device of `x`."""
+        place = x.dtype, x.device
+        if place not in self._energies:
+            with disable_proxy_modes_tracing():  # parameters are constants of a graph that is being recorded
+                self._energies[place] = Energy(self.tables).to(dtype=x.dtype, device=x.device)
+        return self._energies[place]
+
+    def _is_native(self, x: Tensor) -> bool:
+        return x.device.type == "cpu" and self.kernels == "native"
 
     def _frames(self, x: Tensor) -> Tensor:
         atoms = self.tables.atoms
@@ -88,9 +132,3 @@ class ForceField:
         if x.dtype not in (torch.float32, torch.float64):
             raise ConfigError(f"expected positions in single or double precision, got {x.dtype}")
         return x.reshape(-1, atoms, 3)
-
-    def _module(self, x: Tensor) -> Energy:
-        place = x.dtype, x.device
-        if place not in self._energies:
-            self._energies[place] = Energy(self.tables).to(dtype=x.dtype, device=x.device)
-        return self._energies[place]

@@ -10,8 +10,8 @@ from bayescg.systems.forcefield.gather import Gather
 
 __all__ = ["SQUARED_FLOOR", "Pairs"]
 
-SQUARED_FLOOR = 1e-6
-"""nm^2: atoms nearer than 1e-3 nm count as that far apart, so that energies are finite in single precision."""
+SQUARED_FLOOR = 4e-6
+"""nm^2: atoms nearer than 0.002 nm count as that far apart, so that all is finite in single precision."""
 
 
 class Pairs(nn.Module):

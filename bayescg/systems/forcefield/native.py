@@ -1,0 +1,151 @@
+"""Energies and forces by compiled C++ on a processor: `kernel.cpp`, built once for a machine and kept."""
+
+import ctypes
+import functools
+import hashlib
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayescg.systems.forcefield.tables import Tables
+
+__all__ = ["Native", "library"]
+
+_SOURCE = Path(__file__).with_name("kernel.cpp")
+
+# Vectors of the width that torch itself uses on this processor. Errors of the mathematical library and traps are not
+# looked at; infinities and NaN are.
+_FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC", "-pthread", "-fno-math-errno", "-fno-trapping-math")
+_ISA = {"AVX512": ("-march=x86-64-v4", "-mprefer-vector-width=512"), "AVX2": ("-march=x86-64-v3",)}
+
+
+@functools.cache
+def library() -> ctypes.CDLL | str:
+    """The compiled kernels, or the reason why there are none.
+
+    They are built by the C++ compiler of the environment variable ``CXX`` (``c++`` if it is not set) into the folder
+    where torch keeps its extensions.
+    """
+    from torch.utils.cpp_extension import get_default_build_root
+
+    flags = (*_FLAGS, "-ffp-contract=fast", *_ISA.get(torch.backends.cpu.get_cpu_capability(), ()))
+    compiler = os.environ.get("CXX", "c++")
+    key = hashlib.sha256("\0".join((compiler, *flags, _SOURCE.read_text())).encode()).hexdigest()[:16]
+    path = Path(get_default_build_root()) / f"bayescg_{key}.so"
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+                built = Path(scratch) / "kernel.so"
+                subprocess.run([compiler, *flags, "-o", built, _SOURCE], check=True, capture_output=True)
+                built.replace(path)
+        return ctypes.CDLL(str(path))
+    except subprocess.CalledProcessError as error:
+        return f"{compiler} could not compile {_SOURCE.name}: {error.stderr.decode(errors='replace').strip()[-500:]}"
+    except OSError as error:
+        return f"no compiled kernels: {error}"
+
+
+class Native:
+    """Tables as the kernels read them, in one precision.
+
+    Parameters
+    ----------
+    tables : Tables
+        Parameters of the force field.
+    dtype : torch.dtype
+        Single or double precision.
+    kernels : ctypes.CDLL
+        From `library`.
+    """
+
+    def __init__(self, tables: Tables, dtype: torch.dtype, kernels: ctypes.CDLL):
+        single = dtype == torch.float32
+        self._call = kernels.evaluate_float if single else kernels.evaluate_double
+        self._call.restype = None
+        self._arrays = []  # kept, because the kernels see addresses only
+        fields = _fields(tables)
+        values = [self._value(value, np.float32 if single else np.float64) for value in fields.values()]
+
+        class Struct(ctypes.Structure):
+            _fields_ = [(name, type(value)) for name, value in zip(fields, values, strict=True)]
+
+        self._tables = Struct(*values)
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies (frames,) in kJ/mol and forces (frames, atoms, 3) in kJ/mol/nm of frames on the processor."""
+        x = x.contiguous()
+        energy, force = x.new_empty(len(x)), torch.empty_like(x)
+        pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (x, energy, force))
+        self._call(
+            ctypes.byref(self._tables), *pointers, ctypes.c_int64(len(x)), ctypes.c_int64(torch.get_num_threads())
+        )
+        return energy, force
+
+    def _value(self, value: "int | np.ndarray", real: type) -> "ctypes.c_int64 | ctypes.c_void_p":
+        if isinstance(value, int):
+            return ctypes.c_int64(value)
+        if value.dtype.kind == "f":
+            value = value.astype(real)
+        self._arrays.append(np.ascontiguousarray(value))
+        return ctypes.c_void_p(self._arrays[-1].ctypes.data)
+
+
+def _fields(tables: Tables) -> "dict[str, int | np.ndarray]":
+    """The members of the structure Tables in kernel.cpp, in their order."""
+    fields: dict[str, int | np.ndarray] = {"atoms": tables.atoms}
+
+    def add(prefix: str, table: object, **columns: type) -> None:
+        for name, kind in columns.items():
+            value = np.zeros(0) if table is None else getattr(table, name)
+            fields[f"{prefix}_{name}"] = np.asarray(value, np.int32 if kind is int else np.float64)
+
+    def count(name: str, table: object, column: str) -> None:
+        fields[name] = 0 if table is None else len(getattr(table, column))
+
+    count("bonds", tables.bonds, "k")
+    add("bond", tables.bonds, atoms=int, length=float, k=float)
+    count("angles", tables.angles, "k")
+    add("angle", tables.angles, atoms=int, angle=float, k=float)
+    count("torsions", tables.torsions, "cos")
+    given = 0 if tables.torsions is None else tables.torsions.cos.shape[1]
+    orders = next((n for n in (5, 7) if n >= given), given)  # the kernels unroll these
+    fields["orders"] = orders
+    add("torsion", tables.torsions, atoms=int)
+    for name in ("cos", "sin"):
+        series = np.zeros((0, given)) if tables.torsions is None else getattr(tables.torsions, name)
+        fields[f"torsion_{name}"] = np.pad(series, ((0, 0), (0, orders - given)))
+    count("impropers", tables.impropers, "k")
+    add("improper", tables.impropers, torsion=int, angle=float, k=float)
+    count("maps", tables.cmap, "phi")
+    add("map", tables.cmap, phi=int, psi=int, first=int, size=int, patches=float)
+    fields["ranges"] = len(tables.pairs)
+    fields["pairs"] = np.array([len(pairs.qq) for pairs in tables.pairs], np.int64)
+    fields["pair_atoms"] = np.concatenate([np.zeros((0, 2), int), *(p.atoms for p in tables.pairs)]).astype(np.int32)
+    for name in ("qq", "a", "b"):
+        fields[f"pair_{name}"] = np.concatenate([np.zeros(0), *(getattr(p, name) for p in tables.pairs)])
+    # no switching is switching that begins at the cutoff; a width of zero would be divided by
+    fields["range"] = np.array([(p.cutoff, min(p.switch, 1e9), p.k_rf, p.c_rf) for p in tables.pairs])
+    born = tables.born
+    neck = None if born is None else born.neck
+    fields["born"] = int(born is not None)
+    fields["rescaled"] = int(born is not None and born.rescaled)
+    fields["swallowed"] = int(born is not None and born.swallowed)
+    fields["neck"] = int(neck is not None)
+    for name in ("charge", "radius", "offset_radius", "scaled_radius", "alpha", "beta", "gamma"):
+        fields[name] = np.zeros(0) if born is None else getattr(born, name)
+    fields["area"] = np.zeros(0) if born is None else born.surface * (born.radius + born.probe) ** 2
+    fields["neck_depth"] = np.zeros(0) if neck is None else neck.scale * neck.depth
+    fields["neck_position"] = np.zeros(0) if neck is None else neck.position
+    fields["neck_reach"] = np.zeros(0) if neck is None else neck.reach
+    solvent = np.zeros(4)
+    if born is not None:
+        dielectrics = np.array([born.solute_dielectric, born.solvent_dielectric])
+        solvent = np.array([*(born.coulomb / dielectrics), born.kappa, born.cutoff])
+    fields["solvent"] = solvent
+    return fields
