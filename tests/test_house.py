@@ -19,7 +19,7 @@ MODELS = sorted(p for p in (ROOT / "models").glob("*.py") if p.name != "__init__
 ORDER = (
     ("errors",),
     ("units",),
-    ("checkpoint", "draws"),
+    ("checkpoint", "draws", "lowering"),
     ("systems", "data", "features", "nets"),
     ("truth", "distributions", "sampling"),
     ("inference",),

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from bayescg.errors import ConfigError
 from bayescg.inference.functional import Params, seeded
-from bayescg.inference.lowering import can_compile, lower
 from bayescg.inference.optimiser import clipped
 from bayescg.inference.recording import Gradients, Tensors, Unrecordable, lift_noise, record
+from bayescg.lowering import can_compile, lower
 
 __all__ = ["MODES", "Step", "check_mode", "compile_step"]
 

@@ -24,11 +24,11 @@ from bayescg.inference.compiled import compile_step
 from bayescg.inference.feed import inputs_of
 from bayescg.inference.fitted import Fit
 from bayescg.inference.functional import Params, seeded, state_of
-from bayescg.inference.lowering import can_compile
 from bayescg.inference.model import KINDS, HasCV, Model, check_programs, fresh_copy
 from bayescg.inference.objectives import Program
 from bayescg.inference.recording import Tensors, gradient_function, loss_function
 from bayescg.inference.run import fit
+from bayescg.lowering import can_compile
 
 __all__ = ["Outcome", "check_model", "models_in"]
 
