@@ -21,16 +21,20 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--block", type=float, default=0.2, help="seconds of a block")
+    parser.add_argument(
+        "--clock", choices=["wall", "cpu"], default="wall", help="cpu: processor time, on a busy machine"
+    )
     parser.add_argument("--json", type=Path, help="where to write all times")
     chosen = parser.parse_args()
     results = []
     for threads in chosen.threads if chosen.device == "cpu" else [1]:
         for problem, batch in sizes(chosen.problems, chosen.device, chosen.batches):
-            results += race(chosen.columns, problem, batch, threads, chosen.device, chosen.rounds, chosen.block)
+            how = {"rounds": chosen.rounds, "block": chosen.block, "clock": chosen.clock}
+            results += race(chosen.columns, problem, batch, threads, chosen.device, **how)
             print(f"{problem} {batch}, {threads} threads: done", flush=True)
     if chosen.json:
         chosen.json.write_text(json.dumps([asdict(r) for r in results]))
-    print(table(results))
+    print(table(results, chosen.clock))
 
 
 main()

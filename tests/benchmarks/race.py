@@ -44,12 +44,17 @@ def race(
     device: str = "cpu",
     rounds: int = 15,
     block: float = 0.2,
+    clock: str = "wall",
 ) -> list[Result]:
-    """Times of all columns at one size, in `rounds` turns of blocks of about so many seconds."""
+    """Times of all columns at one size, in `rounds` turns of blocks of about so many seconds.
+
+    The clock is that on the wall or, for a machine that others use too, the processor time of the column's process: for
+    one thread they agree on a quiet machine; with two, threads that wait by spinning count as well.
+    """
     results = [Result(c, problem, batch, threads, device) for c in columns]
     with ExitStack() as stack:
         # started one after another: each has the machine for its first step
-        workers = [stack.enter_context(_Worker(r)) for r in results]
+        workers = [stack.enter_context(_Worker(r, clock)) for r in results]
         present = [w for w in workers if not w.result.missing]
         for worker in present:
             worker.calibrate(block)
@@ -60,8 +65,8 @@ def race(
 
 
 class _Worker:
-    def __init__(self, result: Result):
-        self.result, self.count = result, 1
+    def __init__(self, result: Result, clock: str):
+        self.result, self.clock, self.count = result, clock, 1
 
     def __enter__(self) -> "_Worker":
         r = self.result
@@ -80,7 +85,7 @@ class _Worker:
         if r.device == "cpu":
             environment["JAX_PLATFORMS"] = "cpu"
         command = [sys.executable, "-m", "tests.benchmarks.worker"]
-        command += [r.column, r.problem, str(r.batch), threads, r.device]
+        command += [r.column, r.problem, str(r.batch), threads, r.device, self.clock]
         self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             command,

@@ -10,13 +10,14 @@ from tests.benchmarks.problems import PROBLEMS
 from tests.benchmarks.race import Result, summary
 
 
-def table(results: Sequence[Result]) -> str:
+def table(results: Sequence[Result], clock: str = "wall") -> str:
     """Milliseconds per step and seconds to the first step, one row a size."""
     columns = list(dict.fromkeys(r.column for r in results))
     rows: dict[tuple[str, int, int, str], dict[str, Result]] = {}
     for r in results:
         rows.setdefault((r.problem, r.batch, r.threads, r.device), {})[r.column] = r
-    lines = [_machine(), "", f"Median ms per step, half the interquartile range, ratio to {columns[0]}:", ""]
+    kind = "ms" if clock == "wall" else "ms of processor time"
+    lines = [_machine(), "", f"Median {kind} per step, half the interquartile range, ratio to {columns[0]}:", ""]
     lines += _heading(columns)
     lines += [_row(key, [_step(row, c, columns[0]) for c in columns]) for key, row in rows.items()]
     lines += [
