@@ -4,6 +4,8 @@ A checkpoint is a pair of files ``NAME.safetensors`` (tensors) and ``NAME.json``
 both). The JSON file is renamed into place last, so a checkpoint exists when its JSON file does.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
@@ -11,13 +13,12 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors.torch import load as parse_tensors
-from safetensors.torch import save as serialise_tensors
+from typing import TYPE_CHECKING, Any
 
 from bayescg.errors import CheckpointError, OutputError
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["SCHEMA", "clear", "latest", "read", "write", "write_file"]
 
@@ -85,14 +86,16 @@ def write(
 
     Examples
     --------
-    >>> import tempfile
+    >>> import tempfile, torch
     >>> with tempfile.TemporaryDirectory() as d:
     ...     path = write(Path(d), "step-1", {"a": torch.ones(2)}, {"step": 1})
     ...     tensors, meta = read(path)
     >>> tensors["a"].tolist(), meta["step"]
     ([1.0, 1.0], 1)
     """
-    payload = serialise_tensors({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()})
+    from safetensors.torch import save  # here, as many who only write a file of text do without torch
+
+    payload = save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()})
     body = {"schema": SCHEMA, "tensors_sha256": hashlib.sha256(payload).hexdigest(), "meta": dict(meta)}
     body["sha256"] = _digest(body)
     write_file(directory / f"{name}.safetensors", payload)
@@ -118,6 +121,8 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     CheckpointError
         The checkpoint is truncated, was altered, or has another version.
     """
+    from safetensors.torch import load
+
     try:
         body = json.loads(path.read_text())
         payload = path.with_suffix(".safetensors").read_bytes()
@@ -139,7 +144,7 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise CheckpointError(
             f"{path.with_suffix('.safetensors')} is truncated or altered (its digest does not match {path.name})"
         )
-    return parse_tensors(payload), body["meta"]
+    return load(payload), body["meta"]
 
 
 def latest(directory: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
