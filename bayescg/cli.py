@@ -108,9 +108,9 @@ def sweep(
     The same command goes on after an interruption: what is finished is not run again.
     """
     from bayescg.experiments import load
-    from bayescg.experiments import sweep as sweeps
+    from bayescg.experiments.grid import grid
 
-    settings = [{**one, "quick": True} if quick else one for one in sweeps.grid(seeds, set_ or [])]
+    settings = [{**one, "quick": True} if quick else one for one in grid(seeds, set_ or [])]
     experiment = load(name, quick=quick)
     title = experiment.experiment.name
     path = out or Path("runs") / f"{title}{'-quick' if quick else ''}-sweep"
@@ -123,6 +123,8 @@ def sweep(
         results = run_all(name, settings, cluster, out=path, workers=workers)
     except RunError as error:
         results, failed = error.results, error
+    from bayescg.experiments import sweep as sweeps
+
     for group in sweeps.write(path, title, settings, results, failed.failures if failed else []):
         _show_group(group, path)
     if experiment.data.frames is not None:

@@ -180,7 +180,6 @@ def _callables(
 
 def _experiments(name: str | Path, chosen: Sequence[dict[str, Any]], out: str | Path | None) -> tuple[list[Job], Path]:
     """Jobs that run an experiment, all of them checked."""
-    from bayescg.experiments import build
     from bayescg.experiments.settings import load, toml_value
 
     found: list[Experiment] = []
@@ -188,7 +187,10 @@ def _experiments(name: str | Path, chosen: Sequence[dict[str, Any]], out: str | 
         arguments = {k: v for k, v in one.items() if k in _ARGUMENTS}
         changes = [f"{k}={toml_value(v)}" for k, v in one.items() if k not in _ARGUMENTS]
         found.append(load(name, changes=changes, **arguments))
-        build.check(found[-1])
+    from bayescg.experiments import build  # it imports torch, which a misspelt key does not have to wait for
+
+    for experiment in found:
+        build.check(experiment)
     title = found[0].experiment.name if found else Path(name).stem
     where = Path(out or Path("runs") / f"{title}-sweep").absolute()
     return [Job(i, one, found[i], d) for i, one, d in _directories(chosen, where)], where
