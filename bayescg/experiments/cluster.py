@@ -72,7 +72,8 @@ def on_cluster(
         try:
             for future, outcome in results:
                 job = under_way.pop(future)
-                if future.status != "finished":
+                # not by the future's status: a worker that died since then does not take back what was fetched
+                if not isinstance(outcome, Outcome):
                     outcome = _failure(outcome[1] if isinstance(outcome, tuple) else outcome)
                 # Dask also suspects jobs that only waited beside the one that killed their worker
                 if outcome.stopped and max(starts[job.number], submitted[job.number]) <= retries:
