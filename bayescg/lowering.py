@@ -62,6 +62,10 @@ def lower(graph: fx.GraphModule, example: list[Tensor], inline_random: bool) -> 
     from torch._subclasses import FakeTensorMode
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+    for node in graph.graph.nodes:  # a view fits the strides that it was recorded with, not those that are compiled
+        if node.target in (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default):
+            node.target = torch.ops.aten.reshape.default
+    graph.recompile()
     if example[0].device.type == "cpu":
         _use_onednn(graph)
         _keep_memory()
