@@ -50,7 +50,8 @@ class Batch:
 
     def __len__(self) -> int:
         """Number of frames in this batch."""
-        return self.total if self.x is None else len(self.x)
+        counted = self.x if self.x is not None else self.index
+        return self.total if counted is None else len(counted)
 
     @contextmanager
     def plate(self, name: str) -> Iterator[None]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from bayescg import checkpoint
 from bayescg.errors import CheckpointError
 from bayescg.inference.batch import Batch
 from bayescg.inference.compiled import compile_step
+from bayescg.inference.distributed import Processes
 from bayescg.inference.feed import Feed, inputs_of, relaxation
 from bayescg.inference.fitted import Fit
 from bayescg.inference.functional import Params, seeded
@@ -24,6 +26,7 @@ from bayescg.inference.guard import not_finite
 from bayescg.inference.model import Model, check_programs, fresh_copy
 from bayescg.inference.objectives import Program, held_out_loss
 from bayescg.inference.optimiser import Adam, learning_rate
+from bayescg.inference.parallel import compile_parts
 from bayescg.inference.recording import gradient_function
 from bayescg.inference.uncertainty import Posterior, block_weights, check_choice, laplace
 
@@ -51,6 +54,8 @@ class Job:
     device : torch.device
     done : int
         Steps that a checkpoint already holds: fewer are left for compiling to pay.
+    processes : Processes, optional
+        Those that share the work; None: this one does it all.
     """
 
     def __init__(
@@ -61,8 +66,9 @@ class Job:
         mode: str,
         device: torch.device,
         done: int = 0,
+        processes: Processes | None = None,
     ):
-        self.settings, self.device, self.source = settings, device, frames
+        self.settings, self.device, self.source, self.processes = settings, device, frames, processes
         seed, choice = settings["seed"], settings["uncertainty"]
         self.model, self.members = fresh_copy(model), settings["members"]
         self.feed: Feed | None = None
@@ -91,7 +97,11 @@ class Job:
         if refits:
             for name in self.moving:
                 self.buffers[name] = self.buffers[name].expand(self.members, *self.buffers[name].shape).clone()
-        self.gradients = compile_step(
+        compiled = compile_step
+        if processes is not None:
+            processes.check_same({**self.identity(), "compile": mode})
+            compiled = partial(compile_parts, processes)
+        self.gradients = compiled(
             plain,
             self.params,
             self.buffers,
@@ -120,7 +130,8 @@ class Job:
             self.model.setup(self.train)
         self.model.to(self.device)
         self.inefficiency = relaxation(self.model, self.train) if self.model.additive else 1.0
-        self.weight = self._weights(self.train)
+        dtype = next((p.dtype for p in self.model.parameters()), torch.float32)
+        self.weight = self._weights(self.train).to(dtype)
         self.feed = Feed(self.model, self.train, self.settings["batch_size"], self.device, seed, weight=self.weight)
         self.seen = self._fixed(self.train, 1024)
         self.test = None if test is None else self._fixed(test, 4096)
@@ -156,7 +167,20 @@ class Job:
         return {k: torch.stack([s[k] for s in states]) for k in point}
 
     def _batch(self, step: int) -> dict[str, Tensor]:
-        return {} if self.feed is None else self.feed.batch(step)
+        if self.feed is None:
+            return {"index": torch.arange(self.settings["batch_size"], device=self.device)}
+        return self.feed.batch(step)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes files, which of several one does."""
+        return self.processes is None or self.processes.rank == 0
+
+    @property
+    def _due(self) -> bool:
+        """Whether held-out frames are looked at after this step."""
+        steps = self.settings["steps"]
+        return self.step % max(1, steps // _EVALUATIONS) == 0 or self.step == steps
 
     @property
     def mode(self) -> str:
@@ -187,10 +211,9 @@ class Job:
             self.buffers[name].copy_(torch.where(self.bad > 0, self.buffers[name], value))
         self._recent.append(loss.reshape(-1)[0].clone())
         self.step += 1
-        due = self.step % max(1, steps // _EVALUATIONS) == 0 or self.step == steps
-        if due or self.device.type == "cpu" or self.step % _LOOK == 0:
+        if self._due or self.device.type == "cpu" or self.step % _LOOK == 0:
             self._look(directory)
-        if due:
+        if self._due:
             self._evaluate()
         self.seconds += time.perf_counter() - started
 
@@ -211,17 +234,21 @@ class Job:
 
     def _evaluate(self) -> None:
         row = {"step": self.step, "loss": float(torch.stack(self._recent).mean())}
-        self._recent = []
+        if self.processes is not None:  # rounding must not drive them apart
+            self.processes.share(*self.state.values(), *self.optimiser.state().values())
         refits = self.members is not None
         with seeded(_mix(self.settings["seed"], 2), self.device), torch.no_grad():
             if self.test is not None:
                 value = held_out_loss(self.program, self.state, *self.test, refits).reshape(-1).cpu()
+                if self.processes is not None:
+                    self.processes.share(value)
                 row["validation"] = float(value[0])
                 self._keep_best(value)
             first = {k: v[0] for k, v in self.state.items()} if refits else self.state
             if self.seen is not None:
                 row["training"] = float(held_out_loss(self.program, first, *self.seen, False))
         self.log.append(row)
+        self._recent = []
 
     def _keep_best(self, value: Tensor) -> None:
         better = value < self.best_loss
@@ -232,6 +259,13 @@ class Job:
             self.best[name] = torch.where(mask, v, self.best.get(name, v))
         stale = self.step - int(self.best_step.max())
         self.stopped = stale >= _PATIENCE * max(1, self.settings["steps"] // _EVALUATIONS)
+
+    def leave(self, directory: Path | None) -> None:
+        """Go on without the other processes, after one of them was lost at whatever point of a step."""
+        self.processes = None
+        self._look(directory)
+        if self._due and self._recent:
+            self._evaluate()
 
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must agree on to be gone on from."""
@@ -245,6 +279,8 @@ class Job:
 
     def save(self, directory: Path) -> None:
         """Write the state, keeping the checkpoint before it."""
+        if not self.writes:
+            return
         tensors = {f"params/{k}": v for k, v in self.params.items()}
         tensors |= {f"buffers/{k}": self.buffers[k] for k in self.moving}
         tensors |= {f"best/{k}": v for k, v in self.best.items()}
@@ -351,9 +387,10 @@ class Job:
             "wall_seconds": wall,
             "fit_seconds": self.seconds,
             "device": str(self.device),
+            "processes": self.processes.count if self.processes is not None else 1,
         }
         fitted = Fit(self.model, posterior, self.settings, diagnostics, cost, self.log, self.train)
-        if directory is not None:
+        if directory is not None and self.writes:
             checkpoint.write_file(directory / "loss.csv", fitted.log_csv())
         return fitted
 

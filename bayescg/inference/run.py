@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import torch
 from bayescg import checkpoint
 from bayescg.errors import ConfigError, DataError, DeviceError, Interrupted
 from bayescg.inference.compiled import check_mode
+from bayescg.inference.distributed import join, launched
 from bayescg.inference.fitted import Fit
 from bayescg.inference.guard import stop_requested
 from bayescg.inference.job import Job
@@ -135,19 +137,32 @@ def fit(
         "members": members if choice in MEMBERS else None, "learning_rate": learning_rate, "clip": clip, "seed": seed,
         "objective": objective or model.objective, "particles": particles,
     }  # fmt: skip
-    started = time.perf_counter()
-    directory = Path(run_dir) if run_dir is not None else None
-    found = checkpoint.latest(directory / "checkpoint") if directory is not None and resume else None
-    if directory is not None and not resume:  # those of a longer fit would be taken for newer than this one's
-        checkpoint.clear(directory / "checkpoint")
+    started, where = time.perf_counter(), _device(device)
+    processes = join(model, device) if launched() else None
+    if processes is not None:
+        where, run_dir = processes.device, processes.shared(None if run_dir is None else str(run_dir))
+    directory, found = Path(run_dir) if run_dir is not None else None, None
+    if directory is not None and (processes is None or processes.rank == 0):
+        if resume:
+            found = checkpoint.latest(directory / "checkpoint")
+        else:  # those of a longer fit would be taken for newer than this one's
+            checkpoint.clear(directory / "checkpoint")
+    if processes is not None:
+        found = processes.shared_checkpoint(found)
     done, mode = 0, compile
     if found is not None:  # a choice once made is kept, so that an interruption does not show in the result
         done, mode = found[1]["step"], found[1]["mode"] if compile == "auto" else compile
-    job = Job(model, frames, settings, mode, _device(device), done)
+    job = Job(model, frames, settings, mode, where, done, processes)
     if found is not None and directory is not None:
         job.restore(found, directory / "checkpoint")
     log_every = max(1, steps // 200)
-    with FitProgress(steps, job.step, progress) as bar, stop_requested() as stop:
+    with (
+        FitProgress(steps, job.step, progress if job.writes else False) as bar,
+        stop_requested() as stop,
+        nullcontext() if processes is None else processes.watched(job, directory),
+    ):
+        if processes is not None:
+            stop = processes.agree_on(stop)
         while not job.finished:
             job.advance(directory)
             if job.step % log_every == 0 or job.finished:
@@ -156,10 +171,12 @@ def fit(
             if directory is not None and (due or stop.signal):
                 job.save(directory / "checkpoint")
             if stop.signal and (directory is not None or not job.finished):
-                where = f"; the state is in {directory}, run again to go on"
+                if processes is not None:
+                    processes.shared(None)  # torchrun ends all processes when the first ends: not before one has saved
+                kept = f"; the state is in {directory}, run again to go on"
                 if directory is None:
-                    where = " (no run_dir: nothing was saved)"
-                raise Interrupted(f"stopped by {stop.signal} at step {job.step} of {steps}{where}")
+                    kept = " (no run_dir: nothing was saved)"
+                raise Interrupted(f"stopped by {stop.signal} at step {job.step} of {steps}{kept}")
     return job.result(time.perf_counter() - started, directory)
 
 
