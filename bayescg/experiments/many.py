@@ -233,8 +233,10 @@ def _results(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], where: Path |
         return results
     told = [f"{_text(job.settings)}: {outcomes[job.number].error}" for job in failed[:10]]
     told += [f"and {len(failed) - 10} more"] if len(failed) > 10 else []
-    kept = f", and kept in {where}: the same call runs only what failed" if where else ""
-    title = f"{len(failed)} of {len(jobs)} runs failed; results of the others are in this error's `results`{kept}"
+    kept = "results of the others are in this error's `results`"
+    if isinstance(failed[0].run, Experiment):
+        kept = f"the others are in {where}, and the same again runs only what failed"
+    title = f"{len(failed)} of {len(jobs)} runs failed; {kept}"
     raise RunError(
         "\n  ".join([title, *told]),
         results,
