@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -75,11 +76,11 @@ template <class To, class From> INLINE To as(From from) {
   return to;
 }
 
-// ln x of a positive normal number: x = 2^e m with m around one, and the series of ln m = 2 artanh((m - 1) / (m + 1))
+// ln x of a positive normal number, zero of any other: x = 2^e m with m around one, and the series of ln m = 2 artanh((m - 1) / (m + 1))
 template <class T> INLINE T ln(T x) {
   using B = Bits<T>;
-  const typename B::Int bits = as<typename B::Int>(x), e = (bits - B::sqrt_half) >> B::mantissa;
-  const T m = as<T>(bits - (e << B::mantissa)), s = (m - 1) / (m + 1), z = s * s;
+  const typename B::Int bits = as<typename B::Int>(x > 0 ? x : T(1)), e = (bits - B::sqrt_half) >> B::mantissa;
+  const T m = as<T>(bits - e * (typename B::Int(1) << B::mantissa)), s = (m - 1) / (m + 1), z = s * s;
   T sum = 0;
   for (int k = B::log_terms - 1; k >= 0; --k) sum = sum * z + T(1) / (2 * k + 1);
   return T(e) * T(0.693147180559945309417) + 2 * s * sum;
@@ -88,8 +89,8 @@ template <class T> INLINE T ln(T x) {
 // e^x = 2^n e^r with |r| <= ln 2 / 2
 template <class T> INLINE T expo(T x) {
   using B = Bits<T>;
-  x = x < -B::largest ? -B::largest : x;
-  x = x > B::largest ? B::largest : x;
+  x = x > -B::largest ? x : -B::largest;  // what is not a number too: an integer is made of it
+  x = x < B::largest ? x : B::largest;
   const T n = std::rint(x * T(1.44269504088896340736));
   const T r = (x - n * T(0.693145751953125)) - n * T(1.42860682030941723212e-6);
   T sum = 1;
@@ -117,7 +118,7 @@ constexpr double kSquaredFloor = 4e-6, kPoint = 1e-20, kLine = 1e-20;
 
 template <class T> struct Tile {
   const Tables<T> &t;
-  std::vector<T> memory;
+  std::unique_ptr<T[]> memory;
   T *x, *f, *e;                     // (3 atoms, W), (3 atoms, W), (W)
   T *phi, *slope;                   // (torsions, W): angles, and derivatives by them of impropers and maps
   T *r2, *inverse, *inward, *outward, *pull;  // (pairs, W) of all pairs for the solvent
@@ -125,8 +126,8 @@ template <class T> struct Tile {
 
   explicit Tile(const Tables<T> &tables) : t(tables) {
     const int64_t n = t.atoms, all = t.born ? n * (n - 1) / 2 : 0, angles = t.impropers + t.maps ? t.torsions : 0;
-    memory.resize((6 * n + 1 + 2 * angles + 5 * all + (t.born ? 3 * n : 0)) * W + 16);
-    T *next = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64 / sizeof(T);
+    memory.reset(new T[(6 * n + 1 + 2 * angles + 5 * all + (t.born ? 3 * n : 0)) * W + 64 / sizeof(T)]);
+    T *next = memory.get() + (64 - reinterpret_cast<uintptr_t>(memory.get()) % 64) % 64 / sizeof(T);
     auto take = [&](int64_t rows) { T *p = next; next += rows * W; return p; };
     x = take(3 * n), f = take(3 * n), e = take(1), phi = take(angles), slope = take(angles);
     r2 = take(all), inverse = take(all), inward = take(all), outward = take(all), pull = take(all);
@@ -506,8 +507,7 @@ template <class T>
 void run(const Tables<T> &tables, const T *x, T *energy, T *force, int64_t frames, int64_t threads) {
   const int64_t tiles = (frames + W - 1) / W, dim = 3 * tables.atoms;
   std::atomic<int64_t> next{0};
-  auto work = [&] {
-    Tile<T> tile(tables);
+  auto work = [&](Tile<T> &tile) {
     for (int64_t n = next++; n < tiles; n = next++) {
       const int64_t from = n * W;
       const int count = int(frames - from < W ? frames - from : W);
@@ -516,15 +516,17 @@ void run(const Tables<T> &tables, const T *x, T *energy, T *force, int64_t frame
       tile.store(energy + from, force + from * dim, count);
     }
   };
+  std::vector<Tile<T>> room;  // taken here: memory of a thread that ends is given back and faulted in anew
+  for (int64_t n = 0; n < std::max<int64_t>(1, std::min(threads, tiles)); ++n) room.emplace_back(tables);
   std::vector<std::thread> others;
-  for (int64_t n = 1; n < threads && n < tiles; ++n) {
+  for (size_t n = 1; n < room.size(); ++n) {
     try {
-      others.emplace_back(work);
+      others.emplace_back(work, std::ref(room[n]));
     } catch (const std::exception &) {
       break;  // fewer threads than asked for do the same work
     }
   }
-  work();
+  work(room[0]);
   for (std::thread &other : others) other.join();
 }
 
