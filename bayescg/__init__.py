@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 
 _SUBMODULES = (
     *("analysis", "data", "errors", "experiments", "features", "models"),
-    *("nets", "plot", "sampling", "systems", "units"),
+    *("nets", "plot", "sampling", "systems", "truth", "units"),
 )
 _NAMES = {"Batch": "inference", "Fit": "inference", "Model": "inference", "fit": "inference"}
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bayescg import plot as plot
     from bayescg import sampling as sampling
     from bayescg import systems as systems
+    from bayescg import truth as truth
     from bayescg import units as units
     from bayescg.inference import Batch as Batch
     from bayescg.inference import Fit as Fit

@@ -88,7 +88,7 @@ class MuellerBrown5D(_Embedded):
 
     At 300 K, with A at (23.07, 31.07), B at (41.98, 8.45), C at (31.20, 15.47): the barrier of the free energy of
     (X, Y) from A to B is 0.939 eV (36.3 kT), back 0.587 eV, and B lies 0.352 eV above A. Shallow: 0.2030 eV (7.85 kT),
-    and 4.56 kT back.
+    and 4.56 kT back. The slowest eigenvalue of functions of X and Y is 1.1584e-12, shallow 1.0403e-5 (diffusion kT).
 
     Parameters
     ----------

@@ -14,7 +14,8 @@ __all__ = ["GaussianMixture", "ManyWell32"]
 class ManyWell32(AnalyticSystem):
     r"""Sixteen double wells, :math:`U = \sum_{i=1}^{16} x_i^4 - 6 x_i^2 - x_i / 2 + y_i^2 / 2`: 65 536 modes.
 
-    Coordinates are :math:`x_1, y_1, x_2, y_2, ...`. At kT = 1, log Z = 164.69568.
+    Coordinates are :math:`x_1, y_1, x_2, y_2, ...`. At kT = 1, log Z = 164.69568, and the slowest eigenvalue, of every
+    :math:`x_i`, is 0.000861.
 
     Parameters
     ----------
