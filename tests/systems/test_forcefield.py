@@ -439,12 +439,13 @@ def test_what_a_frame_gets_depends_on_nothing_else(dtype, kernels):
         torch.set_num_threads(1)
 
 
-def test_without_a_compiler_torch_stands_in_and_says_so(monkeypatch, tmp_path):
+def test_without_a_compiler_torch_stands_in_and_says_so(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
     monkeypatch.setattr("bayescg.systems.forcefield.field.library", functools.cache(native.library.__wrapped__))
     field, x = ForceField(build("ff96")), torch.tensor(hot_frames("ACE-ALA-NME", 40)[:2])
     assert "no-such-compiler" in field.kernels
+    assert "torch operations" in caplog.text
     np.testing.assert_allclose(field.energy(x), expected("ff96", 40)[0][:2], atol=1e-9)
     assert list(tmp_path.iterdir()) == []
     broken = tmp_path / "broken"

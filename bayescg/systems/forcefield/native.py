@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import hashlib
+import logging
 import os
 import subprocess
 import tempfile
@@ -16,6 +17,8 @@ from bayescg.systems.forcefield.tables import Tables
 
 __all__ = ["Native", "library"]
 
+_log = logging.getLogger("bayescg")
+
 _SOURCE = Path(__file__).with_name("kernel.cpp")
 
 # Vectors of the width that torch itself uses on this processor. Errors of the mathematical library and traps are not
@@ -26,29 +29,37 @@ _ISA = {"AVX512": ("-march=x86-64-v4", "-mprefer-vector-width=512"), "AVX2": ("-
 
 @functools.cache
 def library() -> ctypes.CDLL | str:
-    """The compiled kernels, or the reason why there are none.
+    """The compiled kernels, or the reason why there are none, which is also logged once.
 
     They are built by the C++ compiler of the environment variable ``CXX`` (``c++`` if it is not set) into the folder
     where torch keeps its extensions.
     """
+    try:
+        return ctypes.CDLL(str(_built()))
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace").strip()[-500:]
+        reason = f"{error.cmd[0]} could not compile {_SOURCE.name}: {said}"
+    except OSError as error:
+        reason = f"no compiled kernels: {error}"
+    _log.warning("molecular energies come from torch operations, which are far slower; %s", reason)
+    return reason
+
+
+def _built() -> Path:
+    """The shared library, compiled if it is not there yet; other processes see all of it or nothing."""
     from torch.utils.cpp_extension import get_default_build_root
 
     flags = (*_FLAGS, "-ffp-contract=fast", *_ISA.get(torch.backends.cpu.get_cpu_capability(), ()))
     compiler = os.environ.get("CXX", "c++")
     key = hashlib.sha256("\0".join((compiler, *flags, _SOURCE.read_text())).encode()).hexdigest()[:16]
     path = Path(get_default_build_root()) / f"bayescg_{key}.so"
-    try:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-                built = Path(scratch) / "kernel.so"
-                subprocess.run([compiler, *flags, "-o", built, _SOURCE], check=True, capture_output=True)
-                built.replace(path)
-        return ctypes.CDLL(str(path))
-    except subprocess.CalledProcessError as error:
-        return f"{compiler} could not compile {_SOURCE.name}: {error.stderr.decode(errors='replace').strip()[-500:]}"
-    except OSError as error:
-        return f"no compiled kernels: {error}"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+            built = Path(scratch) / "kernel.so"
+            subprocess.run([compiler, *flags, "-o", str(built), str(_SOURCE)], check=True, capture_output=True)
+            built.replace(path)
+    return path
 
 
 class Native:
