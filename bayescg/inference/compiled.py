@@ -17,7 +17,8 @@ from torch import Tensor
 from bayescg.errors import ConfigError
 from bayescg.inference.functional import Params, seeded
 from bayescg.inference.optimiser import clipped
-from bayescg.inference.recording import Gradients, Tensors, Unrecordable, lift_noise, record
+from bayescg.inference.recording import Gradients, Tensors, lift_noise, record
+from bayescg.inference.unrecordable import Unrecordable
 from bayescg.lowering import can_compile, lower
 
 __all__ = ["MODES", "Step", "check_mode", "compile_step"]
@@ -215,7 +216,8 @@ def _compiled(
         generator.manual_seed(seed)
         arguments = [*params.values(), *buffers.values(), *(tensors[k] for k in fields)]
         arguments += [n.draw(generator) for n in noise]
-        with torch.no_grad(), nullcontext() if complete else seeded(seed, device):
+        # what is drawn inside must not repeat the numbers that the supplied draws were made of
+        with torch.no_grad(), nullcontext() if complete else seeded(seed + 1, device):
             loss, bad, *rest = function(*arguments)
         return dict(zip(params, rest, strict=False)), loss, bad, dict(zip(changed, rest[count:], strict=True))
 

@@ -1,5 +1,6 @@
 """Modules as pure functions of their parameters."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import reduce
@@ -40,17 +41,31 @@ class _Apply(nn.Module):
         return self.function(self.inner, *args)
 
 
+def _uniform(t: Tensor, low: float, high: float) -> Tensor:
+    return low + (high - low) * torch.rand_like(t)
+
+
+_FUNCTIONAL: dict[Callable[..., Any], Callable[..., Tensor]] = {
+    torch.Tensor.normal_: torch.randn_like,
+    torch.Tensor.uniform_: _uniform,
+    # never 0, whose logarithm somebody may take
+    torch.Tensor.exponential_: lambda t: -torch.log1p(-torch.rand_like(t).clamp_min(torch.finfo(t.dtype).tiny)),
+    torch.Tensor.cauchy_: lambda t: torch.tan(torch.pi * (torch.rand_like(t) - 0.5)),
+}
+
+
 class _FunctionalRandom(TorchFunctionMode):
-    # torch.distributions fills fresh tensors in place, which vmap cannot batch
+    # torch.distributions fills fresh tensors in place, which vmap cannot batch, and goes on with what is returned;
+    # a program of a user's may go on with the tensor that it has filled
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is torch.Tensor.normal_ and len(args) == 1 and not kwargs:
-            return torch.randn_like(args[0])
+        if func in _FUNCTIONAL and sys._getframe(1).f_globals["__name__"].startswith("torch.distributions"):
+            return _FUNCTIONAL[func](*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
 @contextmanager
 def functional_random() -> Iterator[None]:
-    """Inside, standard normal draws are made by functions without side effects, so that vmap can batch them."""
+    """Inside, torch's distributions draw by functions without side effects, so that vmap can batch them."""
     with _FunctionalRandom():
         yield
 

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import linecache
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyro
 import torch
 from torch import Tensor, fx
 from torch.func import functional_call, grad_and_value, vmap
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.utils import _pytree as pytree
 
 from bayescg.inference.batch import Batch
 from bayescg.inference.functional import Params, functional_random, seeded
 from bayescg.inference.objectives import Program
+from bayescg.inference.unrecordable import (
+    FixedShapes,
+    NoLists,
+    Unrecordable,
+    at,
+    explained,
+    first_difference,
+    run_unchanging,
+)
 
 __all__ = [
     "Gradients",
     "Noise",
     "Tensors",
-    "Unrecordable",
     "gradient_function",
     "lift_noise",
     "loss_function",
@@ -36,10 +41,6 @@ Tensors = dict[str, Tensor]
 
 Gradients = Callable[[Params, Params, Tensors], tuple[Params, Tensor, Params]]
 """From parameters, buffers and batch: the gradients, the loss, and the buffers that the program has changed."""
-
-
-class Unrecordable(Exception):
-    """A program whose recording cannot stand for it; says why, for people."""
 
 
 def loss_function(
@@ -84,14 +85,15 @@ def record(plain: Gradients, params: Params, buffers: Params, tensors: Tensors) 
     Raises
     ------
     Unrecordable
-        The program branches on values, or its recording gives other numbers; names the line where one is known.
+        The program branches on values, keeps a count of its runs, or its recording gives other numbers; names the line
+        where one is known.
     """
     try:
-        with seeded(0), functional_random(), torch.no_grad():
+        with seeded(0), functional_random(), torch.no_grad(), NoLists(), FixedShapes():
             graph = make_fx(plain)(params, buffers, tensors)
         mismatch = _mismatch(plain, graph, params, buffers, tensors)
     except Exception as error:  # whatever a user's program raises while it is recorded, the plain one can still run
-        raise Unrecordable(_explained(error)) from error
+        raise Unrecordable(explained(error)) from error
     if mismatch:
         raise Unrecordable(mismatch)
     return graph
@@ -103,13 +105,14 @@ class Noise:
 
     kind: str
     shape: tuple[int, ...]
+    stride: tuple[int, ...]
     dtype: torch.dtype
     device: torch.device
 
     def draw(self, generator: torch.Generator) -> Tensor:
-        """Fresh numbers."""
-        make = torch.randn if self.kind == "normal" else torch.rand
-        return make(self.shape, generator=generator, dtype=self.dtype, device=self.device)
+        """Fresh numbers, as the recorded operation draws them: in the order of memory."""
+        place = torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=self.device)
+        return place.normal_(generator=generator) if self.kind == "normal" else place.uniform_(generator=generator)
 
 
 _DRAWS = {"randn": "normal", "randn_like": "normal", "rand": "uniform", "rand_like": "uniform"}
@@ -153,7 +156,7 @@ def lift_noise(function: Callable, example: tuple[Any, ...]) -> tuple[fx.GraphMo
             complete = False
             continue
         value = node.meta["val"]
-        noise.append(Noise(kind, tuple(value.shape), value.dtype, value.device))
+        noise.append(Noise(kind, tuple(value.shape), value.stride(), value.dtype, value.device))
         with lifted.graph.inserting_after(last):
             last = lifted.graph.placeholder(f"noise_{len(noise)}")
         node.replace_all_uses_with(last)
@@ -169,7 +172,12 @@ def _pure(
     def loss(params: Params, buffers: Params, tensors: Tensors) -> tuple[Tensor, Params]:
         # what the program changes in place must not be what the caller holds
         state = {**params, **buffers, **{k: buffers[k].clone() for k in moving}}
-        value = functional_call(program, state, (Batch(**tensors, total=total), total_weight))
+        batch = Batch(**tensors, total=total)
+
+        def run() -> Tensor:
+            return functional_call(program, state, (batch, total_weight))
+
+        value = run() if get_proxy_mode() is None else run_unchanging(program, run)
         return value, {k: state[k].detach() for k in moving}
 
     return loss
@@ -203,32 +211,41 @@ def _mismatch(plain: Gradients, graph: Gradients, params: Params, buffers: Param
         k: v + 0.01 * torch.sin(torch.arange(v.numel(), device=v.device, dtype=v.dtype)).view_as(v)
         for k, v in params.items()
     }
-    moved = {k: v.roll(1, -1) if k == "weight" else v.flip(0) for k, v in tensors.items()}
-    outcomes = []
-    for run in (plain, graph):
+    for other in _other_batches(tensors):
+        arguments = (perturbed, buffers, other)
         with seeded(12345), torch.no_grad():
-            outcomes.append(run(perturbed, buffers, moved))
-    (grads, loss, left), (grads_traced, loss_traced, left_traced) = outcomes
+            expected = plain(*arguments)
+        if torch.isfinite(expected[1]).all():
+            break
+    with seeded(12345), torch.no_grad():
+        found = graph(*arguments)
+    difference = _difference(expected, found)
+    if difference:
+        for first, second in ((arguments, arguments), ((params, buffers, tensors), arguments)):
+            with torch.no_grad():
+                place = first_difference(plain, first, second)
+            if place:
+                return at(place, difference)
+    return difference
+
+
+def _other_batches(tensors: Tensors) -> Iterator[Tensors]:
+    """Batches with other frames: a quarter of them twice in place of another quarter; and the same in another order."""
+    count = max((v.shape[-1] if k == "weight" else len(v) for k, v in tensors.items()), default=0)
+    index = torch.arange(count).flip(0)
+    twice = torch.cat([index[count // 4 :], index[count - count // 4 :]])
+    for chosen in (twice, index):
+        yield {k: v.index_select(-1 if k == "weight" else 0, chosen.to(v.device)) for k, v in tensors.items()}
+
+
+def _difference(expected: tuple[Params, Tensor, Params], found: tuple[Params, Tensor, Params]) -> str:
+    (grads, loss, left), (grads_traced, loss_traced, left_traced) = expected, found
     if not torch.allclose(loss, loss_traced, rtol=1e-6, atol=0, equal_nan=True):
-        return "its loss differs from the plain one at other parameters, another batch and another seed"
+        return "the recorded loss differs from the program's at other parameters, another batch and another seed"
     for name, g in grads.items():
         if not torch.allclose(g, grads_traced[name], rtol=1e-4, atol=1e-6 * float(g.abs().max()), equal_nan=True):
-            return f"the gradient of {name.removeprefix('inner.')} differs from the plain one"
+            return f"the recorded gradient of {name.removeprefix('inner.')} differs from the program's"
     for name, v in left.items():
         if not torch.allclose(v, left_traced[name], equal_nan=True):
-            return f"the buffer {name.removeprefix('inner.')} ends differently from the plain one"
+            return f"the buffer {name.removeprefix('inner.')} ends differently in the recording"
     return ""
-
-
-_LIBRARIES = tuple(str(Path(f).parent) for f in (str(torch.__file__), str(pyro.__file__), __file__))
-
-
-def _explained(error: Exception) -> str:
-    """First line of an error, and the line of the user's program that led to it."""
-    first = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_LIBRARIES)]
-    if not frames:
-        return first
-    where = frames[-1]
-    line = (where.line or linecache.getline(where.filename, where.lineno or 0)).strip()
-    return f"{Path(where.filename).name}, line {where.lineno}, in {where.name}: `{line}` ({first})"
