@@ -437,8 +437,8 @@ class Fit:
 
         one = along if self.weights.kind == "laplace" else at
         rows = len(next(iter(varying.values()))) if varying else (draws or 1 if replicates else 1)
-        chunk = max(1, 200_000 // (frames * repeats))
-        parts = []
+        chunk = max(1, 40_000 // (frames * repeats))  # a few megabytes at a time
+        found = None  # filled in place: parts joined at the end would leave the heap in pieces
         for start in range(0, rows, chunk):
             shared = seed + 1 + (start if replicates else 0)
             with seeded(shared, self.device), torch.no_grad(), functional_random(), warnings.catch_warnings():
@@ -447,10 +447,13 @@ class Fit:
                 )  # forward-mode derivatives still go through torch.jit
                 if varying:
                     some = {k: v[start : start + chunk] for k, v in varying.items()}
-                    parts.append(vmap(one, randomness="different" if replicates else "same")(some))
+                    part = vmap(one, randomness="different" if replicates else "same")(some)
                 else:
-                    parts.append(torch.stack([at({}) for _ in range(min(chunk, rows - start))]))
-        return torch.cat(parts)
+                    part = torch.stack([at({}) for _ in range(min(chunk, rows - start))])
+                found = part.new_empty(rows, *part.shape[1:]) if found is None else found
+                found[start : start + chunk] = part
+        assert found is not None
+        return found
 
     def _cv_samples(self, x: Tensor, draws: int) -> Tensor:
         """One value of the CVs of each frame for each draw, ``(draws, n, latent_dim)``, of the draw's own refit."""

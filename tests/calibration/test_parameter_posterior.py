@@ -67,7 +67,8 @@ def replicate(seed: int, choice: str, frames: int = 200, **settings: object) -> 
 
 
 def _averages(fit: bcg.Fit, seed: int) -> np.ndarray:
-    return observe(fit.generate(20_000, seed=seed).flatten(2)).mean(1).numpy()
+    # draw by draw: blocks of many megabytes, with small results kept in between, leave the heap in pieces
+    return torch.stack([observe(x.flatten(1)).mean(0) for x in fit.generate(20_000, seed=seed)]).numpy()
 
 
 def covered(draws: np.ndarray) -> np.ndarray:
