@@ -70,8 +70,8 @@ class DoubleWell(AnalyticSystem):
     r"""Two unequal wells in the plane, :math:`U = x_1^4/4 - 3 x_1^2 + x_1 + x_2^2/2`.
 
     At kT = 1: log Z = 12.06493; the left well holds 0.991654, so that the right one lies 4.7776 kT higher; the mean of
-    :math:`x_1` is -2.44110, and the slowest eigenvalue 0.00151738. Minima at :math:`x_1` = -2.52892 and 2.36147, barrier
-    at 0.16745.
+    :math:`x_1` is -2.44110, and the slowest eigenvalue 0.00151738. Minima at :math:`x_1` = -2.52892 and 2.36147,
+    barrier at 0.16745.
 
     Parameters
     ----------
