@@ -63,7 +63,7 @@ class GaussianMixture(AnalyticSystem):
 
     References
     ----------
-    Midgley et al., "Flow annealed importance sampling bootstrap", ICLR 2023, arXiv:2208.01893, section 4.1.
+    Midgley et al., "Flow annealed importance sampling bootstrap", ICLR 2023, arXiv:2208.01893.
 
     Examples
     --------

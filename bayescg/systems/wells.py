@@ -1,7 +1,7 @@
 r"""Potentials with several wells, in reduced units, on which methods of slow modes and free energies are tried.
 
 Overdamped dynamics means :math:`dx = -\nabla U dt + \sqrt{2 kT} dW` here: the diffusion constant is kT. All numbers
-in the docstrings come from :mod:`bayescg.truth` and agree with the cited papers where these print them.
+in the docstrings come from :mod:`bayescg.truth`.
 """
 
 from collections.abc import Sequence
@@ -215,8 +215,8 @@ class CurvedWell(AnalyticSystem):
 
     References
     ----------
-    Zhang, Schütte, "Understanding recent deep-learning techniques for identifying collective variables of molecular
-    dynamics", Proc. Appl. Math. Mech. 23, e202300189 (2023), arXiv:2307.00365.
+    Zhang, Li, Schütte, "Solving eigenvalue PDEs of metastable diffusion processes using artificial neural networks",
+    J. Comput. Phys. 465, 111377 (2022), arXiv:2110.14523: one of the potentials of the code published with it.
 
     Examples
     --------
