@@ -175,7 +175,8 @@ def predictive_check(
     level : float
         Of the bands.
     samples : int
-        Configurations generated for each draw of the parameters.
+        Configurations generated for each draw of the parameters. The Monte Carlo error of an average, its spread over
+        the square root of `samples`, is in no interval: give enough.
     draws : int, optional
         Draws of the parameters; None: every refit once, else 200.
     seed : int

@@ -23,6 +23,7 @@ _KEYS = ("unit", "mean", "sd", "ci90", "truth", "sd_by_source")
 _TOO_FAR = 0.01
 _TOO_FEW_COVERED = 0.8
 _MOST_POOR = 0.1
+_LARGEST_NOISE = 0.3
 
 
 @dataclass
@@ -95,6 +96,12 @@ def _predictions(answers: Answers, settings: Analysis, seed: int, fit: Fit, fram
         predicted = check[name].average
         if predicted.warning and predicted.warning not in answers.warnings:
             answers.warnings.append(predicted.warning)
+        noise = check[name].predicted_sd.mean() / math.sqrt(settings.samples)
+        if noise > _LARGEST_NOISE * predicted.sd > 0:
+            answers.warnings.append(
+                f"{name}: predicted from {settings.samples} configurations, whose Monte Carlo error ({noise:.2g} "
+                f"{predicted.unit}) is in no interval and not small; raise analysis.samples"
+            )
         answers.add(name, predicted)
         unit = statistics.unit_of(function)
         answers.add(f"{name}_of_frames", _average(values, frames, settings.draws, seed, unit))

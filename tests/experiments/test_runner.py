@@ -62,7 +62,7 @@ def test_the_summary_has_the_published_layout(finished: Path) -> None:
     for check in told["predictive_check"].values():
         assert set(check) == {"p_mean", "p_sd", "bins_in_band", "intrinsic_sd", "unit"}
         assert 0 <= check["p_mean"] <= 1
-    assert told["warnings"]
+    assert any("Monte Carlo error" in w for w in told["warnings"])  # 100 configurations are few
     assert set(found["cost"]) == {"energy_evaluations", "steps", "wall_seconds", "device"}
     # 2 trajectories of 2 ps equilibration and 40 ps, at 2 fs
     assert found["cost"]["energy_evaluations"] == 42_000
