@@ -452,4 +452,4 @@ def test_without_a_compiler_torch_stands_in_and_says_so(monkeypatch, tmp_path, c
     broken.write_text("#!/bin/sh\necho bad vibrations >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("CXX", str(broken))
-    assert "could not compile kernel.cpp: bad vibrations" in str(native.library.__wrapped__())
+    assert "could not compile force_field.cpp: bad vibrations" in str(native.library.__wrapped__())

@@ -1,4 +1,4 @@
-"""Energies and forces by compiled C++ on a processor: `kernel.cpp`, built once for a machine and kept."""
+"""Energies and forces by compiled C++ on a processor: the folder `kernels`, built once for a machine and kept."""
 
 import ctypes
 import functools
@@ -19,7 +19,7 @@ __all__ = ["Native", "library"]
 
 _log = logging.getLogger("bayescg")
 
-_SOURCE = Path(__file__).with_name("kernel.cpp")
+_MAIN = Path(__file__).with_name("kernels") / "force_field.cpp"
 
 # Vectors of the width that torch itself uses on this processor. Errors of the mathematical library and traps are not
 # looked at; infinities and NaN are.
@@ -38,7 +38,7 @@ def library() -> ctypes.CDLL | str:
         return ctypes.CDLL(str(_built()))
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode(errors="replace").strip()[-500:]
-        reason = f"{error.cmd[0]} could not compile {_SOURCE.name}: {said}"
+        reason = f"{error.cmd[0]} could not compile {_MAIN.name}: {said}"
     except OSError as error:
         reason = f"no compiled kernels: {error}"
     _log.warning("molecular energies come from torch operations, which are far slower; %s", reason)
@@ -51,13 +51,14 @@ def _built() -> Path:
 
     flags = (*_FLAGS, "-ffp-contract=fast", *_ISA.get(torch.backends.cpu.get_cpu_capability(), ()))
     compiler = os.environ.get("CXX", "c++")
-    key = hashlib.sha256("\0".join((compiler, *flags, _SOURCE.read_text())).encode()).hexdigest()[:16]
+    texts = (path.read_text() for path in (_MAIN, *sorted(_MAIN.parent.glob("*.h"))))
+    key = hashlib.sha256("\0".join((compiler, *flags, *texts)).encode()).hexdigest()[:16]
     path = Path(get_default_build_root()) / f"bayescg_{key}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
             built = Path(scratch) / "kernel.so"
-            subprocess.run([compiler, *flags, "-o", str(built), str(_SOURCE)], check=True, capture_output=True)
+            subprocess.run([compiler, *flags, "-o", str(built), str(_MAIN)], check=True, capture_output=True)
             built.replace(path)
     return path
 
@@ -78,7 +79,6 @@ class Native:
     def __init__(self, tables: Tables, dtype: torch.dtype, kernels: ctypes.CDLL):
         single = dtype == torch.float32
         self._call = kernels.evaluate_float if single else kernels.evaluate_double
-        self._call.restype = None
         self._arrays = []  # kept, because the kernels see addresses only
         fields = _fields(tables)
         values = [self._value(value, np.float32 if single else np.float64) for value in fields.values()]
@@ -108,7 +108,7 @@ class Native:
 
 
 def _fields(tables: Tables) -> "dict[str, int | np.ndarray]":
-    """The members of the structure Tables in kernel.cpp, in their order."""
+    """The members of the structure Tables in kernels/tile.h, in their order."""
     fields: dict[str, int | np.ndarray] = {"atoms": tables.atoms}
 
     def add(prefix: str, table: object, **columns: type) -> None:
