@@ -34,9 +34,15 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bayescg {version('bayescg')}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="bayescg",
-    help="Bayesian coarse-graining of molecular dynamics.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -45,10 +51,26 @@ app = typer.Typer(
 
 _screen = Console(soft_wrap=True, highlight=False)
 
+SEED = "Of the simulation, the split of the frames and the training; another one is an independent run."
+DEVICE = "auto (a GPU where there is one), cpu or cuda."
+SET = "Another value for one setting, such as fit.steps=5000; may be repeated."
+QUICK = "Small sizes, to see in seconds that everything works; the numbers mean nothing."
+
+
+@app.callback(
+    epilog="Begin with: bayescg run alanine-dipeptide --quick",
+)
+def _top(
+    version_: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Bayesian coarse-graining of molecular dynamics: collective variables and free energies with error bars."""
+
 
 @app.command("list")
 def list_() -> None:
-    """Show the experiments, models and systems that are installed."""
+    """Show what is installed: experiments to run, models and systems to build others from."""
     from bayescg.experiments import catalogue
 
     for title, found in (
@@ -67,14 +89,16 @@ def run(
         str, typer.Argument(help="An experiment of `bayescg list`, or a TOML file.", metavar="NAME|FILE.toml")
     ],
     out: Annotated[Path | None, typer.Option(help="Directory of the run. Default: runs/NAME-seedN.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of everything random.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change section.key; may be repeated.")
-    ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Everything small, in seconds.")] = False,
+    seed: Annotated[int | None, typer.Option(min=0, help=SEED)] = None,
+    device: Annotated[str | None, typer.Option(help=DEVICE)] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=SET)] = None,
+    quick: Annotated[bool, typer.Option("--quick", help=QUICK)] = False,
 ) -> None:
-    """Run an experiment, or go on with the same one where it was interrupted."""
+    """Run an experiment, or go on with the same one where it was interrupted.
+
+    Its directory gets figures, report.html, summary.json, posterior.nc (draws,
+    for ArviZ), and config.toml: all settings, a file that can itself be run.
+    """
     from bayescg.experiments import load
 
     experiment = load(name, seed=seed, device=device, quick=quick, changes=set_ or [])
@@ -101,7 +125,7 @@ def sweep(
     out: Annotated[Path | None, typer.Option(help="Directory of the runs. Default: runs/NAME-sweep.")] = None,
     cluster: Annotated[str | None, typer.Option(help="Address of a Dask scheduler: tcp://...")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Runs at the same time on this machine.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Everything small, in seconds.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help=QUICK)] = False,
 ) -> None:
     """Run an experiment with many seeds and settings, and see whether the seeds agree.
 

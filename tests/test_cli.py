@@ -47,6 +47,11 @@ def test_list_shows_what_there_is() -> None:
     told = bayescg("list").stdout
     for name in ("alanine-dipeptide", "PredictiveCV", "alanine_dipeptide"):
         assert name in told
+    assert ":math:" not in told
+
+
+def test_the_version_is_told() -> None:
+    assert re.fullmatch(r"bayescg \d+\.\d+\.\d+\n", bayescg("--version").stdout)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What there is to run: experiments, models and systems by name, found without importing any of them."""
 
 import ast
+import re
 import tomllib
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -96,7 +97,7 @@ def did_you_mean(word: Any, known: Iterable[str]) -> str:
 
 
 def _summary(module: str, attribute: str) -> str:
-    """First line of a docstring, read from the source: importing it could take seconds."""
+    """First line of a docstring without formulas, read from the source: importing it could take seconds."""
     top, *rest = module.split(".")
     spec = find_spec(top)
     for folder in (spec.submodule_search_locations or []) if spec else []:
@@ -105,5 +106,6 @@ def _summary(module: str, attribute: str) -> str:
             if file.is_file():
                 for node in ast.parse(file.read_text(encoding="utf-8")).body:
                     if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
-                        return (ast.get_docstring(node) or "").split("\n")[0]
+                        first = (ast.get_docstring(node) or "").split("\n")[0]
+                        return re.sub(":math:`([^`]*)`", r"\1", re.sub(", :math:`U = [^`]*`", "", first))
     return ""

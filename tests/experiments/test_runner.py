@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from bayescg.errors import CheckpointError, ConfigError, DeviceError, OutputError, TopologyError, UnitError
-from bayescg.experiments import Experiment, report, resume, run
+from bayescg.experiments import Experiment, load, report, resume, run
 from bayescg.features import Aligned
 from bayescg.inference import Fit
 
@@ -96,6 +96,10 @@ def test_a_fit_repeated_from_its_checkpoint_gives_the_same_numbers(finished: Pat
     for file in (finished / "fit").iterdir():
         file.unlink()
     assert resume(finished, silent)["quantities"] == first["quantities"]
+
+
+def test_the_configuration_of_a_run_is_an_experiment_file(small: Callable[..., Experiment], finished: Path) -> None:
+    assert load(finished / "config.toml") == small()
 
 
 def test_a_finished_run_is_only_read(finished: Path) -> None:
