@@ -63,7 +63,7 @@ class Adam:
         # the kernel beneath torch.optim.Adam(fused=True), whose own bookkeeping takes longer than the update
         torch._fused_adam_(  # pyright: ignore[reportPrivateImportUsage]
             list(self.params.values()),
-            [grads[k] for k in self.params],
+            [_laid_out(grads[k], v) for k, v in self.params.items()],
             list(self.mean.values()),
             list(self.square.values()),
             [],
@@ -88,3 +88,8 @@ class Adam:
         """Take back what `state` returned."""
         for name, value in self.state().items():
             value.copy_(state[name])
+
+
+def _laid_out(grad: Tensor, like: Tensor) -> Tensor:
+    """A gradient in memory as its parameter is: the kernel walks through memory and looks at no strides."""
+    return grad if grad.stride() == like.stride() else torch.empty_like(like).copy_(grad)
