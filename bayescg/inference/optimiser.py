@@ -39,7 +39,7 @@ def clipped(grads: Params, loss: Tensor, clip: float, members: bool) -> tuple[Pa
     factor = (clip / norm.clamp_min(1e-30)).clamp_max(1.0)
     shaped = {k: factor.view(-1, *[1] * (g.dim() - 1)) if members else factor[0] for k, g in grads.items()}
     finite = torch.isfinite(norm).all() & torch.isfinite(loss).all()
-    return {k: g * shaped[k] for k, g in grads.items()}, 1.0 - finite.float()
+    return {k: (g * shaped[k]).contiguous() for k, g in grads.items()}, 1.0 - finite.float()
 
 
 class Adam:
