@@ -28,7 +28,7 @@ _FILES = {
     "amber99sbildn": "amber99sbildn.xml",
     "amber14": "amber14/protein.ff14SB.xml",
 }
-_SOLVENTS = {"obc1": "implicit/obc1.xml", "obc2": "implicit/obc2.xml"}
+_SOLVENTS = {"obc1": "implicit/obc1.xml", "obc2": "implicit/obc2.xml", "gbn2": "implicit/gbn2.xml"}
 
 
 class MolecularSystem(System):
@@ -186,7 +186,7 @@ def alanine_dipeptide(
     ----------
     force_field : {"amber96", "amber99sbildn", "amber14"}
         Parameters that come with OpenMM.
-    solvent : {"obc2", "obc1", None}
+    solvent : {"obc2", "obc1", "gbn2", None}
         Generalised-Born implicit solvent, or vacuum. With the older force fields OBC2 is OpenMM's
         GBSAOBCForce, whose molecular dynamics is about twenty times faster on a CPU than with the CustomGBForce of
         the other choices.

@@ -94,7 +94,7 @@ def test_obc2_is_the_fast_force_with_the_right_parameters(force_field):
 
 def test_solvents_and_force_fields_differ():
     x = torch.tensor(alanine_dipeptide().positions).flatten()
-    choices = [("amber96", "obc2"), ("amber96", "obc1"), ("amber96", None), ("amber14", "obc2")]
+    choices = [("amber96", "obc2"), ("amber96", "obc1"), ("amber96", None), ("amber14", "obc2"), ("amber14", "gbn2")]
     energies = [float(alanine_dipeptide(*choice).energy(x)) for choice in choices]
     assert len({round(energy, 3) for energy in energies}) == len(choices)
     assert energies[2] > max(energies[:2]) + 20.0  # water lowers the energy of a dipeptide
@@ -121,7 +121,7 @@ def test_copies_share_the_engine_and_engines_are_freed():
 def test_unknown_names_are_refused_with_what_is_known():
     with pytest.raises(ConfigError, match=r"unknown force field 'ff96'; use one of amber96, .*amber14"):
         alanine_dipeptide("ff96")
-    with pytest.raises(ConfigError, match="unknown solvent 'tip3p'; use one of obc1, obc2 or None"):
+    with pytest.raises(ConfigError, match="unknown solvent 'tip3p'; use one of obc1, obc2, gbn2 or None"):
         alanine_dipeptide("amber96", "tip3p")
     with pytest.raises(ConfigError, match="positive"):
         alanine_dipeptide(temperature=-5.0)
