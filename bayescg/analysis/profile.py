@@ -202,13 +202,17 @@ class FreeEnergy:
         inside: Sequence[np.ndarray],
     ) -> Quantity:
         visits = tuple(min(self._visits(row) for row in i) for i in inside)
-        few = [f"{r} {v} times" for r, v in zip(regions, visits, strict=True) if v < FEWEST_VISITS]
+        few = [f"{self._told(r)} {v} times" for r, v in zip(regions, visits, strict=True) if v < FEWEST_VISITS]
         what = "entered" if self.ordered else "holds frames"
         warning = f"{what} {' and '.join(few)}, fewer than {FEWEST_VISITS}: simulate longer" if few else None
         if not np.isfinite(draws).all():
             draws, warning = np.full_like(draws, np.nan), warning or "some draws of the CV never visit it"
         found = Quantity.of(draws, unit, warning, visits=visits)
         return replace(found, sd_by_source=_sources(draws, points, found.sd)) if np.isfinite(found.sd) else found
+
+    def _told(self, region: Region) -> str:
+        ends = np.asarray(region, dtype=np.float64).reshape(-1, 2)
+        return ", ".join(f"{lo:.3g} to {hi:.3g} {u}".rstrip() for (lo, hi), u in zip(ends, self.cv_units, strict=True))
 
     def _visits(self, inside: np.ndarray) -> int:
         if not self.ordered:
