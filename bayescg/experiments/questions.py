@@ -90,6 +90,7 @@ def _predictions(answers: Answers, settings: Analysis, seed: int, fit: Fit, fram
     check = answers.check = predictive_check(
         fit, test, wanted, bins=settings.bins, level=settings.level, samples=settings.samples, seed=seed
     )
+    noisy = []
     for function in statistics.named_observables(settings.observables, fit, frames):
         name = statistics.label(function)
         values = statistics.evaluate(function, frames)
@@ -98,13 +99,15 @@ def _predictions(answers: Answers, settings: Analysis, seed: int, fit: Fit, fram
             answers.warnings.append(predicted.warning)
         noise = check[name].predicted_sd.mean() / math.sqrt(settings.samples)
         if noise > _LARGEST_NOISE * predicted.sd > 0:
-            answers.warnings.append(
-                f"{name}: predicted from {settings.samples} configurations, whose Monte Carlo error ({noise:.2g} "
-                f"{predicted.unit}) is in no interval and not small; raise analysis.samples"
-            )
+            noisy.append(f"{name} ({noise:.2g} {predicted.unit})")
         answers.add(name, predicted)
         unit = statistics.unit_of(function)
         answers.add(f"{name}_of_frames", _average(values, frames, settings.draws, seed, unit))
+    if noisy:
+        answers.warnings.append(
+            f"averages predicted from {settings.samples} configurations have a Monte Carlo error that is not small and "
+            f"in no interval: {', '.join(noisy)}; raise analysis.samples"
+        )
 
 
 def _checks(answers: Answers, check: PredictiveCheck) -> None:
