@@ -9,10 +9,11 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, vmap
 from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
 
-__all__ = ["Params", "attribute", "call_with", "functional_random", "seeded", "state_of"]
+__all__ = ["Params", "attribute", "call_with", "functional_random", "over", "seeded", "state_of"]
 
 Params = dict[str, Tensor]
 
@@ -68,6 +69,42 @@ def functional_random() -> Iterator[None]:
     """Inside, torch's distributions draw by functions without side effects, so that vmap can batch them."""
     with _FunctionalRandom():
         yield
+
+
+def over(function: Callable[..., Any], in_dims: Any = 0, same_draws: bool = False) -> Callable[..., Any]:
+    """`function` over the leading axis of its arguments at once, or one after the other where `vmap` cannot.
+
+    It cannot where a program branches on its values, reads one as a Python number, or calls `torch.autograd.grad`.
+
+    Parameters
+    ----------
+    function : callable
+        From nested dictionaries and tuples of tensors to such.
+    in_dims : int or nested
+        As for `torch.func.vmap`: 0 where there is the axis, None where there is none.
+    same_draws : bool
+        Whether all see the same random numbers.
+    """
+
+    def run(*arguments: Any) -> Any:
+        try:
+            return vmap(function, in_dims, randomness="same" if same_draws else "different")(*arguments)
+        except RuntimeError:  # the loop raises what is no matter of vmap
+            return one_by_one(*arguments)
+
+    def one_by_one(*arguments: Any) -> Any:
+        leaves, spec = pytree.tree_flatten(arguments)
+        dims = pytree.tree_leaves(in_dims, is_leaf=lambda d: d is None)
+        dims = dims * len(leaves) if isinstance(in_dims, int) else dims
+        found, state = [], torch.get_rng_state()
+        for i in range(next(len(v) for v, d in zip(leaves, dims, strict=True) if d is not None)):
+            if same_draws:
+                torch.set_rng_state(state)
+            row = [v if d is None else v[i] for v, d in zip(leaves, dims, strict=True)]
+            found.append(function(*pytree.tree_unflatten(row, spec)))
+        return pytree.tree_map(lambda *rows: torch.stack(rows), *found)
+
+    return run
 
 
 @contextmanager

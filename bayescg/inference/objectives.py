@@ -7,10 +7,9 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor, nn
-from torch.func import vmap
 
 from bayescg.inference.batch import Batch
-from bayescg.inference.functional import Params, attribute, call_with, functional_random
+from bayescg.inference.functional import Params, attribute, call_with, functional_random, over
 from bayescg.inference.model import Model, point_guide
 from bayescg.inference.traces import is_local, run_pair, sites
 
@@ -75,7 +74,7 @@ class Program(nn.Module):
         # log p(theta) - log q(theta) + N/B sum_n log 1/K sum_k p(x_n, z_nk | theta) / q(z_nk | x_n)
         weights = poutine.trace(self.weights_guide).get_trace()
         draws = torch.zeros(self.particles or 1)
-        local, prior = vmap(lambda _: _split_log_prob(self.inner, weights, batch), randomness="different")(draws)
+        local, prior = over(lambda _: _split_log_prob(self.inner, weights, batch))(draws)
         frames = torch.logsumexp(local, 0) - math.log(len(draws))
         if batch.weight is not None:
             frames = frames * batch.weight
@@ -139,7 +138,7 @@ def log_weights(model: Model, names: list[str], params: Params, x: Tensor, parti
         return call_with(model, params, _frame_log_weight_of, names, x)
 
     with functional_random(), pyro.validation_enabled(False):
-        return vmap(once, randomness="different")(torch.zeros(particles, device=x.device))
+        return over(once)(torch.zeros(particles, device=x.device))
 
 
 def held_out_loss(program: Program, params: Params, x: Tensor, weight: Tensor, members: bool) -> Tensor:
@@ -162,16 +161,16 @@ def held_out_loss(program: Program, params: Params, x: Tensor, weight: Tensor, m
         ``(members,)`` or a scalar.
     """
 
-    def once(p: Params, _: Tensor) -> Tensor:
+    def once(p: Params) -> Tensor:
         return call_with(program, p, lambda m: _frame_log_weight_of(m.inner, m.names, x))
 
     def one(p: Params) -> Tensor:
-        draws = vmap(once, in_dims=(None, 0), randomness="different")(p, torch.zeros(program.particles or 1))
+        draws = over(lambda _: once(p))(torch.zeros(program.particles or 1))
         frames = torch.logsumexp(draws, 0) - math.log(len(draws))
         return -(weight * frames).sum() / weight.sum()
 
     with functional_random():
-        return vmap(one, randomness="same")(params) if members else one(params)
+        return over(one, ({k: 0 for k in params},), same_draws=True)(params) if members else one(params)
 
 
 def _frame_log_weight_of(model: Model, names: list[str], x: Tensor) -> Tensor:

@@ -9,12 +9,13 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor, fx
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.utils import _pytree as pytree
 
+from bayescg.errors import ModelError
 from bayescg.inference.batch import Batch
-from bayescg.inference.functional import Params, functional_random, seeded
+from bayescg.inference.functional import Params, functional_random, over, seeded
 from bayescg.inference.objectives import Program
 from bayescg.inference.unrecordable import (
     FixedShapes,
@@ -72,11 +73,17 @@ def gradient_function(
     row = {k: v[0] if members and k == "weight" else v for k, v in tensors.items()}
     moving = _moving(program, total, total_weight, one, buffers, row)
 
-    def run(p: Params, b: Params, t: Tensors) -> tuple[Params, Tensor, Params]:
-        grads, (loss, moved) = grad_and_value(_pure(program, total, total_weight, moving), has_aux=True)(p, b, t)
-        return grads, loss, moved
+    losses = _over_members(_pure(program, total, total_weight, moving), members, moving)
 
-    return _over_members(run, members, moving), moving
+    def run(p: Params, b: Params, t: Tensors) -> tuple[Params, Tensor, Params]:
+        with torch.enable_grad():
+            leaves = {k: v.detach().requires_grad_() for k, v in p.items()}
+            loss, moved = losses(leaves, b, t)
+            # no member's loss depends on another's parameters
+            grads = torch.autograd.grad(loss.sum(), list(leaves.values()), allow_unused=True, materialize_grads=True)
+        return dict(zip(leaves, grads, strict=True)), loss.detach(), moved
+
+    return run, moving
 
 
 def record(plain: Gradients, params: Params, buffers: Params, tensors: Tensors) -> Gradients:
@@ -91,12 +98,22 @@ def record(plain: Gradients, params: Params, buffers: Params, tensors: Tensors) 
     try:
         with seeded(0), functional_random(), torch.no_grad(), NoLists(), FixedShapes():
             graph = make_fx(plain)(params, buffers, tensors)
+        _drop_detached(graph)
         mismatch = _mismatch(plain, graph, params, buffers, tensors)
     except Exception as error:  # whatever a user's program raises while it is recorded, the plain one can still run
         raise Unrecordable(explained(error)) from error
     if mismatch:
         raise Unrecordable(mismatch)
     return graph
+
+
+def _drop_detached(graph: fx.GraphModule) -> None:
+    # without gradients to keep, a detached tensor is the tensor
+    for node in list(graph.graph.nodes):
+        if node.target is torch.ops.aten.detach.default:
+            node.replace_all_uses_with(node.args[0])
+            graph.graph.erase_node(node)
+    graph.recompile()
 
 
 @dataclass(frozen=True)
@@ -191,7 +208,16 @@ def _moving(
     state = {**params, **copies}
     with torch.no_grad(), seeded(0), functional_random():
         functional_call(program, state, (Batch(**tensors, total=total), total_weight))
-    return tuple(k for k, v in copies.items() if state[k] is not v or v._version)
+    moving = tuple(k for k, v in copies.items() if state[k] is not v or v._version)
+    for name in moving:
+        try:
+            state[name].clone()
+        except RuntimeError as error:  # a tensor that stands for one of each particle, left behind by vmap
+            raise ModelError(
+                f"buffer {name.removeprefix('inner.')} is made of latent variables, of which objective='iwae' draws "
+                "several for each frame: update it from the batch only, or use objective='elbo'"
+            ) from error
+    return moving
 
 
 def _over_members(function: Callable, members: bool, moving: tuple[str, ...]) -> Callable:
@@ -201,7 +227,7 @@ def _over_members(function: Callable, members: bool, moving: tuple[str, ...]) ->
                 return function(params, buffers, tensors)
             own = {k: 0 if k in moving else None for k in buffers}
             rows = {k: 0 if k == "weight" else None for k in tensors}
-            return vmap(function, in_dims=(0, own, rows), randomness="different")(params, buffers, tensors)
+            return over(function, ({k: 0 for k in params}, own, rows))(params, buffers, tensors)
 
     return run
 
