@@ -109,8 +109,9 @@ bcg.plot.loss(fit)
 
 # %% [markdown]
 # `effective_frames` is what the fit counted the frames as: its g is that of the slowest large motion of the features.
-# `warnings` names what a careful reader would want to know before believing an error bar. The training loss also
-# carries the prior of the network's weights, so look at the shapes of the two curves, not at the gap between them.
+# `warnings` names what a careful reader would want to know before believing an error bar. Both curves of the loss are
+# of the same kind, minus a bound on log p of a frame: a gap between them is what the fit knows of its own frames and
+# cannot say of others.
 #
 # ## What is the CV?
 #
@@ -137,7 +138,7 @@ bcg.plot.cv(fit, frames, color="psi")
 # 0 or 1 says that the model gets this average, or this spread, wrong.
 
 # %%
-check = bcg.analysis.predictive_check(fit, test, samples=300 if QUICK else 2000)
+check = bcg.analysis.predictive_check(fit, test, samples=300 if QUICK else 10_000)
 check
 
 # %%
@@ -147,11 +148,15 @@ bcg.plot.predictive_check(check)
 # Read it with suspicion: this model passes some of these checks and fails others. The two peaks of φ are smeared into
 # one another, so do not take populations of φ from it. More latent variables are what to try next.
 #
-# The uncertainty of an average, by what it is about: few and correlated frames, imperfect training, or the
-# observable's own spread where the CV is known.
+# What is uncertain, and why? The average over the frames is, because they are few and correlated (sampling). The
+# predicted average is, because training was finite (parameter). How much the observable still varies where the CV is
+# known (intrinsic) is a spread of single conformations, not the error of an average.
 
 # %%
-check["rg"].sd_by_source
+rg = check["rg"]
+print(f"sampling:  {rg.observed_mean_sd:.5f} nm, of the average over the frames")
+print(f"parameter: {rg.average.sd:.5f} nm, of the predicted average")
+print(f"intrinsic: {rg.intrinsic_sd:.5f} nm, of one conformation")
 
 # %% [markdown]
 # ## Free energies
@@ -184,14 +189,15 @@ bcg.plot.free_energy(bcg.analysis.free_energy(fit, frames, bins=16 if QUICK else
 # ## Draws, for ArviZ
 #
 # Everything is a set of draws with named dimensions, which ArviZ reads. Here, 90 % intervals of the CVs of five
-# frames.
+# frames. Draws in excess of the refits repeat their parameters, with new random numbers for the CVs, and the coordinate
+# `refit` says which refit a draw is of; without `draws=` each is there once.
 
 # %%
 import arviz_plots as azp
 import arviz_stats as azs
 
 tree = fit.posterior(draws=200, seed=0)
-tree["posterior"].dataset.sizes
+tree["posterior"]["cv"].sizes
 
 # %%
 cv = tree["posterior"]["cv"]
