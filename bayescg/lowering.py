@@ -13,7 +13,7 @@ from torch import Tensor, fx
 
 __all__ = ["can_compile", "lower"]
 
-_LARGE, _THIN = 2_000_000, 8
+_SMALL, _LARGE, _THIN = 100_000, 2_000_000, 8  # multiplications, and columns, where another way begins to pay
 
 
 _library = torch.library.Library("bayescg", "FRAGMENT")
@@ -73,6 +73,8 @@ def lower(graph: fx.GraphModule, example: list[Tensor], inline_random: bool) -> 
         # torch's tanh costs as much as a layer; this form is exact to one rounding of 1
         "cpp.use_decompose_tanh": True,
         "fallback_random": inline_random,
+        # the compiler is trusted to know the instructions of the processor: to try it takes a third of the time
+        "cpp.vec_isa_ok": True,
     }
     # inductor keeps what it compiles, for later processes too, only where shapes have an environment
     fake = FakeTensorMode(shape_env=ShapeEnv())
@@ -112,12 +114,13 @@ def _use_onednn(graph: fx.GraphModule) -> None:
             continue
         *bias, left, right = node.args
         (m, k), n = left.meta["val"].shape, right.meta["val"].shape[1]
-        large = onednn and m * k * n >= _LARGE and node.meta["val"].dtype == torch.float32
+        size = m * k * n
+        large = onednn and size >= _LARGE and node.meta["val"].dtype == torch.float32
         if bias and (not large or bias[0].meta["val"].shape != (n,)):
             continue
         replaced = node
         with graph.graph.inserting_before(node):
-            if not bias and n < _THIN < m:
+            if not bias and n < _THIN < m and size >= _SMALL:
                 product = back(call(aten.mm.default, call(aten.t.default, right), call(aten.t.default, left)))
             elif large and not bias and k > m > n:
                 product = back(call(linear, call(aten.t.default, right), left, None, "none"))
