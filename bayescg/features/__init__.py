@@ -1,9 +1,9 @@
 """Differentiable features: plain torch modules, used alike in training and in an exported CV.
 
-The constructors `torsions`, `distances`, `aligned` and `cartesian` read a topology once. What they return
-knows only atom indices and constants, is rebuilt exactly from its `config()`, and maps positions
-``(..., atoms, 3)`` in nm to ``(..., size)``. `chain` joins several. Molecules must be whole: no feature
-looks across a periodic box.
+The constructors `torsions`, `distances`, `aligned`, `cartesian` and `internal_coordinates` read a topology
+once. What they return knows only atom indices and constants, is rebuilt exactly from its `config()`, and maps
+positions ``(..., atoms, 3)`` in nm to ``(..., size)``. `chain` joins several. Molecules must be whole: no
+feature looks across a periodic box.
 """
 
 from bayescg.features import observables
@@ -11,9 +11,11 @@ from bayescg.features.chain import Chain, chain
 from bayescg.features.coordinates import Aligned, Cartesian, Flat, aligned, cartesian
 from bayescg.features.core import Features, HasPositions, features_from_config
 from bayescg.features.distances import Distances, distances
+from bayescg.features.internal import LOG_ROTATIONS, InternalCoordinates, internal_coordinates
 from bayescg.features.torsions import Torsions, torsions
 
 __all__ = [
+    "LOG_ROTATIONS",
     "Aligned",
     "Cartesian",
     "Chain",
@@ -21,12 +23,14 @@ __all__ = [
     "Features",
     "Flat",
     "HasPositions",
+    "InternalCoordinates",
     "Torsions",
     "aligned",
     "cartesian",
     "chain",
     "distances",
     "features_from_config",
+    "internal_coordinates",
     "observables",
     "torsions",
 ]
