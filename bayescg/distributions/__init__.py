@@ -1,0 +1,6 @@
+"""Distributions that Pyro and zuko lack."""
+
+from bayescg.distributions.boltzmann import Boltzmann, system_config, system_from_config
+from bayescg.distributions.mixture import StratifiedMixture
+
+__all__ = ["Boltzmann", "StratifiedMixture", "system_config", "system_from_config"]
