@@ -56,28 +56,31 @@ class Adam:
         self.mean = {k: torch.zeros_like(v) for k, v in params.items()}
         self.square = {k: torch.zeros_like(v) for k, v in params.items()}
         self.count = torch.zeros((), device=next(iter(params.values())).device)
+        # the kernel takes one precision at a time
+        self._names = [[k for k, v in params.items() if v.dtype == d] for d in {v.dtype: 0 for v in params.values()}]
 
     def step(self, grads: Params, rate: float, bad: Tensor) -> None:
         """One update with the given gradients; none at all where `bad` is 1."""
         self.count += 1 - bad
-        # the kernel beneath torch.optim.Adam(fused=True), whose own bookkeeping takes longer than the update
-        torch._fused_adam_(  # pyright: ignore[reportPrivateImportUsage]
-            list(self.params.values()),
-            [_laid_out(grads[k], v) for k, v in self.params.items()],
-            list(self.mean.values()),
-            list(self.square.values()),
-            [],
-            [self.count] * len(self.params),
-            lr=rate,
-            beta1=0.9,
-            beta2=0.999,
-            weight_decay=0.0,
-            eps=1e-8,
-            amsgrad=False,
-            maximize=False,
-            grad_scale=None,
-            found_inf=bad,
-        )
+        for names in self._names:
+            # the kernel beneath torch.optim.Adam(fused=True), whose own bookkeeping takes longer than the update
+            torch._fused_adam_(  # pyright: ignore[reportPrivateImportUsage]
+                [self.params[k] for k in names],
+                [_laid_out(grads[k], self.params[k]) for k in names],
+                [self.mean[k] for k in names],
+                [self.square[k] for k in names],
+                [],
+                [self.count] * len(names),
+                lr=rate,
+                beta1=0.9,
+                beta2=0.999,
+                weight_decay=0.0,
+                eps=1e-8,
+                amsgrad=False,
+                maximize=False,
+                grad_scale=None,
+                found_inf=bad,
+            )
 
     def state(self) -> Params:
         """Moments by name, and the count of steps."""
@@ -92,4 +95,5 @@ class Adam:
 
 def _laid_out(grad: Tensor, like: Tensor) -> Tensor:
     """A gradient in memory as its parameter is: the kernel walks through memory and looks at no strides."""
-    return grad if grad.stride() == like.stride() else torch.empty_like(like).copy_(grad)
+    same = grad.stride() == like.stride() and grad.dtype == like.dtype
+    return grad if same else torch.empty_like(like).copy_(grad)
