@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from bayescg.errors import TopologyError
+from bayescg.errors import ConfigError, TopologyError
 from bayescg.features.core import Features, atom_groups, register, scripting
 from bayescg.features.topology import as_reference, atom_label, read_topology
 from bayescg.features.torsions import torsion_sin_cos
@@ -26,8 +28,9 @@ class InternalCoordinates(Features):
     Each atom i but the first three is placed by three others: by its distance r to the atom b, by the angle
     :math:`\theta` a-b-i and by the torsion :math:`\varphi` d-a-b-i. Of the first three, the second has a bond only and
     the third a bond and an angle. The size is 3 atoms - 6: all bonds (nm), then all angles (radians, between 0 and
-    :math:`\pi`), then all torsions (radians, in :math:`(-\pi, \pi]`, periodic, with the IUPAC sign), each in the order
-    of the z-matrix. Where three atoms lie on a line the torsions around them do not exist: see `check`.
+    :math:`\pi`), then all torsions (radians, periodic, in :math:`(-\pi, \pi]` unless `around` says otherwise, with the
+    IUPAC sign), each in the order of the z-matrix. Where three atoms lie on a line the torsions around them do not
+    exist: see `check`.
 
     With y the internal coordinates, and for a function f that no rigid motion changes,
 
@@ -48,6 +51,9 @@ class InternalCoordinates(Features):
         Names for some torsions: ``{"phi ALA-2": [4, 6, 8, 14]}``. Others than those in `zmatrix` are ignored.
     centres : mapping, optional
         Chiral centres: ``{"ALA-2 CA": [centre, three neighbours]}``, see `chirality`.
+    around : sequence of float, optional
+        A middle for the range of each torsion, which is :math:`2\pi` wide, in the order of the coordinates; zero by
+        default.
 
     Raises
     ------
@@ -70,6 +76,7 @@ class InternalCoordinates(Features):
     zmatrix: Tensor
     order: Tensor
     centres: Tensor
+    around: Tensor | None
 
     def __init__(
         self,
@@ -77,6 +84,7 @@ class InternalCoordinates(Features):
         zmatrix: Sequence[Sequence[int]],
         torsions: Mapping[str, Sequence[int]] | None = None,
         centres: Mapping[str, Sequence[int]] | None = None,
+        around: Sequence[float] | None = None,
     ):
         atoms = len(labels)
         rows, self._sizes = checked_zmatrix(zmatrix, atoms)
@@ -90,6 +98,12 @@ class InternalCoordinates(Features):
         self.register_buffer("order", torch.tensor([place[atom] for atom in range(atoms)]), persistent=False)
         neighbours = atom_groups(list(centres.values()), 4, atoms) if centres else torch.zeros(0, 4, dtype=torch.long)
         self.register_buffer("centres", neighbours, persistent=False)
+        middle = None if around is None else torch.tensor(around, dtype=torch.get_default_dtype())
+        if middle is not None and (middle.shape != (atoms - 3,) or not middle.isfinite().all()):
+            raise ConfigError(
+                f"around= must be {atoms - 3} finite torsions, one for each row of the z-matrix but three"
+            )
+        self.register_buffer("around", middle, persistent=False)
         start = 3
         for level, size in enumerate(self._sizes):
             # Where the atoms d, a and b of a level are among those placed before, one after the other.
@@ -128,6 +142,7 @@ class InternalCoordinates(Features):
             "zmatrix": [[atom for atom in row if atom >= 0] for row in self.zmatrix.tolist()],
             "torsions": {label: list(row) for row, label in self._named.items()},
             "centres": dict(zip(self.centre_names, self.centres.tolist(), strict=True)),
+            "around": None if self.around is None else self.around.tolist(),
         }
 
     def forward(self, x: Tensor) -> Tensor:
@@ -139,9 +154,16 @@ class InternalCoordinates(Features):
         angle = _angle(turn, bond[..., 1:, :])
         parts = [torch.linalg.vector_norm(bond, dim=-1), angle]
         if len(self.labels) > 3:
-            sine, cosine = torsion_sin_cos(x, self.zmatrix[3:].flip(-1))
-            parts.append(torch.atan2(sine + 0.0, cosine))  # -0.0 + 0.0 is 0.0: a planar trans torsion is pi, never -pi
+            parts.append(self._torsions(x))
         return torch.cat(parts, dim=-1)
+
+    def _torsions(self, x: Tensor) -> Tensor:
+        sine, cosine = torsion_sin_cos(x, self.zmatrix[3:].flip(-1))
+        if self.around is None:
+            return torch.atan2(sine + 0.0, cosine)  # -0.0 + 0.0 is 0.0: a planar trans torsion is pi, never -pi
+        middle = self.around.to(x.dtype)
+        c, s = middle.cos(), middle.sin()
+        return middle + torch.atan2(sine * c - cosine * s, cosine * c + sine * s)
 
     def positions(self, y: Tensor) -> Tensor:
         """Conformation of internal coordinates.
@@ -172,13 +194,13 @@ class InternalCoordinates(Features):
         placed = torch.stack([torch.stack([zero] * 3, dim=-1), torch.stack([r2, zero, zero], dim=-1), third], dim=-2)
         start = 0
         for level, size in enumerate(self._sizes):
-            before = placed.index_select(-2, self.get_buffer(f"level{level + 1}"))
+            before = placed[..., self.get_buffer(f"level{level + 1}"), :]
             d, a, b = before.split(size, dim=-2)
             r, theta, phi = bond[..., 2:], angle[..., 1:], torsion
             r, theta, phi = (part[..., start : start + size, None] for part in (r, theta, phi))
             placed = torch.cat([placed, _place(d, a, b, r, theta, phi)], dim=-2)
             start += size
-        return placed.index_select(-2, self.order)
+        return placed[..., self.order, :]
 
     def log_abs_det_jacobian(self, y: Tensor) -> Tensor:
         """J, the logarithm of the volume of conformations per volume of internal coordinates.
@@ -249,13 +271,15 @@ class InternalCoordinates(Features):
         return y[..., : atoms - 1], y[..., atoms - 1 : 2 * atoms - 3], y[..., 2 * atoms - 3 :]
 
 
-def internal_coordinates(top: Any, zmatrix: Sequence[Sequence[int]] | None = None) -> InternalCoordinates:
+def internal_coordinates(
+    top: Any, zmatrix: Sequence[Sequence[int]] | None = None, around: ArrayLike | None = None
+) -> InternalCoordinates:
     """Bonds, angles and torsions that determine a conformation up to rigid motion.
 
-    Chosen from the bonds, the torsions contain phi, psi, omega and chi of every residue, with the exception of those
-    whose bonds lie in a ring, where one bond of the ring belongs to no coordinate. Rotating about a bond moves
-    one torsion; the other atoms on the bond are placed relative to that one, and so is CB to the backbone at CA, where
-    the sign of the torsion says L or D.
+    By default the z-matrix is chosen from the bonds. Its torsions contain phi, psi, omega and chi of every residue,
+    unless a ring stands in the way: one bond of each ring belongs to no coordinate, and torsions over that bond are
+    none. Rotating about a bond moves one torsion, because all other atoms on the bond are placed relative to the
+    first. So is CB to the backbone at CA, where the sign of the torsion says L or D.
 
     Parameters
     ----------
@@ -263,19 +287,22 @@ def internal_coordinates(top: Any, zmatrix: Sequence[Sequence[int]] | None = Non
         mdtraj or OpenMM topology, mdtraj trajectory, PDB path or Frames, of one molecule with all its bonds.
     zmatrix : sequence of sequences of int, optional
         The atoms that place each atom, as `InternalCoordinates` takes them.
+    around : array, optional
+        Positions ``(atoms, 3)`` in nm, or an OpenMM quantity, of a conformation. Torsions are then those within pi of
+        its own, instead of those in (-pi, pi].
 
     Raises
     ------
     ConfigError
         `zmatrix` is none.
     TopologyError
-        The molecule has fewer than three atoms, or its bonds leave it in pieces; or, where `top` has coordinates, three
-        atoms that must span a plane lie on a line.
+        The molecule has fewer than three atoms, or its bonds leave it in pieces; `around` is of another molecule; or,
+        in `around` or the coordinates of `top`, three atoms that must span a plane lie on a line.
 
     Notes
     -----
-    A Gaussian over torsions knows nothing of their period: where a torsion of the frames crosses pi (omega does), it is
-    torn in two. Circular distributions are made for it.
+    A Gaussian over torsions knows nothing of their period: it tears in two what crosses the end of the range, as omega
+    does at pi. `around` a typical conformation, fewer torsions cross it; circular distributions never mind.
 
     Examples
     --------
@@ -294,10 +321,15 @@ def internal_coordinates(top: Any, zmatrix: Sequence[Sequence[int]] | None = Non
     topology, first = read_topology(top)
     rows = choose_zmatrix(topology) if zmatrix is None else zmatrix
     labels = [atom_label(topology, i) for i in range(topology.n_atoms)]
-    found = InternalCoordinates(labels, rows, protein_torsions(topology), stereocentres(topology))
+    make = partial(InternalCoordinates, labels, rows, protein_torsions(topology), stereocentres(topology))
+    found = make()
     if first is not None:
         found.check(torch.from_numpy(as_reference(first, topology.n_atoms)))
-    return found
+    if around is None:
+        return found
+    middle = torch.from_numpy(as_reference(around, topology.n_atoms))
+    found.check(middle)
+    return make(around=found(middle)[2 * topology.n_atoms - 3 :].tolist())
 
 
 def _angle(u: Tensor, v: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
-"""A small molecule, its conformations, and rigid motions, for the tests of features."""
+"""Small molecules, their conformations, and rigid motions, for the tests of features."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+
+import bayescg as bcg
+from bayescg.features import InternalCoordinates
 
 PDB = """\
 ATOM      1 HH31 ACE A   1      -0.468   1.017   0.261  1.00  0.00           H
@@ -74,3 +78,79 @@ def conformations(molecule: Any) -> Tensor:
 def frames(conformations: Tensor, molecule: Any) -> Any:
     """The same conformations, as mdtraj sees them (float32)."""
     return mdtraj.Trajectory(conformations.numpy().astype(np.float32), molecule.topology)
+
+
+# Not peptides: bonds between atoms named by element and number.
+GRAPHS: dict[str, tuple[str, list[tuple[int, int]]]] = {
+    "water": ("HOH", [(0, 1), (1, 2)]),
+    "methane": ("CHHHH", [(0, 1), (0, 2), (0, 3), (0, 4)]),
+    "ethane": ("CHHHCHHH", [(0, 1), (0, 2), (0, 3), (0, 4), (4, 5), (4, 6), (4, 7)]),
+    "butane": ("CCCC", [(0, 1), (1, 2), (2, 3)]),
+    "cyclopropane": ("CCC", [(0, 1), (1, 2), (0, 2)]),
+    "bicycle": ("CCCCCCO", [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 0), (0, 3), (6, 5)]),
+}
+PEPTIDES = ["ACE-ALA-NME", "ACE-PRO-NME", "ACE-LYS-ILE-GLY-THR-MET-NME"]
+MOLECULES = [*PEPTIDES, *GRAPHS]
+
+
+def graph(name: str) -> mdtraj.Topology:
+    symbols, bonds = GRAPHS[name]
+    top = mdtraj.Topology()
+    residue = top.add_residue("MOL", top.add_chain())
+    atoms = [top.add_atom(f"{s}{i + 1}", mdtraj.element.get_by_symbol(s), residue) for i, s in enumerate(symbols)]
+    for a, b in bonds:
+        top.add_bond(atoms[a], atoms[b])
+    return top
+
+
+@pytest.fixture(scope="session")
+def make() -> Callable[[str], tuple[mdtraj.Topology, Tensor]]:
+    """Topology and eight conformations, thermally disturbed ones for peptides and random ones for others."""
+    found: dict[str, tuple[mdtraj.Topology, Tensor]] = {}
+
+    def of(name: str) -> tuple[mdtraj.Topology, Tensor]:
+        if name not in found:
+            generator = torch.Generator().manual_seed(1)
+            if name in GRAPHS:
+                top, centre, width = graph(name), 0.0, 0.2
+            else:
+                topology, positions = bcg.systems.peptide(name)
+                top, width = mdtraj.Topology.from_openmm(topology), 0.01
+                centre = torch.tensor(np.array(positions.value_in_unit(positions.unit)), dtype=torch.float64)
+            noise = torch.randn(8, top.n_atoms, 3, generator=generator, dtype=torch.float64)
+            found[name] = (top, centre + width * noise)
+        return found[name]
+
+    return of
+
+
+@pytest.fixture(params=MOLECULES)
+def case(request: pytest.FixtureRequest, make: Any) -> tuple[mdtraj.Topology, Tensor, InternalCoordinates]:
+    top, x = make(request.param)
+    return top, x, bcg.features.internal_coordinates(top)
+
+
+@pytest.fixture(scope="session")
+def apart() -> Callable[[InternalCoordinates, Tensor, Tensor], Tensor]:
+    """Differences of internal coordinates, those of torsions modulo their period."""
+
+    def between(features: InternalCoordinates, y: Tensor, other: Tensor) -> Tensor:
+        difference = y - other
+        periodic = torch.tensor([kind == "torsion" for kind in features.kinds])
+        return torch.where(periodic, torch.remainder(difference + math.pi, 2 * math.pi) - math.pi, difference)
+
+    return between
+
+
+@pytest.fixture(scope="session")
+def superposed() -> Callable[[Tensor, Tensor], Tensor]:
+    """Conformations turned by a proper rotation and shifted onto others."""
+
+    def onto(x: Tensor, target: Tensor) -> Tensor:
+        x, centre = x - x.mean(-2, keepdim=True), target.mean(-2, keepdim=True)
+        u, _, vh = torch.linalg.svd(x.mT @ (target - centre))
+        flip = torch.ones(*x.shape[:-2], 3, dtype=x.dtype)
+        flip[..., 2] = torch.linalg.det(u @ vh)
+        return x @ (u * flip.unsqueeze(-2)) @ vh + centre
+
+    return onto
