@@ -13,7 +13,17 @@ from torch.func import functional_call, vmap
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-__all__ = ["Params", "attribute", "call_with", "functional_random", "over", "seeded", "state_of"]
+__all__ = [
+    "Params",
+    "attempted",
+    "attribute",
+    "call_with",
+    "functional_random",
+    "one_by_one",
+    "over",
+    "seeded",
+    "state_of",
+]
 
 Params = dict[str, Tensor]
 
@@ -85,14 +95,26 @@ def over(function: Callable[..., Any], in_dims: Any = 0, same_draws: bool = Fals
     same_draws : bool
         Whether all see the same random numbers.
     """
+    together = vmap(function, in_dims, randomness="same" if same_draws else "different")
+    return attempted(together, one_by_one(function, in_dims, same_draws))
+
+
+def attempted(first: Callable[..., Any], otherwise: Callable[..., Any]) -> Callable[..., Any]:
+    """`first`, or `otherwise` where torch refuses it; an error of the caller's own is then raised by the second."""
 
     def run(*arguments: Any) -> Any:
         try:
-            return vmap(function, in_dims, randomness="same" if same_draws else "different")(*arguments)
-        except RuntimeError:  # the loop raises what is no matter of vmap
-            return one_by_one(*arguments)
+            return first(*arguments)
+        except RuntimeError:
+            return otherwise(*arguments)
 
-    def one_by_one(*arguments: Any) -> Any:
+    return run
+
+
+def one_by_one(function: Callable[..., Any], in_dims: Any, same_draws: bool = False) -> Callable[..., Any]:
+    """What `vmap` of `function` gives, by a loop; arguments as in `over`."""
+
+    def run(*arguments: Any) -> Any:
         leaves, spec = pytree.tree_flatten(arguments)
         dims = pytree.tree_leaves(in_dims, is_leaf=lambda d: d is None)
         dims = dims * len(leaves) if isinstance(in_dims, int) else dims

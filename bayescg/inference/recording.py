@@ -8,14 +8,14 @@ from typing import Any
 
 import pyro
 import torch
-from torch import Tensor, fx
-from torch.func import functional_call
+from torch import Tensor, fx, nn
+from torch.func import functional_call, vmap
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.utils import _pytree as pytree
 
 from bayescg.errors import ModelError
 from bayescg.inference.batch import Batch
-from bayescg.inference.functional import Params, functional_random, over, seeded
+from bayescg.inference.functional import Params, attempted, functional_random, one_by_one, over, seeded
 from bayescg.inference.objectives import Program
 from bayescg.inference.unrecordable import (
     FixedShapes,
@@ -49,7 +49,15 @@ def loss_function(
 ) -> Callable[[Params, Params, Tensors], Tensor]:
     """Loss of every member, ``(members,)`` or a scalar, as a function of parameters, buffers and batch."""
     pure = _pure(program, total, total_weight, ())
-    return _over_members(lambda p, b, t: pure(p, b, t)[0], members, ())
+
+    def loss(params: Params, buffers: Params, tensors: Tensors) -> Tensor:
+        return pure(params, buffers, tensors)[0]
+
+    def run(params: Params, buffers: Params, tensors: Tensors) -> Tensor:
+        with functional_random(), pyro.validation_enabled(False):
+            return (over(loss, _axes(params, buffers, tensors, ())) if members else loss)(params, buffers, tensors)
+
+    return run
 
 
 def gradient_function(
@@ -68,20 +76,29 @@ def gradient_function(
         Whether parameters and weights have a leading axis of members trained side by side.
     params, buffers, tensors : dict of str to Tensor
         Example arguments; later ones have the same shapes, but for the axis of members of buffers that change.
+
+    Raises
+    ------
+    ModelError
+        A buffer is made of draws that stand for several. What is returned raises it where nothing is to be learnt.
     """
     one = {k: v[0] for k, v in params.items()} if members else params
     row = {k: v[0] if members and k == "weight" else v for k, v in tensors.items()}
     moving = _moving(program, total, total_weight, one, buffers, row)
 
-    losses = _over_members(_pure(program, total, total_weight, moving), members, moving)
+    pure = _pure(program, total, total_weight, moving)
+    alone = _pure(program, total, total_weight, moving, with_gradients=True)
+
+    def together(p: Params, b: Params, t: Tensors) -> tuple[Params, Tensor, Params]:
+        leaves = {k: v.detach().requires_grad_() for k, v in p.items()}
+        loss, moved = vmap(pure, _axes(p, b, t, moving), randomness="different")(leaves, b, t)
+        return _gradients(loss.sum(), leaves), loss.detach(), moved  # no member's loss depends on another's parameters
 
     def run(p: Params, b: Params, t: Tensors) -> tuple[Params, Tensor, Params]:
-        with torch.enable_grad():
-            leaves = {k: v.detach().requires_grad_() for k, v in p.items()}
-            loss, moved = losses(leaves, b, t)
-            # no member's loss depends on another's parameters
-            grads = torch.autograd.grad(loss.sum(), list(leaves.values()), allow_unused=True, materialize_grads=True)
-        return dict(zip(leaves, grads, strict=True)), loss.detach(), moved
+        with functional_random(), pyro.validation_enabled(False), torch.enable_grad():
+            if not members:
+                return alone(p, b, t)
+            return attempted(together, one_by_one(alone, _axes(p, b, t, moving)))(p, b, t)
 
     return run, moving
 
@@ -184,20 +201,43 @@ def lift_noise(function: Callable, example: tuple[Any, ...]) -> tuple[fx.GraphMo
 
 
 def _pure(
-    program: Program, total: int, total_weight: float, moving: tuple[str, ...]
-) -> Callable[[Params, Params, Tensors], tuple[Tensor, Params]]:
-    def loss(params: Params, buffers: Params, tensors: Tensors) -> tuple[Tensor, Params]:
+    program: Program, total: int, total_weight: float, moving: tuple[str, ...], with_gradients: bool = False
+) -> Callable[[Params, Params, Tensors], Any]:
+    """Loss and changed buffers of one member, or its gradients, loss and changed buffers."""
+    module = _WithGradients(program)
+
+    def result(params: Params, buffers: Params, tensors: Tensors) -> Any:
+        leaves = {k: v.detach().requires_grad_() for k, v in params.items()} if with_gradients else params
         # what the program changes in place must not be what the caller holds
-        state = {**params, **buffers, **{k: buffers[k].clone() for k in moving}}
-        batch = Batch(**tensors, total=total)
+        values = {**leaves, **buffers, **{k: buffers[k].clone() for k in moving}}
+        state = {f"program.{k}": v for k, v in values.items()}
+        arguments = (leaves if with_gradients else None, Batch(**tensors, total=total), total_weight)
 
-        def run() -> Tensor:
-            return functional_call(program, state, (batch, total_weight))
+        def run() -> Any:
+            return functional_call(module, state, arguments)
 
-        value = run() if get_proxy_mode() is None else run_unchanging(program, run)
-        return value, {k: state[k].detach() for k in moving}
+        found = run() if get_proxy_mode() is None else run_unchanging(program, run)
+        return *found, {k: state[f"program.{k}"].detach() for k in moving}
 
-    return loss
+    return result
+
+
+class _WithGradients(nn.Module):
+    # a backward pass may ask for the parameters again (that of a continuous flow does): they must still be these
+    def __init__(self, program: Program):
+        super().__init__()
+        self.program = program
+
+    def forward(self, leaves: Params | None, batch: Batch, total_weight: float) -> tuple[Any, ...]:
+        loss = self.program(batch, total_weight)
+        return (loss,) if leaves is None else (_gradients(loss, leaves), loss.detach())
+
+
+def _gradients(loss: Tensor, leaves: Params) -> Params:
+    if not loss.requires_grad:
+        raise ModelError("no parameter of the model influences its loss: it is constant, or detached from them")
+    found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
+    return dict(zip(leaves, found, strict=True))
 
 
 def _moving(
@@ -220,16 +260,10 @@ def _moving(
     return moving
 
 
-def _over_members(function: Callable, members: bool, moving: tuple[str, ...]) -> Callable:
-    def run(params: Params, buffers: Params, tensors: Tensors) -> Any:
-        with functional_random(), pyro.validation_enabled(False):
-            if not members:
-                return function(params, buffers, tensors)
-            own = {k: 0 if k in moving else None for k in buffers}
-            rows = {k: 0 if k == "weight" else None for k in tensors}
-            return over(function, ({k: 0 for k in params}, own, rows))(params, buffers, tensors)
-
-    return run
+def _axes(params: Params, buffers: Params, tensors: Tensors, moving: tuple[str, ...]) -> tuple[Any, ...]:
+    """Which arguments have an axis of members."""
+    own = {k: 0 if k in moving else None for k in buffers}
+    return {k: 0 for k in params}, own, {k: 0 if k == "weight" else None for k in tensors}
 
 
 def _mismatch(plain: Gradients, graph: Gradients, params: Params, buffers: Params, tensors: Tensors) -> str:
