@@ -17,6 +17,7 @@ __all__ = [
     "Params",
     "attempted",
     "attribute",
+    "buffers_kept",
     "call_with",
     "functional_random",
     "one_by_one",
@@ -39,8 +40,22 @@ def attribute(module: nn.Module, name: str) -> Tensor:
 
 
 def call_with(module: nn.Module, params: Params, function: Callable[..., Any], *args: Any) -> Any:
-    """``function(module, *args)`` while `module` has the given parameters and buffers."""
-    return functional_call(_Apply(module, function), {f"inner.{k}": v for k, v in params.items()}, args)
+    """``function(module, *args)`` while `module` has the given parameters and buffers, which are left as they are."""
+    changing = {k for k, _ in module.named_buffers()}
+    state = {f"inner.{k}": v.clone() if k in changing else v for k, v in params.items()}
+    return functional_call(_Apply(module, function), state, args)
+
+
+@contextmanager
+def buffers_kept(module: nn.Module) -> Iterator[None]:
+    """What is done inside to the buffers of a module, in place or by assignment, is undone."""
+    before = [(m, k, v, v.clone()) for m in module.modules() for k, v in m._buffers.items() if v is not None]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for owner, name, buffer, value in before:
+                owner._buffers[name] = buffer.copy_(value)
 
 
 class _Apply(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bayescg.errors import DataError, ModelError
 from bayescg.inference.batch import Batch
-from bayescg.inference.functional import attribute
+from bayescg.inference.functional import attribute, buffers_kept
 from bayescg.inference.tensors_only import TensorsOnly
 from bayescg.inference.traces import is_local, run_pair
 
@@ -39,6 +39,12 @@ class Model(nn.Module, ABC):
     A subclass writes `model`, `guide`, `config` and `example`. Global random variables are sampled in `model` before
     the plate, each at a site named after the parameter that it makes random (:func:`bayescg.nets.random_net`);
     `bayescg.fit` supplies their guide, as its argument ``uncertainty`` says. `guide` samples what is local to a frame.
+
+    A program may update buffers of its modules, in place (``self.mean.mul_(0.9).add_(0.1 * batch.x.mean(0))``) or by
+    assignment (``self.mean = ...``): each step of training does so once, each refit has its own, and they are saved.
+    What is done to them outside training, to look at held-out frames say, is undone. Any other value that is to
+    change must be such a buffer. Derivatives within a program (forces, gradients of eigenfunctions) are
+    `torch.func.grad`'s.
 
     Attributes
     ----------
@@ -181,7 +187,7 @@ def check_programs(model: Model, batch: Batch) -> list[str]:
         raise ModelError("Pyro's setting module_local_params was switched off; bayescg needs it on")
     before = set(pyro.get_param_store().keys())
     try:
-        with torch.no_grad(), pyro.validation_enabled(True), TensorsOnly():
+        with torch.no_grad(), pyro.validation_enabled(True), TensorsOnly(), buffers_kept(model):
             names = random_parameters(model, batch)
             proposed, found, *traces = run_pair(
                 model.model, lambda b: (point_guide(model, names), model.guide(b)), batch
