@@ -278,8 +278,8 @@ def internal_coordinates(
 
     By default the z-matrix is chosen from the bonds. Its torsions contain phi, psi, omega and chi of every residue,
     unless a ring stands in the way: one bond of each ring belongs to no coordinate, and torsions over that bond are
-    none. Rotating about a bond moves one torsion, because all other atoms on the bond are placed relative to the
-    first. So is CB to the backbone at CA, where the sign of the torsion says L or D.
+    none, such as chi2 of proline. Rotating about a bond moves one torsion, because all other atoms on the bond are
+    placed relative to the first. So is CB to the backbone at CA, where the sign of the torsion says L or D.
 
     Parameters
     ----------

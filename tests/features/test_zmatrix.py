@@ -14,29 +14,36 @@ from bayescg.features import InternalCoordinates, internal_coordinates
 from bayescg.features.observables import Torsion
 from bayescg.features.zmatrix import protein_torsions
 
-PEPTIDES = ["ACE-ALA-NME", "ACE-PRO-NME", "ACE-LYS-ILE-GLY-THR-MET-NME"]
-
 
 def test_there_are_few_levels(make: Any):
-    levels = {name: internal_coordinates(make(name)[0]).levels for name in [*PEPTIDES, "methane", "water"]}
-    assert levels["ACE-ALA-NME"] == 4  # of 22 atoms
-    assert levels["ACE-LYS-ILE-GLY-THR-MET-NME"] == 13  # of 91: half the backbone, lysine
-    assert levels["methane"] == 1
-    assert levels["water"] == 0
+    expected = {
+        "water": 0,
+        "methane": 1,
+        "ACE-ALA-NME": 4,  # 22 atoms
+        "ACE-LYS-ILE-GLY-THR-MET-NME": 13,  # 91: half of the backbone, then lysine
+    }
+    assert {name: internal_coordinates(make(name)[0]).levels for name in expected} == expected
 
 
-@pytest.mark.parametrize("name", PEPTIDES)
-def test_torsions_with_names_are_coordinates(make: Any, name: str):
+@pytest.mark.parametrize(
+    ("name", "count", "missing"),
+    [
+        ("ACE-ALA-NME", 2, set()),
+        ("ACE-PRO-NME", 4, {"chi2 PRO-2"}),  # it turns about a bond of the ring, over the one that is cut
+        ("ACE-LYS-ILE-GLY-THR-MET-NME", 24, set()),
+        ("ACE-ARG-ASN-ASP-CYS-GLN-GLU-HIS-NME", 38, set()),
+        ("ACE-LEU-PHE-SER-TRP-TYR-VAL-NME", 27, set()),
+    ],
+)
+def test_torsions_with_names_are_coordinates(make: Any, name: str, count: int, missing: set[str]):
     top, x = make(name)
     features = internal_coordinates(top)
-    expected = protein_torsions(top)
-    if name == "ACE-PRO-NME":  # one bond of the ring is cut
-        expected = {label: row for label, row in expected.items() if not label.startswith("chi")}
-    assert {"phi", "psi"} <= {label.split()[0] for label in expected}
-    assert len(expected) == {"ACE-ALA-NME": 2, "ACE-PRO-NME": 2}.get(name, 24)
+    named = protein_torsions(top)
+    assert len(named) == count
+    assert named.keys() - set(features.names) == missing
     y = features(x)
-    for label, row in expected.items():
-        value = Torsion(top.n_atoms, row, label)(x)
+    for label in named.keys() - missing:
+        value = Torsion(top.n_atoms, named[label], label)(x)
         torch.testing.assert_close(y[:, features.names.index(label)], value)
     assert len(features.names) == len(set(features.names)) == features.size
     assert features.kinds.count("torsion") == top.n_atoms - 3
