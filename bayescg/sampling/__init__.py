@@ -1,4 +1,8 @@
-"""Drawing from a system: molecular dynamics and, for toy systems, stochastic dynamics.
+"""Drawing from a system: molecular dynamics in OpenMM, and batched samplers of many chains in torch.
+
+`langevin` and `overdamped` follow dynamics, `hmc` draws without an error of the time step, `smc` and
+`annealed_importance` come from a broad density into all wells and give the partition function, `equilibrium` draws
+analytic potentials exactly.
 
 Names are imported when they are first used, so that a simulation's worker processes load OpenMM and nothing
 else.
@@ -7,11 +11,38 @@ else.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-_NAMES = {"molecular_dynamics": "trajectories", "ramachandran_starts": "starts"}
+_NAMES = {
+    "Annealed": "annealed",
+    "Schedule": "annealed",
+    "annealed_importance": "annealing",
+    "equilibrium": "exact",
+    "hmc": "hamiltonian",
+    "langevin": "dynamics",
+    "molecular_dynamics": "trajectories",
+    "overdamped": "dynamics",
+    "ramachandran_starts": "starts",
+    "smc": "annealing",
+}
 
-__all__ = ["molecular_dynamics", "ramachandran_starts"]
+__all__ = [
+    "Annealed",
+    "Schedule",
+    "annealed_importance",
+    "equilibrium",
+    "hmc",
+    "langevin",
+    "molecular_dynamics",
+    "overdamped",
+    "ramachandran_starts",
+    "smc",
+]
 
 if TYPE_CHECKING:
+    from bayescg.sampling.annealed import Annealed, Schedule
+    from bayescg.sampling.annealing import annealed_importance, smc
+    from bayescg.sampling.dynamics import langevin, overdamped
+    from bayescg.sampling.exact import equilibrium
+    from bayescg.sampling.hamiltonian import hmc
     from bayescg.sampling.starts import ramachandran_starts
     from bayescg.sampling.trajectories import molecular_dynamics
 
