@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -91,7 +92,10 @@ def _attempt(job: Job, topic: str) -> Outcome:
     from distributed import get_client
 
     with _one_at_a_time:
-        get_client().log_event(topic, job.number)  # it has arrived when this returns, whatever the job does to us
+        client: Any = get_client()
+        with suppress(TimeoutError):  # word of a start is not worth waiting for without end
+            # it has arrived when this returns, whatever the job does to us
+            client.sync(client.scheduler.log_event, topic=topic, msg=job.number, callback_timeout=_TIMEOUT)
         return attempt(job)
 
 
