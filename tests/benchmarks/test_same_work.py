@@ -51,7 +51,8 @@ def test_pyro_computes_the_loss_written_by_hand(problem):
 
 @problems
 def test_numpyro_computes_the_loss_written_by_hand(problem):
-    from tests.benchmarks import numpyro_  # skips where NumPyro is not installed
+    pytest.importorskip("numpyro", reason="NumPyro is not installed: pip install 'bayescg[benchmark]'")
+    from tests.benchmarks import numpyro_
 
     expected, latent = written_by_hand(problem)
     first = {k: numpyro_.jnp.asarray(v) for k, v in weights(problem).items()}
