@@ -42,6 +42,11 @@ class Outcome:
     detail: str
 
 
+_DRAWS = 64  # of a model without frames
+_NO_FRAMES = "not asked: the model learns from a system, not from frames"
+_NOT_ADDITIVE = "not asked: the objective couples the frames of a batch (additive = False)"
+
+
 class _Fault(Exception):
     """What a check found wrong."""
 
@@ -136,28 +141,33 @@ class _Case:
         self.original, self.frames, _ = model_class.example()
         if not isinstance(self.original, model_class):
             raise _Fault(f"example() gives a {type(self.original).__name__} in place of a {model_class.__name__}")
-        self.seed = seed
-        self.model, self.x = self.prepared(torch.float32)
+        self.seed, self.total = seed, _DRAWS if self.frames is None else len(self.frames)
+        self.model, tensors = self.prepared(torch.float32)
         with seeded(seed):
-            self.names = check_programs(self.model, Batch(x=self.x, total=len(self.x)))
+            self.names = check_programs(self.model, Batch(**tensors, total=self.total))
 
-    def prepared(self, dtype: torch.dtype) -> tuple[Model, Tensor]:
-        """Model with fresh, slightly moved weights, and its inputs of all frames."""
+    def prepared(self, dtype: torch.dtype) -> tuple[Model, Tensors]:
+        """Model with fresh, slightly moved weights, and a batch of all frames, or of as many draws."""
         model = fresh_copy(self.original)
-        model.setup(self.frames)
+        if self.frames is not None:
+            model.setup(self.frames)
         with seeded(self.seed), torch.no_grad():
             model.reset()
             for p in model.parameters():
                 p.add_(0.05 * torch.randn_like(p))
         model.to(dtype)
-        return model, inputs_of(model, self.frames, None, torch.device("cpu")).to(dtype)
+        if self.frames is None:
+            return model, {"index": torch.arange(self.total)}
+        return model, {"x": inputs_of(model, self.frames, None, torch.device("cpu")).to(dtype)}
 
     def program(self, dtype: torch.dtype = torch.float64) -> tuple[Program, Params, Tensors]:
-        """Model and guide as one program, its parameters, and a batch of all frames."""
-        model, x = self.prepared(dtype)
+        """Model and guide as one program, its parameters, and a batch of all frames, each of weight one."""
+        model, tensors = self.prepared(dtype)
         program = Program(model, self.names)
         params = {k: v.detach().clone() for k, v in program.named_parameters()}
-        return program, params, {"x": x, "weight": torch.ones(len(x), dtype=dtype)}
+        if self.frames is None:
+            return program, params, tensors
+        return program, params, {**tensors, "weight": torch.ones(self.total, dtype=dtype)}
 
     def fit(self, frames: Any = None, **settings: Any) -> Fit:
         """Short fit without a held-out part."""
@@ -184,7 +194,7 @@ def _programs(case: list[_Case], model_class: type[Model], seed: int) -> str:
 def _gradients(case: _Case) -> str:
     program, params, tensors = case.program()
     leaves = {k: v.requires_grad_() for k, v in params.items()}
-    n = len(tensors["x"])
+    n = case.total
     with seeded(case.seed):
         loss = _loss(program, n, n)(leaves, tensors)
     found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
@@ -199,7 +209,7 @@ def _gradients(case: _Case) -> str:
 
 def _finite_differences(case: _Case) -> str:
     program, params, tensors = case.program()
-    n = len(tensors["x"])
+    n = case.total
     function, buffers = _loss(program, n, n), dict(program.named_buffers())
     gradients, _ = gradient_function(program, n, n, False, params, buffers, tensors)
 
@@ -227,8 +237,8 @@ def _finite_differences(case: _Case) -> str:
 
 
 def _unbiased(case: _Case) -> str:
-    if not case.model.additive:
-        return "not asked: the objective couples the frames of a batch (additive = False)"
+    if case.frames is None or not case.model.additive:
+        return _NOT_ADDITIVE if case.frames is not None else _NO_FRAMES
     program, params, tensors = case.program()
     x, weight = tensors["x"], tensors["weight"]
     n = len(x)
@@ -255,8 +265,8 @@ def _unbiased(case: _Case) -> str:
 
 
 def _weights(case: _Case) -> str:
-    if not case.model.additive:
-        return "not asked: the objective couples the frames of a batch (additive = False)"
+    if case.frames is None or not case.model.additive:
+        return _NOT_ADDITIVE if case.frames is not None else _NO_FRAMES
     program, params, tensors = case.program()
     one = tensors["weight"]
     function = _loss(program, len(one), 1.0)
@@ -277,6 +287,8 @@ def _weights(case: _Case) -> str:
 
 def _few_frames(case: _Case) -> str:
     least = case.model.minimum_batch
+    if case.frames is None:
+        return _NO_FRAMES
     few = case.fit(case.frames.subset(slice(0, least)), steps=2)
     bad = [k for k, v in few.weights.point.items() if not torch.isfinite(v).all()]
     if bad:
@@ -301,7 +313,7 @@ def _same_gradients(case: _Case, mode: str) -> str:
     found = []
     for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
         program, params, tensors = case.program(dtype)
-        n, buffers = len(tensors["x"]), dict(program.named_buffers())
+        n, buffers = case.total, dict(program.named_buffers())
         plain, _ = gradient_function(program, n, n, False, params, buffers, tensors)
         grads = []
         with warnings.catch_warnings():
@@ -349,7 +361,10 @@ def _save_and_load(case: _Case) -> str:
     for name, value in state_of(first.model).items():
         if not torch.equal(state_of(again.model)[name], value):
             raise _Fault(f"{name} is not the same after saving and loading")
-    x = torch.as_tensor(case.frames.gather(list(range(min(8, len(case.frames))))))
+    if case.frames is None:
+        x = first.generate(8)[0]
+    else:
+        x = torch.as_tensor(case.frames.gather(list(range(min(8, len(case.frames))))))
     if isinstance(first.model, HasCV) and not torch.equal(first.cv(x).mean, again.cv(x).mean):
         raise _Fault("the CVs are not the same after saving and loading")
     return f"{len(state_of(first.model))} tensors come back bit for bit"
@@ -358,16 +373,18 @@ def _save_and_load(case: _Case) -> str:
 def _prior_predictive(case: _Case) -> str:
     if case.model.kind != "evidence":
         return f"not asked: a model of kind {case.model.kind!r} generates nothing"
-    n = len(case.x)
+    n, (_, tensors) = case.total, case.prepared(torch.float32)
+    program = case.model.guide if case.frames is None else case.model.model
     with seeded(case.seed), torch.no_grad():
-        sites: dict[str, Any] = dict(poutine.trace(case.model.model).get_trace(Batch(total=n)).nodes)
+        sites: dict[str, Any] = dict(poutine.trace(program).get_trace(Batch(total=n)).nodes)
     for name, site in sites.items():
         if site["type"] == "sample" and torch.is_tensor(site["value"]) and not torch.isfinite(site["value"]).all():
             raise _Fault(f"a draw of site {name!r} from the prior is not finite")
-    if "x" not in sites or sites["x"]["value"].shape != case.x.shape:
-        raise _Fault(
-            f'without observations the site "x" must be drawn, in the shape {tuple(case.x.shape)} of the inputs'
-        )
+    if "x" not in sites:
+        raise _Fault('without observations the site "x" must be drawn')
+    shape = (n, *(tensors["x"] if case.frames is not None else sites["x"]["value"]).shape[1:])
+    if sites["x"]["value"].shape != shape:
+        raise _Fault(f'without observations the site "x" must be drawn, in the shape {shape} of the inputs')
     return f"draws of {n} frames are finite"
 
 

@@ -316,10 +316,10 @@ class Fit:
                     z = self._cv_samples(few, draws)
                 coords["latent"] = np.arange(z.shape[-1])
                 groups["posterior"]["cv"] = (("draw", "frame", "latent"), _numpy(z))
-            if "posterior_predictive" in groups:
+            if "posterior_predictive" in groups and self.model.needs_frames:
                 shaped, dims, _ = self._shaped(self.model.inputs(few)[None])
                 groups["observed_data"] = {"x": (("frame", *dims), shaped[0])}
-            if self.model.kind == "evidence" and self.weights.kind != "laplace":
+            if self.model.kind == "evidence" and self.model.needs_frames and self.weights.kind != "laplace":
                 unique = min(members or draws, draws) if varying else None
                 logs = _numpy(self.log_density(few, unique, seed=seed))
                 groups["log_likelihood"] = {"x": (("draw", "frame"), logs[np.arange(draws) % len(logs)])}
@@ -334,7 +334,8 @@ class Fit:
     def log_csv(self) -> str:
         """The loss log as CSV, in nats per frame: `loss` holds the prior, `training` and `validation` do not."""
         stream = io.StringIO()
-        writer = csv.DictWriter(stream, ["step", "loss", "training", "validation"], lineterminator="\n")
+        fields = ["step", "loss", "training", "validation"] + ["beta"] * any("beta" in row for row in self.log)
+        writer = csv.DictWriter(stream, fields, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.log)
         return stream.getvalue()

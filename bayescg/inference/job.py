@@ -23,11 +23,13 @@ from bayescg.inference.feed import Feed, inputs_of, relaxation
 from bayescg.inference.fitted import Fit
 from bayescg.inference.functional import Params, seeded
 from bayescg.inference.guard import not_finite
+from bayescg.inference.importance import draw
 from bayescg.inference.model import Model, check_programs, fresh_copy
 from bayescg.inference.objectives import Program, held_out_loss
 from bayescg.inference.optimiser import Adam, learning_rate
 from bayescg.inference.parallel import compile_parts
 from bayescg.inference.recording import gradient_function
+from bayescg.inference.tempering import HasTemperature, Tempering
 from bayescg.inference.uncertainty import Posterior, block_weights, check_choice, laplace
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ __all__ = ["Job"]
 _EVALUATIONS = 50
 _PATIENCE = 10
 _LOOK = 50  # steps between looks at a GPU's guard; a look waits for the device
+_DRAWS = 10_000  # weighted draws from which a step in temperature is chosen
 
 
 class Job:
@@ -91,6 +94,10 @@ class Job:
             self.total_weight *= float(self.weight.mean(-1).mean())
         refits = self.members is not None
         self.buffers = {k: v.detach().clone() for k, v in self.program.named_buffers()}
+        self.tempering: Tempering | None = None
+        if isinstance(self.model, HasTemperature) and self.model.beta_start < 1:
+            self.tempering = Tempering(self.model.beta_start, self.model.cess, settings["steps"])
+            self.buffers["inner.beta"].fill_(self.tempering.beta)
         plain, self.moving = gradient_function(
             self.program, self.total, self.total_weight, refits, self.params, self.buffers, tensors
         )
@@ -215,7 +222,23 @@ class Job:
             self._look(directory)
         if self._due:
             self._evaluate()
+        if self.tempering is not None and not self.tempering.done:
+            self._temper(self.tempering, loss)
         self.seconds += time.perf_counter() - started
+
+    def _temper(self, tempering: Tempering, loss: Tensor) -> None:
+        """Cool when it is time to: the temperature is a buffer, which the recorded step reads."""
+        tempering.observe(loss)
+        if not tempering.due(self.step):
+            return
+        refits = self.members is not None
+        seed, found = _mix(self.settings["seed"], 4, self.step), []
+        for member in range(self.members or 1):
+            params = {k: v[member] if refits else v for k, v in self.params.items()}
+            state = {k.removeprefix("inner."): v for k, v in {**params, **self.buffers}.items()}
+            found.append(draw(self.model, list(self.names), state, _DRAWS, seed))
+        tempering.cool(self.step, found)
+        self.buffers["inner.beta"].fill_(tempering.beta)
 
     def _look(self, directory: Path | None) -> None:
         """Stop where a step since the last look was not finite: the state is the one before it."""
@@ -234,6 +257,8 @@ class Job:
 
     def _evaluate(self) -> None:
         row = {"step": self.step, "loss": float(torch.stack(self._recent).mean())}
+        if self.tempering is not None:
+            row["beta"] = self.tempering.beta
         if self.processes is not None:  # rounding must not drive them apart
             self.processes.share(*self.state.values(), *self.optimiser.state().values())
         refits = self.members is not None
@@ -291,6 +316,7 @@ class Job:
         meta = {
             "identity": self.identity(), "mode": self.mode, "step": self.step, "stopped": self.stopped,
             "seconds": self.seconds, "log": self.log,
+            "tempering": None if self.tempering is None else self.tempering.state(),
         }  # fmt: skip
         checkpoint.write(directory, f"step-{self.step:09d}", tensors, meta, keep=2)
 
@@ -323,6 +349,9 @@ class Job:
         self._recent = list(tensors["recent"].to(self.device)) if "recent" in tensors else []
         self.step, self.stopped, self.seconds = meta["step"], meta["stopped"], meta["seconds"]
         self.log, self._looked = meta["log"], self.step
+        if self.tempering is not None:
+            self.tempering.load(meta["tempering"])
+            self.buffers["inner.beta"].fill_(self.tempering.beta)
 
     def _response(self, posterior: Posterior) -> float | None:
         """Spread of the refits' predicted means over that of the weighted means they were trained on, the median."""
@@ -382,8 +411,14 @@ class Job:
             "validation": float(self.best_loss[0]) if self.best else None, "compiled": self.mode,
             "compiled_why": self.gradients.why, "warnings": warned,
         }  # fmt: skip
+        queried = 0 if self.feed is not None else self.step * self.settings["batch_size"] * (self.members or 1)
+        if self.tempering is not None:
+            diagnostics["tempering"] = self.tempering.state()["stages"]
+            queried += len(self.tempering.stages) * _DRAWS * (self.members or 1)
+            warned += self.tempering.warnings()
         cost = {
             "steps": self.step,
+            "energy_evaluations": queried,
             "wall_seconds": wall,
             "fit_seconds": self.seconds,
             "device": str(self.device),

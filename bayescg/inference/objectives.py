@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bayescg.inference.batch import Batch
 from bayescg.inference.functional import Params, attribute, call_with, functional_random, over
+from bayescg.inference.importance import wake
 from bayescg.inference.model import Model, point_guide
 from bayescg.inference.traces import is_local, run_pair, sites
 
@@ -67,8 +68,13 @@ class Program(nn.Module):
         """Minus the bound per frame, a scalar."""
         if self.particles is not None:
             return self._importance_weighted(batch) / total_weight
-        _, _, proposed, trace = run_pair(self.inner.model, self.guide, batch)
-        return torch.as_tensor(proposed.log_prob_sum() - trace.log_prob_sum()) / total_weight
+        ours, found, proposed, trace = run_pair(self.inner.model, self.guide, batch)
+        strength = getattr(self.inner, "wake", 0.0)
+        if strength:  # before the sums, which would not keep each draw's own
+            proposed.compute_log_prob()
+            trace.compute_log_prob()
+        loss = torch.as_tensor(proposed.log_prob_sum() - trace.log_prob_sum()) / total_weight
+        return loss + strength * wake(self.guide, batch, ours, found) if strength else loss
 
     def _importance_weighted(self, batch: Batch) -> Tensor:
         # log p(theta) - log q(theta) + N/B sum_n log 1/K sum_k p(x_n, z_nk | theta) / q(z_nk | x_n)

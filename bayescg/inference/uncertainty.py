@@ -219,18 +219,20 @@ def check_choice(choice: str, model: Model, names: list[str]) -> None:
 def generate(model: Model, names: list[str], count: int, repeats: int = 1) -> Tensor:
     """Generated values ``(count * repeats, ...)`` of the site ``"x"`` at the model's present parameters.
 
-    Consecutive `repeats` of them share the values of the latent variables.
+    Consecutive `repeats` of them share the values of the latent variables. A model without frames generates by its
+    guide.
     """
+    program = model.model if model.needs_frames else model.guide
     parameters = poutine.trace(lambda: point_guide(model, names)).get_trace()
-    trace = poutine.trace(poutine.replay(model.model, parameters)).get_trace(Batch(total=count))
+    trace = poutine.trace(poutine.replay(program, parameters)).get_trace(Batch(total=count))
     if repeats > 1:
         local = {
             k: s["value"].repeat_interleave(repeats, 0)
             for k, s in sites(trace).items()
             if k not in (*names, "x") and is_local(s)
         }
-        program = poutine.condition(poutine.replay(model.model, parameters), data=local)
-        trace = poutine.trace(program).get_trace(Batch(total=count * repeats))
+        repeated = poutine.condition(poutine.replay(program, parameters), data=local)
+        trace = poutine.trace(repeated).get_trace(Batch(total=count * repeats))
     return sites(trace)["x"]["value"]
 
 

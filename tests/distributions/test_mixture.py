@@ -12,9 +12,9 @@ LOGITS, MEAN, SD = (
 WEIGHTS = torch.softmax(LOGITS.double(), 0)
 
 
-def mixture(rows, dtype=torch.float64, **changed):
+def mixture(rows, **changed):
     values = {"logits": LOGITS, "mean": MEAN, "sd": SD}
-    values = {k: changed.get(k, v.to(dtype)) for k, v in values.items()}
+    values = {k: changed.get(k, v.double()) for k, v in values.items()}
     return StratifiedMixture(**values, component=torch.arange(rows) % 3)
 
 
