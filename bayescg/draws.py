@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-__all__ = ["interval", "pareto_k", "to_tree"]
+__all__ = ["interval", "pareto_k", "pareto_smoothed", "to_tree"]
 
 Variables = Mapping[str, tuple[Sequence[str], np.ndarray]]
 
@@ -83,7 +83,29 @@ def pareto_k(log_weights: np.ndarray) -> np.ndarray:
     >>> float(pareto_k(np.random.default_rng(0).normal(scale=0.1, size=500))) < 0.5
     True
     """
+    return _smoothed(log_weights)[1]
+
+
+def pareto_smoothed(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
+    """Log importance weights ``(draws,)``, normalised, the largest replaced by quantiles of a fitted tail; and its k.
+
+    References
+    ----------
+    Vehtari, Simpson, Gelman, Yao, Gabry, "Pareto smoothed importance sampling", JMLR 25 (2024).
+
+    Examples
+    --------
+    >>> smooth, k = pareto_smoothed(np.random.default_rng(0).normal(size=5000))
+    >>> float(np.exp(smooth).sum().round(6)), k < 0.7
+    (1.0, True)
+    """
+    smooth, k = _smoothed(log_weights)
+    return smooth, float(k)
+
+
+def _smoothed(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     import arviz_stats  # noqa: F401 - registers the accessors used below
     from arviz_stats.base.array import array_stats
 
-    return np.asarray(array_stats.psislw(-np.asarray(log_weights), axis=-1)[1])
+    smooth, k = array_stats.psislw(-np.asarray(log_weights), axis=-1)
+    return np.asarray(smooth), np.asarray(k)

@@ -9,6 +9,7 @@ import numpy as np
 
 from bayescg.analysis import statistics
 from bayescg.analysis.profile import FreeEnergy, block_sums, mean_of_draws, members_in_turn
+from bayescg.analysis.reweighting import UNRELIABLE, WORST_K, reweighted
 from bayescg.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ __all__ = ["free_energy"]
 
 def free_energy(
     fit: Fit | None,
-    frames: Frames,
+    frames: Frames | None = None,
     cv: Callable[..., Any] | str | Sequence[Any] | None = None,
     bins: int = 80,
     draws: int = 200,
@@ -41,8 +42,9 @@ def free_energy(
     ----------
     fit : Fit or None
         Not needed where `cv` is given.
-    frames : Frames
-        Their weights are respected.
+    frames : Frames, optional
+        Their weights are respected. None, for a fit that learned from energies: 200 000 draws of its own, reweighted
+        (:func:`bayescg.analysis.reweighted`).
     cv : callable, name, or two of them; optional
         Maps positions to ``(n,)`` or ``(n, 2)``; a name of :mod:`bayescg.features.observables`; a pair such as
         ``("phi", "psi")``. None: the mean of the fit's CV.
@@ -64,7 +66,7 @@ def free_energy(
     Raises
     ------
     ConfigError
-        A range or a number of bins that makes no sense; neither `fit` nor `cv`.
+        A range or a number of bins that makes no sense; neither `fit` nor `cv`, or neither `fit` nor `frames`.
     DataError
         Values that are not finite or of the wrong shape, or too few frames.
 
@@ -86,6 +88,10 @@ def free_energy(
     """
     import xarray as xr
 
+    if frames is None:
+        if fit is None:
+            raise ConfigError("free_energy needs frames, or a fit that learned from energies and has its own")
+        frames = reweighted(fit, seed=seed)
     values, names, cv_units = _values(fit, frames, cv)
     k = values.shape[2]
     circular = tuple(np.broadcast_to([u == "rad" for u in cv_units] if periodic is None else periodic, k).tolist())
@@ -129,10 +135,11 @@ def free_energy(
     runs = np.r_[True, np.diff(frames.trajectory) != 0]
     if frames.order is not None:
         runs[1:] |= np.diff(frames.order) != 1
-    warnings = ()
+    k_tail = frames.provenance.get("pareto_k", 0.0)
+    warnings = (UNRELIABLE.format(k_tail),) if k_tail > WORST_K else ()
     shortest = int(np.bincount(ids).min())
     if frames.order is not None and shortest < 5 * g:
-        warnings = (
+        warnings += (
             f"the CV stays correlated for g = {g:.0f} frames and blocks hold {shortest}: the error bars are too small",
         )
     return FreeEnergy(

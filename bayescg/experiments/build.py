@@ -13,6 +13,7 @@ import torch
 from bayescg import data, features, sampling, systems
 from bayescg.errors import BayescgError, ConfigError, DeviceError
 from bayescg.experiments import catalogue
+from bayescg.experiments.queried import is_coordinate
 from bayescg.experiments.schema import Experiment, Named
 from bayescg.features import observables
 from bayescg.inference import Model
@@ -43,11 +44,17 @@ def check(experiment: Experiment) -> None:
     model = model_class(experiment.model.name)
     if experiment.features.name != "none" and "features" not in inspect.signature(model).parameters:
         raise ConfigError(f'{experiment.model.name} takes no features: set features.name = "none"')
-    _check_arguments("model", model, experiment.model, ("features",))
-    for name in [*experiment.analysis.observables, *experiment.analysis.torsions]:
-        _choose("analysis", name, observables.NAMES)
-    for name in (o for region in experiment.analysis.regions.values() for o in region):
-        _choose("analysis.regions", name, observables.NAMES)
+    _check_arguments("model", model, experiment.model, ("features", "system"))
+    if model.needs_frames and experiment.data.frames is None and experiment.simulation is None:
+        raise ConfigError(f"{experiment.model.name} learns from frames: give [data] frames = ..., or [simulation]")
+    if not model.needs_frames and experiment.system is None:
+        raise ConfigError(f"{experiment.model.name} learns from the energies of a system: give [system]")
+    asked = [*experiment.analysis.observables, *experiment.analysis.torsions]
+    in_regions = [o for region in experiment.analysis.regions.values() for o in region]
+    for section, names in (("analysis", asked), ("analysis.regions", in_regions)):
+        for name in names:
+            if model.needs_frames or not is_coordinate(name):
+                _choose(section, name, observables.NAMES)
     if experiment.run.device == "cuda" and not torch.cuda.is_available():
         raise DeviceError("device 'cuda' was asked for, but torch sees no CUDA device here; use --device auto or cpu")
 
@@ -71,8 +78,8 @@ def frames_of(experiment: Experiment, directory: Path) -> Frames:
     return data.load(files, top=top, temperature=system.temperature, stride=own.stride, select=own.select)
 
 
-def model_of(experiment: Experiment, frames: Frames, directory: Path) -> Model:
-    """The model, reading the features of these frames.
+def model_of(experiment: Experiment, frames: Frames | None, directory: Path) -> Model:
+    """The model, reading the features of these frames, if it needs any.
 
     Frames are aligned to the conformation in the topology file, the same for every seed, so that runs compare.
     """
@@ -83,7 +90,10 @@ def model_of(experiment: Experiment, frames: Frames, directory: Path) -> Model:
             arguments.setdefault("reference", _conformation(experiment, directory))
         chosen = getattr(features, experiment.features.name)(frames, **arguments)
     build: Callable[..., Model] = model_class(experiment.model.name)
-    given = {"features": chosen} if "features" in inspect.signature(build).parameters else {}
+    taken = inspect.signature(build).parameters
+    given: dict[str, Any] = {"features": chosen} if "features" in taken else {}
+    if "system" in taken and experiment.system is not None:
+        given["system"] = getattr(systems, experiment.system.name)(**experiment.system.arguments)
     try:
         return build(**given, **experiment.model.arguments)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bayescg.experiments.schema import Analysis, Experiment
     from bayescg.inference import Fit
 
-__all__ = ["Answers", "ask"]
+__all__ = ["Answers", "ask", "average", "internal"]
 
 _KEYS = ("unit", "mean", "sd", "ci90", "truth", "sd_by_source")
 _TOO_FAR = 0.01
@@ -102,7 +102,7 @@ def _predictions(answers: Answers, settings: Analysis, seed: int, fit: Fit, fram
             noisy.append(f"{name} ({noise:.2g} {predicted.unit})")
         answers.add(name, predicted)
         unit = statistics.unit_of(function)
-        answers.add(f"{name}_of_frames", _average(values, frames, settings.draws, seed, unit))
+        answers.add(f"{name}_of_frames", average(values, frames, settings.draws, seed, unit))
     if noisy:
         answers.warnings.append(
             f"averages predicted from {settings.samples} configurations have a Monte Carlo error that is not small and "
@@ -135,7 +135,7 @@ def _free_energies(answers: Answers, settings: Analysis, seed: int, fit: Fit, fr
     along = {o: free_energy(fit, frames, cv=o, **common) for o in {o: 0 for r in settings.regions.values() for o in r}}
     for name, region in settings.regions.items():
         ((observable, bounds),) = region.items()
-        population = along[observable].population(_internal(bounds, along[observable]))
+        population = along[observable].population(internal(bounds, along[observable]))
         answers.add(f"population_{name}", population)
         if population.warning:
             visits = population.visits[0]
@@ -146,7 +146,7 @@ def _free_energies(answers: Answers, settings: Analysis, seed: int, fit: Fit, fr
             )
     for a, b in settings.differences:
         (observable,) = settings.regions[a]
-        start, end = (_internal(settings.regions[r][observable], along[observable]) for r in (a, b))
+        start, end = (internal(settings.regions[r][observable], along[observable]) for r in (a, b))
         answers.add(f"free_energy_{a}_to_{b}", along[observable].difference(start, end))
     answers.landscapes = along
     if 1 <= len(settings.torsions) <= 2:
@@ -161,7 +161,7 @@ def _quality(answers: Answers, settings: Analysis, seed: int, fit: Fit, test: Fr
     """How well frames that were held out are described, and how good the guide is."""
     few = test.subset(np.unique(np.linspace(0, len(test) - 1, min(len(test), 1000)).astype(int)))
     density = fit.log_density(few, fit.weights.members, seed=seed).double().cpu().numpy()
-    seen = _average(density.mean(0), few, settings.draws, seed, "nat")
+    seen = average(density.mean(0), few, settings.draws, seed, "nat")
     draws, sources = seen.draws, seen.sd_by_source
     if len(density) > 1:
         refits = density.mean(1)
@@ -183,7 +183,7 @@ def _deviations(draws: np.ndarray) -> np.ndarray:
     return (draws - draws.mean()) * np.sqrt(len(draws) / (len(draws) - 1))
 
 
-def _average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: str) -> Quantity:
+def average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: str) -> Quantity:
     """Average over correlated frames, by a bootstrap over blocks."""
     weight = np.ones(len(frames)) if frames.weights is None else np.asarray(frames.weights, dtype=np.float64)
     ids = statistics.block_ids(frames, statistics.inefficiency(values, frames))
@@ -195,7 +195,7 @@ def _average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: st
     return Quantity.of(around, unit, sd_by_source={"sampling": float(around.std(ddof=1))})
 
 
-def _internal(bounds: list[float], landscape: FreeEnergy) -> tuple[float, float]:
+def internal(bounds: list[float], landscape: FreeEnergy) -> tuple[float, float]:
     """A region's ends in the unit of the landscape: radians where the file says degrees."""
     if landscape.cv_units != ("rad",):
         return bounds[0], bounds[1]

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import bayescg
 from bayescg import checkpoint
+from bayescg.analysis import reweighted
 from bayescg.errors import OutputError
-from bayescg.experiments import build, directory, questions, summary
+from bayescg.experiments import build, directory, queried, questions, summary
 from bayescg.experiments.schema import Experiment
 from bayescg.experiments.stopping import stoppable
 from bayescg.inference import Fit, Model
@@ -108,6 +109,8 @@ class _Run:
         self.stages = directory.Stages(path)
 
     def to_the_end(self) -> dict[str, Any]:
+        if not build.model_class(self.experiment.model.name).needs_frames:
+            return self._without_frames()
         with self._stage("frames", _source(self.experiment)):
             frames = build.frames_of(self.experiment, self.path / "trajectories")
         train, test = self._split(frames)
@@ -122,9 +125,29 @@ class _Run:
         summary.write(self.path, results)
         return results
 
+    def _without_frames(self) -> dict[str, Any]:
+        with self._stage("fit", f"{self.experiment.model.name} on the energies of {_system(self.experiment)}"):
+            fit = self._fit(None)
+        with self._stage("analysis", f"{self.experiment.analysis.samples} weighted draws, free energies, audit"):
+            frames, answers = self._queried(fit)
+            summary.write_posterior(self.path, fit, frames, self.experiment)
+            figures = self._figures(answers, fit, frames)
+        results = summary.collect(self.experiment, fit, frames, answers, self.stages)
+        self._write_report(results, figures)
+        summary.write(self.path, results)
+        return results
+
+    def _queried(self, fit: Fit) -> tuple[Frames, questions.Answers]:
+        frames = reweighted(fit, self.experiment.analysis.samples, self.experiment.run.seed)
+        return frames, queried.ask_without_frames(self.experiment, fit, frames)
+
     def draw(self, results: dict[str, Any]) -> Path:
         """The figures and the report again; the numbers stay."""
         with self._warnings():
+            if not build.model_class(self.experiment.model.name).needs_frames:
+                fit = self._fit(None)
+                frames, answers = self._queried(fit)
+                return self._write_report(results, self._figures(answers, fit, frames))
             frames = build.frames_of(self.experiment, self.path / "trajectories")
             train, test = self._split(frames)
             fit = self._fit(train)
@@ -134,7 +157,7 @@ class _Run:
     def _split(self, frames: Frames) -> tuple[Frames, Frames]:
         return frames.split(blocks=20, test=self.experiment.fit.held_out, seed=self.experiment.run.seed)
 
-    def _fit(self, train: Frames) -> Fit:
+    def _fit(self, train: Frames | None) -> Fit:
         saved = self.path / "fit"
         if not (saved / "fit.json").exists():
             fitted = bayescg.fit(
@@ -149,6 +172,8 @@ class _Run:
         return Fit.load(saved, model=self._unregistered(saved))
 
     def _unregistered(self, saved: Path) -> Model | None:
+        if not build.model_class(self.experiment.model.name).needs_frames:
+            return build.model_of(self.experiment, None, self.path)
         if ":" not in self.experiment.model.name:
             return None
         config = checkpoint.read(saved / "fit.json")[1]["config"]
@@ -193,6 +218,10 @@ def _source(experiment: Experiment) -> str:
     settings = experiment.simulation
     assert settings is not None
     return f"molecular dynamics, {settings.chains} x {settings.time:g} ps"
+
+
+def _system(experiment: Experiment) -> str:
+    return experiment.system.name if experiment.system is not None else "a system"
 
 
 def _how_to_go_on(path: Path) -> str:

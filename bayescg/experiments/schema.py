@@ -94,6 +94,9 @@ class Training(Section):
 class Analysis(Section):
     """``[analysis]``: the questions asked of frames and fit.
 
+    `samples` are configurations that the model generates; of a model without frames, they are what its free energies
+    are made of. `truth` gives known values of quantities, which the summary repeats beside what was found.
+
     A region is an interval of one observable, angles in degrees (an upper end below the lower one wraps around). A
     difference is a pair of regions of the same observable.
     """
@@ -106,6 +109,8 @@ class Analysis(Section):
     draws: int = Field(default=200, ge=10)
     samples: int = Field(default=2000, ge=10)
     level: float = Field(default=0.9, gt=0, lt=1)
+    audit: bool = True
+    truth: dict[str, float] = {}
 
 
 class Experiment(Section):
@@ -123,7 +128,7 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _has_frames(self) -> Self:
-        if self.data.frames is None and (self.system is None or self.simulation is None):
+        if self.data.frames is None and self.system is None:
             raise ValueError("there is nothing to fit: give [data] frames = ..., or both [system] and [simulation]")
         return self
 

@@ -45,7 +45,7 @@ def collect(experiment: Experiment, fit: Fit, frames: Frames, answers: Answers, 
         "quantities": answers.quantities,
         "diagnostics": {**answers.diagnostics, "warnings": list(dict.fromkeys(warned))},
         "cost": {
-            "energy_evaluations": _md_steps(experiment, frames),
+            "energy_evaluations": _md_steps(experiment, frames) if fit.model.needs_frames else _queried(fit, frames),
             "steps": fit.cost["steps"],
             "wall_seconds": round(stages.seconds, 1),
             "device": fit.cost["device"],
@@ -98,6 +98,11 @@ def write_posterior(path: Path, fit: Fit, frames: Frames, experiment: Experiment
     except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either
         partial.unlink(missing_ok=True)
         raise OutputError(f"cannot write {path / 'posterior.nc'}: {error}. Free some space and resume.") from error
+
+
+def _queried(fit: Fit, frames: Frames) -> int:
+    """Energy evaluations of the training and of the weighted draws."""
+    return fit.cost["energy_evaluations"] + frames.provenance["energy_evaluations"]
 
 
 def _md_steps(experiment: Experiment, frames: Frames) -> int:

@@ -92,6 +92,8 @@ def cv(
 def loss(fit: Fit) -> Figure:
     """Minus the bound on log p of training and held-out frames over the steps of training, in nats a frame.
 
+    Of a model without frames it is minus the bound on log Z.
+
     Parameters
     ----------
     fit : Fit
@@ -104,18 +106,21 @@ def loss(fit: Fit) -> Figure:
     if not fit.log:
         raise DataError("this fit has no loss log, so there is nothing to draw")
     made, (ax,) = figure(1, 1, 4.6, 3.0)
-    for key, text, colour in (("training", "training", BLUE), ("validation", "held out", ORANGE)):
+    shown = [("training", "training", BLUE), ("validation", "held out", ORANGE)]
+    if not any("training" in row for row in fit.log):  # of a model without frames
+        shown = [("loss", "minus a bound on log Z at each temperature", BLUE)]
+    for key, text, colour in shown:
         rows = [(r["step"], r[key]) for r in fit.log if r.get(key) is not None]
         if rows:
             ax.plot(*np.array(rows, dtype=float).T, color=colour, lw=1.2, label=text)
     best = fit.diagnostics.get("best_step")
-    if best:
+    if best and len(shown) > 1:
         ax.axvline(best, color=INK, lw=0.8, ls=":", label="best")
-    values = np.array([r[k] for r in fit.log for k in ("training", "validation") if r.get(k) is not None])
+    values = np.array([r[k] for r in fit.log for k, *_ in shown if r.get(k) is not None])
     low, high = values.min(), np.quantile(values, 0.95)
     ax.set_ylim(low - 0.05 * (high - low + 1e-9), high + 0.1 * (high - low + 1e-9))
     ax.set_xlabel("step", fontsize=10)
-    ax.set_ylabel("loss (nats per frame)", fontsize=10)
+    ax.set_ylabel("loss (nats per frame)" if len(shown) > 1 else "loss (nats)", fontsize=10)
     ax.legend(frameon=False, fontsize=9)
     return made
 

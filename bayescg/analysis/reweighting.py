@@ -1,0 +1,124 @@
+"""Frames of a fit that learned from energies: its own draws, weighted to the system's Boltzmann distribution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bayescg.draws import pareto_k, pareto_smoothed
+from bayescg.errors import DataError
+from bayescg.inference.functional import state_of
+from bayescg.inference.importance import Draws, HasSystem, draw
+
+if TYPE_CHECKING:
+    from bayescg.data import Frames
+    from bayescg.inference import Fit
+
+__all__ = ["SAMPLES", "UNRELIABLE", "WORST_K", "Evidence", "evidence", "reweighted", "weighted_draws"]
+
+SAMPLES = 200_000
+WORST_K = 0.7
+UNRELIABLE = "Pareto k of the weights is {:.2f}, above 0.7: averages made of them, and their errors, are rough"
+BLOCKS = 100
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the weights of a fit's draws say of the fit.
+
+    Attributes
+    ----------
+    log_z, log_z_sd : float
+        Log of the partition function, and its standard error over blocks of draws.
+    ess_fraction : float
+        Effective fraction of draws from the generator.
+    pareto_k : float
+        Shape of the tail of the weights; above 0.7 nothing made of them can be trusted.
+    """
+
+    log_z: float
+    log_z_sd: float
+    ess_fraction: float
+    pareto_k: float
+
+
+def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
+    r"""Fresh draws of a fit without frames, each with its Pareto-smoothed importance weight.
+
+    The weights are those of the extended space, :math:`e^{-U(x)/kT} r(z \mid x) / q(x, z)`: averages with them are
+    averages over the system itself, whatever the generator's own distribution, wherever it has any mass.
+
+    Parameters
+    ----------
+    fit : Fit
+        Of a model that queries a system.
+    samples : int
+        Energies that are computed.
+    seed : int
+        Other draws than those of the training for every seed.
+
+    Returns
+    -------
+    Frames
+        Independent, with ``weights``; ``provenance`` tells ``pareto_k`` and ``energy_evaluations``.
+
+    Raises
+    ------
+    DataError
+        The model learned from frames: reweight nothing, use those.
+
+    References
+    ----------
+    Vehtari, Simpson, Gelman, Yao, Gabry, "Pareto smoothed importance sampling", JMLR 25 (2024).
+    """
+    from bayescg.data import Frames
+
+    draws = weighted_draws(fit, samples, seed)
+    log_weight, k = pareto_smoothed(draws.log_importance.double().cpu().numpy())
+    assert isinstance(fit.model, HasSystem)
+    system = fit.model.system
+    unit = "reduced" if system.temperature is None else "nm"
+    x = fit.model.positions(draws.x).cpu().numpy()
+    frames = Frames.from_numpy(
+        x,
+        unit=unit,
+        temperature=system.temperature,
+        temperature_kT=system.kT if system.temperature is None else None,
+        weights=np.exp(log_weight - log_weight.max()),
+        source=f"{samples} draws of {type(fit.model).__name__}",
+    )
+    return replace(frames, provenance={**frames.provenance, "pareto_k": k, "energy_evaluations": samples})
+
+
+def weighted_draws(fit: Fit, samples: int, seed: int) -> Draws:
+    """Draws of a fit without frames, with their log weights.
+
+    Raises
+    ------
+    DataError
+        The model learned from frames.
+    """
+    if fit.model.needs_frames:
+        raise DataError(
+            f"{type(fit.model).__name__} learns from frames and has no weighted draws of its own: give frames="
+        )
+    return draw(fit.model, list(fit.weights.names), state_of(fit.model), samples, seed + 2**40)
+
+
+def evidence(draws: Draws) -> Evidence:
+    """Partition function, effective fraction and Pareto k of weighted draws."""
+    log_w = draws.log_importance.double().cpu().numpy()
+    top = log_w.max()
+    w = np.exp(log_w - top)
+    blocks = np.array([b.mean() for b in np.array_split(w, BLOCKS)])  # each stratified as the whole is
+    share = draws.log_share.double().exp().cpu().numpy()
+    ratio = draws.log_weight.double()
+    ratio = (ratio - ratio.max()).exp().cpu().numpy()
+    return Evidence(
+        log_z=float(top + np.log(w.mean())),
+        log_z_sd=float(blocks.std(ddof=1) / blocks.mean() / np.sqrt(BLOCKS)),
+        ess_fraction=float((share @ ratio) ** 2 / (share.sum() * (share @ ratio**2))),
+        pareto_k=float(pareto_k(log_w)),
+    )

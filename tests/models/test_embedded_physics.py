@@ -1,0 +1,109 @@
+"""Embedded physics finds free energies from energies alone, and says when it has lost a well."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+import bayescg as bcg
+from bayescg.analysis.reweighting import evidence, weighted_draws
+from bayescg.errors import ConfigError, DataError, ModelError
+from bayescg.models import EmbeddedPhysics
+
+BARRIER = 0.16745
+QUICK = {"batch_size": 256, "compile": "trace", "learning_rate": 5e-3}
+
+
+def difference(fit, seed=0, samples=50_000):
+    frames = bcg.analysis.reweighted(fit, samples, seed)
+    fes = bcg.analysis.free_energy(fit, frames, cv=lambda x: x[:, 0])
+    return fes.difference((-10.0, BARRIER), (BARRIER, 10.0))
+
+
+@pytest.fixture(scope="module")
+def oscillator():
+    model = EmbeddedPhysics(bcg.systems.Harmonic((1.0, 4.0)), hidden=(16,), components=2)
+    return bcg.fit(model, steps=500, seed=0, **QUICK)
+
+
+def test_an_oscillators_partition_function_is_found(oscillator):
+    """Exact: log(2 pi / sqrt(1 * 4)); the generator can be exact, so almost all draws count."""
+    found = evidence(weighted_draws(oscillator, 20_000, seed=0))
+    assert abs(found.log_z - math.log(math.pi)) < 4 * found.log_z_sd < 0.02
+    assert found.ess_fraction > 0.9
+    assert found.pareto_k < 0.7
+    assert -oscillator.log[-1]["loss"] < math.log(math.pi) + 0.05  # a bound, up to the noise of its batches
+
+
+def test_cvs_and_configurations_come_out(oscillator):
+    cv = oscillator.cv(torch.zeros(5, 2))
+    assert (cv.batch_shape, cv.event_shape) == ((5,), (1,))
+    x = oscillator.generate(20_000, seed=1)[0]
+    assert x.shape == (20_000, 2)
+    spread = x.std(0)  # the generator's own, not reweighted: within a few percent
+    assert abs(float(spread[0]) - 1.0) < 0.1
+    assert abs(float(spread[1]) - 0.5) < 0.05
+
+
+def test_saving_keeps_the_system(oscillator, tmp_path):
+    oscillator.save(tmp_path)
+    again = bcg.Fit.load(tmp_path)
+    assert again.model.config() == oscillator.model.config()
+    assert again.model.config()["system"]["stiffness"] == [1.0, 4.0]
+    one, other = (bcg.analysis.reweighted(f, 1000) for f in (oscillator, again))
+    assert (one.weights == other.weights).all()
+
+
+def test_free_energies_come_from_its_own_draws(oscillator):
+    """By default, too: halves of a symmetric density."""
+    found = bcg.analysis.free_energy(oscillator, cv=lambda x: x[:, 1]).difference((-9, 0), (0, 9))
+    assert found.ci90 is not None
+    assert abs(found.mean) < 4 * found.sd < 0.05
+
+
+@pytest.fixture(scope="module")
+def untempered():
+    """The paper's q(z) at the system's own temperature: the right well is never found."""
+    model = EmbeddedPhysics(bcg.systems.DoubleWell(), hidden=(16,), components=1, wake=0.0, beta_start=1.0)
+    return bcg.fit(model, steps=600, seed=0, **QUICK)
+
+
+def test_without_tempering_a_well_is_lost_and_only_the_audit_says_so(untempered):
+    found = difference(untempered)
+    assert found.ci90 is None or found.ci90[0] > 5.5
+    reference = bcg.sampling.smc(bcg.systems.DoubleWell(), islands=50, particles=200, seed=1)
+    told = bcg.analysis.audit(untempered, reference, samples=20_000)
+    assert told.ess_fraction > 0.5  # the weights see nothing
+    assert told.missing_mass_ci90[0] < 1 - 0.991654 < told.missing_mass_ci90[1]
+    assert told.forward_ess_fraction < 0.01
+    assert any("leaves out" in w for w in told.warnings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [11, 12, 13])
+def test_tempering_keeps_both_wells(seed):
+    fit = bcg.fit(EmbeddedPhysics(bcg.systems.DoubleWell(), hidden=(32, 32)), steps=3000, batch_size=1000,
+                  learning_rate=5e-3, seed=seed)  # fmt: skip
+    found = difference(fit, samples=200_000)
+    assert abs(found.mean - 4.7776) < 0.1
+    told = bcg.analysis.audit(fit, samples=50_000)
+    assert not told.warnings
+    assert told.missing_mass_ci90[1] < 1e-3
+
+
+def test_what_makes_no_sense_is_refused():
+    system = bcg.systems.DoubleWell()
+    refused: tuple[dict[str, Any], ...] = (
+        {"latent_dim": 0}, {"components": 0}, {"wake": -1.0}, {"beta_start": 0.0}, {"cess": 1.0},
+    )  # fmt: skip
+    for wrong in refused:
+        with pytest.raises(ConfigError):
+            EmbeddedPhysics(system, **wrong)
+    frames = bcg.data.Frames.from_numpy(torch.zeros(4, 2).numpy(), unit="reduced")
+    with pytest.raises(DataError, match="not from frames"):
+        bcg.fit(EmbeddedPhysics(system), frames)
+    with pytest.raises(ModelError, match="has none of some"):
+        bcg.fit(EmbeddedPhysics(system, hidden=(4,)), steps=1, batch_size=4)
+    with pytest.raises(DataError, match="2 coordinates"):
+        EmbeddedPhysics(system).cv(torch.zeros(3, 5))
