@@ -48,7 +48,7 @@ class Audit:
         Probability of the places where the generator is less dense than the system by a factor of more than 100.
     missing_mass_ci90 : (float, float)
     energy_evaluations : int
-        Of this audit.
+        Of this audit, the forces of the annealing among them.
     warnings : tuple of str
     """
 
@@ -125,7 +125,8 @@ def audit(
     log_w = log_p - reference.log_z - log_q  # density of the system over that of the generator
     missing, bounds = _fraction(log_w > math.log(RARE), weight, reference.islands)
     forward = -_log_mean(log_w, weight) - _log_mean(-log_w, weight)
-    spent = reference.frames.provenance.get("energy_evaluations", 0)
+    cost = reference.frames.provenance["cost"]
+    spent = cost["energy_evaluations"] + cost["force_evaluations"]
     found = Audit(
         pareto_k=own.pareto_k,
         ess_fraction=own.ess_fraction,

@@ -79,7 +79,8 @@ def ask_without_frames(experiment: Experiment, fit: Fit, frames: Frames) -> Answ
     if settings.audit:
         found = audit(fit, seed=seed)
         told = found.to_dict()
-        answers.diagnostics |= {**told, "audit_energy_evaluations": told.pop("energy_evaluations")}
+        told["audit_energy_evaluations"] = told.pop("energy_evaluations")
+        answers.diagnostics |= told
         answers.warnings += found.warnings
         answers.add("log_z", _normal(found.log_z, found.log_z_sd, settings.draws, seed))
     for landscape in answers.landscapes.values():

@@ -20,6 +20,9 @@ _SHARE = 0.6
 _STRIDE = 0.35
 """Rise of log beta that a first step is guessed to bring."""
 
+_NOTICEABLE = 0.05
+"""Nats of the divergence that a step in temperature brings at a conditional effective sample size of 0.9."""
+
 
 @runtime_checkable
 class HasTemperature(Protocol):
@@ -47,6 +50,8 @@ class Stage:
         Effective fraction of the draws' weights.
     converged : bool
         False where the steps left did not allow to wait.
+    fall : float
+        By how many nats the loss still fell in the last windows.
     """
 
     beta: float
@@ -55,6 +60,7 @@ class Stage:
     log_z: float
     ess: float
     converged: bool
+    fall: float
 
 
 @dataclass
@@ -126,7 +132,8 @@ class Tempering:
         first = draws[0].log_importance.double()
         log_z = float(torch.logsumexp(first, 0)) - math.log(len(first))
         ess = float(effective(first)) / len(first)
-        self.stages.append(Stage(self.beta, step, self.windows[-1][0], log_z, ess, self.converged))
+        loss, before = self.windows[-1][0], self.windows[-1 - self.patience][0]
+        self.stages.append(Stage(self.beta, step, loss, log_z, ess, self.converged, before - loss))
         self.beta = min(next_beta(self.beta, d.log_importance, d.log_target / self.beta, self.cess) for d in draws)
         self.entered, self.windows, self.losses = step, [], []
 
@@ -137,10 +144,10 @@ class Tempering:
                 f"the fit ended at beta = {self.beta:.3g}, before the system's own temperature (1) was reached: give "
                 "it more steps"
             ]
-        hurried = [f"{s.beta:.3g}" for s in self.stages if not s.converged]
+        hurried = [f"{s.beta:.3g}" for s in self.stages if not s.converged and s.fall > _NOTICEABLE]
         if not hurried:
             return []
-        return [f"the loss had not converged at beta = {', '.join(hurried)} when the steps for it ran out"]
+        return [f"the loss was still falling at beta = {', '.join(hurried)} when the steps for it ran out"]
 
     def _used_up(self, step: int) -> bool:
         left = max(0.0, _SHARE * self.steps - self.entered)

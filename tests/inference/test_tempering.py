@@ -65,7 +65,7 @@ def test_its_own_temperature_is_reached_however_slowly_the_loss_falls():
     assert tempering.done
     assert tempering.stages[-1].step <= 0.75 * 2000
     assert not any(s.converged for s in tempering.stages)
-    assert "had not converged at beta = 0.02" in tempering.warnings()[0]
+    assert "still falling at beta = 0.02" in tempering.warnings()[0]
 
 
 def test_a_fit_too_short_says_where_it_ended():
