@@ -50,17 +50,18 @@ def stop_requested() -> Iterator[StopFlag]:
 def not_finite(
     program: Program,
     params: Params,
+    fixed: Params,
     batch: dict[str, Tensor],
     index: Tensor,
     step: int,
     members: bool,
     directory: Path | None,
 ) -> FitError:
-    """Replay a step plainly and say which site and frames are not finite."""
+    """Replay a step plainly and say which site and frames are not finite; of `params`, each member has its own."""
     culprit = "its gradient (every site is finite)"
     count = len(next(iter(params.values()))) if members else 1
     for member in range(count):
-        one = {k: v[member] if members else v for k, v in params.items()}
+        one = {**fixed, **{k: v[member] if members else v for k, v in params.items()}}
         tensors = {k: v[member] if members and k == "weight" else v for k, v in batch.items()}
         found = call_with(program, one, _first_bad_site, Batch(**tensors, total=len(index)))
         if found is not None:

@@ -251,9 +251,10 @@ class Job:
         if directory is not None:
             self.save(directory / "checkpoint")
         index = torch.arange(self.total) if self.feed is None else self.feed.indices(self.step)
-        state = {**self.params, **self.buffers}
+        fixed = {k: v for k, v in self.buffers.items() if k not in self.moving}
+        batch, refits = self._batch(self.step), self.members is not None
         with seeded(_mix(self.settings["seed"], 1, self.step), self.device):
-            raise not_finite(self.program, state, self._batch(self.step), index, self.step, self.members, directory)
+            raise not_finite(self.program, self.state, fixed, batch, index, self.step, refits, directory)
 
     def _evaluate(self) -> None:
         row = {"step": self.step, "loss": float(torch.stack(self._recent).mean())}
