@@ -132,7 +132,7 @@ class Tempering:
         first = draws[0].log_importance.double()
         log_z = float(torch.logsumexp(first, 0)) - math.log(len(first))
         ess = float(effective(first)) / len(first)
-        loss, before = self.windows[-1][0], self.windows[-1 - self.patience][0]
+        loss, before = self.windows[-1][0], self.windows[-1 - self.patience :][0][0]
         self.stages.append(Stage(self.beta, step, loss, log_z, ess, self.converged, before - loss))
         self.beta = min(next_beta(self.beta, d.log_importance, d.log_target / self.beta, self.cess) for d in draws)
         self.entered, self.windows, self.losses = step, [], []

@@ -1,0 +1,65 @@
+"""A run without frames leaves what any run leaves, and counts every energy."""
+
+import json
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+from bayescg.errors import ConfigError
+from bayescg.experiments import load, report, run
+from bayescg.experiments.build import check
+from bayescg.inference import Fit
+
+SMALL = ("fit.steps=60", "fit.batch_size=64", "analysis.samples=4000", "model.hidden=[8]")
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "double-well"
+    run(load("double-well", quick=True, changes=SMALL), path, silent)
+    return path
+
+
+def test_a_run_leaves_everything_that_is_promised(finished: Path) -> None:
+    for name in (
+        "config.toml",
+        "checkpoint",
+        "fit/fit.json",
+        "posterior.nc",
+        "report.html",
+        "figures/free_energy_x1.png",
+    ):
+        assert (finished / name).exists(), name
+    found = json.loads((finished / "summary.json").read_text())
+    assert found["quantities"]["free_energy_difference"]["truth"] == 4.7776
+    stages = Fit.load(finished / "fit").diagnostics["tempering"]
+    assert found["cost"]["energy_evaluations"] == 60 * 64 + 10_000 * len(stages) + 4000
+    with xr.open_datatree(finished / "posterior.nc", engine="h5netcdf") as tree:
+        assert "log_likelihood" not in tree.children  # there are no data to have one
+        assert "cv" in tree["posterior"].dataset
+
+
+def test_its_report_is_made_again_from_the_fit(finished: Path) -> None:
+    before = (finished / "summary.json").read_text()
+    (finished / "report.html").unlink()
+    report(finished, silent)
+    assert "free_energy_difference" in (finished / "report.html").read_text()
+    assert (finished / "summary.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (["model.name=PredictiveCV"], "learns from frames"),
+        (["model.latent_dims=2"], "latent_dim"),
+        (["analysis.observables=['rgg']"], "rg"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(changes: list[str], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        check(load("double-well", changes=changes))
