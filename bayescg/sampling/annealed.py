@@ -45,7 +45,8 @@ class Annealed:
     Attributes
     ----------
     frames : Frames
-        With importance weights and energies; of `smc`, `trajectory` is the island. `provenance` has the cost.
+        With importance weights and energies, without particles of weight 0; of `smc`, `trajectory` is the island.
+        `provenance` has the cost.
     log_z : float
         Logarithm of :math:`\int e^{-U(x) / kT} dx`, of which the mean over islands of Z is unbiased.
     log_z_sd : float
@@ -92,11 +93,8 @@ class Annealed:
         True
         """
         with torch.no_grad():
-            values = (
-                torch.as_tensor(observable(torch.as_tensor(self.frames.gather(slice(None))))).double().cpu().numpy()
-            )
-        w = self.frames.weights
-        assert w is not None
-        mean = float(w @ values / w.sum())
-        share = np.bincount(self.islands, w * (values - mean)) * len(self.log_z_islands) / w.sum()
-        return Estimate(mean, float(share.std(ddof=1) / np.sqrt(len(share))))
+            found = observable(torch.as_tensor(self.frames.gather(slice(None))))
+        values, w = torch.as_tensor(found).double().cpu().numpy(), np.asarray(self.frames.weights)
+        mean, islands = float(w @ values / w.sum()), len(self.log_z_islands)
+        share = np.bincount(self.islands, w * (values - mean), minlength=islands) * islands / w.sum()
+        return Estimate(mean, float(share.std(ddof=1) / np.sqrt(islands)))

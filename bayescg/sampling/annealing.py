@@ -19,7 +19,7 @@ def smc(
     base: Distribution | None = None,
     cess: float = 0.9,
     resample: float = 0.5,
-    moves: int = 3,
+    moves: int = 5,
     leapfrog: int = 5,
     schedule: Schedule | None = None,
     forces: bool = False,
@@ -51,8 +51,8 @@ def smc(
         The next temperature is where the conditional effective sample size falls to this.
     resample : float, default 0.5
         An island is resampled, systematically, where its effective sample size falls below this fraction.
-    moves : int, default 3
-        Proposals at each temperature; their step size follows the acceptance.
+    moves : int, default 5
+        Proposals at each temperature; their step size follows the acceptance. Many coordinates ask for more of them.
     leapfrog : int, default 5
         Time steps of one proposal.
     schedule : Schedule, optional

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from bayescg.errors import ConfigError
+from bayescg.errors import ConfigError, SimulationError
 from bayescg.sampling.annealed import Annealed, Schedule
 from bayescg.sampling.assemble import to_frames
 from bayescg.sampling.base import base_of, draw
@@ -27,7 +27,7 @@ from bayescg.systems.core import System
 
 __all__ = ["Plan", "anneal"]
 
-_FIRST_STEP, _ACCEPTANCE = 0.3, 0.8
+_FIRST_STEP, _ACCEPTANCE = 0.5, 0.8  # the step over the root of the dimension: a box has walls in each
 _CALLS = 1000  # of a step, about: temperatures are not known beforehand
 _FEW = 50
 
@@ -157,7 +157,7 @@ class _Swarm:
 
     def _move(self, stage: int, beta: float, scale: Tensor) -> None:
         sizes, rates = [], []
-        size = self.step_sizes[-1][-1] if self.step_sizes else _FIRST_STEP
+        size = self.step_sizes[-1][-1] if self.step_sizes else _FIRST_STEP / self.system.dim**0.5
         ones, heat_of = torch.ones_like(scale), self.x.new_tensor(beta)
         pull = self._pull(self.x / scale, scale, heat_of)
         for move in range(self.plan.moves):
@@ -241,21 +241,24 @@ class _Swarm:
                 "and errors are too small, as a rule; take more moves, more particles, or a larger cess",
                 stacklevel=4,
             )
-        n = len(self.x)
-        evaluations = {
+        alive = ~torch.isneginf(self.log_w.flatten())  # others began where the energy is infinite
+        if not bool(alive.any()):
+            raise SimulationError("no particle kept a finite energy; choose a base nearer to the system")
+        islands = np.repeat(np.arange(plan.islands, dtype=np.int32), plan.particles)[alive.cpu().numpy()]
+        x, log_w = self.x[alive], self.log_w.flatten()[alive]
+        n, each = len(self.x), plan.moves * plan.leapfrog
+        cost = {
             "energy_evaluations": n * (1 + stages * plan.moves),
-            "force_evaluations": n * (stages * (1 + plan.moves * plan.leapfrog) + plan.forces),
-        }
-        cost = {**evaluations, "steps": stages, "wall_seconds": wall, "device": self.x.device.type}
-        islands = np.repeat(np.arange(plan.islands, dtype=np.int32), plan.particles)
-        log_w = self.log_w.flatten()
+            "force_evaluations": n * stages * (1 + each) + plan.forces * len(x),
+            "steps": stages, "wall_seconds": wall, "device": x.device.type,
+        }  # fmt: skip
         frames = to_frames(
-            self.system, self.x.cpu().numpy(),
+            self.system, x.cpu().numpy(),
             {"sampler": plan.name, **asdict(plan), "log_z": log_z, "betas": self.betas, "cost": cost},
             trajectory=islands if plan.particles > 1 else None,
             weights=(log_w - log_w.max()).exp().cpu().numpy(),
-            energy=self.energy.cpu().numpy(),
-            forces=self.system.forces(self.x).cpu().numpy() if plan.forces else None,
+            energy=self.energy[alive].cpu().numpy(),
+            forces=self.system.forces(x).cpu().numpy() if plan.forces else None,
         )  # fmt: skip
         schedule = Schedule(np.array(self.betas), np.array(self.step_sizes), torch.stack(self.scales).cpu().numpy())
         return Annealed(
