@@ -68,6 +68,8 @@ class PredictiveCV(Model):
         dim: int | None = None,
     ):
         super().__init__()
+        if not isinstance(latent_dim, int) or latent_dim < 1 or min(ard) <= 0:
+            raise ModelError(f"latent_dim={latent_dim} must be a whole number, at least 1, and ard={ard} positive")
         self.features = features
         self.latent_dim, self.hidden, self.ard = latent_dim, tuple(hidden), tuple(ard)
         if features is not None or dim is not None:

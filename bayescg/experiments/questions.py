@@ -101,8 +101,17 @@ def _predictions(answers: Answers, settings: Analysis, seed: int, fit: Fit, fram
         if noise > _LARGEST_NOISE * predicted.sd > 0:
             noisy.append(f"{name} ({noise:.2g} {predicted.unit})")
         answers.add(name, predicted)
-        unit = statistics.unit_of(function)
-        answers.add(f"{name}_of_frames", average(values, frames, settings.draws, seed, unit))
+        seen = average(values, frames, settings.draws, seed, statistics.unit_of(function))
+        answers.add(f"{name}_of_frames", seen)
+        if (
+            predicted.ci90
+            and seen.ci90
+            and not (predicted.ci90[0] <= seen.ci90[1] and seen.ci90[0] <= predicted.ci90[1])
+        ):
+            answers.warnings.append(
+                f"{name}: the intervals of the predicted average and of the frames' own do not meet; an "
+                "error of the model's form is in no interval"
+            )
     if noisy:
         answers.warnings.append(
             f"averages predicted from {settings.samples} configurations have a Monte Carlo error that is not small and "

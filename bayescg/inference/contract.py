@@ -99,7 +99,8 @@ def models_in(path: str | Path) -> list[type[Model]]:
     """
     path = Path(path)
     if path.suffix != ".py" or not path.is_file():
-        raise ConfigError(f"{path} is not a Python file; give one that defines a subclass of bayescg.Model")
+        what = "is not a Python file" if path.exists() else "does not exist"
+        raise ConfigError(f"{path} {what}; give a Python file that defines a subclass of bayescg.Model")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

@@ -269,7 +269,7 @@ class Fit:
     def posterior(
         self, draws: int | None = None, seed: int = 0, frames: Frames | None = None, subset: int = 200
     ) -> xr.DataTree:
-        """Draws with named dimensions, as ArviZ reads them.
+        """Draws with named dimensions, for `arviz_stats` and `arviz_plots`.
 
         Groups: ``posterior`` (the random parameters; ``cv``), ``posterior_predictive`` and ``observed_data`` (``x``),
         ``log_likelihood`` (log p(x) of each frame with the latent variables integrated out; evidence models only, and

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import time
 import warnings
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bayescg import checkpoint
-from bayescg.errors import CheckpointError
+from bayescg.errors import CheckpointError, DataError
 from bayescg.inference.batch import Batch
 from bayescg.inference.compiled import compile_step
 from bayescg.inference.distributed import Processes
@@ -133,6 +134,11 @@ class Job:
         self.train = frames
         if held_out:
             self.train, test = frames.split(blocks=20, test=self.settings["validation"], seed=seed)
+            if test.weights is not None and not np.asarray(test.weights).any():
+                raise DataError(
+                    f"the {len(test)} frames that validation={self.settings['validation']:g} holds out have no weight; "
+                    "leave frames of weight 0 out, or use validation=0"
+                )
         with seeded(_mix(seed, 0)):  # a model may build its networks here
             self.model.setup(self.train)
         self.model.to(self.device)
@@ -299,6 +305,7 @@ class Job:
         return {
             "model": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],
             "model_class": type(self.model).__name__,
+            "model_source": _source(type(self.model)),
             "data": None if self.source is None else self.source.fingerprint(),
             **self.settings,
         }
@@ -433,8 +440,18 @@ class Job:
 
 def _importance(frames: Frames) -> Tensor:
     """Importance weights with mean 1, ``(n,)``."""
-    weight = torch.ones(len(frames)) if frames.weights is None else torch.as_tensor(np.asarray(frames.weights)).float()
-    return weight / weight.mean()
+    if frames.weights is None:
+        return torch.ones(len(frames))
+    weight = torch.as_tensor(np.asarray(frames.weights, dtype=np.float64))
+    return (weight / weight.max() / (weight / weight.max()).mean()).float()
+
+
+def _source(model_class: type[Model]) -> str | None:
+    """Digest of the text of a class, so that an edited model is not taken for the one before."""
+    try:
+        return hashlib.sha256(inspect.getsource(model_class).encode()).hexdigest()[:16]
+    except (OSError, TypeError):  # typed at a prompt
+        return None
 
 
 def _mix(*parts: int) -> int:

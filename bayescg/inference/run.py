@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from bayescg import checkpoint
-from bayescg.errors import ConfigError, DataError, DeviceError, Interrupted
+from bayescg.errors import ConfigError, DataError, DeviceError, Interrupted, ModelError
 from bayescg.inference.compiled import check_mode
 from bayescg.inference.distributed import join, launched
 from bayescg.inference.fitted import Fit
@@ -84,7 +84,8 @@ def fit(
     compile : {"auto", "inductor", "trace", "off"}
         ``"trace"`` records the tensor operations of a step once and replays them without Pyro, bit for bit the same;
         ``"inductor"`` also compiles them (some seconds; needs a C++ compiler), equal up to rounding. ``"auto"``
-        measures a step and takes what makes the whole fit shortest; `Fit.diagnostics` says what it was and why.
+        measures a step and takes what makes the whole fit shortest; `Fit.diagnostics` says what it was and why. On a
+        busy machine it may choose differently another time: name the mode where bits matter.
     device : {"auto", "cpu", "cuda"}
     seed : int
     run_dir : path, optional
@@ -129,8 +130,8 @@ def fit(
     counts = {"steps": steps, "batch_size": batch_size, "checkpoint_every": checkpoint_every, "particles": particles}
     positive = {"learning_rate": learning_rate, "clip": clip}
     check_mode(compile)
-    _check_arguments(objective or model.objective, counts, positive, validation, members, seed)
     _check_frames(model, frames, validation)
+    _check_arguments(objective or model.objective, counts, positive, validation, members, seed)
     choice = uncertainty or model.uncertainty
     settings = {
         "steps": steps, "batch_size": batch_size, "validation": validation, "uncertainty": choice,
@@ -209,10 +210,17 @@ def _check_arguments(
 
 
 def _check_frames(model: Model, frames: Any, validation: float) -> None:
+    if not isinstance(model, Model):
+        raise ModelError(f"bcg.fit needs a model, an instance such as PredictiveCV(features); not {model!r}")
     if not model.needs_frames:
         if frames is not None:
             raise DataError(f"{type(model).__name__} learns from a system, not from frames; call bcg.fit(model)")
         return
+    if isinstance(frames, np.ndarray | torch.Tensor):
+        raise DataError(
+            f"frames is a {type(frames).__name__}; say what its numbers are: "
+            'bcg.data.Frames.from_numpy(x, unit="nm", dt=..., temperature=...)'
+        )
     if frames is None or len(frames) < 1:
         raise DataError("there are no frames to fit; give bcg.fit(model, frames) a Frames with at least one")
     if validation and len(frames) < 2:

@@ -70,10 +70,11 @@ def _values(program: nn.Module) -> dict[tuple[nn.Module, str], str]:
     return {(module, name): value for module, name, value in own if value}
 
 
-def _described(value: Any) -> str:
-    """What is compared of a value: numbers and text, and how many things a container holds."""
+def _described(value: Any, depth: int = 3) -> str:
+    """What is compared of a value: numbers and text, and how many things a container holds, with the first of them."""
     if isinstance(value, list | tuple | dict | set):
-        return f"{type(value).__name__} of {len(value)}"
+        held = list(value.values() if isinstance(value, dict) else value)[: 100 if depth else 0]
+        return f"{type(value).__name__} of {len(value)}: {', '.join(_described(v, depth - 1) for v in held)}"
     return repr(value) if value is None or isinstance(value, bool | int | float | str) else ""
 
 

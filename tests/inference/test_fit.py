@@ -343,3 +343,32 @@ def test_the_importance_weighted_bound_is_nearer_to_the_evidence(toy_frames):
     assert many < elbo - 0.05
     halves = (loss(30, slice(0, 32)) + loss(30, slice(32, 64))) / 2
     assert halves == pytest.approx(many, abs=0.02)
+
+
+def test_only_ratios_of_weights_count_however_small_or_large_they_are() -> None:
+    x = np.random.default_rng(0).normal(size=(64, 2))
+    logs = []
+    for scale in (1e-200, 1.0, 1e200):
+        frames = bcg.data.Frames.from_numpy(
+            x, unit="reduced", temperature_kT=1.0, weights=scale * np.linspace(1.0, 2.0, 64)
+        )
+        logs.append(bcg.fit(PredictiveCV(latent_dim=1), frames, steps=20, uncertainty="none", compile="off").log)
+    assert logs[0] == logs[1] == logs[2]
+
+
+def test_held_out_frames_without_weight_are_refused() -> None:
+    frames = bcg.data.Frames.from_numpy(
+        np.random.default_rng(0).normal(size=(200, 2)),
+        unit="reduced", temperature_kT=1.0, dt=1.0, weights=np.arange(200) < 20,
+    )  # fmt: skip
+    with pytest.raises(DataError, match="no weight"):
+        bcg.fit(PredictiveCV(latent_dim=1), frames, steps=20, uncertainty="none")
+
+
+def test_an_array_and_a_class_are_refused_in_words() -> None:
+    with pytest.raises(DataError, match="from_numpy"):
+        bcg.fit(PredictiveCV(latent_dim=1), np.zeros((9, 2)))  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="an instance"):
+        bcg.fit(PredictiveCV, PredictiveCV.example()[1])  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="latent_dim=0"):
+        PredictiveCV(latent_dim=0)
