@@ -241,19 +241,19 @@ class ForcesOfSystem(Tiny):
 
 
 class Eigenfunctions(Tiny):
-    """Rayleigh quotients of two functions after whitening; for linear ones they depend on the covariance alone."""
+    """Rayleigh quotients of two functions after whitening: the generalised eigenvalues of energy and covariance."""
 
     kind, additive, minimum_batch = "generalised", False, 4
 
     def build(self):
         self.weight = nn.Parameter(torch.tensor([[1.0, 0.5], [0.2, -1.0]]))
 
-    def model(self, batch):
-        def functions(x):
-            return x @ self.weight.T
+    def functions(self, x):
+        return torch.tanh(x @ self.weight.T)
 
-        gradients = torch.func.jacrev(lambda x: functions(x).sum(0))(batch.x)  # (function, frame, coordinate)
-        chi = functions(batch.x)
+    def model(self, batch):
+        gradients = torch.func.jacrev(lambda x: self.functions(x).sum(0))(batch.x)  # (function, frame, coordinate)
+        chi = self.functions(batch.x)
         chi = chi - chi.mean(0)
         lower = torch.linalg.cholesky(chi.T @ chi / len(chi))
         energy = torch.einsum("mbi,nbi->mn", gradients, gradients) / len(chi)
@@ -262,8 +262,12 @@ class Eigenfunctions(Tiny):
         pyro.factor("loss", -torch.linalg.eigvalsh((whole + whole.T) / 2).sum() * TOTAL)
 
     def exact(self, x):
-        inverse = torch.linalg.inv(torch.cov(x.T, correction=0))  # the trace does not depend on the weights
-        return torch.zeros(len(x)).double(), -float(inverse.trace()) * TOTAL
+        weight = self.weight.detach().double()
+        chi = torch.tanh(x @ weight.T)
+        gradients = (1 - chi**2).unsqueeze(-1) * weight  # (frame, function, coordinate)
+        energy = torch.einsum("bmi,bni->mn", gradients, gradients) / len(x)
+        trace = torch.linalg.solve(torch.cov(chi.T, correction=0), energy).trace()
+        return torch.zeros(len(x), dtype=torch.float64), -float(trace) * TOTAL
 
 
 class MovingBuffers(Amortised):
@@ -295,15 +299,13 @@ class OtherDraws(Amortised):
 
 
 class DrawsInMemoryOrder(Amortised):
-    """Noise shaped like a transposed tensor, and noise filled into a tensor that is then used."""
+    """Noise shaped like a transposed tensor, which is drawn in the order of its memory."""
 
     def guide(self, batch):
         mean = self.encoder(batch.x).mean
         noise = torch.randn_like(batch.x.T).T[:, :1]
-        place = torch.zeros(len(batch), 1, dtype=mean.dtype)
-        place.normal_()
         with batch.plate("frames"):
-            pyro.sample("z", dist.Normal(mean + noise + place, 0.5).to_event(1))
+            pyro.sample("z", dist.Normal(mean + noise, 0.5).to_event(1))
 
 
 PROGRAMS: dict[str, type[Tiny]] = {
@@ -378,3 +380,23 @@ def exact_loss(model_class: type[Tiny], tensors) -> float | None:
     frames, prior = found
     weight = tensors["weight"].double()
     return -float((frames * weight).sum() * TOTAL / len(frames) + prior) / TOTAL
+
+
+def joined(classes: dict[str, type[Tiny]], dtype=torch.float32) -> tuple[Any, ...]:
+    """Several programs as one, so that one compilation tests them all; the loss is a vector of theirs."""
+    cases = {name: prepared(c, dtype) for name, c in classes.items()}
+
+    def plain(params, buffers, tensors):
+        grads, losses, moved = {}, [], {}
+        for name, (function, *arguments) in cases.items():
+            own = zip(arguments, (params, buffers, tensors), strict=True)
+            g, loss, m = function(*({k: given[f"{name}/{k}"] for k in a} for a, given in own))
+            losses.append(loss)
+            grads |= {f"{name}/{k}": v for k, v in g.items()}
+            moved |= {f"{name}/{k}": v for k, v in m.items()}
+        return grads, torch.stack(losses), moved
+
+    def flat(i: int) -> dict[str, Tensor]:
+        return {f"{name}/{k}": v for name, case in cases.items() for k, v in case[i].items()}
+
+    return plain, flat(1), flat(2), flat(3)

@@ -48,8 +48,12 @@ def assert_equal(ours, theirs):
 @slowly_batched
 @pytest.mark.parametrize(
     ("dtype", "members", "particles"),
-    [(torch.float32, None, None), (torch.float64, None, None), (torch.float32, 3, None), (torch.float32, None, 4)],
-    ids=["float32", "float64", "refits", "particles"],
+    [
+        pytest.param(torch.float32, None, None, id="float32"),
+        pytest.param(torch.float32, 3, None, id="refits"),
+        pytest.param(torch.float64, None, None, id="float64", marks=pytest.mark.slow),
+        pytest.param(torch.float32, None, 4, id="particles", marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize("name", BOTH)
 def test_recorded_equals_plain_bit_for_bit(name, dtype, members, particles):
@@ -305,8 +309,20 @@ class Continuous(programs.ExactPosterior):
             pyro.sample("z", programs.ZukoToPyro(self.flow(self.slope * batch.x)))
 
 
-@pytest.mark.parametrize("settings", [{}, {"uncertainty": "bootstrap", "members": 3}, {"objective": "iwae"}], ids=str)
-@pytest.mark.parametrize("model_class", [BranchOnLatent, Rejection, Continuous])
+@pytest.mark.parametrize(
+    ("model_class", "settings"),
+    [
+        (BranchOnLatent, {}),
+        (BranchOnLatent, {"uncertainty": "bootstrap", "members": 3}),
+        (BranchOnLatent, {"objective": "iwae"}),
+        (Rejection, {}),
+        (Continuous, {}),
+        pytest.param(Rejection, {"uncertainty": "bootstrap", "members": 3}, marks=pytest.mark.slow),
+        pytest.param(Rejection, {"objective": "iwae"}, marks=pytest.mark.slow),
+        pytest.param(Continuous, {"uncertainty": "bootstrap", "members": 3}, marks=pytest.mark.slow),
+        pytest.param(Continuous, {"objective": "iwae"}, marks=pytest.mark.slow),
+    ],
+)
 def test_what_cannot_be_batched_runs_one_after_the_other(toy_frames, model_class, settings):
     """Also held out: a fit of a program that neither records nor batches goes through."""
     frames = toy_frames(30, dim=2)
