@@ -95,7 +95,8 @@ def _write_tanh_out(graph: fx.GraphModule) -> None:
                 x: Any = fx.Proxy(node.args[0])
                 s = x * x
                 series = x + x * s * (-1 / 3 + s * (2 / 15 + s * (-17 / 315 + s * (62 / 2835))))
-                node.replace_all_uses_with(torch.where(s < 0.04, series, 2 / (1 + torch.exp(-2 * x)) - 1).node)
+                whole: Any = torch.where(s < 0.04, series, 2 / (1 + torch.exp(-2 * x)) - 1)
+                node.replace_all_uses_with(whole.node)
             graph.graph.erase_node(node)
     graph.recompile()
 
