@@ -133,6 +133,10 @@ def fit(
     _check_frames(model, frames, validation)
     _check_arguments(objective or model.objective, counts, positive, validation, members, seed)
     choice = uncertainty or model.uncertainty
+    if not model.needs_frames and (choice == "bootstrap" or (objective or model.objective) == "iwae"):
+        raise ConfigError(
+            f"{type(model).__name__} has no frames to weigh: use uncertainty='none' or 'ensemble', objective='elbo'"
+        )
     settings = {
         "steps": steps, "batch_size": batch_size, "validation": validation, "uncertainty": choice,
         "members": members if choice in MEMBERS else None, "learning_rate": learning_rate, "clip": clip, "seed": seed,

@@ -103,6 +103,10 @@ def test_what_makes_no_sense_is_refused():
     frames = bcg.data.Frames.from_numpy(torch.zeros(4, 2).numpy(), unit="reduced")
     with pytest.raises(DataError, match="not from frames"):
         bcg.fit(EmbeddedPhysics(system), frames)
+    unfit: tuple[dict[str, Any], ...] = ({"objective": "iwae"}, {"uncertainty": "bootstrap"})
+    for asked in unfit:
+        with pytest.raises(ConfigError, match="no frames to weigh"):
+            bcg.fit(EmbeddedPhysics(system), **asked)
     with pytest.raises(ModelError, match="has none of some"):
         bcg.fit(EmbeddedPhysics(system, hidden=(4,)), steps=1, batch_size=4)
     with pytest.raises(DataError, match="2 coordinates"):
