@@ -68,7 +68,7 @@ def test_the_base_of_the_broken_models_is_sound(broken):
 @pytest.mark.parametrize(
     ("content", "error", "words"),
     [
-        (None, ConfigError, "not a Python file"),
+        (None, ConfigError, "does not exist"),
         ("import bayescg as bcg\n", ModelError, "defines no model"),
         ("def f(:\n", ModelError, "does not run: SyntaxError"),
         ("raise SystemError('no')\n", ModelError, "does not run: SystemError: no"),
