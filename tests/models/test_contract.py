@@ -61,7 +61,8 @@ def test_the_fault_is_named(broken, name):
     assert len(failed) <= 4, failed
 
 
-def test_the_base_of_the_broken_models_is_sound(broken):
+def test_the_base_of_the_broken_models_is_sound(broken, monkeypatch):
+    monkeypatch.setattr("bayescg.inference.contract.can_compile", lambda _: "not compiled here: it takes seconds")
     assert [o for o in check_model(broken["_Plain"]) if not o.ok] == []
 
 
