@@ -56,6 +56,9 @@ def fit(
     Frames that are correlated in time count 1/g each, g being their statistical inefficiency. One seed and one mode of
     `compile` give one result on one machine, also through any number of interruptions.
 
+    In a script that torchrun starts, the processes share one fit: each computes its part of every batch, and all
+    return the result of one process, up to rounding. Process 0 writes to `run_dir`.
+
     Parameters
     ----------
     model : Model
@@ -87,6 +90,7 @@ def fit(
         measures a step and takes what makes the whole fit shortest; `Fit.diagnostics` says what it was and why. On a
         busy machine it may choose differently another time: name the mode where bits matter.
     device : {"auto", "cpu", "cuda"}
+        ``"auto"``: CUDA where there is a device; of several processes, each takes its own.
     seed : int
     run_dir : path, optional
         Where checkpoints and the loss log go. A fit that finds its own checkpoints there goes on from them.
@@ -114,7 +118,8 @@ def fit(
     CheckpointError
         The checkpoints found belong to another model, data set or setting, or are all damaged.
     FitError
-        The loss is no longer finite; says at which site, step and frames. The last good state is kept.
+        The loss is no longer finite; says at which site, step and frames. The last good state is kept. Or another
+        process was lost, in a fit on several: the state is saved, to be gone on from with any number of them.
     Interrupted
         SIGINT or SIGTERM; the state was saved and the same call goes on from it.
 
