@@ -6,13 +6,14 @@ pyro.settings.set(module_local_params=True)
 
 from bayescg.inference.batch import Batch  # noqa: E402
 from bayescg.inference.fitted import Fit  # noqa: E402
-from bayescg.inference.model import HasCV, HasFeatures, HasSampler, Model, check_programs  # noqa: E402
+from bayescg.inference.model import HasBasis, HasCV, HasFeatures, HasSampler, Model, check_programs  # noqa: E402
 from bayescg.inference.registry import find_model, model_names  # noqa: E402
 from bayescg.inference.run import fit  # noqa: E402
 
 __all__ = [
     "Batch",
     "Fit",
+    "HasBasis",
     "HasCV",
     "HasFeatures",
     "HasSampler",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bayescg.data import Frames
 
 __all__ = [
+    "HasBasis",
     "HasCV",
     "HasFeatures",
     "HasSampler",
@@ -114,6 +115,24 @@ class HasCV(Protocol):
 
     def cv(self, x: Tensor) -> torch.distributions.Distribution:
         """Distribution of batch shape ``(n,)`` and event shape ``(latent_dim,)`` for positions ``(n, atoms, 3)``."""
+        ...
+
+
+@runtime_checkable
+class HasBasis(Protocol):
+    """Models that learn functions in which the slow modes are sought.
+
+    Attributes
+    ----------
+    lag : float or None
+        Lag time that the functions were trained for; None: for the generator, and the model then has a `diffusion`
+        too (:func:`bayescg.analysis.spectrum`).
+    """
+
+    lag: float | None
+
+    def basis(self, x: Tensor) -> Tensor:
+        """Functions ``(n, functions)`` of positions ``(n, atoms, 3)`` or ``(n, dim)``, differentiable; no constant."""
         ...
 
 
