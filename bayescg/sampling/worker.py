@@ -21,8 +21,9 @@ _REPORT_EVERY = 0.25  # seconds
 
 def main() -> None:
     """Run the job on standard input; exit status 0 also after a reported error."""
-    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    parent = os.getppid()
     job = json.load(sys.stdin)
+    threading.Thread(target=_follow, args=(parent, _partial(job)), daemon=True).start()
     try:
         _simulate(job)
     except BrokenPipeError:  # whoever started this process is gone
@@ -31,10 +32,11 @@ def main() -> None:
         _partial(job).unlink(missing_ok=True)
 
 
-def _follow(parent: int) -> None:
-    """End with the process that started this one: whoever goes on in its place writes to the same files."""
+def _follow(parent: int, partial: Path) -> None:
+    """End with the process that started this one, and leave nothing half written."""
     while os.getppid() == parent:
         time.sleep(0.1)
+    partial.unlink(missing_ok=True)
     os._exit(1)
 
 
@@ -114,8 +116,8 @@ def _frame(context: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _partial(job: dict[str, Any]) -> Path:
-    out = Path(job["out"])
-    return out.with_name(f".{out.stem}.partial{out.suffix}")
+    out = Path(job["out"])  # the process in the name: one that goes on in this one's place has a file of its own
+    return out.with_name(f".{out.stem}.{os.getpid()}.partial{out.suffix}")
 
 
 def report(**fields: Any) -> None:

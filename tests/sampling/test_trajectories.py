@@ -222,14 +222,17 @@ def wait_until(condition, seconds=20.0):
 @pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_no_worker_survives_the_one_who_asked(tmp_path, how):
     process = start(tmp_path, 1e6)
-    partial = [tmp_path / "out" / f".trajectory-0{i}.partial.xtc" for i in (0, 1)]
-    wait_until(lambda: all(file.exists() and file.stat().st_size for file in partial))
+
+    def partial():
+        return list((tmp_path / "out").glob(".trajectory-0*.partial.xtc"))
+
+    wait_until(lambda: sum(file.stat().st_size > 0 for file in partial()) == 2)
     workers = children(process.pid)
     assert len(workers) == 2
     process.send_signal(how)
     output, _ = process.communicate(timeout=20)
     wait_until(lambda: not any(Path(f"/proc/{worker}/stat").exists() for worker in workers))
-    assert not any(file.exists() for file in partial)
+    assert not partial()
     if how == signal.SIGINT:
         assert output.startswith("Interrupted the simulation was interrupted"), output
         assert "Traceback" not in output
