@@ -9,7 +9,7 @@ import time
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
@@ -40,7 +40,8 @@ __all__ = ["Job"]
 
 _EVALUATIONS = 50
 _PATIENCE = 10
-_LOOK = 50  # steps between looks at a GPU's guard; a look waits for the device
+_PROMPT = ("cpu",)  # devices whose guard can be looked at after each step; of others a look waits for the queue
+_LOOK = 50  # steps between looks at the others' guard
 _DRAWS = 10_000  # weighted draws from which a step in temperature is chosen
 
 
@@ -217,14 +218,20 @@ class Job:
         grads, loss, bad, moved = self.gradients.run(
             self.params, self.buffers, self._batch(self.step), _mix(self.settings["seed"], 1, self.step)
         )
-        self.bad = torch.maximum(self.bad, bad)  # from the first bad step on nothing changes any more
-        self.good += 1 - self.bad
-        self.optimiser.step(grads, learning_rate(self.step, steps, self.settings["learning_rate"]), self.bad)
+        queued = self.device.type not in _PROMPT
+        if queued:
+            self.bad = torch.maximum(self.bad, bad)  # from the first bad step on nothing changes any more
+            self.good += 1 - self.bad
+        elif bad:
+            self._stop(directory)
+        self.optimiser.step(
+            grads, learning_rate(self.step, steps, self.settings["learning_rate"]), self.bad if queued else None
+        )
         for name, value in moved.items():
-            self.buffers[name].copy_(torch.where(self.bad > 0, self.buffers[name], value))
-        self._recent.append(loss.reshape(-1)[0].clone())
+            self.buffers[name].copy_(torch.where(self.bad > 0, self.buffers[name], value) if queued else value)
+        self._recent.append(loss.clone() if queued else loss)
         self.step += 1
-        if self._due or self.device.type == "cpu" or self.step % _LOOK == 0:
+        if queued and (self._due or self.step % _LOOK == 0):
             self._look(directory)
         if self._due:
             self._evaluate()
@@ -254,6 +261,10 @@ class Job:
             return
         self.step = self._looked + int(self.good)
         del self._recent[len(self._recent) - (self.step - self._looked) - 1 :]
+        self._stop(directory)
+
+    def _stop(self, directory: Path | None) -> NoReturn:
+        """Keep the state before a step that was not finite, and say what was wrong with it."""
         if directory is not None:
             self.save(directory / "checkpoint")
         index = torch.arange(self.total) if self.feed is None else self.feed.indices(self.step)
@@ -263,7 +274,7 @@ class Job:
             raise not_finite(self.program, self.state, fixed, batch, index, self.step, refits, directory)
 
     def _evaluate(self) -> None:
-        row = {"step": self.step, "loss": float(torch.stack(self._recent).mean())}
+        row = {"step": self.step, "loss": float(torch.stack(self._recent).reshape(len(self._recent), -1)[:, 0].mean())}
         if self.tempering is not None:
             row["beta"] = self.tempering.beta
         if self.processes is not None:  # rounding must not drive them apart

@@ -59,9 +59,9 @@ class Adam:
         # the kernel takes one precision at a time
         self._names = [[k for k, v in params.items() if v.dtype == d] for d in {v.dtype: 0 for v in params.values()}]
 
-    def step(self, grads: Params, rate: float, bad: Tensor) -> None:
+    def step(self, grads: Params, rate: float, bad: Tensor | None = None) -> None:
         """One update with the given gradients; none at all where `bad` is 1."""
-        self.count += 1 - bad
+        self.count += 1 if bad is None else 1 - bad
         for names in self._names:
             # the kernel beneath torch.optim.Adam(fused=True), whose own bookkeeping takes longer than the update
             torch._fused_adam_(  # pyright: ignore[reportPrivateImportUsage]
