@@ -1,8 +1,8 @@
 """Drawing from a system: molecular dynamics in OpenMM, and batched samplers of many chains in torch.
 
-`langevin` and `overdamped` follow dynamics, `hmc` draws without an error of the time step, `smc` and
-`annealed_importance` come from a broad density into all wells and give the partition function, `equilibrium` draws
-analytic potentials exactly.
+`langevin` and `overdamped` follow dynamics, `hmc` draws without an error of the time step, `parallel_tempering` crosses
+barriers besides, `smc` and `annealed_importance` come from a broad density into all wells and give the partition
+function, `equilibrium` draws analytic potentials exactly.
 
 Names are imported when they are first used, so that a simulation's worker processes load OpenMM and nothing
 else.
@@ -15,11 +15,13 @@ _NAMES = {
     "Annealed": "annealed",
     "Schedule": "annealed",
     "annealed_importance": "annealing",
+    "batched_dynamics": "batched",
     "equilibrium": "exact",
     "hmc": "hamiltonian",
     "langevin": "dynamics",
     "molecular_dynamics": "trajectories",
     "overdamped": "dynamics",
+    "parallel_tempering": "tempering",
     "ramachandran_starts": "starts",
     "smc": "annealing",
 }
@@ -28,11 +30,13 @@ __all__ = [
     "Annealed",
     "Schedule",
     "annealed_importance",
+    "batched_dynamics",
     "equilibrium",
     "hmc",
     "langevin",
     "molecular_dynamics",
     "overdamped",
+    "parallel_tempering",
     "ramachandran_starts",
     "smc",
 ]
@@ -40,10 +44,12 @@ __all__ = [
 if TYPE_CHECKING:
     from bayescg.sampling.annealed import Annealed, Schedule
     from bayescg.sampling.annealing import annealed_importance, smc
+    from bayescg.sampling.batched import batched_dynamics
     from bayescg.sampling.dynamics import langevin, overdamped
     from bayescg.sampling.exact import equilibrium
     from bayescg.sampling.hamiltonian import hmc
     from bayescg.sampling.starts import ramachandran_starts
+    from bayescg.sampling.tempering import parallel_tempering
     from bayescg.sampling.trajectories import molecular_dynamics
 
 

@@ -60,7 +60,8 @@ class Kernel(ABC):
     generator : torch.Generator
         That of `start`.
     state : dict of str to Tensor
-        All that changes from step to step: positions ``x`` and forces ``f`` (chains, dim), and what else there is.
+        All that changes from step to step: positions ``x`` and forces ``f`` (chains, dim), and what else there is. Of
+        replicas at other temperatures, which follow, no frames are kept.
     cost : dict of str to (int, int)
         Evaluations of one chain at the start and in each step.
     """
@@ -72,7 +73,7 @@ class Kernel(ABC):
 
     def noise(self) -> Tensor:
         """Standard normal numbers in the shape of the positions."""
-        x = self.start.x
+        x = self.state["x"]
         return torch.randn(x.shape, generator=self.generator, dtype=x.dtype, device=x.device)
 
     @abstractmethod
@@ -275,7 +276,8 @@ def _identity(kernel: Kernel) -> dict[str, Any]:
 
 
 def _values(kernel: Kernel, energy: bool, forces: bool) -> dict[str, Tensor]:
-    state = kernel.state
+    n = len(kernel.start.x)
+    state = {name: kernel.state[name][:n] for name in ("x", "f", "u") if name in kernel.state}
     values = {"positions": state["x"]}
     if energy:
         values["energy"] = state["u"] if "u" in state else kernel.system.energy(state["x"])

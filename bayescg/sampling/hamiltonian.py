@@ -1,6 +1,7 @@
 """Hamiltonian Monte Carlo of many chains in one batch."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from bayescg.sampling.chains import Kernel, Start, begin, check_counts, check_po
 from bayescg.sampling.stepping import Step, check_mode, prepare
 from bayescg.systems.core import System
 
-__all__ = ["JITTER", "accepted", "hmc", "jittered", "trajectory", "velocity_verlet"]
+__all__ = ["JITTER", "Hamiltonian", "accepted", "hmc", "jittered", "trajectory", "velocity_verlet", "warn_if_stuck"]
 
 JITTER = 0.1
 """Step sizes are drawn within so much of the one asked for: a fixed length could be a whole number of periods."""
@@ -91,40 +92,72 @@ def hmc(
         system, starts, chains=chains, steps=steps, stride=stride, equilibration=equilibration, seed=seed,
         device=device,
     )  # fmt: skip
-    run = _HMC(system, start, dt, leapfrog, equilibration + steps, compile)
+    run = Hamiltonian(system, start, dt, leapfrog, equilibration + steps, compile)
     settings = {"dt": dt, "leapfrog": leapfrog, "seed": seed, "compile": compile}
     frames = run_chains(
         "hmc", run, settings, steps=steps, stride=stride, equilibration=equilibration, energy=True, forces=forces,
         dt=None, run_dir=run_dir, resume=resume, progress=progress,
     )  # fmt: skip
-    acceptance = frames.provenance["acceptance"]
-    if acceptance < _LOW:
-        warnings.warn(
-            f"only {acceptance:.1%} of the proposals were accepted: frames hardly move; choose a dt below {dt:g}",
-            stacklevel=2,
-        )
+    warn_if_stuck(frames.provenance["acceptance"], dt)
     return frames
 
 
-class _HMC(Kernel):
-    def __init__(self, system: System, start: Start, dt: float, leapfrog: int, steps: int, mode: str):
+def warn_if_stuck(acceptance: float, dt: float) -> None:
+    """Warn where less than a tenth of the proposals was accepted."""
+    if acceptance < _LOW:
+        warnings.warn(
+            f"only {acceptance:.1%} of the proposals were accepted: frames hardly move; choose a dt below {dt:g}",
+            stacklevel=3,
+        )
+
+
+class Hamiltonian(Kernel):
+    """Chains of Hamiltonian Monte Carlo, at one temperature or at a ladder of them.
+
+    Parameters
+    ----------
+    system : System
+    start : Start
+    dt, leapfrog, steps, mode
+        Of `hmc`; all steps, equilibration included.
+    ladder : sequence of float, optional
+        kT of each replica of the chains, instead of the system's own: replicas of one temperature stand together, in
+        the order of `start`.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        start: Start,
+        dt: float,
+        leapfrog: int,
+        steps: int,
+        mode: str,
+        ladder: Sequence[float] | None = None,
+    ):
         super().__init__(system, start)
-        self.cost = {"energy_evaluations": (1, 1), "force_evaluations": (1, leapfrog)}
+        rungs = [system.kT] if ladder is None else list(ladder)
+        self.cost = {"energy_evaluations": (1, len(rungs)), "force_evaluations": (1, len(rungs) * leapfrog)}
         self.dt, self.leapfrog = dt, leapfrog
-        mass, x = masses(system).to(start.x), start.x
-        self.thermal = (system.kT / mass).sqrt()
-        self.state |= {"u": start.energy, "accepted": torch.zeros((), dtype=torch.float64, device=x.device)}
+        mass = masses(system).to(start.x)
+        self.kT = start.x.new_tensor(rungs).repeat_interleave(len(start.x))
+        self.thermal = (self.kT[:, None] / mass).sqrt()
+        self.state = {"x": start.x, "f": self.state["f"], "u": start.energy}
+        self.state = {name: torch.cat([value] * len(rungs)) for name, value in self.state.items()}
+        self.state["accepted"] = torch.zeros((), dtype=torch.float64, device=start.x.device)
+        x = self.state["x"]
         verlet = velocity_verlet(system.forces, 1 / mass)
         example = [x, self.noise(), self.state["f"], jittered(dt, x, self.generator)]
         self.verlet = prepare(verlet, example, steps * leapfrog, mode)
 
     def advance(self) -> None:
+        """One proposal of all chains, at each one's temperature."""
         state = self.state
         dt = jittered(self.dt, state["x"], self.generator)
         x, f, heat = trajectory(self.verlet, state["x"], state["f"], dt, self.thermal, self.leapfrog, self.noise())
         u = self.system.energy(x)
-        yes = accepted((state["u"] - u) / self.system.kT - heat, self.generator)
-        self.state = {
+        yes = accepted((state["u"] - u) / self.kT - heat, self.generator)
+        self.state = state | {
             "x": torch.where(yes[:, None], x, state["x"]),
             "f": torch.where(yes[:, None], f, state["f"]),
             "u": torch.where(yes, u, state["u"]),
@@ -132,6 +165,7 @@ class _HMC(Kernel):
         }
 
     def report(self, steps: int) -> dict[str, Any]:
+        """The share of proposals that were accepted."""
         return {"acceptance": float(self.state["accepted"]) / steps}
 
 

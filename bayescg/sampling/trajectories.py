@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bayescg.data import Frames
     from bayescg.systems import MolecularSystem
 
-__all__ = ["molecular_dynamics"]
+__all__ = ["claim", "in_use", "molecular_dynamics", "steps_of"]
 
 # Up to this size OpenMM's Reference platform beats its CPU platform: 44 000 steps/s against 1800 at 22 atoms,
 # 2100 against 1300 at 112, 570 against 1200 at 212 (ACE-ALA_n-NME, AMBER ff96 + OBC2, CPU platform on 2 cores).
@@ -127,7 +127,7 @@ def molecular_dynamics(
     if starts is not None:
         starts = np.asarray(starts, float)
         chains = len(starts)
-    every, frames = _steps(dt, frame_every, time)
+    every, frames = steps_of(dt, frame_every, time)
     _check(system, chains, seed, processes, friction, equilibration, wall_limit)
     if starts is None:
         starts = ramachandran_starts(system, chains)
@@ -142,7 +142,7 @@ def molecular_dynamics(
     }
     out = Path(out)
     files = [out / f"trajectory-{chain:02d}.xtc" for chain in range(chains)]
-    _claim(out, system, starts, shared | {"seed": seed, "chains": chains}, files)
+    claim(out, system, starts, shared | {"seed": seed, "chains": chains}, files)
     missing = [chain for chain in range(chains) if not files[chain].exists()]
     share = None if wall_limit is None else wall_limit / max(1, math.ceil(len(missing) / processes))
     jobs = [
@@ -157,7 +157,7 @@ def molecular_dynamics(
         }
         for chain in missing
     ]
-    with _in_use(out), _bar(len(jobs) * frames * every, dt, progress) as update:
+    with in_use(out), _bar(len(jobs) * frames * every, dt, progress) as update:
         try:
             run_all(jobs, processes, update)
         finally:
@@ -167,7 +167,7 @@ def molecular_dynamics(
     return load([str(file) for file in files], top=str(out / "topology.pdb"), temperature=system.temperature)
 
 
-def _steps(dt: float, frame_every: float, time: float) -> tuple[int, int]:
+def steps_of(dt: float, frame_every: float, time: float) -> tuple[int, int]:
     """Steps between frames, and frames."""
     if not 0 < dt <= 0.005:
         raise ConfigError(f"dt={dt} ps: a time step is positive and at most 0.005 ps (0.002 is usual)")
@@ -224,7 +224,7 @@ def _shared_job(system: "MolecularSystem", processes: int) -> dict[str, Any]:
     }
 
 
-def _claim(
+def claim(
     out: Path, system: "MolecularSystem", starts: np.ndarray, settings: dict[str, Any], files: list[Path]
 ) -> None:
     """Write topology and settings, or make sure that those already there are the same."""
@@ -234,7 +234,7 @@ def _claim(
         "system": hashlib.sha256(settings["system"].encode()).hexdigest(),
         "starts": hashlib.sha256(starts.tobytes()).hexdigest(),
     }
-    del settings["properties"]
+    settings.pop("properties", None)
     record = out / "simulation.json"
     try:
         before = json.loads(record.read_text())
@@ -261,7 +261,7 @@ def _claim(
 
 
 @contextmanager
-def _in_use(out: Path) -> "Iterator[None]":
+def in_use(out: Path) -> "Iterator[None]":
     """Hold the directory; the system lets go of it when the process dies. Windows has no such lock."""
     with (out / "simulation.json").open() as record:
         if sys.platform != "win32":

@@ -179,6 +179,7 @@ def alanine_dipeptide(
     solvent: str | None = "obc2",
     temperature: float = 330.0,
     engine: str = "torch",
+    hydrogen_mass: float | None = None,
 ) -> MolecularSystem:
     """Alanine dipeptide, ACE-ALA-NME: 22 atoms, 66 coordinates, flexible bonds, no cutoff.
 
@@ -194,6 +195,9 @@ def alanine_dipeptide(
         Kelvin.
     engine : {"torch", "openmm"}, default "torch"
         What computes energies and forces; see `from_openmm`.
+    hydrogen_mass : float, optional
+        Mass of every hydrogen in dalton, taken from the atom that carries it. Heavier hydrogens, up to about 3, let
+        time steps be longer; equilibrium averages do not depend on masses, kinetics do a little.
 
     Returns
     -------
@@ -228,7 +232,9 @@ def alanine_dipeptide(
     elif solvent is not None:
         raise ConfigError(f"unknown solvent {solvent!r}; use one of {', '.join(_SOLVENTS)} or None")
     topology, positions = peptide("ACE-ALA-NME")
-    openmm_system = ForceField(*files).createSystem(topology, constraints=None, removeCMMotion=False)
+    openmm_system = ForceField(*files).createSystem(
+        topology, constraints=None, removeCMMotion=False, hydrogenMass=hydrogen_mass
+    )
     return from_openmm(openmm_system, topology, temperature, positions, engine)
 
 

@@ -16,7 +16,7 @@ from torch.distributions import Independent, Normal
 
 from bayescg import systems
 from bayescg.errors import CheckpointError, Interrupted, OutputError
-from bayescg.sampling import annealed_importance, hmc, langevin, overdamped, saved, smc
+from bayescg.sampling import annealed_importance, hmc, langevin, overdamped, parallel_tempering, saved, smc
 
 STARTS = torch.tensor([[-2.5, 0.0], [2.3, 0.5], [-2.0, 1.0]])
 
@@ -54,6 +54,7 @@ RUNS = {
     "langevin": (chain(langevin, energy=True), 20),
     "overdamped": (chain(overdamped, energy=True), 20),
     "hmc": (chain(hmc, leapfrog=2), 40),
+    "parallel tempering": (chain(parallel_tempering, leapfrog=2, temperatures=(1.0, 2.0, 4.0)), 40),
     "smc": (annealed(smc, islands=60, particles=10), 60),
     "annealed importance": (annealed(annealed_importance, chains=400), 60),
 }
