@@ -69,8 +69,14 @@ def frames_of(experiment: Experiment, directory: Path) -> Frames:
     assert experiment.simulation is not None
     system = getattr(systems, experiment.system.name)(**experiment.system.arguments)
     settings = experiment.simulation.model_dump()
-    time, seed = settings.pop("time"), experiment.run.seed
-    simulated = sampling.molecular_dynamics(system, time, out=directory, seed=seed, **settings)
+    time, engine, seed = settings.pop("time"), settings.pop("engine"), experiment.run.seed
+    if engine == "batched":
+        settings = {k: v for k, v in settings.items() if k not in ("processes", "wall_limit")}
+        device = experiment.run.device
+        simulated = sampling.batched_dynamics(system, time, out=directory, seed=seed, device=device, **settings)
+    else:
+        del settings["temperatures"]
+        simulated = sampling.molecular_dynamics(system, time, out=directory, seed=seed, **settings)
     if own.select is None and own.stride == 1:
         return simulated
     files = sorted(directory.glob("trajectory-*.xtc"))

@@ -49,9 +49,15 @@ class Named(Section):
 
 
 class Simulation(Section):
-    """``[simulation]``: molecular dynamics of the system (:func:`bayescg.sampling.molecular_dynamics`); ps and s."""
+    """``[simulation]``: molecular dynamics of the system; ps, s and K.
+
+    `engine` is OpenMM (:func:`bayescg.sampling.molecular_dynamics`), in so many `processes` and at most for
+    `wall_limit`, or all `chains` in one batch (:func:`bayescg.sampling.batched_dynamics`), which knows neither, and may
+    begin in equilibrium by tempering at `temperatures`.
+    """
 
     time: float = Field(gt=0)
+    engine: Literal["openmm", "batched"] = "openmm"
     chains: int = Field(default=4, ge=1)
     dt: float = Field(default=0.002, gt=0)
     friction: float = Field(default=1.0, gt=0)
@@ -59,6 +65,13 @@ class Simulation(Section):
     equilibration: float = Field(default=20.0, ge=0)
     processes: int = Field(default=2, ge=1)
     wall_limit: float | None = Field(default=None, gt=0)
+    temperatures: list[float] | None = None
+
+    @model_validator(mode="after")
+    def _suits_the_engine(self) -> Self:
+        if self.temperatures is not None and self.engine == "openmm":
+            raise ValueError('simulation.temperatures does nothing with simulation.engine = "openmm"; use "batched"')
+        return self
 
 
 class Data(Section):

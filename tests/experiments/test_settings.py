@@ -25,6 +25,7 @@ NAME = "alanine-dipeptide"
         ("run.device=gpu", ['run.device = "gpu"', 'did you mean "cpu"?', "'auto'"]),
         ("run.seed=-1", ["run.seed = -1", "greater than or equal to 0"]),
         ("simulation.time=-1.0", ["simulation.time = -1.0", "greater than 0"]),
+        ("simulation.temperatures=[330.0,500.0]", ["simulation.temperatures", 'engine = "openmm"']),
         ("data.frames=3", ["data.frames = 3", "list"]),
         ("experiment.name='a/b'", ['experiment.name = "a/b"', "pattern"]),
         ("analysis.regions.x.psi=[1.0]", ["analysis.regions.x.psi", "at least 2"]),

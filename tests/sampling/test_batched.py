@@ -8,6 +8,8 @@ import torch
 
 from bayescg.data import load
 from bayescg.errors import ConfigError, Interrupted, OutputError
+from bayescg.experiments import load as load_experiment
+from bayescg.experiments.build import frames_of
 from bayescg.features.observables import from_names
 from bayescg.sampling import batched_dynamics, saved
 from bayescg.systems import alanine_dipeptide
@@ -105,3 +107,13 @@ def test_settings_are_kept_beside_the_trajectories(tmp_path):
     kept = json.loads((tmp_path / "simulation.json").read_text())
     assert (kept["engine"], kept["temperatures"]) == ("batched", [330.0, 500.0])
     assert (kept["dt"], kept["every"], kept["frames"]) == (0.001, 20, 2)
+
+
+def test_an_experiment_simulates_in_one_batch(tmp_path):
+    changes = ["simulation.engine=batched", "simulation.temperatures=[330.0,500.0]",
+               "simulation.time=0.04", "simulation.frame_every=0.02", "simulation.equilibration=0.1",
+               "system.hydrogen_mass=3.0"]  # fmt: skip
+    frames = frames_of(load_experiment("alanine-dipeptide", changes=changes), tmp_path)
+    assert frames.positions.shape == (4 * 2, 10, 3)
+    kept = json.loads((tmp_path / "simulation.json").read_text())
+    assert (kept["engine"], kept["chains"], kept["dt"], kept["temperatures"]) == ("batched", 4, 0.002, [330.0, 500.0])
