@@ -5,6 +5,8 @@ from bayescg.analysis.free_energy import free_energy
 from bayescg.analysis.predictive import ObservableCheck, PredictiveCheck, predictive_check
 from bayescg.analysis.profile import FreeEnergy
 from bayescg.analysis.reweighting import reweighted
+from bayescg.analysis.slow_modes import SlowModes
+from bayescg.analysis.spectrum import spectrum
 from bayescg.analysis.statistics import Quantity
 
 __all__ = [
@@ -13,8 +15,10 @@ __all__ = [
     "ObservableCheck",
     "PredictiveCheck",
     "Quantity",
+    "SlowModes",
     "audit",
     "free_energy",
     "predictive_check",
     "reweighted",
+    "spectrum",
 ]

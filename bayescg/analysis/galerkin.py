@@ -1,0 +1,150 @@
+"""Eigenproblems in a basis: which directions the data determine, the modes, and their gauge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayescg.analysis.covariances import Covariances
+from bayescg.errors import DataError
+
+__all__ = ["Modes", "clusters", "matched", "reduced", "solve"]
+
+CUTS = 10.0 ** -np.arange(1, 13)
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Solutions of A c = q B c under each of a number of weights.
+
+    Attributes
+    ----------
+    values : ndarray, (draws, modes)
+        Rayleigh quotients q, ascending: rates, or what is lost in a lag time.
+    vectors : ndarray, (draws, m, modes)
+        Coefficients c, of unit variance.
+    mean : ndarray, (draws, m)
+        Of the functions.
+    """
+
+    values: np.ndarray
+    vectors: np.ndarray
+    mean: np.ndarray
+
+
+def solve(cov: Covariances, weights: np.ndarray, modes: int) -> Modes:
+    """Slowest modes under weights of the blocks (draws, blocks), all in one batch.
+
+    Raises
+    ------
+    DataError
+        The functions depend linearly on each other under some weights.
+    """
+    a, b, mean = cov.mixed(weights)
+    try:
+        inverse = np.linalg.inv(np.linalg.cholesky(b))
+    except np.linalg.LinAlgError as error:
+        raise DataError(
+            f"{cov.size} functions are too many for these frames: they depend linearly on each other in some draws; "
+            "use fewer, or more frames"
+        ) from error
+    whitened = inverse @ a @ inverse.mT
+    values, vectors = np.linalg.eigh(0.5 * (whitened + whitened.mT))
+    return Modes(values[:, :modes], inverse.mT @ vectors[:, :, :modes], mean)
+
+
+def reduced(cov: Covariances, modes: int) -> np.ndarray:
+    """Combinations of the functions that the data determine, (m, r), uncorrelated and of unit variance.
+
+    Principal components of the standardised functions, down to a part of the largest variance. It is chosen by the
+    sum of the leading Rayleigh quotients of blocks that were held out, of which too few directions and too many both
+    give a larger one.
+
+    Parameters
+    ----------
+    cov : Covariances
+        Of blocks that are long against the correlation of the frames.
+    modes : int
+
+    Raises
+    ------
+    DataError
+        There are fewer independent functions than modes.
+    """
+    _, b, _ = cov.mixed(np.ones(len(cov)))
+    variance = np.diag(b[0])
+    used = np.flatnonzero(variance > 1e-12 * variance.max())
+    scale = np.sqrt(variance[used])
+    spread, directions = np.linalg.eigh(b[0][np.ix_(used, used)] / np.outer(scale, scale))
+    spread, directions = spread[::-1], directions[:, ::-1]
+    full = np.zeros((cov.size, len(used)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        full[used] = directions / np.sqrt(spread) / scale[:, None]
+    ranks = sorted({int((spread > cut * spread[0]).sum()) for cut in CUTS})
+    possible = [r for r in ranks if r >= modes]
+    if not possible:
+        raise DataError(f"{modes} modes need as many independent functions, and there are {max(ranks)}: use more")
+    tried = [held_out(cov.projected(full[:, :r]), modes) for r in possible]
+    finite = [t.mean(0) for t in tried if np.isfinite(t).all()]
+    if not finite:
+        raise DataError("no number of functions can be told from held-out frames: there are too few blocks of frames")
+    scores = [(t.mean(0) / finite[0]).sum() for t in tried]  # each mode counts by its relative change
+    return full[:, : possible[int(np.argmin(scores))]]
+
+
+def held_out(cov: Covariances, modes: int) -> np.ndarray:
+    """Leading Rayleigh quotients on each of a few folds of blocks, of modes found on the others, (folds, modes)."""
+    count = min(FOLDS, len(cov))
+    fold = np.arange(len(cov)) * count // len(cov)
+    inside = (fold == np.arange(count)[:, None]).astype(np.float64)
+    try:
+        found = solve(cov, 1 - inside, modes)
+    except DataError:
+        return np.full((count, modes), np.inf)
+    a, b, mean = cov.mixed(inside)
+    apart = mean - found.mean  # the mean that is taken off is that of the frames the modes were found on
+    b = b + apart[:, :, None] * apart[:, None, :]
+    a, b = (found.vectors.mT @ m @ found.vectors for m in (a, b))
+    return np.sort(np.linalg.eigvals(np.linalg.solve(b, a)).real, axis=1)
+
+
+def clusters(values: np.ndarray, sd: np.ndarray) -> list[list[int]]:
+    """Modes whose eigenvalues cannot be told apart: gaps below three standard deviations join neighbours.
+
+    Examples
+    --------
+    >>> clusters(np.array([1.0, 1.1, 2.0]), np.array([0.1, 0.1, 0.1]))
+    [[0, 1], [2]]
+    """
+    gap = np.diff(values)
+    close = gap < 1.5 * (sd[1:] + sd[:-1])
+    groups = [[0]]
+    for k, joined in enumerate(close, start=1):
+        groups[-1].append(k) if joined else groups.append([k])
+    return groups
+
+
+def matched(found: Modes, reference: np.ndarray, covariance: np.ndarray, groups: list[list[int]]) -> Modes:
+    """Modes turned onto those of a reference (m, modes): signs, and the best rotation within groups.
+
+    In a group of equal eigenvalues only the span of the functions means anything. The values become those of the
+    rotated functions, so that chance does not drive them apart.
+
+    Parameters
+    ----------
+    found : Modes
+    reference : ndarray, (m, modes)
+    covariance : ndarray, (m, m)
+        In which functions are compared.
+    groups : list of list of int
+    """
+    values, vectors = found.values.copy(), found.vectors.copy()
+    for group in groups:
+        own = found.vectors[:, :, group]
+        u, _, vh = np.linalg.svd(own.mT @ (covariance @ reference[:, group]))
+        turn = u @ vh
+        vectors[:, :, group] = own @ turn
+        values[:, group] = np.einsum("dij,di->dj", turn**2, found.values[:, group])
+    return Modes(values, vectors, found.mean)

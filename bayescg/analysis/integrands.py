@@ -1,0 +1,117 @@
+"""What is averaged over frames, or over pairs of them, to find slow modes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import jvp, vjp
+
+from bayescg.errors import ConfigError, DataError
+
+__all__ = ["Basis", "Diffusion", "Integrands", "gradients", "pairs", "values"]
+
+Basis = Callable[[Tensor], Tensor]
+Diffusion = Any
+
+
+def values(basis: Basis, x: Tensor) -> Tensor:
+    """Functions (n, m) in double precision, checked."""
+    with torch.no_grad():
+        return _checked(basis(x), x)
+
+
+def _checked(u: Tensor, x: Tensor) -> Tensor:
+    if not torch.is_tensor(u) or u.ndim != 2 or len(u) != len(x):
+        raise DataError(f"the basis must map {len(x)} frames to ({len(x)}, functions), not {tuple(np.shape(u))}")
+    if not u.isfinite().all():
+        raise DataError("the functions are not finite for some frames: look at the coordinates, or bound the functions")
+    return u.detach().cpu().double()
+
+
+@dataclass(frozen=True)
+class Integrands:
+    """What is summed over n frames or pairs, scaled by their weights so that plain sums of products are the moments.
+
+    Attributes
+    ----------
+    values : Tensor, (n, 1 or 2, m)
+        Functions, at both ends of a pair.
+    changes : Tensor, (n, dim or 1, m)
+        Gradients times a square root of D, or differences of the ends.
+    mean : Tensor, (n, m)
+    weight : Tensor, (n,)
+    """
+
+    values: Tensor
+    changes: Tensor
+    mean: Tensor
+    weight: Tensor
+
+
+def pairs(basis: Basis, x: Tensor, steps: int, w: np.ndarray, shift: Tensor) -> Integrands:
+    """Of the pairs that begin at the first ``len(w)`` frames, `steps` apart; those of weight 0 do not count."""
+    u = values(basis, x) - shift
+    n, weight = len(w), torch.from_numpy(w)
+    now, later = u[:n] * weight[:, None], torch.zeros_like(u[:n])
+    later[: max(len(u) - steps, 0)] = u[steps:]
+    later *= weight[:, None]
+    half = 0.5**0.5
+    return Integrands(half * torch.stack([now, later], 1), half * (later - now)[:, None], 0.5 * (now + later), weight)
+
+
+def gradients(basis: Basis, x: Tensor, diffusion: Diffusion, w: np.ndarray, shift: Tensor) -> Integrands:
+    """Of the Dirichlet form of the generator."""
+    value, gradient = _gradient(basis, x)
+    u, weight = _checked(value, x) - shift, torch.from_numpy(w)[:, None]
+    g = _scaled(gradient.detach().cpu().double(), x, diffusion)
+    root = weight.sqrt()[..., None]
+    return Integrands(root * u[:, None], root * g, weight * u, weight[:, 0])
+
+
+def _gradient(basis: Basis, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Values (n, m) and gradients (n, dim, m): forward in each coordinate or backward from each function."""
+    dim = x[0].numel()
+    with torch.no_grad():
+        m = basis(x[:1]).shape[-1]
+    if dim <= m:
+        columns, value = [], x
+        for i in range(dim):
+            tangent = torch.zeros_like(x).reshape(len(x), -1)
+            tangent[:, i] = 1.0
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit, inside torch's forward derivatives
+                value, change = jvp(basis, (x,), (tangent.reshape(x.shape),))[:2]
+            columns.append(change)
+        return value, torch.stack(columns, 1)
+    value, pull = vjp(basis, x)[:2]
+    rows = []
+    for i in range(m):
+        cotangent = torch.zeros_like(value)
+        cotangent[:, i] = 1.0
+        rows.append(pull(cotangent)[0].reshape(len(x), -1))
+    return value, torch.stack(rows, 2)
+
+
+def _scaled(g: Tensor, x: Tensor, diffusion: Diffusion) -> Tensor:
+    """Gradients (n, dim, m) times a square root of D."""
+    value = diffusion(x) if callable(diffusion) else diffusion
+    d = torch.as_tensor(value, dtype=torch.float64).detach().cpu()
+    n, dim = g.shape[:2]
+    matrices = d.shape in ((dim, dim), (n, dim, dim)) and (d.ndim == 3 or not callable(diffusion))
+    if not matrices and d.shape not in ((), (n,) if callable(diffusion) else (dim,), (n, dim)):
+        raise ConfigError(f"diffusion of shape {tuple(d.shape)} does not fit {n} frames of {dim} coordinates")
+    if matrices:
+        factor, failed = torch.linalg.cholesky_ex(d)
+        if failed.any() or not torch.allclose(d, d.mT):
+            raise ConfigError("a diffusion matrix must be symmetric and positive")
+        return factor.mT @ g
+    if not bool((d > 0).all()):
+        raise ConfigError("diffusion must be positive everywhere")
+    per_frame = callable(diffusion) and d.ndim == 1
+    return g * d.sqrt().reshape((-1, 1, 1) if per_frame else (*d.shape, 1) if d.ndim else ())

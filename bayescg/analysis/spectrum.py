@@ -1,0 +1,236 @@
+"""Slow modes with error bars: eigenvalues, timescales and eigenfunctions in the functions of a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayescg.analysis.blocks import Blocks, choose_blocks
+from bayescg.analysis.covariances import Covariances, accumulate
+from bayescg.analysis.galerkin import reduced, solve
+from bayescg.analysis.integrands import Basis, values
+from bayescg.analysis.resample import resample
+from bayescg.analysis.slow_modes import Functions, SlowModes
+from bayescg.analysis.statistics import block_draws, inflation
+from bayescg.errors import ConfigError, DataError, ModelError
+from bayescg.inference import HasBasis, Model
+from bayescg.inference.functional import call_with
+
+if TYPE_CHECKING:
+    from bayescg.data import Frames
+    from bayescg.inference import Fit
+    from bayescg.systems import System
+
+__all__ = ["spectrum"]
+
+LEAST_EFFECTIVE = 0.01
+MOST_LOST = 0.01
+
+
+def spectrum(
+    fit: Fit | Model | Callable[[Tensor], Tensor],
+    frames: Frames,
+    lag: float | None = None,
+    *,
+    system: System | None = None,
+    diffusion: Any = None,
+    modes: int = 3,
+    draws: int = 1000,
+    seed: int = 0,
+) -> SlowModes:
+    r"""Slowest modes of reversible dynamics in the span of given functions, with calibrated error bars.
+
+    For the generator the eigenproblem is :math:`A c = \lambda B c` with :math:`A = E[\nabla\chi \cdot D \nabla\chi]`
+    and B the covariance of the functions, over frames at equilibrium or weighted to it. For pairs of frames a lag
+    :math:`\tau` apart it is :math:`C_{0\tau} c = \nu C_{00} c`, made symmetric, and
+    :math:`\lambda = -\ln \nu / \tau`.
+
+    Draws are those of a Bayesian bootstrap over contiguous blocks, whose length follows from the correlation of the
+    modes. Three things make its intervals cover: they are taken for :math:`\log \lambda`, whose distribution is
+    symmetric; draws are moved away from the estimate by a factor with the Student t that so many blocks ask for (see
+    :func:`bayescg.analysis.free_energy`); and they are centred where the jackknife over blocks says that the bias is
+    gone, which has two parts: eigenvalues are minima over the functions, hence too small on few frames, and the
+    variance around an estimated mean is too small, hence they are too large.
+
+    Parameters
+    ----------
+    fit : Fit, Model or callable
+        A fit whose model has a ``basis``, or any differentiable torch function from positions to (n, functions). A
+        constant function is not needed.
+    frames : Frames
+        Their weights are respected by the generator, and refused with a lag.
+    lag : float, optional
+        Lag time (ps, or the unit of a toy system). None: that of the fit's model; for a callable, and for 0, the
+        generator.
+    system : System, optional
+        Only its kT is used, as the default of `diffusion`.
+    diffusion : float, array or callable, optional
+        D of the generator: a number, one for each coordinate, a symmetric matrix, or a function from positions to any
+        of these for each frame. Default: that of the fit's model, or else kT, a mobility of one. For molecules the
+        eigenvalues are those of such overdamped dynamics, not of the dynamics that were run.
+    modes : int
+    draws : int
+    seed : int
+
+    Returns
+    -------
+    SlowModes
+        `eigenvalues` and `timescales` (draw, mode), `eigenfunctions(x)`, `quantities` for summaries.
+
+    Raises
+    ------
+    DataError
+        Weighted frames and a lag; weights that leave too few frames; too few blocks or functions.
+    ModelError
+        The fit's model has no basis.
+    ConfigError
+        A number is out of range.
+
+    References
+    ----------
+    Zhang, Li, Schütte, J. Comput. Phys. 465, 111377 (2022), arXiv:2110.14523, for the generator from samples; Noé,
+    Nüske, Multiscale Model. Simul. 11, 635 (2013), for the variational principle with a lag; Rubin, Ann. Statist. 9,
+    130 (1981), for the bootstrap.
+
+    Examples
+    --------
+    >>> import bayescg as bcg
+    >>> ou = bcg.systems.Harmonic()  # eigenvalues 1, 2, 3, ...
+    >>> frames = bcg.sampling.overdamped(ou, 1000, dt=0.01, chains=20, stride=10)
+    >>> found = spectrum(lambda x: torch.cat([x, x**2], 1), frames, modes=2)
+    >>> low, high = found.ci90.values
+    >>> found.eigenvalues.dims, bool((low < [1, 2]).all() and (high > [1, 2]).all())
+    (('draw', 'mode'), True)
+    """
+    import xarray as xr
+
+    if modes < 1 or draws < 2:
+        raise ConfigError(f"modes={modes!r}, draws={draws!r}: at least one mode and two draws are needed")
+    bases, like, model = _bases(fit)
+    if lag is None and isinstance(model, HasBasis):
+        lag = model.lag
+    lag = lag or None
+    if lag is None:
+        _check_weights(frames)
+        diffusion = _diffusion(diffusion, system, model, frames)
+    sample = _positions(frames, like)
+    blocks, found = None, []
+    for m, basis in enumerate(bases[:draws]):
+        cells = accumulate(basis, frames, lag=lag, diffusion=diffusion, like=like)
+        if blocks is None:
+            blocks = _blocks(cells, modes, frames.order is not None)
+        weights, factors = block_draws(blocks.ids, draws, seed), inflation(blocks.count, draws, seed)
+        rows = np.arange(m, draws, min(len(bases), draws))
+        u = values(basis, sample).numpy()
+        first = found[0] if found else None
+        found.append(resample(cells.merged(blocks.ids), weights[rows], factors[rows], modes, lag, u, first))
+    assert blocks is not None
+    rates, members = np.empty((draws, modes)), len(found)
+    for m, one in enumerate(found):
+        rates[m::members] = np.exp(one.log_rates)
+    mode, lost = np.arange(1, modes + 1), np.mean([one.lost for one in found], 0) > MOST_LOST
+    return SlowModes(
+        eigenvalues=xr.DataArray(
+            rates, dims=("draw", "mode"), coords={"draw": np.arange(draws), "mode": mode}, name="eigenvalue"
+        ),
+        sd_by_source=_sources(rates, np.exp([one.centre for one in found])),
+        lag=lag,
+        functions=[
+            Functions(basis, np.arange(m, draws, members), one.coefficients, one.constant)
+            for m, (basis, one) in enumerate(zip(bases, found, strict=False))
+        ],
+        rank=found[0].rank,
+        blocks=blocks.count,
+        inefficiency=blocks.inefficiency,
+        bias=np.mean([one.bias for one in found], 0),
+        held_out=xr.DataArray(found[0].held_out, dims=("fold", "mode"), coords={"mode": mode}, name="held_out"),
+        degenerate=found[0].degenerate,
+        warnings=_warnings(blocks, found[0].degenerate, np.flatnonzero(lost) + 1),
+        unit="ps" if frames.unit == "nm" else "",
+        unresolved=frozenset((np.flatnonzero(lost) + 1).tolist()),
+    )
+
+
+def _bases(fit: Any) -> tuple[list[Any], Tensor | None, Model | None]:
+    """The functions of each refit, what their positions must be like, and the model."""
+    model = fit if isinstance(fit, Model) else getattr(fit, "model", None)
+    if not isinstance(model, Model):
+        if not callable(fit):
+            raise ModelError(f"{type(fit).__name__} is neither a fit nor a function from positions to values")
+        return [fit], None, None
+    if not isinstance(model, HasBasis):
+        raise ModelError(f"{type(model).__name__} has no basis of functions in which to look for slow modes")
+    like = next(model.parameters(), None)
+    refits = None if isinstance(fit, Model) else fit.weights
+    if refits is None or refits.members is None:
+        return [model.basis], like, model
+    point = refits.point
+    each = [{k: v[m] for k, v in refits.tensors.items()} for m in range(refits.members)]
+    return (
+        [lambda x, v=v: call_with(model, {**point, **v}, lambda inner: inner.basis(x)) for v in each],
+        like,
+        model,
+    )
+
+
+def _diffusion(given: Any, system: System | None, model: Model | None, frames: Frames) -> Any:
+    if given is None and model is not None:
+        given = getattr(model, "diffusion", None)
+    if given is not None:
+        return given
+    return frames.kT if system is None else system.kT
+
+
+def _check_weights(frames: Frames) -> None:
+    if frames.weights is None:
+        return
+    w = np.asarray(frames.weights, np.float64)
+    share = w.sum() ** 2 / np.square(w).sum() / len(w)
+    if share < LEAST_EFFECTIVE:
+        raise DataError(
+            f"the weights leave an effective sample size of {share * len(w):.3g} of {len(w)} frames ({share:.1e} of "
+            f"them): too few for averages. Sample closer to the target, or reweight fewer coordinates"
+        )
+
+
+def _positions(frames: Frames, like: Tensor | None) -> Tensor:
+    """Of a few frames from all over."""
+    index = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 2000)).astype(np.int64))
+    x = torch.as_tensor(frames.gather(index))
+    return x if like is None else x.to(like)
+
+
+def _blocks(cells: Covariances, modes: int, ordered: bool) -> Blocks:
+    few = cells.merged(np.arange(len(cells)) * 20 // len(cells)) if len(cells) > 20 else cells
+    small = cells.projected(reduced(few, modes))
+    return choose_blocks(small, solve(small, np.ones((1, len(cells))), modes), ordered)
+
+
+def _sources(rates: np.ndarray, centres: np.ndarray) -> dict[str, np.ndarray | None]:
+    sd = rates.std(0, ddof=1)
+    if len(centres) == 1:
+        return {"sampling": sd}
+    own = centres[np.arange(len(rates)) % len(centres)]
+    parts = {"sampling": (rates - own).std(0), "parameter": own.std(0)}
+    chance = sd / np.sqrt(sum(v**2 for v in parts.values()))  # in finitely many draws the two go together a little
+    return {k: chance * v for k, v in parts.items()}
+
+
+def _warnings(blocks: Blocks, degenerate: list[list[int]], lost: np.ndarray) -> tuple[str, ...]:
+    told = [
+        f"modes {', '.join(str(k + 1) for k in group)} cannot be told apart: only the span of their eigenfunctions "
+        "means anything"
+        for group in degenerate
+    ]
+    if len(lost):
+        told.append(f"modes {', '.join(map(str, lost))} decay within the lag: use a shorter one")
+    if not blocks.enough:
+        told.append(
+            f"the slow modes stay correlated for {blocks.inefficiency:.1%} of the frames, and the {blocks.count} "
+            "blocks are shorter than five times that: the error bars are too small; simulate longer"
+        )
+    return tuple(told)
