@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,17 +9,14 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from torch import Tensor, nn
+from torch import Tensor
 
-from bayescg import nets
-from bayescg.distributions import Boltzmann, StratifiedMixture, system_config, system_from_config
+from bayescg import features, nets
+from bayescg.distributions import Boltzmann, LatentMixture, StratifiedMixture, system_config, system_from_config
 from bayescg.errors import ConfigError, DataError
+from bayescg.features import UnboundedCoordinates
 from bayescg.inference import Batch, Model
-from bayescg.systems import DoubleWell, System
-
-_PACE = 20.0
-"""The components' weights follow a change of temperature sooner than the networks, which must not do it in their place
-by moving a component from one well to another."""
+from bayescg.systems import DoubleWell, MolecularSystem, System
 
 
 class EmbeddedPhysics(Model):
@@ -33,7 +29,8 @@ class EmbeddedPhysics(Model):
 
     Minus the loss is a bound on :math:`\log Z_\beta`; the gap is the Kullback-Leibler divergence from
     :math:`q(x, z)` to :math:`p_\beta(x) r(z \mid x)`, never less than that from q(x) to p(x). The CV of a
-    configuration is r(z | x), a diagonal Gaussian.
+    configuration is r(z | x), a diagonal Gaussian. Of a molecule, x are its internal coordinates, unbounded
+    (:class:`bayescg.features.UnboundedCoordinates`), and the density of the physics has their volume element.
 
     This divergence hardly notices a well that q(x) leaves out: one that holds the fraction m costs m nats. Three things
     guard it. q(z) is a mixture of Gaussians with weights of its own, and every batch holds draws of every component
@@ -57,6 +54,14 @@ class EmbeddedPhysics(Model):
         First inverse temperature, in units of the system's own; 1 for no tempering.
     cess : float
         Conditional effective sample size that a step in temperature keeps.
+    coordinates : UnboundedCoordinates, optional
+        Default: those of :func:`bayescg.features.unbounded_coordinates` for a molecule, flat ones for a toy system.
+    correlated : bool, optional
+        Whether N(mu, sigma) has correlations, the same for all z. Default: for molecules, whose bonds, angles and
+        torsions move together.
+    guard : float, optional
+        Energy, in kT above that of the structure which a molecule starts from, above which it grows like a logarithm
+        (:class:`bayescg.systems.GuardedSystem`). Not for toy systems, which can be given guarded.
 
     References
     ----------
@@ -77,9 +82,6 @@ class EmbeddedPhysics(Model):
     citation = "Schöberl, Zabaras, Koutsourelakis, arXiv:2002.10148 (2020)"
 
     beta: Tensor
-    logits: Tensor
-    mean: Tensor
-    log_sd: Tensor
 
     def __init__(
         self,
@@ -90,6 +92,9 @@ class EmbeddedPhysics(Model):
         wake: float = 0.5,
         beta_start: float = 0.02,
         cess: float = 0.9,
+        coordinates: UnboundedCoordinates | None = None,
+        correlated: bool | None = None,
+        guard: float = 400.0,
     ):
         super().__init__()
         if latent_dim < 1 or components < 1 or wake < 0:
@@ -98,19 +103,18 @@ class EmbeddedPhysics(Model):
             )
         if not (0 < beta_start <= 1 and 0 < cess < 1):
             raise ConfigError(f"beta_start={beta_start} must lie in (0, 1] and cess={cess} in (0, 1)")
-        self.system, self.latent_dim, self.hidden = system, latent_dim, tuple(hidden)
+        molecule = system.topology is not None
+        if coordinates is None and molecule:
+            coordinates = features.unbounded_coordinates(system)
+        self.system = system.guarded_above_start(guard) if isinstance(system, MolecularSystem) else system
+        self.latent_dim, self.hidden, self.coordinates, self.guard = latent_dim, tuple(hidden), coordinates, guard
+        self.correlated = molecule if correlated is None else correlated
         self.wake, self.beta_start, self.cess = float(wake), float(beta_start), float(cess)
         self.components = components
-        self.generator = nets.ConditionalGaussian(latent_dim, system.dim, self.hidden)
-        self.reverse = nets.ConditionalGaussian(system.dim, latent_dim, self.hidden)
-        size = (components, latent_dim)
-        for name, value in (
-            ("logits", torch.zeros(components)), ("mean", torch.zeros(size)), ("log_sd", torch.zeros(size))
-        ):  # fmt: skip
-            if components > 1:
-                self.register_parameter(name, nn.Parameter(value))
-            else:
-                self.register_buffer(name, value)
+        size, seen = (system.dim,) * 2 if coordinates is None else (coordinates.size, coordinates.readable_size)
+        self.generator = nets.ConditionalGaussian(latent_dim, size, self.hidden, correlated=self.correlated)
+        self.reverse = nets.ConditionalGaussian(seen, latent_dim, self.hidden)
+        self.prior = LatentMixture(components, latent_dim)
         self.register_buffer("beta", torch.ones(()))
 
     def guide(self, batch: Batch) -> None:
@@ -120,17 +124,19 @@ class EmbeddedPhysics(Model):
             pyro.sample("x", self.generator(z))
 
     def model(self, batch: Batch) -> None:
-        """X ~ exp(-beta U(x) / kT); z ~ r(z | x)."""
+        """X ~ exp(-beta U(x) / kT), times the volume of x; z ~ r(z | x)."""
         with self._draws(batch):
-            x = pyro.sample("x", Boltzmann(self.system, self.beta), obs=batch.x)
-            pyro.sample("z", self.reverse(x))
+            x = pyro.sample("x", Boltzmann(self.system, self.beta, coordinates=self.coordinates), obs=batch.x)
+            if self.coordinates is not None:
+                pyro.factor("volume", self.coordinates.log_abs_det_jacobian(x))
+            pyro.sample("z", self.reverse(self._seen(x)))
 
     def cv(self, x: Tensor) -> torch.distributions.Distribution:
         """r(z | x) for positions ``(n, atoms, 3)`` or ``(n, dim)``: batch shape ``(n,)``, event ``(latent_dim,)``."""
-        return self.reverse(self.inputs(x))
+        return self.reverse(self._seen(self.inputs(x)))
 
     def inputs(self, x: Tensor) -> Tensor:
-        """Flat coordinates ``(n, dim)``.
+        """Flat coordinates ``(n, dim)``, or internal ones of positions ``(n, atoms, 3)``.
 
         Raises
         ------
@@ -140,23 +146,23 @@ class EmbeddedPhysics(Model):
         flat = x.flatten(1)
         if flat.shape[-1] != self.system.dim:
             raise DataError(f"the system has {self.system.dim} coordinates, these frames have {flat.shape[-1]}")
-        return flat
+        return flat if self.coordinates is None else self.coordinates(flat.unflatten(-1, (-1, 3)))
 
     def positions(self, x: Tensor) -> Tensor:
         """Positions ``(..., atoms, 3)`` of a molecule's generated coordinates; those of other systems as they are."""
-        return x if self.system.topology is None else x.unflatten(-1, (-1, 3))
+        return x if self.coordinates is None else self.coordinates.positions(x)
+
+    def _seen(self, x: Tensor) -> Tensor:
+        """What the reverse map reads."""
+        return x if self.coordinates is None else self.coordinates.readable(x)
 
     def reset(self) -> None:
-        """Draw fresh weights; the components start evenly spread over the standard normal density."""
+        """Draw fresh weights; soft torsions begin spread over all their values, each draw's in a narrow range."""
         super().reset()
-        if self.components == 1:
-            return
-        seed = int(torch.randint(2**31, ()))
-        even = torch.quasirandom.SobolEngine(self.latent_dim, scramble=True, seed=seed).draw(self.components)
-        with torch.no_grad():
-            self.logits.zero_()
-            self.mean.copy_(torch.special.ndtri(even.clamp(0.01, 0.99)))
-            self.log_sd.fill_(-math.log(self.components) / self.latent_dim)
+        if self.coordinates is not None:
+            with torch.no_grad():
+                z = self.prior(self.prior.drawn(1000)).rsample()
+            self.generator.spread(z, self.coordinates.soft, sd=0.3)
 
     def config(self) -> dict[str, Any]:
         """JSON that rebuilds the model, where the system is one of :mod:`bayescg.systems`."""
@@ -168,12 +174,17 @@ class EmbeddedPhysics(Model):
             "wake": self.wake,
             "beta_start": self.beta_start,
             "cess": self.cess,
+            "coordinates": None if self.coordinates is None else self.coordinates.config(),
+            "correlated": self.correlated,
+            "guard": self.guard,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> EmbeddedPhysics:
         """Model with the given configuration."""
-        return cls(**{**config, "system": system_from_config(config["system"])})
+        given = config["coordinates"]
+        coordinates = None if given is None else features.features_from_config(given)
+        return cls(**{**config, "system": system_from_config(config["system"]), "coordinates": coordinates})
 
     @classmethod
     def example(cls) -> tuple[EmbeddedPhysics, None, None]:
@@ -185,14 +196,12 @@ class EmbeddedPhysics(Model):
         """Plate over the draws, each counting as its component's weight asks; gives q(z)."""
         if batch.index is not None and len(batch) < self.components:
             raise DataError(f"a batch of {len(batch)} draws has none of some of the {self.components} components")
-        logits = _PACE * self.logits
-        if batch.index is not None:
-            component = batch.index % self.components
-        else:  # to generate: as many of each component as its weight makes of them
-            component = torch.distributions.Categorical(logits=logits).sample((len(batch),))
-        prior = StratifiedMixture(logits, self.mean, self.log_sd.exp(), component)
+        generating = batch.index is None  # as many draws of each component, then, as its weight makes of them
+        component = batch.index % self.components if batch.index is not None else self.prior.drawn(len(batch))
+        free = (self.beta > self.beta_start).to(self.beta.dtype) if self.coordinates is not None else 1.0
+        prior = self.prior(component, free)
         with batch.plate("frames"):
-            if batch.index is None or self.components == 1:
+            if generating or self.components == 1:
                 yield prior
             else:
                 with poutine.scale(scale=prior.share):

@@ -12,13 +12,14 @@ from torch.distributions import constraints
 
 from bayescg import systems
 from bayescg.errors import ConfigError, ModelError
+from bayescg.features import UnboundedCoordinates
 from bayescg.systems.core import System
 
 __all__ = ["Boltzmann", "system_config", "system_from_config"]
 
 
 class Boltzmann(TorchDistribution):
-    r"""The unnormalised density :math:`e^{-\beta U(x) / kT}` of a system's flat coordinates.
+    r"""The unnormalised density :math:`e^{-\beta U(x) / kT}` of a system's flat coordinates, or of others.
 
     Nothing can be drawn from it: a guide proposes x, and its site in the model weighs what was proposed.
 
@@ -28,6 +29,9 @@ class Boltzmann(TorchDistribution):
     beta : Tensor or float
         Inverse temperature in units of the system's own: 1 is its temperature, less is hotter.
     batch_shape : sequence of int
+    coordinates : UnboundedCoordinates, optional
+        Coordinates of a molecule that the values are of. Their volume element, which no temperature changes, is a
+        factor of its own, for the model to state.
 
     Examples
     --------
@@ -39,13 +43,20 @@ class Boltzmann(TorchDistribution):
     arg_constraints: ClassVar[dict[str, Any]] = {}
     has_rsample = False
 
-    def __init__(self, system: System, beta: Tensor | float = 1.0, batch_shape: Any = ()):
-        self.system, self.beta = system, beta
-        super().__init__(torch.Size(batch_shape), torch.Size((system.dim,)), validate_args=False)
+    def __init__(
+        self,
+        system: System,
+        beta: Tensor | float = 1.0,
+        batch_shape: Any = (),
+        coordinates: UnboundedCoordinates | None = None,
+    ):
+        self.system, self.beta, self.coordinates = system, beta, coordinates
+        size = system.dim if coordinates is None else coordinates.size
+        super().__init__(torch.Size(batch_shape), torch.Size((size,)), validate_args=False)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Boltzmann:
         """The same density for every row of a batch."""
-        return Boltzmann(self.system, self.beta, batch_shape)
+        return Boltzmann(self.system, self.beta, batch_shape, self.coordinates)
 
     @property
     def support(self) -> Any:
@@ -54,7 +65,8 @@ class Boltzmann(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density up to a constant, ``(...)`` for coordinates ``(..., dim)``."""
-        return self.beta * self.system.log_prob(value)
+        x = value if self.coordinates is None else self.coordinates.positions(value).flatten(-2)
+        return self.beta * self.system.log_prob(x)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Refused.

@@ -13,6 +13,7 @@ from bayescg.features.core import Features, HasPositions, features_from_config
 from bayescg.features.distances import Distances, distances
 from bayescg.features.internal import LOG_ROTATIONS, InternalCoordinates, internal_coordinates
 from bayescg.features.torsions import Torsions, torsions
+from bayescg.features.unbounded import UnboundedCoordinates, unbounded_coordinates
 
 __all__ = [
     "LOG_ROTATIONS",
@@ -25,6 +26,7 @@ __all__ = [
     "HasPositions",
     "InternalCoordinates",
     "Torsions",
+    "UnboundedCoordinates",
     "aligned",
     "cartesian",
     "chain",
@@ -33,4 +35,5 @@ __all__ = [
     "internal_coordinates",
     "observables",
     "torsions",
+    "unbounded_coordinates",
 ]

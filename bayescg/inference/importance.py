@@ -17,7 +17,7 @@ from bayescg.inference.model import Model, point_guide
 from bayescg.inference.traces import is_local, run_pair, sites
 from bayescg.systems.core import System
 
-__all__ = ["Draws", "HasSystem", "draw", "log_generated", "wake"]
+__all__ = ["Draws", "HasSystem", "draw", "log_generated", "log_physics", "wake"]
 
 _CHUNK = 20_000
 """Draws at a time; a multiple of any usual number of components, so that each chunk is stratified alike."""
@@ -47,7 +47,7 @@ class Draws:
     log_share : Tensor, shape (n,)
         How often each draw counts in an average over the guide, whose draws are stratified; 0 where they are not.
     log_target : Tensor, shape (n,)
-        Log density of the physics alone, at the inverse temperature of the draw.
+        Log Boltzmann factor at the inverse temperature of the draw, without any volume element.
     """
 
     x: Tensor
@@ -142,8 +142,23 @@ def log_generated(model: Model, x: Tensor, particles: int) -> Tensor:
     """
     wide = x.repeat_interleave(particles, 0)
     reverse = sites(poutine.trace(poutine.condition(model.model, data={"x": wide})).get_trace(Batch(total=len(wide))))
-    held = {name: site["value"] for name, site in reverse.items() if name != "x" and is_local(site)}
+    held = {name: site["value"] for name, site in reverse.items() if is_local(site) and not site["is_observed"]}
     forward = poutine.trace(poutine.condition(model.guide, data={"x": wide, **held})).get_trace(Batch(total=len(wide)))
     gain = sum(s["fn"].log_prob(s["value"]) for s in sites(forward).values() if is_local(s))
     cost = sum(reverse[name]["fn"].log_prob(value) for name, value in held.items())
     return torch.logsumexp(torch.as_tensor(gain - cost).view(len(x), particles), 1) - math.log(particles)
+
+
+def log_physics(model: Model, x: Tensor) -> Tensor:
+    """Log density of the physics at configurations, up to a constant, ``(B,)``: Boltzmann factor and volume element.
+
+    Parameters
+    ----------
+    model : Model
+        Without frames.
+    x : Tensor, shape (B, dim)
+    """
+    trace = poutine.trace(poutine.condition(model.model, data={"x": x})).get_trace(Batch(total=len(x)))
+    trace.compute_log_prob(site_filter=lambda _, site: bool(site.get("is_observed")))
+    given = [s["unscaled_log_prob"] for s in sites(trace).values() if s["is_observed"] and is_local(s)]
+    return torch.stack(given).sum(0)

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from bayescg.errors import ConfigError, TopologyError
 from bayescg.systems.core import System
 from bayescg.systems.engine import Engine, openmm_energy
 from bayescg.systems.forcefield import ForceField
+from bayescg.systems.guard import GuardedSystem
 from bayescg.systems.peptides import peptide
 
 if TYPE_CHECKING:
@@ -83,6 +85,17 @@ class MolecularSystem(System):
     def forces(self, x: Tensor) -> Tensor:
         """Forces in kJ/mol/nm, detached: see `System.forces`."""
         return self._forces(self._flat(x).detach()).reshape(x.shape)
+
+    def guarded_above_start(self, kT: float) -> GuardedSystem:
+        """Guarded (`System.guarded`) at so many kT above the energy of ``positions``.
+
+        Raises
+        ------
+        ConfigError
+            That energy is not a finite number.
+        """
+        start = float(self.energy(torch.as_tensor(self.positions, dtype=torch.float64).flatten()))
+        return self.guarded(start + kT * self.kT)
 
 
 _Functions = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]

@@ -1,0 +1,275 @@
+"""Internal coordinates stretched over all real numbers, so that a Gaussian over them is a density of molecules."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from bayescg.errors import ConfigError
+from bayescg.features.core import Features, register
+from bayescg.features.internal import InternalCoordinates, internal_coordinates
+from bayescg.features.topology import read_topology
+
+__all__ = ["UnboundedCoordinates", "unbounded_coordinates"]
+
+_SCAN = 72
+_ACCESSIBLE = 10.0  # kT
+_SOFT = 0.25
+_STEPS = {"bond": 1e-3, "angle": 1e-2, "torsion": 2e-2}  # nm and radians, of the second differences
+_ROTOR = 2 * math.pi / 3
+
+
+@register
+class UnboundedCoordinates(Features):
+    r"""Bonds, angles and torsions as real numbers u, about N(0, 1) where the molecule is a stiff one.
+
+    .. math:: r = r_0 e^{a u}, \qquad \theta = \pi\,\mathrm{sigmoid}(v_0 + a u), \qquad
+        \varphi = \varphi_0 + \tfrac{W}{2}\,\mathrm{erf}(a u / \sqrt2)
+
+    Torsions stay in the window of width W around :math:`\varphi_0`, 2 pi but for methyl groups; where a = 1, a standard
+    normal u is a torsion that is uniform over its window. The three hydrogens of a methyl group cannot be told apart:
+    their mean torsion is kept in a third of the circle, and `forward` exchanges them so that it is. Volumes count all
+    three thirds.
+
+    Made by `unbounded_coordinates`.
+
+    Parameters
+    ----------
+    internal : InternalCoordinates
+    middle : sequence of float
+        Values of the internal coordinates at u = 0, methyl torsions as means over the hydrogens; nm and radians.
+    scale : sequence of float
+        The numbers a.
+    rotors : sequence of (int, int, int)
+        Hydrogens of each methyl group in the order of their rows in the z-matrix.
+
+    Examples
+    --------
+    >>> import bayescg as bcg
+    >>> system = bcg.systems.alanine_dipeptide()
+    >>> u = unbounded_coordinates(system)
+    >>> x = torch.tensor(system.positions, dtype=torch.float32)
+    >>> u.size, u(x).shape, torch.allclose(u(u.positions(u(x))), u(x), atol=1e-2)
+    (60, torch.Size([60]), True)
+    """
+
+    middle: Tensor
+    scale: Tensor
+    window: Tensor
+    shear: Tensor
+    turns: Tensor
+    leaders: Tensor
+    soft: Tensor
+    stiff: Tensor
+
+    def __init__(
+        self,
+        internal: InternalCoordinates | Mapping[str, Any],
+        middle: Sequence[float],
+        scale: Sequence[float],
+        rotors: Sequence[Sequence[int]] = (),
+    ):
+        if isinstance(internal, Mapping):
+            internal = InternalCoordinates(**{k: v for k, v in internal.items() if k != "type"})
+        super().__init__(size=internal.size, atoms=internal.atoms)
+        if len(middle) != self.size or len(scale) != self.size:
+            raise ConfigError(f"middle and scale must have {self.size} numbers, one for each internal coordinate")
+        self.internal, self.rotors = internal, [[int(atom) for atom in rotor] for rotor in rotors]
+        atoms = len(internal.labels)
+        rows = [int(row[0]) for row in internal.zmatrix[3:]]
+        window, shear = torch.full((atoms - 3,), 2 * math.pi), torch.zeros(atoms - 3, atoms - 3)
+        turns = torch.arange(atoms).repeat(3, 1)
+        for rotor in self.rotors:
+            first, *others = (rows.index(atom) for atom in rotor)
+            window[first] = _ROTOR
+            shear[first, others] = 1 / 3
+            for k in range(3):
+                turns[k, rotor] = torch.tensor([*rotor[k:], *rotor[:k]])
+        leaders = torch.tensor([rows.index(rotor[0]) for rotor in self.rotors], dtype=torch.long)
+        soft = [2 * atoms - 3 + k for k, a in enumerate(scale[2 * atoms - 3 :]) if a == 1.0]
+        dtype = torch.get_default_dtype()
+        for name, value in (
+            ("middle", torch.tensor(middle, dtype=dtype)), ("scale", torch.tensor(scale, dtype=dtype)),
+            ("window", window), ("shear", shear), ("turns", turns), ("leaders", leaders),
+            ("soft", torch.tensor(soft, dtype=torch.long)),
+            ("stiff", torch.tensor([k for k in range(self.size) if k not in soft])),
+        ):  # fmt: skip
+            self.register_buffer(name, value, persistent=False)
+
+    @property
+    def names(self) -> list[str]:
+        """Those of the internal coordinates."""
+        return self.internal.names
+
+    def config(self) -> dict[str, Any]:
+        """JSON that rebuilds this."""
+        return {
+            "type": "UnboundedCoordinates", "internal": self.internal.config(), "middle": self.middle.tolist(),
+            "scale": self.scale.tolist(), "rotors": self.rotors,
+        }  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Positions ``(..., atoms, 3)`` in nm to ``(..., 3 atoms - 6)``."""
+        x = self.checked(x)
+        if len(self.rotors):
+            tried = torch.stack([self._turned(x[..., turn, :])[1][..., self.leaders] for turn in self.turns], -1)
+            chosen = tried.abs().argmin(-1)  # (..., rotors)
+            order = torch.arange(x.shape[-2], device=x.device).expand(x.shape[:-1]).clone()
+            for k, rotor in enumerate(self.rotors):
+                order[..., rotor] = self.turns[:, rotor][chosen[..., k]]
+            x = x.gather(-2, order.unsqueeze(-1).expand(x.shape))
+        lengths, torsions = self._turned(x)
+        bonds = len(self.internal.labels) - 1
+        middle, scale = self.middle.to(x.dtype), self.scale.to(x.dtype)
+        r, theta = lengths.split([bonds, bonds - 1], -1)
+        share = theta / math.pi
+        ends = middle[bonds : 2 * bonds - 1] / math.pi
+        edge = 1 - 4 * torch.finfo(x.dtype).eps
+        inside = (2 * torsions / self.window.to(x.dtype)).clamp(-edge, edge)
+        stretched = [
+            (r / middle[:bonds]).log(), torch.logit(share) - torch.logit(ends), math.sqrt(2) * torch.erfinv(inside)
+        ]  # fmt: skip
+        return torch.cat(stretched, -1) / scale
+
+    def positions(self, u: Tensor) -> Tensor:
+        """Conformation ``(..., atoms, 3)`` in nm of ``(..., 3 atoms - 6)``, in the frame of `InternalCoordinates`."""
+        return self.internal.positions(self.bounded(u))
+
+    def bounded(self, u: Tensor) -> Tensor:
+        """Internal coordinates ``(..., 3 atoms - 6)``, in nm and radians."""
+        r0, angle0, torsion0 = self._parts(self.middle.to(u.dtype))
+        r, angle, torsion = self._parts(self.scale.to(u.dtype) * u)
+        turned = 0.5 * self.window.to(u.dtype) * torch.erf(torsion / math.sqrt(2))
+        turned = turned - turned @ self.shear.to(u.dtype).T
+        return torch.cat(
+            [r0 * r.exp(), math.pi * torch.sigmoid(torch.logit(angle0 / math.pi) + angle), torsion0 + turned], -1
+        )
+
+    def log_abs_det_jacobian(self, u: Tensor) -> Tensor:
+        """Logarithm of the volume of conformations per volume of u, ``(...)``, without rigid motions.
+
+        As in `InternalCoordinates`; all exchanges of methyl hydrogens are counted.
+        """
+        y = self.bounded(u)
+        _, angle, torsion = self._parts(self.scale.to(u.dtype) * u)
+        v = torch.logit(self._parts(self.middle.to(u.dtype))[1] / math.pi) + angle
+        stretch = self._parts(y)[0].log().sum(-1) - 0.5 * torsion.square().sum(-1)
+        stretch = stretch + (math.log(math.pi) + logsigmoid(v) + logsigmoid(-v)).sum(-1)
+        constant = self.scale.log().sum() + (self.window / math.sqrt(2 * math.pi)).log().sum()
+        copies = len(self.rotors) * math.log(3)
+        return self.internal.log_abs_det_jacobian(y) + stretch + constant.to(u.dtype) + copies
+
+    def readable(self, u: Tensor) -> Tensor:
+        """What a network should see: u of stiff coordinates, cosine and sine of soft torsions.
+
+        The result is ``(..., readable_size)``. Both ends of a soft torsion's window are one place.
+        """
+        turn = math.pi * torch.erf(u[..., self.soft] / math.sqrt(2))
+        return torch.cat([u[..., self.stiff], turn.cos(), turn.sin()], -1)
+
+    @property
+    def readable_size(self) -> int:
+        """Size of `readable`."""
+        return self.size + len(self.soft)
+
+    def _turned(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Bonds and angles, and torsions from the middle of their windows, of methyl groups their means."""
+        y = self.internal(x)
+        lengths, torsion = y.split([2 * len(self.internal.labels) - 3, len(self.internal.labels) - 3], -1)
+        torsion = torsion - self._parts(self.middle.to(x.dtype))[2]
+        torsion = torch.atan2(torsion.sin(), torsion.cos())
+        mean = torsion + torsion @ self.shear.to(x.dtype).T
+        return lengths, torch.atan2(mean.sin(), mean.cos())
+
+    def _parts(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        atoms = len(self.internal.labels)
+        return y[..., : atoms - 1], y[..., atoms - 1 : 2 * atoms - 3], y[..., 2 * atoms - 3 :]
+
+
+def unbounded_coordinates(system: Any) -> UnboundedCoordinates:
+    """Coordinates for a generator of a molecule, from energies around the structure that its system starts from.
+
+    A second difference of the energy gives each coordinate its thermal width. A torsion is soft where a rigid rotation
+    reaches more than a quarter of its window at a cost of less than 10 kT; the window's ends then lie where the
+    rotation costs most. Hydrogens that hang three on one atom, and whose exchange leaves the energy as it is, share a
+    third of the circle.
+
+    Parameters
+    ----------
+    system : System
+        A molecule with ``positions``, a structure near a minimum; its temperature sets the widths.
+
+    Raises
+    ------
+    ConfigError
+        The system has no structure, or the energy around it is not finite.
+
+    Examples
+    --------
+    >>> import bayescg as bcg
+    >>> u = unbounded_coordinates(bcg.systems.alanine_dipeptide())
+    >>> [u.names[i] for i in u.soft][:2], len(u.rotors)
+    (['phi ALA-2', 'psi ALA-2'], 3)
+    """
+    internal = internal_coordinates(system.topology)
+    if getattr(system, "positions", None) is None:
+        raise ConfigError("the system has no positions, a structure near a minimum, from which widths could be taken")
+    x = torch.as_tensor(system.positions, dtype=torch.float64)
+    internal.check(x)
+    y = internal(x)
+
+    def cost(change: Tensor) -> Tensor:
+        moved = internal.positions(y + change)
+        return (system.energy(moved.flatten(-2)) / system.kT).double()
+
+    steps = torch.diag(torch.tensor([_STEPS[kind] for kind in internal.kinds], dtype=torch.float64))
+    here = cost(torch.zeros_like(y))
+    curvature = (cost(steps) + cost(-steps) - 2 * here) / steps.diagonal().square()
+    if not (curvature.isfinite().all() and here.isfinite()):
+        raise ConfigError("the energy around the positions of the system is not finite: give it a minimised structure")
+    width = curvature.clamp_min(1e-12).rsqrt()
+    middle, atoms = y.clone(), len(internal.labels)
+    scale = torch.cat([
+        (width[: atoms - 1] / y[: atoms - 1]).clamp_max(0.1),
+        (width * math.pi / (y * (math.pi - y)))[atoms - 1 : 2 * atoms - 3].clamp_max(0.5),
+        width[2 * atoms - 3 :] / math.sqrt(2 * math.pi),
+    ])  # fmt: skip
+    rotors = _rotors(system, internal, x)
+    rows = [int(row[0]) for row in internal.zmatrix[3:]]
+    leading = {rows.index(rotor[0]): rotor for rotor in rotors}
+    for number in range(atoms - 3):
+        where, window = 2 * atoms - 3 + number, _ROTOR if number in leading else 2 * math.pi
+        turn = torch.zeros(_SCAN, internal.size, dtype=torch.float64)
+        turn[:, where] = torch.arange(_SCAN) * window / _SCAN
+        found = cost(turn)
+        if float((found - found.min() < _ACCESSIBLE).double().mean()) > _SOFT:
+            scale[where] = 1.0
+            middle[where] = y[where] + turn[int(found.argmax()), where] - 0.5 * window
+        elif number in leading:
+            scale[where] *= 3
+    scale[2 * atoms - 3 :].clamp_max_(1.0)
+    for rotor in rotors:  # a methyl group's middle is that of its hydrogens, whose own are 120 apart
+        for atom in rotor[1:]:
+            other = 2 * atoms - 3 + rows.index(atom)
+            middle[other] = math.copysign(_ROTOR, float(y[other]))
+    return UnboundedCoordinates(internal, middle.tolist(), scale.tolist(), rotors)
+
+
+def _rotors(system: Any, internal: InternalCoordinates, x: Tensor) -> list[list[int]]:
+    """Groups of three hydrogens on one atom that no energy tells apart, the first of each placed by the others."""
+    topology, _ = read_topology(system.topology)
+    hydrogen = {a.index for a in topology.atoms if a.element is not None and a.element.symbol == "H"}
+    rows = [[int(atom) for atom in row] for row in internal.zmatrix[3:]]
+    found = []
+    for first, b, a, _d in rows:
+        others = [row[0] for row in rows if row[1:] == [b, a, first]]
+        if len(others) != 2 or not {first, *others} <= hydrogen:
+            continue
+        swapped = x.clone()
+        swapped[[first, *others]] = x[[*others, first]]
+        if abs(float(system.energy(swapped.flatten()) - system.energy(x.flatten()))) < 1e-6 * system.kT:
+            found.append([first, *others])
+    return found
