@@ -18,7 +18,8 @@ from torch import Tensor
 from bayescg import checkpoint
 from bayescg.errors import CheckpointError, DataError
 from bayescg.inference.batch import Batch
-from bayescg.inference.compiled import compile_step
+from bayescg.inference.annealing import Annealing, schedule
+from bayescg.inference.compiled import Step, compile_step
 from bayescg.inference.distributed import Processes
 from bayescg.inference.feed import Feed, inputs_of, relaxation
 from bayescg.inference.fitted import Fit
@@ -30,9 +31,10 @@ from bayescg.inference.objectives import Program, held_out_loss
 from bayescg.inference.optimiser import Adam, learning_rate
 from bayescg.inference.parallel import compile_parts
 from bayescg.inference.recording import gradient_function
-from bayescg.inference.tempering import HasTemperature, Tempering
+from bayescg.inference.tempering import Tempering
 from bayescg.inference.uncertainty import Posterior, block_weights, check_choice, laplace
 
+from bayescg.systems.guard import GuardedSystem
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
@@ -42,7 +44,6 @@ _EVALUATIONS = 50
 _PATIENCE = 10
 _PROMPT = ("cpu",)  # devices whose guard can be looked at after each step; of others a look waits for the queue
 _LOOK = 50  # steps between looks at the others' guard
-_DRAWS = 10_000  # weighted draws from which a step in temperature is chosen
 
 
 class Job:
@@ -83,6 +84,7 @@ class Job:
             self._read(frames, seed)
         self.model.to(device)
         tensors = self._batch(0)
+        self.tempering = schedule(self.model, settings["steps"], self.members) if frames is None else None
         self.total = settings["batch_size"] if self.train is None else len(self.train)
         with seeded(_mix(seed, 0), device):
             self.model.reset()
@@ -94,32 +96,12 @@ class Job:
         self.total_weight = float(self.total)
         if self.feed is not None:
             self.total_weight *= float(self.weight.mean(-1).mean())
-        refits = self.members is not None
         self.buffers = {k: v.detach().clone() for k, v in self.program.named_buffers()}
-        self.tempering: Tempering | None = None
-        if isinstance(self.model, HasTemperature) and self.model.beta_start < 1:
-            self.tempering = Tempering(self.model.beta_start, self.model.cess, settings["steps"])
+        if self.tempering is not None:
             self.buffers["inner.beta"].fill_(self.tempering.beta)
-        plain, self.moving = gradient_function(
-            self.program, self.total, self.total_weight, refits, self.params, self.buffers, tensors
-        )
-        if refits:
-            for name in self.moving:
-                self.buffers[name] = self.buffers[name].expand(self.members, *self.buffers[name].shape).clone()
-        compiled = compile_step
         if processes is not None:
             processes.check_same({**self.identity(), "compile": mode})
-            compiled = partial(compile_parts, processes)
-        self.gradients = compiled(
-            plain,
-            self.params,
-            self.buffers,
-            tensors,
-            members=refits,
-            clip=settings["clip"],
-            mode=mode,
-            steps=settings["steps"] - done,
-        )
+        self.gradients = self._compiled(tensors, mode, settings["steps"] - done)
         self.optimiser = Adam(self.params)
         self.bad = torch.zeros((), device=device)
         self.good = torch.zeros((), device=device)
@@ -130,7 +112,20 @@ class Job:
         self.step, self.seconds, self.stopped, self._looked = 0, 0.0, False, 0
         self._recent: list[Tensor] = []
 
-    def _read(self, frames: Frames, seed: int) -> None:
+    def _compiled(self, tensors: dict[str, Tensor], mode: str, steps: int) -> Step:
+        """The gradients of a step on batches like this one."""
+        refits = self.members is not None
+        plain, self.moving = gradient_function(
+            self.program, self.total, self.total_weight, refits, self.params, self.buffers, tensors
+        )
+        if refits:
+            for name in self.moving:
+                self.buffers[name] = self.buffers[name].expand(self.members, *self.buffers[name].shape).clone()
+        compiled = compile_step if self.processes is None else partial(compile_parts, self.processes)
+        given = (plain, self.params, self.buffers, tensors)
+        return compiled(*given, members=refits, clip=self.settings["clip"], mode=mode, steps=steps)
+
+    def _read(self, frames: Frames | Pairs, seed: int) -> None:
         held_out, test = self.settings["validation"] > 0, None
         self.train = frames
         if held_out:
@@ -182,6 +177,8 @@ class Job:
 
     def _batch(self, step: int) -> dict[str, Tensor]:
         if self.feed is None:
+        if isinstance(self.tempering, Annealing) and self.tempering.x is not None:
+            return self.tempering.batch(self.settings["batch_size"], _mix(self.settings["seed"], 5, step))
             return {"index": torch.arange(self.settings["batch_size"], device=self.device)}
         return self.feed.batch(step)
 
@@ -239,7 +236,7 @@ class Job:
             self._temper(self.tempering, loss)
         self.seconds += time.perf_counter() - started
 
-    def _temper(self, tempering: Tempering, loss: Tensor) -> None:
+    def _temper(self, tempering: Tempering | Annealing, loss: Tensor) -> None:
         """Cool when it is time to: the temperature is a buffer, which the recorded step reads."""
         tempering.observe(loss)
         if not tempering.due(self.step):
@@ -249,10 +246,13 @@ class Job:
         for member in range(self.members or 1):
             params = {k: v[member] if refits else v for k, v in self.params.items()}
             state = {k.removeprefix("inner."): v for k, v in {**params, **self.buffers}.items()}
-            found.append(draw(self.model, list(self.names), state, _DRAWS, seed))
+            found.append(draw(self.model, list(self.names), state, tempering.count, seed))
+        before = self._batch(self.step).keys()
         tempering.cool(self.step, found)
         self.buffers["inner.beta"].fill_(tempering.beta)
 
+        if (batch := self._batch(self.step)).keys() != before:  # from now on out of a buffer
+            self.gradients = self._compiled(batch, self.mode, self.settings["steps"] - self.step)
     def _look(self, directory: Path | None) -> None:
         """Stop where a step since the last look was not finite: the state is the one before it."""
         if not self.bad:
@@ -331,6 +331,8 @@ class Job:
         tensors |= {f"adam/{k}": v for k, v in self.optimiser.state().items()}
         tensors |= {"best_loss": self.best_loss, "best_step": self.best_step}
         if self._recent:
+        if self.tempering is not None:
+            tensors |= {f"annealing/{k}": v for k, v in self.tempering.tensors().items()}
             tensors["recent"] = torch.stack(self._recent)
         meta = {
             "identity": self.identity(), "mode": self.mode, "step": self.step, "stopped": self.stopped,
@@ -369,9 +371,12 @@ class Job:
         self.step, self.stopped, self.seconds = meta["step"], meta["stopped"], meta["seconds"]
         self.log, self._looked = meta["log"], self.step
         if self.tempering is not None:
-            self.tempering.load(meta["tempering"])
+            before = self._batch(self.step).keys()
+            self.tempering.load(meta["tempering"], {k: v.to(self.device) for k, v in part("annealing/").items()})
             self.buffers["inner.beta"].fill_(self.tempering.beta)
 
+            if (batch := self._batch(self.step)).keys() != before:
+                self.gradients = self._compiled(batch, self.mode, self.settings["steps"] - self.step)
     def _response(self, posterior: Posterior) -> float | None:
         """Spread of the refits' predicted means over that of the weighted means they were trained on, the median."""
         if (
@@ -430,13 +435,16 @@ class Job:
             "validation": float(self.best_loss[0]) if self.best else None, "compiled": self.mode,
             "compiled_why": self.gradients.why, "warnings": warned,
         }  # fmt: skip
-        queried = 0 if self.feed is not None else self.step * self.settings["batch_size"] * (self.members or 1)
+        size = self.settings["batch_size"] * (self.members or 1)
+        queried = self.step * size if self.feed is None or getattr(self.model, "energy_weight", 0.0) else 0
         if self.tempering is not None:
             diagnostics["tempering"] = self.tempering.state()["stages"]
-            queried += len(self.tempering.stages) * _DRAWS * (self.members or 1)
+            queried = self.tempering.queried(self.step, size, self.members or 1)
             warned += self.tempering.warnings()
         cost = {
             "steps": self.step,
+        if isinstance(guarded := getattr(self.model, "system", None), GuardedSystem):
+            diagnostics["guarded"] = {"cut": guarded.cut, "active": guarded.active, "energies": guarded.evaluations}
             "energy_evaluations": queried,
             "wall_seconds": wall,
             "fit_seconds": self.seconds,

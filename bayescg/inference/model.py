@@ -60,6 +60,8 @@ class Model(nn.Module, ABC):
     objective : str
         The default of ``bayescg.fit(objective=)``.
     uncertainty : str
+    optional_frames : bool
+        Whether a model that queries a system may be given frames all the same: ``batch.x`` then holds them.
         The default of ``bayescg.fit(uncertainty=)``.
     citation : str
         What to cite.
@@ -73,6 +75,7 @@ class Model(nn.Module, ABC):
     uncertainty: ClassVar[str] = "none"
     citation: ClassVar[str] = ""
 
+    optional_frames: ClassVar[bool] = False
     @abstractmethod
     def model(self, batch: Batch) -> Any:
         """Generative program; the observed frames are the site ``"x"``."""

@@ -138,7 +138,7 @@ def fit(
     _check_frames(model, frames, validation)
     _check_arguments(objective or model.objective, counts, positive, validation, members, seed)
     choice = uncertainty or model.uncertainty
-    if not model.needs_frames and (choice == "bootstrap" or (objective or model.objective) == "iwae"):
+    if frames is None and (choice == "bootstrap" or (objective or model.objective) == "iwae"):
         raise ConfigError(
             f"{type(model).__name__} has no frames to weigh: use uncertainty='none' or 'ensemble', objective='elbo'"
         )
@@ -221,7 +221,7 @@ def _check_arguments(
 def _check_frames(model: Model, frames: Any, validation: float) -> None:
     if not isinstance(model, Model):
         raise ModelError(f"bcg.fit needs a model, an instance such as PredictiveCV(features); not {model!r}")
-    if not model.needs_frames:
+    if not model.needs_frames and (frames is None or not model.optional_frames):
         if frames is not None:
             raise DataError(f"{type(model).__name__} learns from a system, not from frames; call bcg.fit(model)")
         return

@@ -20,6 +20,9 @@ _SHARE = 0.6
 _STRIDE = 0.35
 """Rise of log beta that a first step is guessed to bring."""
 
+_DRAWS = 10_000
+"""Weighted draws from which a step in temperature is chosen."""
+
 _NOTICEABLE = 0.05
 """Nats of the divergence that a step in temperature brings at a conditional effective sample size of 0.9."""
 
@@ -98,7 +101,7 @@ class Tempering:
     losses: list[Tensor] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.beta = self.start
+        self.beta, self.count = self.start, _DRAWS
         self.window = max(5, min(50, self.steps // 100))
 
     @property
@@ -163,7 +166,15 @@ class Tempering:
             "windows": self.windows, "losses": [float(v) for v in self.losses],
         }  # fmt: skip
 
-    def load(self, state: dict[str, Any]) -> None:
+    def tensors(self) -> dict[str, Tensor]:
+        """What else a checkpoint must hold: nothing."""
+        return {}
+
+    def queried(self, steps: int, size: int, members: int) -> int:
+        """Energies computed in so many steps with batches of `size`, those of all refits."""
+        return steps * size + len(self.stages) * self.count * members
+
+    def load(self, state: dict[str, Any], tensors: dict[str, Tensor] | None = None) -> None:
         """Take back what `state` returned."""
         self.beta, self.entered = state["beta"], state["entered"]
         self.stages = [Stage(**s) for s in state["stages"]]

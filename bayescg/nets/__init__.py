@@ -1,7 +1,25 @@
 """Networks: modules that return tensors or distributions."""
 
+from bayescg.nets.diffusion import diffusion_tensor, diffusion_value
+from bayescg.nets.flows import BOUND, SplineFlow
 from bayescg.nets.gaussian import ConditionalGaussian
 from bayescg.nets.mlp import ACTIVATIONS, MLP, Standardise
 from bayescg.nets.random import ard, gaussian, random_net
+from bayescg.nets.ritz import RitzModes
+from bayescg.nets.tangents import TangentMLP
 
-__all__ = ["ACTIVATIONS", "MLP", "ConditionalGaussian", "Standardise", "ard", "gaussian", "random_net"]
+__all__ = [
+    "ACTIVATIONS",
+    "BOUND",
+    "MLP",
+    "ConditionalGaussian",
+    "RitzModes",
+    "SplineFlow",
+    "Standardise",
+    "TangentMLP",
+    "ard",
+    "diffusion_tensor",
+    "diffusion_value",
+    "gaussian",
+    "random_net",
+]

@@ -1,0 +1,244 @@
+"""Normalising flows whose samples and densities are both cheap: coupling layers of splines, circular where asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, cast
+
+import pyro.distributions as dist
+import torch
+from pyro.contrib.zuko import ZukoToPyro
+from torch import Tensor, nn
+from torch.distributions import AffineTransform, Distribution, Transform, constraints
+
+_VALIDATED = Distribution._validate_args
+from zuko.distributions import DiagNormal, NormalizingFlow  # noqa: E402
+from zuko.transforms import ComposedTransform, MonotonicRQSTransform  # noqa: E402
+
+Distribution.set_default_validate_args(_VALIDATED)  # zuko switches it off for the whole process
+
+__all__ = ["BOUND", "SplineFlow"]
+
+BOUND = 5.0
+"""Splines act on so many units to both sides; beyond, a linear coordinate is left as it is."""
+
+
+class SplineFlow(nn.Module):
+    r"""Neural spline flow by coupling, with circular coordinates beside linear ones.
+
+    All coordinates are real numbers, in units of `scale` around `centre`. Each layer leaves one half of them alone and
+    moves each of the other half by a monotonic rational-quadratic spline on :math:`[-5, 5]`, whose knots a network
+    reads from the first half. Halves are drawn once and for all and then change places. A fresh flow is a standard
+    normal distribution: the networks' last layers begin at zero.
+
+    A circular coordinate u stands for the angle :math:`\pi\,\mathrm{erf}(u / \sqrt2)`, as in
+    :class:`bayescg.features.UnboundedCoordinates`: both ends of its axis are one place, and standard normal is
+    uniform. Its splines act on the angle, networks read its sine and cosine, and after each layer it is turned, so that
+    the ends of a spline, where the slope is 1, lie elsewhere in the next.
+
+    The forward pass returns a Pyro distribution of event shape ``(len(circular),)``. Sampling takes as long as the
+    density, each one evaluation of all networks.
+
+    Parameters
+    ----------
+    circular : sequence of bool
+        Of each coordinate.
+    layers : int
+    bins : int
+        Of each spline.
+    hidden : sequence of int
+        Widths of the networks' hidden layers.
+
+    Attributes
+    ----------
+    centre, scale : Tensor
+        Buffers, one value for each coordinate: 0 and 1 until `place` is called.
+
+    References
+    ----------
+    Durkan, Bekasov, Murray, Papamakarios, "Neural spline flows", NeurIPS 2019, arXiv:1906.04032; Rezende et al.,
+    "Normalizing flows on tori and spheres", ICML 2020, arXiv:2002.02428, section 2.1.
+
+    Examples
+    --------
+    >>> flow = SplineFlow([False, False, True])
+    >>> x = flow()((1000,))
+    >>> x.shape, flow().log_prob(x).shape, flow().event_shape
+    (torch.Size([1000, 3]), torch.Size([1000]), torch.Size([3]))
+    """
+
+    circular: Tensor
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, circular: Sequence[bool], layers: int = 8, bins: int = 8, hidden: Sequence[int] = (64, 64)):
+        super().__init__()
+        size = len(circular)
+        self.register_buffer("circular", torch.tensor([bool(c) for c in circular]), persistent=False)
+        self.register_buffer("centre", torch.zeros(size))
+        self.register_buffer("scale", torch.ones(size))
+        self.turns = any(circular)
+        generator = torch.Generator().manual_seed(0)
+        order = torch.arange(size)
+        self.layers = nn.ModuleList()
+        for number in range(layers):
+            # the latter half moves; the two halves change places, then new ones are drawn
+            order = torch.randperm(size, generator=generator) if number % 2 == 0 else order.roll(-(size // 2))
+            self.layers.append(Coupling(self.circular, order, bins, hidden))
+
+    def place(self, centre: Tensor, scale: Tensor | float) -> None:
+        """Set centre and scale, each of shape ``(size,)``, of the coordinates that are not circular."""
+        self.centre.copy_(torch.where(self.circular, 0.0, centre))
+        self.scale.copy_(torch.where(self.circular, 1.0, scale))
+
+    def forward(self) -> dist.TorchDistribution:
+        """The distribution."""
+        parts: list[Transform] = [AffineTransform(self.centre, self.scale, event_dim=1).inv]
+        if self.turns:
+            parts.append(_Angle(self.circular))
+        for number, layer in enumerate(cast("list[Coupling]", list(self.layers))):
+            parts.append(_Couple(layer))
+            if self.turns:
+                parts.append(_Turn(self.circular, BOUND if number % 2 == 0 else 0.5 * BOUND))
+        if self.turns:
+            parts.append(_Angle(self.circular, forwards=False))
+        base = DiagNormal(torch.zeros_like(self.centre), torch.ones_like(self.centre))
+        return ZukoToPyro(NormalizingFlow(ComposedTransform(*parts), base))
+
+
+class Coupling(nn.Module):
+    """One layer: the network that reads the splines of the latter coordinates of an order off the former ones.
+
+    Parameters
+    ----------
+    circular : Tensor of bool, shape (size,)
+    order : Tensor of int64, shape (size,)
+        The first half of it, rounded down, is left alone.
+    bins : int
+    hidden : sequence of int
+    """
+
+    sort: Tensor
+
+    def __init__(self, circular: Tensor, order: Tensor, bins: int, hidden: Sequence[int]):
+        super().__init__()
+        self.kept, self.bins = len(order) // 2, bins
+        kept, moved = order[: self.kept], order[self.kept :]
+        kept = torch.cat([kept[~circular[kept]], kept[circular[kept]]])
+        self.straight = int((~circular[kept]).sum())
+        # sorted by a product, whose derivative is one, too: that of an index adds up one number after the other
+        self.register_buffer("sort", torch.eye(len(order))[:, torch.cat([kept, moved])], persistent=False)
+        sizes = [max(1, 2 * self.kept - self.straight), *hidden]
+        parts: list[nn.Module] = []
+        for a, b in pairwise(sizes):
+            parts += [nn.Linear(a, b), nn.SiLU()]
+        self.net = nn.Sequential(*parts, _Last(sizes[-1], len(moved) * (3 * bins - 1)))
+
+    def spline(self, kept: Tensor) -> _Spline:
+        """The splines of the moved coordinates, given the kept ones ``(..., kept)``."""
+        straight, turning = kept[..., : self.straight], kept[..., self.straight :] * (math.pi / BOUND)
+        seen = torch.cat([straight, turning.cos(), turning.sin()], -1)
+        if not self.kept:  # of a single coordinate
+            seen = kept.new_zeros(*kept.shape[:-1], 1)
+        knots = self.net(seen).unflatten(-1, (-1, 3 * self.bins - 1))
+        return _Spline(*knots.split([self.bins, self.bins, self.bins - 1], -1), bound=BOUND)
+
+
+class _Last(nn.Linear):
+    """A last layer, which begins at zero."""
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+
+
+class _Spline(MonotonicRQSTransform):
+    """With the inverse and its Jacobian from one search of the bin."""
+
+    def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        k: Any = self.searchsorted(self.vertical, y) - 1
+        inside, x0, x1, y0, y1, d0, d1, s = self.bin(k)
+        above = inside * (y - y0)
+        curve = d0 + d1 - 2 * s
+        a, b, c = (y1 - y0) * (s - d0) + above * curve, (y1 - y0) * d0 - above * curve, -s * above
+        z = 2 * c / (-b - (b**2 - 4 * a * c).clamp_min(0.0).sqrt())
+        slope = s**2 * (2 * s * z * (1 - z) + d0 * (1 - z) ** 2 + d1 * z**2) / (s + curve * z * (1 - z)) ** 2
+        return torch.where(inside, x0 + z * (x1 - x0), y), -(inside * slope.log())
+
+
+class _OnVectors(Transform):
+    """A bijection of vectors that runs forwards or backwards."""
+
+    domain = codomain = constraints.real_vector
+    bijective = True
+
+    def __init__(self, forwards: bool = True):
+        super().__init__()
+        self.forwards = forwards
+
+    def _call(self, x: Tensor) -> Tensor:
+        return self.call_and_ladj(x)[0]
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+
+class _Couple(_OnVectors):
+    """A layer as a bijection."""
+
+    def __init__(self, layer: Coupling, forwards: bool = True):
+        super().__init__(forwards)
+        self.layer = layer
+
+    @property
+    def inv(self) -> _Couple:
+        return _Couple(self.layer, not self.forwards)
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        ordered = x @ self.layer.sort
+        kept, moved = ordered[..., : self.layer.kept], ordered[..., self.layer.kept :]
+        spline = self.layer.spline(kept)
+        moved, ladj = spline.call_and_ladj(moved) if self.forwards else spline.inverse_and_ladj(moved)
+        return torch.cat([kept, moved], -1) @ self.layer.sort.T, ladj.sum(-1)
+
+
+class _Turn(_OnVectors):
+    """All circular coordinates, turned by an angle."""
+
+    def __init__(self, circular: Tensor, angle: float, forwards: bool = True):
+        super().__init__(forwards)
+        self.circular, self.angle = circular, angle
+
+    @property
+    def inv(self) -> _Turn:
+        return _Turn(self.circular, self.angle, not self.forwards)
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        angle = self.angle if self.forwards else -self.angle
+        turned = torch.remainder(x + (BOUND + angle), 2 * BOUND) - BOUND
+        return torch.where(self.circular, turned, x), torch.zeros_like(x[..., 0])
+
+
+class _Angle(_OnVectors):
+    """Circular coordinates from all real numbers to angles in units of pi / 5."""
+
+    def __init__(self, circular: Tensor, forwards: bool = True):
+        super().__init__(forwards)
+        self.circular = circular
+
+    @property
+    def inv(self) -> _Angle:
+        return _Angle(self.circular, not self.forwards)
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self.forwards:
+            u = x
+            moved = BOUND * torch.erf(x / math.sqrt(2))
+        else:
+            edge = 1 - 4 * torch.finfo(x.dtype).eps  # neither end is at infinity
+            u = math.sqrt(2) * torch.erfinv((torch.where(self.circular, x, 0.0) / BOUND).clamp(-edge, edge))
+            moved = u
+        slope = torch.where(self.circular, 0.5 * u.square() - math.log(BOUND * math.sqrt(2 / math.pi)), 0.0).sum(-1)
+        return torch.where(self.circular, moved, x), -slope if self.forwards else slope
