@@ -20,19 +20,20 @@ _ACCESSIBLE = 10.0  # kT
 _SOFT = 0.25
 _STEPS = {"bond": 1e-3, "angle": 1e-2, "torsion": 2e-2}  # nm and radians, of the second differences
 _ROTOR = 2 * math.pi / 3
+_BENT = 0.02
 
 
 @register
 class UnboundedCoordinates(Features):
     r"""Bonds, angles and torsions as real numbers u, about N(0, 1) where the molecule is a stiff one.
 
-    .. math:: r = r_0 e^{a u}, \qquad \theta = \pi\,\mathrm{sigmoid}(v_0 + a u), \qquad
+    .. math:: r = r_0 e^{a u}, \qquad \theta = \epsilon + (\pi - 2\epsilon)\,\mathrm{sigmoid}(v_0 + a u), \qquad
         \varphi = \varphi_0 + \tfrac{W}{2}\,\mathrm{erf}(a u / \sqrt2)
 
-    Torsions stay in the window of width W around :math:`\varphi_0`, 2 pi but for methyl groups; where a = 1, a standard
-    normal u is a torsion that is uniform over its window. The three hydrogens of a methyl group cannot be told apart:
-    their mean torsion is kept in a third of the circle, and `forward` exchanges them so that it is. Volumes count all
-    three thirds.
+    Angles stay 0.02 away from 0 and pi, where torsions would not exist. Torsions stay in the window of width W around
+    :math:`\varphi_0`, 2 pi but for methyl groups; where a = 1, a standard normal u is a torsion that is uniform over
+    its window. The three hydrogens of a methyl group cannot be told apart: their mean torsion is kept in a third of the
+    circle, and `forward` exchanges them so that it is. Volumes count all three thirds.
 
     Made by `unbounded_coordinates`.
 
@@ -125,12 +126,11 @@ class UnboundedCoordinates(Features):
         bonds = len(self.internal.labels) - 1
         middle, scale = self.middle.to(x.dtype), self.scale.to(x.dtype)
         r, theta = lengths.split([bonds, bonds - 1], -1)
-        share = theta / math.pi
-        ends = middle[bonds : 2 * bonds - 1] / math.pi
         edge = 1 - 4 * torch.finfo(x.dtype).eps
         inside = (2 * torsions / self.window.to(x.dtype)).clamp(-edge, edge)
         stretched = [
-            (r / middle[:bonds]).log(), torch.logit(share) - torch.logit(ends), math.sqrt(2) * torch.erfinv(inside)
+            (r / middle[:bonds]).log(), _logit(theta) - _logit(middle[bonds : 2 * bonds - 1]),
+            math.sqrt(2) * torch.erfinv(inside),
         ]  # fmt: skip
         return torch.cat(stretched, -1) / scale
 
@@ -144,9 +144,8 @@ class UnboundedCoordinates(Features):
         r, angle, torsion = self._parts(self.scale.to(u.dtype) * u)
         turned = 0.5 * self.window.to(u.dtype) * torch.erf(torsion / math.sqrt(2))
         turned = turned - turned @ self.shear.to(u.dtype).T
-        return torch.cat(
-            [r0 * r.exp(), math.pi * torch.sigmoid(torch.logit(angle0 / math.pi) + angle), torsion0 + turned], -1
-        )
+        bent = _BENT + (math.pi - 2 * _BENT) * torch.sigmoid(_logit(angle0) + angle)
+        return torch.cat([r0 * r.exp(), bent, torsion0 + turned], -1)
 
     def log_abs_det_jacobian(self, u: Tensor) -> Tensor:
         """Logarithm of the volume of conformations per volume of u, ``(...)``, without rigid motions.
@@ -155,9 +154,9 @@ class UnboundedCoordinates(Features):
         """
         y = self.bounded(u)
         _, angle, torsion = self._parts(self.scale.to(u.dtype) * u)
-        v = torch.logit(self._parts(self.middle.to(u.dtype))[1] / math.pi) + angle
+        v = _logit(self._parts(self.middle.to(u.dtype))[1]) + angle
         stretch = self._parts(y)[0].log().sum(-1) - 0.5 * torsion.square().sum(-1)
-        stretch = stretch + (math.log(math.pi) + logsigmoid(v) + logsigmoid(-v)).sum(-1)
+        stretch = stretch + (math.log(math.pi - 2 * _BENT) + logsigmoid(v) + logsigmoid(-v)).sum(-1)
         constant = self.scale.log().sum() + (self.window / math.sqrt(2 * math.pi)).log().sum()
         copies = len(self.rotors) * math.log(3)
         return self.internal.log_abs_det_jacobian(y) + stretch + constant.to(u.dtype) + copies
@@ -256,6 +255,10 @@ def unbounded_coordinates(system: Any) -> UnboundedCoordinates:
             other = 2 * atoms - 3 + rows.index(atom)
             middle[other] = math.copysign(_ROTOR, float(y[other]))
     return UnboundedCoordinates(internal, middle.tolist(), scale.tolist(), rotors)
+
+
+def _logit(angle: Tensor) -> Tensor:
+    return torch.logit((angle - _BENT) / (math.pi - 2 * _BENT))
 
 
 def _rotors(system: Any, internal: InternalCoordinates, x: Tensor) -> list[list[int]]:
