@@ -107,8 +107,11 @@ def loss(fit: Fit) -> Figure:
         raise DataError("this fit has no loss log, so there is nothing to draw")
     made, (ax,) = figure(1, 1, 4.6, 3.0)
     shown = [("training", "training", BLUE), ("validation", "held out", ORANGE)]
-    if not any("training" in row for row in fit.log):  # of a model without frames
-        shown = [("loss", "minus a bound on log Z at each temperature", BLUE)]
+    unit = "nats per frame"
+    if not fit.model.needs_frames:
+        shown, unit = [("loss", "minus a bound on log Z at each temperature", BLUE)], "nats"
+    elif not any("training" in row for row in fit.log):  # nothing was held out
+        shown = [("loss", "training", BLUE)]
     for key, text, colour in shown:
         rows = [(r["step"], r[key]) for r in fit.log if r.get(key) is not None]
         if rows:
@@ -120,7 +123,7 @@ def loss(fit: Fit) -> Figure:
     low, high = values.min(), np.quantile(values, 0.95)
     ax.set_ylim(low - 0.05 * (high - low + 1e-9), high + 0.1 * (high - low + 1e-9))
     ax.set_xlabel("step", fontsize=10)
-    ax.set_ylabel("loss (nats per frame)" if len(shown) > 1 else "loss (nats)", fontsize=10)
+    ax.set_ylabel(f"loss ({unit})", fontsize=10)
     ax.legend(frameon=False, fontsize=9)
     return made
 
