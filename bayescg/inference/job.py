@@ -17,8 +17,8 @@ from torch import Tensor
 
 from bayescg import checkpoint
 from bayescg.errors import CheckpointError, DataError
-from bayescg.inference.batch import Batch
 from bayescg.inference.annealing import Annealing, schedule
+from bayescg.inference.batch import Batch
 from bayescg.inference.compiled import Step, compile_step
 from bayescg.inference.distributed import Processes
 from bayescg.inference.feed import Feed, inputs_of, relaxation
@@ -33,8 +33,8 @@ from bayescg.inference.parallel import compile_parts
 from bayescg.inference.recording import gradient_function
 from bayescg.inference.tempering import Tempering
 from bayescg.inference.uncertainty import Posterior, block_weights, check_choice, laplace
-
 from bayescg.systems.guard import GuardedSystem
+
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
@@ -83,8 +83,8 @@ class Job:
         if frames is not None:
             self._read(frames, seed)
         self.model.to(device)
-        tensors = self._batch(0)
         self.tempering = schedule(self.model, settings["steps"], self.members) if frames is None else None
+        tensors = self._batch(0)
         self.total = settings["batch_size"] if self.train is None else len(self.train)
         with seeded(_mix(seed, 0), device):
             self.model.reset()
@@ -125,7 +125,7 @@ class Job:
         given = (plain, self.params, self.buffers, tensors)
         return compiled(*given, members=refits, clip=self.settings["clip"], mode=mode, steps=steps)
 
-    def _read(self, frames: Frames | Pairs, seed: int) -> None:
+    def _read(self, frames: Frames, seed: int) -> None:
         held_out, test = self.settings["validation"] > 0, None
         self.train = frames
         if held_out:
@@ -176,9 +176,9 @@ class Job:
         return {k: torch.stack([s[k] for s in states]) for k in point}
 
     def _batch(self, step: int) -> dict[str, Tensor]:
-        if self.feed is None:
         if isinstance(self.tempering, Annealing) and self.tempering.x is not None:
             return self.tempering.batch(self.settings["batch_size"], _mix(self.settings["seed"], 5, step))
+        if self.feed is None:
             return {"index": torch.arange(self.settings["batch_size"], device=self.device)}
         return self.feed.batch(step)
 
@@ -250,9 +250,9 @@ class Job:
         before = self._batch(self.step).keys()
         tempering.cool(self.step, found)
         self.buffers["inner.beta"].fill_(tempering.beta)
-
         if (batch := self._batch(self.step)).keys() != before:  # from now on out of a buffer
             self.gradients = self._compiled(batch, self.mode, self.settings["steps"] - self.step)
+
     def _look(self, directory: Path | None) -> None:
         """Stop where a step since the last look was not finite: the state is the one before it."""
         if not self.bad:
@@ -330,9 +330,9 @@ class Job:
         tensors |= {f"best/{k}": v for k, v in self.best.items()}
         tensors |= {f"adam/{k}": v for k, v in self.optimiser.state().items()}
         tensors |= {"best_loss": self.best_loss, "best_step": self.best_step}
-        if self._recent:
         if self.tempering is not None:
             tensors |= {f"annealing/{k}": v for k, v in self.tempering.tensors().items()}
+        if self._recent:
             tensors["recent"] = torch.stack(self._recent)
         meta = {
             "identity": self.identity(), "mode": self.mode, "step": self.step, "stopped": self.stopped,
@@ -374,9 +374,9 @@ class Job:
             before = self._batch(self.step).keys()
             self.tempering.load(meta["tempering"], {k: v.to(self.device) for k, v in part("annealing/").items()})
             self.buffers["inner.beta"].fill_(self.tempering.beta)
-
             if (batch := self._batch(self.step)).keys() != before:
                 self.gradients = self._compiled(batch, self.mode, self.settings["steps"] - self.step)
+
     def _response(self, posterior: Posterior) -> float | None:
         """Spread of the refits' predicted means over that of the weighted means they were trained on, the median."""
         if (
@@ -441,10 +441,10 @@ class Job:
             diagnostics["tempering"] = self.tempering.state()["stages"]
             queried = self.tempering.queried(self.step, size, self.members or 1)
             warned += self.tempering.warnings()
-        cost = {
-            "steps": self.step,
         if isinstance(guarded := getattr(self.model, "system", None), GuardedSystem):
             diagnostics["guarded"] = {"cut": guarded.cut, "active": guarded.active, "energies": guarded.evaluations}
+        cost = {
+            "steps": self.step,
             "energy_evaluations": queried,
             "wall_seconds": wall,
             "fit_seconds": self.seconds,

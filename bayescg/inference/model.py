@@ -57,11 +57,11 @@ class Model(nn.Module, ABC):
     needs_frames : bool
         Whether it learns from frames. One that queries a system sets False: its guide draws all that its batches
         hold (``batch.x`` is None), and the loss is an average over the draws.
+    optional_frames : bool
+        Whether a model that queries a system may be given frames all the same: ``batch.x`` then holds them.
     objective : str
         The default of ``bayescg.fit(objective=)``.
     uncertainty : str
-    optional_frames : bool
-        Whether a model that queries a system may be given frames all the same: ``batch.x`` then holds them.
         The default of ``bayescg.fit(uncertainty=)``.
     citation : str
         What to cite.
@@ -71,11 +71,11 @@ class Model(nn.Module, ABC):
     additive: ClassVar[bool] = True
     minimum_batch: ClassVar[int] = 1
     needs_frames: ClassVar[bool] = True
+    optional_frames: ClassVar[bool] = False
     objective: ClassVar[str] = "elbo"
     uncertainty: ClassVar[str] = "none"
     citation: ClassVar[str] = ""
 
-    optional_frames: ClassVar[bool] = False
     @abstractmethod
     def model(self, batch: Batch) -> Any:
         """Generative program; the observed frames are the site ``"x"``."""

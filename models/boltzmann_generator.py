@@ -1,0 +1,198 @@
+"""Boltzmann generators: a normalising flow that draws configurations with known densities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from bayescg import features, nets
+from bayescg.distributions import Boltzmann, system_config, system_from_config
+from bayescg.errors import ConfigError, DataError
+from bayescg.features import UnboundedCoordinates
+from bayescg.inference import Batch, Model
+from bayescg.systems import DoubleWell, MolecularSystem, System
+
+if TYPE_CHECKING:
+    from bayescg.data import Frames
+
+
+class BoltzmannGenerator(Model):
+    r"""Boltzmann generator (Noé, Olsson, Köhler, Wu 2019): a flow q(x) trained on energies, on data, or on both.
+
+    By energy the flow is the guide and the physics the model,
+
+    .. math:: x \sim q(x) \qquad \text{against} \qquad x \sim e^{-\beta U(x) / kT + J(x)} / Z_\beta,
+
+    with J the log volume element where x are internal coordinates. Minus the loss is a bound on :math:`\log Z_\beta`;
+    the gap is the divergence :math:`\mathrm{KL}(q \| p_\beta)`, which hardly notices a mode that q leaves out. So only
+    the hottest temperature, `beta_start`, is learned that way, during the first `warm` of all steps. The others follow
+    by reweighted annealing: at each temperature a buffer of draws is weighted to the next,
+    :math:`w \propto e^{-\beta U / kT + J} / q`, and :math:`-\sum w \log q(x)` is minimised, the divergence from the
+    target to the flow, to which every mode of the buffer counts. The densities are exact, hence so are the weights of
+    :func:`bayescg.analysis.reweighted`.
+
+    By data the flow is the model of the frames, ``fit(model, frames)``: maximum likelihood. With `energy_weight` > 0
+    the divergence above, at the system's own temperature, is added that many times.
+
+    Parameters
+    ----------
+    system : System
+    layers, bins : int
+        Coupling layers and bins of their splines (:class:`bayescg.nets.SplineFlow`).
+    hidden : sequence of int
+        Widths of the hidden layers.
+    beta_start : float
+        First inverse temperature, in units of the system's own; 1 for no annealing.
+    cess : float
+        Conditional effective sample size that a step in temperature keeps.
+    buffer : int
+        Draws, and energies, of each temperature but the first.
+    warm : float
+        Fraction of the steps that are trained on energies at `beta_start`.
+    energy_weight : float
+        Of the divergence beside frames.
+    reach : float, optional
+        Coordinates of a toy system within this distance of the origin are transformed. Default: its box; 5 without one.
+    coordinates : UnboundedCoordinates, optional
+        Of a molecule. Default: :func:`bayescg.features.unbounded_coordinates`.
+    guard : float, optional
+        Energy, in kT above that of the structure which a molecule starts from, above which it grows like a logarithm
+        (:class:`bayescg.systems.GuardedSystem`); ``diagnostics["guarded"]`` counts. Toy systems can be given guarded.
+
+    References
+    ----------
+    F. Noé, S. Olsson, J. Köhler, H. Wu, "Boltzmann generators", Science 365, eaaw1147 (2019), eqs. (3)-(8). Annealing:
+    H. Schopmans, P. Friederich, "Temperature-annealed Boltzmann generators", arXiv:2501.19077 (2025), section 4.
+
+    Examples
+    --------
+    >>> model, *_ = BoltzmannGenerator.example()
+    >>> model.flow().log_prob(torch.zeros(5, 2)).shape
+    torch.Size([5])
+    """
+
+    needs_frames = False
+    optional_frames = True
+    citation = "Noé, Olsson, Köhler, Wu, Science 365, eaaw1147 (2019), doi:10.1126/science.aaw1147"
+
+    beta: Tensor
+
+    def __init__(
+        self,
+        system: System,
+        layers: int = 8,
+        bins: int = 8,
+        hidden: Sequence[int] = (64, 64),
+        beta_start: float = 0.25,
+        cess: float = 0.5,
+        buffer: int = 50_000,
+        warm: float = 0.4,
+        energy_weight: float = 0.0,
+        reach: float | None = None,
+        coordinates: UnboundedCoordinates | None = None,
+        guard: float = 1000.0,
+    ):
+        super().__init__()
+        if not (0 < beta_start <= 1 and 0 < cess < 1 and 0 < warm < 1):
+            raise ConfigError(f"beta_start={beta_start} must lie in (0, 1], cess={cess} and warm={warm} in (0, 1)")
+        if layers < 1 or bins < 2 or buffer < 100 or energy_weight < 0:
+            told = f"layers={layers} must be at least 1, bins={bins} 2, buffer={buffer} 100"
+            raise ConfigError(f"{told} and energy_weight={energy_weight} 0")
+        if coordinates is None and system.topology is not None:
+            coordinates = features.unbounded_coordinates(system)
+        self.system = system.guarded_above_start(guard) if isinstance(system, MolecularSystem) else system
+        self.layers, self.bins, self.hidden = layers, bins, tuple(hidden)
+        self.beta_start, self.cess, self.buffer, self.warm = float(beta_start), float(cess), buffer, float(warm)
+        self.energy_weight, self.reach, self.coordinates, self.guard = float(energy_weight), reach, coordinates, guard
+        size, soft = (system.dim, []) if coordinates is None else (coordinates.size, coordinates.soft.tolist())
+        self.flow = nets.SplineFlow([i in soft for i in range(size)], layers, bins, self.hidden)
+        if coordinates is None:
+            middle, half = _box(system, reach)
+        else:  # stiff coordinates are as wide as they are hot
+            middle, half = torch.zeros(size), nets.BOUND * self.beta_start**-0.5
+        self.flow.place(middle, half / nets.BOUND)
+        self.register_buffer("beta", torch.ones(()))
+
+    def guide(self, batch: Batch) -> None:
+        """X ~ q(x), where energies teach."""
+        with batch.plate("frames"):
+            if batch.x is None:
+                pyro.sample("x", self.flow())
+            elif self.energy_weight:
+                with poutine.scale(scale=self.energy_weight):
+                    pyro.sample("drawn", self.flow())
+
+    def model(self, batch: Batch) -> None:
+        """X ~ exp(-beta U(x) / kT), times the volume of x; of given configurations, x ~ q(x)."""
+        with batch.plate("frames"):
+            if batch.x is None:
+                self._physics("x")
+            else:
+                pyro.sample("x", self.flow(), obs=batch.x)
+                if self.energy_weight:
+                    with poutine.scale(scale=self.energy_weight):
+                        self._physics("drawn")
+
+    def _physics(self, site: str) -> None:
+        x = pyro.sample(site, Boltzmann(self.system, self.beta, coordinates=self.coordinates))
+        if self.coordinates is not None:
+            pyro.factor("volume", self.coordinates.log_abs_det_jacobian(x))
+
+    def setup(self, frames: Frames) -> None:
+        """Centre and scale of the flow are mean and standard deviation of the frames' coordinates, unless circular."""
+        index = torch.linspace(0, len(frames) - 1, min(len(frames), 20_000)).long().numpy()
+        x = self.inputs(torch.as_tensor(frames.gather(index)))
+        self.flow.place(x.mean(0), x.std(0, correction=0).clamp_min(1e-6))
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Flat coordinates ``(n, dim)``, or internal ones of positions ``(n, atoms, 3)``.
+
+        Raises
+        ------
+        DataError
+            They are not as many as the system's.
+        """
+        flat = x.flatten(1)
+        if flat.shape[-1] != self.system.dim:
+            raise DataError(f"the system has {self.system.dim} coordinates, these frames have {flat.shape[-1]}")
+        return flat if self.coordinates is None else self.coordinates(flat.unflatten(-1, (-1, 3)))
+
+    def positions(self, x: Tensor) -> Tensor:
+        """Positions ``(..., atoms, 3)`` of a molecule's generated coordinates; those of other systems as they are."""
+        return x if self.coordinates is None else self.coordinates.positions(x)
+
+    def config(self) -> dict[str, Any]:
+        """JSON that rebuilds the model, where the system is one of :mod:`bayescg.systems`."""
+        own = ("layers", "bins", "beta_start", "cess", "buffer", "warm", "energy_weight", "reach", "guard")
+        return {
+            "system": system_config(self.system),
+            "hidden": list(self.hidden),
+            "coordinates": None if self.coordinates is None else self.coordinates.config(),
+            **{name: getattr(self, name) for name in own},
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> BoltzmannGenerator:
+        """Model with the given configuration."""
+        given = config["coordinates"]
+        coordinates = None if given is None else features.features_from_config(given)
+        return cls(**{**config, "system": system_from_config(config["system"]), "coordinates": coordinates})
+
+    @classmethod
+    def example(cls) -> tuple[BoltzmannGenerator, None, None]:
+        """A double well in the plane, by the plain bound at its own temperature."""
+        return cls(DoubleWell(), layers=2, bins=3, hidden=(4,), beta_start=1.0), None, None
+
+
+def _box(system: System, reach: float | None) -> tuple[Tensor, Tensor]:
+    """Middle and half width of each coordinate's range."""
+    parts = [part.system.box for part in getattr(system, "parts", ())]
+    box = torch.tensor([side for part in parts for side in part])
+    if reach is not None or box.shape != (system.dim, 2):
+        return torch.zeros(system.dim), torch.full((system.dim,), nets.BOUND if reach is None else reach)
+    return box.mean(1), 0.5 * (box[:, 1] - box[:, 0])
