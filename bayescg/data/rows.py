@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Rows", "take", "will_need"]
+__all__ = ["Rows", "on_disk", "take", "will_need"]
 
 
 class Rows:
@@ -68,6 +68,17 @@ def take(positions: "np.ndarray | Rows", index: Any) -> "np.ndarray | Rows":
     if isinstance(positions, np.memmap) and not isinstance(index, slice):
         return Rows(positions, np.arange(len(positions))[index])
     return positions[index]
+
+
+def on_disk(source: "np.ndarray | Rows") -> bool:
+    """Whether reading rows may have to wait for a disk.
+
+    Examples
+    --------
+    >>> on_disk(np.arange(4.0)), on_disk(Rows(np.arange(4.0), np.arange(2)))
+    (False, False)
+    """
+    return isinstance(source.base if isinstance(source, Rows) else source, np.memmap)
 
 
 def will_need(source: "np.ndarray | Rows", start: int, stop: int) -> None:

@@ -16,21 +16,23 @@ __all__ = ["Batch"]
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch of B frames out of N.
+    """A batch of B frames out of N, or of pairs of frames a lag time apart.
 
     Attributes
     ----------
     x : Tensor or None
         What the programs read, ``(B, ...)``: the model's `inputs` of the positions. None where frames are to be
         generated: ``pyro.sample(..., obs=batch.x)`` then draws them.
-    y, labels, forces, energy : Tensor or None
-        Lagged partner, class labels, forces and energies of the same frames.
+    y : Tensor or None
+        The same of the later frame of each pair, `x` being the earlier; None where a model learns from frames.
+    labels, forces, energy : Tensor or None
+        Class labels, forces and energies of the same frames.
     weight : Tensor or None
-        What each frame counts, ``(B,)``: importance weight divided by the statistical inefficiency; None for 1.
+        What each frame or pair counts, ``(B,)``: importance weight divided by the statistical inefficiency; None for 1.
     index : Tensor or None
-        Which frames of the data set these are, ``(B,)``.
+        Which frames or pairs of the data set these are, ``(B,)``.
     total : int
-        N, the number of frames of the whole data set.
+        N, the number of frames or pairs of the whole data set.
     """
 
     x: Tensor | None = None

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
+from bayescg.data.pairs import Pairs
+from bayescg.data.rows import Rows
 from bayescg.errors import DataError
+from bayescg.inference.model import Model, check_data
 
-__all__ = ["CHUNK", "chunks", "joined"]
+__all__ = ["CHUNK", "chunks", "joined", "observations"]
 
 CHUNK = 4096
 
@@ -33,7 +36,7 @@ def chunks(x: Any, like: Tensor, size: int = CHUNK) -> Iterator[Tensor]:
         A coordinate is not finite.
     """
     gather = x.gather if hasattr(x, "gather") and not torch.is_tensor(x) else None
-    x = x if gather or torch.is_tensor(x) else np.asanyarray(x)
+    x = x if gather or torch.is_tensor(x) or isinstance(x, Rows) else np.asanyarray(x)
     for start in range(0, max(len(x), 1), size):
         part = gather(np.arange(start, min(start + size, len(x)))) if gather else x[start : start + size]
         part = torch.as_tensor(part if torch.is_tensor(part) else np.array(part)).to(like)
@@ -41,6 +44,29 @@ def chunks(x: Any, like: Tensor, size: int = CHUNK) -> Iterator[Tensor]:
             bad = start + torch.nonzero(~torch.isfinite(part))[:, 0].unique()[:5]
             raise DataError(f"the coordinates of frames {bad.tolist()} are not finite")
         yield part
+
+
+def observations(model: Model, data: Any) -> Iterator[dict[str, Tensor]]:
+    """Fields of a `Batch`: ``"x"``, the model's inputs of frames, or ``"x"`` and ``"y"`` of pairs, a chunk at a time.
+
+    Parameters
+    ----------
+    model : Model
+    data : Frames, Pairs, Tensor or ndarray
+
+    Raises
+    ------
+    DataError
+        A coordinate is not finite, or the data are not what the model learns from.
+    """
+    check_data(model, data)
+    like = next(model.parameters())
+    ends = {"x": data}
+    if isinstance(data, Pairs):
+        ends = dict(zip("xy", data.ends(), strict=True))
+    for parts in zip(*(chunks(end, like) for end in ends.values()), strict=True):
+        with torch.no_grad():
+            yield {name: model.inputs(part) for name, part in zip(ends, parts, strict=True)}
 
 
 def joined(parts: Sequence[Distribution]) -> Distribution | None:

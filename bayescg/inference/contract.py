@@ -21,7 +21,7 @@ from torch import Tensor
 from bayescg.errors import BayescgError, ConfigError, DataError, ModelError
 from bayescg.inference.batch import Batch
 from bayescg.inference.compiled import compile_step
-from bayescg.inference.feed import inputs_of
+from bayescg.inference.feed import observed
 from bayescg.inference.fitted import Fit
 from bayescg.inference.functional import Params, seeded, state_of
 from bayescg.inference.model import KINDS, HasCV, Model, check_programs, fresh_copy
@@ -161,7 +161,8 @@ class _Case:
         model.to(dtype)
         if self.frames is None:
             return model, {"index": torch.arange(self.total)}
-        return model, {"x": inputs_of(model, self.frames, None, torch.device("cpu")).to(dtype)}
+        found = observed(model, self.frames, None, torch.device("cpu"))
+        return model, {name: values.to(dtype) for name, values in found.items()}
 
     def program(self, dtype: torch.dtype = torch.float64) -> tuple[Program, Params, Tensors]:
         """Model and guide as one program, its parameters, and a batch of all frames, each of weight one."""
@@ -243,8 +244,7 @@ def _unbiased(case: _Case) -> str:
     if case.frames is None or not case.model.additive:
         return _NOT_ADDITIVE if case.frames is not None else _NO_FRAMES
     program, params, tensors = case.program()
-    x, weight = tensors["x"], tensors["weight"]
-    n = len(x)
+    n = case.total
     size = max(1, n // 4)
     function = _loss(program, n, n)
     generator = torch.Generator().manual_seed(case.seed)
@@ -254,7 +254,7 @@ def _unbiased(case: _Case) -> str:
             order = torch.randperm(n, generator=generator)
             whole = function(params, tensors)
             parts = [i for i in order.split(size) if len(i) == size]
-            mean = torch.stack([function(params, {"x": x[i], "weight": weight[i]}) for i in parts]).mean()
+            mean = torch.stack([function(params, {k: v[i] for k, v in tensors.items()}) for i in parts]).mean()
             differences.append(mean - whole)
     found = torch.stack(differences)
     error = float(found.std() / len(found) ** 0.5)
@@ -367,7 +367,8 @@ def _save_and_load(case: _Case) -> str:
     if case.frames is None:
         x = first.generate(8)[0]
     else:
-        x = torch.as_tensor(case.frames.gather(list(range(min(8, len(case.frames))))))
+        frames = getattr(case.frames, "frames", case.frames)  # of pairs
+        x = torch.as_tensor(frames.gather(list(range(min(8, len(frames))))))
     if isinstance(first.model, HasCV) and not torch.equal(first.cv(x).mean, again.cv(x).mean):
         raise _Fault("the CVs are not the same after saving and loading")
     return f"{len(state_of(first.model))} tensors come back bit for bit"

@@ -19,7 +19,7 @@ from torch.func import jvp, vmap
 from bayescg import checkpoint
 from bayescg.draws import pareto_k, to_tree
 from bayescg.errors import CheckpointError, ModelError
-from bayescg.inference.chunks import chunks, joined
+from bayescg.inference.chunks import chunks, joined, observations
 from bayescg.inference.functional import Params, call_with, functional_random, seeded
 from bayescg.inference.model import HasCV, HasSampler, Model
 from bayescg.inference.objectives import log_marginal, log_weights
@@ -208,7 +208,7 @@ class Fit:
 
         Parameters
         ----------
-        frames : Frames, Tensor or ndarray
+        frames : Frames, Pairs, Tensor or ndarray
         draws : int, optional
             Draws of the parameters; None: the trained values, one row.
         particles : int
@@ -228,9 +228,7 @@ class Fit:
         names = list(self.weights.names)
         points = [{k: v[i] for k, v in varying.items()} for i in range(draws or 1)] if varying else [{}]
         columns = []
-        for number, chunk in enumerate(self._chunks(frames)):
-            with torch.no_grad():
-                x = self.model.inputs(chunk)
+        for number, x in enumerate(observations(self.model, frames)):
             rows = []
             for point in points:  # draws share their random numbers: they differ by parameters only
                 with seeded(seed + _STRIDE * number, self.device), torch.no_grad():
@@ -254,10 +252,10 @@ class Fit:
             frames where importance sampling fails), ``ess_fraction`` (average over frames).
         """
         k, ess = [], []
-        for number, x in enumerate(self._chunks(frames)):
+        for number, x in enumerate(observations(self.model, frames)):
             with seeded(seed + _STRIDE * number, self.device), torch.no_grad():
                 names = list(self.weights.names)
-                logs = log_weights(self.model, names, self.weights.point, self.model.inputs(x), particles).T
+                logs = log_weights(self.model, names, self.weights.point, x, particles).T
             k.append(pareto_k(logs.cpu().double().numpy()))
             ess.append(1 / torch.softmax(logs, 1).square().sum(1) / particles)
         shape = np.concatenate(k)

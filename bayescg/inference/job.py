@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from bayescg import checkpoint
+from bayescg.data.pairs import Pairs
 from bayescg.errors import CheckpointError, DataError
 from bayescg.inference.annealing import Annealing, schedule
 from bayescg.inference.batch import Batch
 from bayescg.inference.compiled import Step, compile_step
 from bayescg.inference.distributed import Processes
-from bayescg.inference.feed import Feed, inputs_of, relaxation
+from bayescg.inference.feed import Feed, inputs_of, observed, relaxation
 from bayescg.inference.fitted import Fit
 from bayescg.inference.functional import Params, seeded
 from bayescg.inference.guard import not_finite
@@ -52,7 +53,7 @@ class Job:
     Parameters
     ----------
     model : Model
-    frames : Frames or None
+    frames : Frames, Pairs or None
         None for a model that needs none.
     settings : dict
         What a checkpoint must agree on.
@@ -67,7 +68,7 @@ class Job:
     def __init__(
         self,
         model: Model,
-        frames: Frames | None,
+        frames: Frames | Pairs | None,
         settings: dict[str, Any],
         mode: str,
         device: torch.device,
@@ -125,7 +126,7 @@ class Job:
         given = (plain, self.params, self.buffers, tensors)
         return compiled(*given, members=refits, clip=self.settings["clip"], mode=mode, steps=steps)
 
-    def _read(self, frames: Frames, seed: int) -> None:
+    def _read(self, frames: Frames | Pairs, seed: int) -> None:
         held_out, test = self.settings["validation"] > 0, None
         self.train = frames
         if held_out:
@@ -145,7 +146,7 @@ class Job:
         self.seen = self._fixed(self.train, 1024)
         self.test = None if test is None else self._fixed(test, 4096)
 
-    def _weights(self, train: Frames) -> Tensor:
+    def _weights(self, train: Frames | Pairs) -> Tensor:
         weight = _importance(train)
         # uneven weights leave fewer effective frames (Kish), as correlation does
         weight = weight / weight.square().mean() / self.inefficiency
@@ -158,10 +159,10 @@ class Job:
         random = block_weights(blocks, self.members - 1, self.settings["seed"])
         return (weight * torch.cat([torch.ones(1, len(train)), random])).to(self.device)
 
-    def _fixed(self, frames: Frames, most: int) -> tuple[Tensor, Tensor]:
+    def _fixed(self, frames: Frames | Pairs, most: int) -> tuple[Params, Tensor]:
         """Inputs and weights of at most so many frames, evenly spaced."""
         index = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), most)).astype(int))
-        return inputs_of(self.model, frames, index, self.device), _importance(frames)[index].to(self.device)
+        return observed(self.model, frames, index, self.device), _importance(frames)[index].to(self.device)
 
     def _initial(self, choice: str, seed: int) -> Params:
         point = {k: v.detach().clone() for k, v in self.program.named_parameters()}
@@ -383,6 +384,7 @@ class Job:
             posterior.members is None
             or self.model.kind != "evidence"
             or self.train is None
+            or isinstance(self.train, Pairs)
             or len(self.train) > 200_000
         ):
             return None
@@ -451,13 +453,14 @@ class Job:
             "device": str(self.device),
             "processes": self.processes.count if self.processes is not None else 1,
         }
-        fitted = Fit(self.model, posterior, self.settings, diagnostics, cost, self.log, self.train)
+        frames = self.train.frames if isinstance(self.train, Pairs) else self.train
+        fitted = Fit(self.model, posterior, self.settings, diagnostics, cost, self.log, frames)
         if directory is not None and self.writes:
             checkpoint.write_file(directory / "loss.csv", fitted.log_csv())
         return fitted
 
 
-def _importance(frames: Frames) -> Tensor:
+def _importance(frames: Frames | Pairs) -> Tensor:
     """Importance weights with mean 1, ``(n,)``."""
     if frames.weights is None:
         return torch.ones(len(frames))

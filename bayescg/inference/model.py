@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from bayescg.data.pairs import Pairs
 from bayescg.errors import DataError, ModelError
 from bayescg.inference.batch import Batch
 from bayescg.inference.functional import attribute, buffers_kept
 from bayescg.inference.tensors_only import TensorsOnly
 from bayescg.inference.traces import is_local, run_pair
-
-if TYPE_CHECKING:
-    from bayescg.data import Frames
 
 __all__ = [
     "HasBasis",
@@ -26,6 +24,7 @@ __all__ = [
     "HasFeatures",
     "HasSampler",
     "Model",
+    "check_data",
     "check_programs",
     "point_guide",
     "random_parameters",
@@ -54,6 +53,10 @@ class Model(nn.Module, ABC):
     additive : bool
         Whether the objective is a sum over frames. One that couples the frames of a batch sets False: it is then not
         rescaled, and `minimum_batch` holds.
+    needs_pairs : bool
+        Whether it learns from pairs of frames a lag time apart (:meth:`bayescg.data.Frames.lagged`): ``batch.x`` is
+        then what the programs read of the first frame of each pair and ``batch.y`` of the second, and `setup` is given
+        the `Pairs`. Such a model has an attribute `lag`, None until `setup` has told it.
     needs_frames : bool
         Whether it learns from frames. One that queries a system sets False: its guide draws all that its batches
         hold (``batch.x`` is None), and the loss is an average over the draws.
@@ -70,6 +73,7 @@ class Model(nn.Module, ABC):
     kind: ClassVar[str] = "evidence"
     additive: ClassVar[bool] = True
     minimum_batch: ClassVar[int] = 1
+    needs_pairs: ClassVar[bool] = False
     needs_frames: ClassVar[bool] = True
     optional_frames: ClassVar[bool] = False
     objective: ClassVar[str] = "elbo"
@@ -96,14 +100,14 @@ class Model(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def example(cls) -> tuple[Model, Any, Any]:
-        """Tiny model, tiny `Frames` and an exact answer or None; the contract test runs it."""
+        """Tiny model, tiny `Frames` (or `Pairs`) and an exact answer or None; the contract test runs it."""
 
     def inputs(self, x: Tensor) -> Tensor:
         """What the programs read in place of positions ``(n, atoms, 3)``; computed once before training."""
         return x.flatten(1)
 
-    def setup(self, frames: Frames) -> None:
-        """Take sizes and scales from the training frames; called once, before the weights are drawn."""
+    def setup(self, frames: Any) -> None:
+        """Take sizes and scales from the training `Frames` (or `Pairs`); called once, before the weights are drawn."""
 
     def reset(self) -> None:
         """Draw fresh initial weights from torch's global generator."""
@@ -246,6 +250,26 @@ def check_programs(model: Model, batch: Batch) -> list[str]:
             del pyro.get_param_store()[name]
         raise ModelError("the programs call pyro.param, whose store is shared by the process; use nn.Parameter")
     return names
+
+
+def check_data(model: Model, data: Any) -> None:
+    """Refuse frames where the model learns from lagged pairs, pairs where it does not, and pairs of another lag.
+
+    Raises
+    ------
+    DataError
+    """
+    name, lag = type(model).__name__, getattr(model, "lag", None)
+    if model.needs_pairs and not isinstance(data, Pairs):
+        raise DataError(
+            f"{name} learns from pairs of frames a lag time apart, not from single frames; give it frames.lagged(lag)"
+        )
+    if not model.needs_pairs and isinstance(data, Pairs):
+        raise DataError(f"{name} learns from single frames, not from lagged pairs; give it the frames themselves")
+    if model.needs_pairs and lag is not None and abs(data.lag - lag) > 1e-6 * lag:
+        raise DataError(
+            f"this {name} is one of lag {lag:g}, these pairs are {data.lag:g} apart; use frames.lagged({lag:g})"
+        )
 
 
 def fresh_copy(model: Model) -> Model:

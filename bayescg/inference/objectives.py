@@ -115,7 +115,7 @@ def _split_log_prob(model: Model, weights: poutine.Trace, batch: Batch) -> tuple
     return local, prior
 
 
-def log_marginal(model: Model, names: list[str], params: Params, x: Tensor, particles: int = 64) -> Tensor:
+def log_marginal(model: Model, names: list[str], params: Params, tensors: Params, particles: int = 64) -> Tensor:
     """Importance-weighted estimate of log p(x) of each frame under given parameters (IWAE bound), ``(B,)``.
 
     Parameters
@@ -125,8 +125,8 @@ def log_marginal(model: Model, names: list[str], params: Params, x: Tensor, part
         The model's random parameters.
     params : dict of str to Tensor
         Values of all parameters and buffers.
-    x : Tensor
-        Inputs of the frames, ``(B, ...)``.
+    tensors : dict of str to Tensor
+        Fields of a `Batch`: inputs of the frames, ``(B, ...)``, or of both ends of pairs.
     particles : int
         Draws of the latent variables a frame; the bound rises to log p(x) with them.
 
@@ -134,20 +134,20 @@ def log_marginal(model: Model, names: list[str], params: Params, x: Tensor, part
     ----------
     Burda, Grosse, Salakhutdinov, "Importance weighted autoencoders", ICLR 2016, eq. (8).
     """
-    return torch.logsumexp(log_weights(model, names, params, x, particles), 0) - math.log(particles)
+    return torch.logsumexp(log_weights(model, names, params, tensors, particles), 0) - math.log(particles)
 
 
-def log_weights(model: Model, names: list[str], params: Params, x: Tensor, particles: int) -> Tensor:
+def log_weights(model: Model, names: list[str], params: Params, tensors: Params, particles: int) -> Tensor:
     """Log p(x, z) - log q(z) for several draws of z, ``(particles, B)``; arguments as in `log_marginal`."""
 
     def once(_: Tensor) -> Tensor:
-        return call_with(model, params, _frame_log_weight_of, names, x)
+        return call_with(model, params, _frame_log_weight_of, names, tensors)
 
     with functional_random(), pyro.validation_enabled(False):
-        return over(once)(torch.zeros(particles, device=x.device))
+        return over(once)(torch.zeros(particles, device=tensors["x"].device))
 
 
-def held_out_loss(program: Program, params: Params, x: Tensor, weight: Tensor, members: bool) -> Tensor:
+def held_out_loss(program: Program, params: Params, tensors: Params, weight: Tensor, members: bool) -> Tensor:
     """Minus the program's bound on log p(x) per frame, at the proposed means of the random parameters, no prior.
 
     Parameters
@@ -155,8 +155,8 @@ def held_out_loss(program: Program, params: Params, x: Tensor, weight: Tensor, m
     program : Program
     params : dict of str to Tensor
         The program's parameters, with a leading axis when there are members.
-    x : Tensor
-        Inputs of the held-out frames, ``(B, ...)``.
+    tensors : dict of str to Tensor
+        Fields of a `Batch`: inputs of the held-out frames, ``(B, ...)``, or of both ends of pairs.
     weight : Tensor
         What each frame counts, ``(B,)``.
     members : bool
@@ -168,7 +168,7 @@ def held_out_loss(program: Program, params: Params, x: Tensor, weight: Tensor, m
     """
 
     def once(p: Params) -> Tensor:
-        return call_with(program, p, lambda m: _frame_log_weight_of(m.inner, m.names, x))
+        return call_with(program, p, lambda m: _frame_log_weight_of(m.inner, m.names, tensors))
 
     def one(p: Params) -> Tensor:
         draws = over(lambda _: once(p))(torch.zeros(program.particles or 1))
@@ -179,5 +179,5 @@ def held_out_loss(program: Program, params: Params, x: Tensor, weight: Tensor, m
         return over(one, ({k: 0 for k in params},), same_draws=True)(params) if members else one(params)
 
 
-def _frame_log_weight_of(model: Model, names: list[str], x: Tensor) -> Tensor:
-    return frame_log_weight(model, names, Batch(x=x, total=len(x)))
+def _frame_log_weight_of(model: Model, names: list[str], tensors: Params) -> Tensor:
+    return frame_log_weight(model, names, Batch(**tensors, total=len(tensors["x"])))

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from bayescg import checkpoint
+from bayescg.data.pairs import Pairs
 from bayescg.errors import ConfigError, DataError, DeviceError, Interrupted, ModelError
 from bayescg.inference.compiled import check_mode
 from bayescg.inference.distributed import join, launched
 from bayescg.inference.fitted import Fit
 from bayescg.inference.guard import stop_requested
 from bayescg.inference.job import Job
-from bayescg.inference.model import Model
+from bayescg.inference.model import Model, check_data
 from bayescg.inference.objectives import OBJECTIVES
 from bayescg.inference.progress import FitProgress
 from bayescg.inference.uncertainty import MEMBERS
@@ -30,7 +31,7 @@ __all__ = ["fit"]
 
 def fit(
     model: Model,
-    frames: Frames | None = None,
+    frames: Frames | Pairs | None = None,
     *,
     objective: str | None = None,
     steps: int = 20_000,
@@ -53,8 +54,9 @@ def fit(
 
     The model given is left as it is: a copy takes sizes and scales from the frames, draws fresh weights from `seed`
     and is trained. A held-out block stops the training when it no longer improves, and the best state is kept.
-    Frames that are correlated in time count 1/g each, g being their statistical inefficiency. One seed and one mode of
-    `compile` give one result on one machine, also through any number of interruptions.
+    Frames that are correlated in time count 1/g each, g being their statistical inefficiency; so do pairs of frames a
+    lag time apart, whose g is at least the number of frames in a lag time, because they overlap. One seed and one
+    mode of `compile` give one result on one machine, also through any number of interruptions.
 
     In a script that torchrun starts, the processes share one fit: each computes its part of every batch, and all
     return the result of one process, up to rounding. Process 0 writes to `run_dir`.
@@ -62,15 +64,16 @@ def fit(
     Parameters
     ----------
     model : Model
-    frames : Frames, optional
-        None for a model that queries a system instead (``needs_frames = False``); `batch_size` draws a step are made.
+    frames : Frames or Pairs, optional
+        What the model learns from: frames, or ``frames.lagged(lag)`` for a model of ``needs_pairs = True``. None for a
+        model that queries a system instead (``needs_frames = False``); `batch_size` draws a step are made.
     objective : {None, "elbo", "iwae"}
         The evidence lower bound, or its importance-weighted version with `particles` draws of the latent variables
         a frame, which is nearer to the evidence and dearer by as much (Burda et al. 2016). None: the model's own.
     steps : int
         Most optimiser steps.
     batch_size : int
-        Frames a step, at most all of them.
+        Frames (or pairs) a step, at most all of them.
     validation : float
         Fraction of the frames held out, as one contiguous stretch of each trajectory's blocks; 0 for none (all steps
         are then run and the last state is kept).
@@ -110,7 +113,7 @@ def fit(
     ConfigError
         An argument is unknown or out of range.
     DataError
-        There are too few frames.
+        There are too few frames, or they are not what the model learns from: frames or pairs, weighted or not.
     DeviceError
         A device was asked for and is not there.
     ModelError
@@ -173,20 +176,24 @@ def fit(
     ):
         if processes is not None:
             stop = processes.agree_on(stop)
-        while not job.finished:
-            job.advance(directory)
-            if job.step % log_every == 0 or job.finished:
-                bar.update(job.step, job.log[-1] if job.log else {})
-            due = job.step % checkpoint_every == 0 or job.finished
-            if directory is not None and (due or stop.signal):
-                job.save(directory / "checkpoint")
-            if stop.signal and (directory is not None or not job.finished):
-                if processes is not None:
-                    processes.shared(None)  # torchrun ends all processes when the first ends: not before one has saved
-                kept = f"; the state is in {directory}, run again to go on"
-                if directory is None:
-                    kept = " (no run_dir: nothing was saved)"
-                raise Interrupted(f"stopped by {stop.signal} at step {job.step} of {steps}{kept}")
+        try:
+            while not job.finished:
+                job.advance(directory)
+                if job.step % log_every == 0 or job.finished:
+                    bar.update(job.step, job.log[-1] if job.log else {})
+                due = job.step % checkpoint_every == 0 or job.finished
+                if directory is not None and (due or stop.signal):
+                    job.save(directory / "checkpoint")
+                if stop.signal and (directory is not None or not job.finished):
+                    if processes is not None:
+                        processes.shared(None)  # torchrun ends all when the first ends: not before one has saved
+                    kept = f"; the state is in {directory}, run again to go on"
+                    if directory is None:
+                        kept = " (no run_dir: nothing was saved)"
+                    raise Interrupted(f"stopped by {stop.signal} at step {job.step} of {steps}{kept}")
+        finally:
+            if job.feed is not None:  # its thread would wait for as long as an error that is kept keeps the job
+                job.feed.close()
     return job.result(time.perf_counter() - started, directory)
 
 
@@ -232,5 +239,12 @@ def _check_frames(model: Model, frames: Any, validation: float) -> None:
         )
     if frames is None or len(frames) < 1:
         raise DataError("there are no frames to fit; give bcg.fit(model, frames) a Frames with at least one")
+    check_data(model, frames)
+    if isinstance(frames, Pairs) and frames.frames.weights is not None and np.ptp(frames.frames.weights) > 0:
+        raise DataError(
+            "the frames have importance weights, which say how often each is to count, not how often one follows the "
+            "other: pairs of a biased simulation would need weights of whole paths. Use unbiased trajectories, or a "
+            "model of single frames (GeneratorEigenfunctions has no lag)"
+        )
     if validation and len(frames) < 2:
         raise DataError("one frame is too few to hold some out; fit it with validation=0")

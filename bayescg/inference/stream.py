@@ -6,18 +6,14 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.data.rows import Rows, will_need
+from bayescg.data.rows import Rows, on_disk, will_need
 from bayescg.errors import DataError
 from bayescg.inference.shuffle import Pool, Shuffle
-
-if TYPE_CHECKING:
-    from bayescg.data import Frames
 
 __all__ = ["Stream"]
 
@@ -31,7 +27,7 @@ ASKED_AHEAD = 8
 """Of the chunks of a pool, this part is asked of the disk before it is read."""
 
 Finish = Callable[[dict[str, Tensor]], dict[str, Tensor]]
-"""Makes a model's tensors of the raw rows of some frames: ``positions``, other fields and ``index``, ``(m, ...)``."""
+"""Makes a model's tensors of the raw rows of some frames: of each source, and ``index``, ``(m, ...)``."""
 
 
 class Stream:
@@ -42,9 +38,8 @@ class Stream:
 
     Parameters
     ----------
-    frames : Frames
-    fields : list of str
-        Which of their fields to read.
+    sources : mapping
+        Arrays to read rows of, by name, in memory or on disk, ``(n, ...)``.
     shuffle : Shuffle
         Used by the thread alone.
     finish : callable
@@ -55,11 +50,16 @@ class Stream:
     """
 
     def __init__(
-        self, frames: Frames, fields: list[str], shuffle: Shuffle, finish: Finish, device: torch.device, prefetch: int
+        self,
+        sources: Mapping[str, np.ndarray | Rows],
+        shuffle: Shuffle,
+        finish: Finish,
+        device: torch.device,
+        prefetch: int,
     ):
         self.shuffle, self.finish, self.prefetch = shuffle, finish, prefetch
         self.pinned = device.type == "cuda"
-        self.reader = _Reader(frames, fields, shuffle)
+        self.reader = _Reader(sources, shuffle)
         row = sum(math.prod(shape) * dtype.itemsize for shape, dtype in self.reader.rows.values())
         self.steps = max(1, min(BLOCK_STEPS, BLOCK_FRAMES // shuffle.size, BLOCK_BYTES // (row * shuffle.size)))
         self._executor: ThreadPoolExecutor | None = None
@@ -145,17 +145,16 @@ class Stream:
 
 
 class _Reader:
-    """Rows of the fields of frames, by pool.
+    """Rows of the sources, by pool.
 
     A single pool is read row by row. Of several, each is read once, chunk by chunk, into memory: while one serves, the
     next is filled by as much, so that no batch waits for a whole pool.
     """
 
-    def __init__(self, frames: Frames, fields: list[str], shuffle: Shuffle):
-        found = {name: getattr(frames, name) for name in fields}
-        self.buffered = shuffle.pools > 1 and any(isinstance(v, Rows | np.memmap) for v in found.values())
+    def __init__(self, sources: Mapping[str, np.ndarray | Rows], shuffle: Shuffle):
+        self.buffered = shuffle.pools > 1 and any(on_disk(v) for v in sources.values())
         # plain views of memory maps, whose rows are slow to choose otherwise
-        self.sources = {name: v if isinstance(v, Rows) else np.asarray(v) for name, v in found.items()}
+        self.sources = {name: v if isinstance(v, Rows) else np.asarray(v) for name, v in sources.items()}
         self.rows = {name: (source.shape[1:], np.dtype(source.dtype)) for name, source in self.sources.items()}
         self.shuffle = shuffle
         self.current, self.following = _Buffer(self.sources), _Buffer(self.sources)

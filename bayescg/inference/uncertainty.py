@@ -175,7 +175,7 @@ def laplace(model: Model, names: list[str], point: Params, frames: float, seed: 
         x = call_with(model, point, lambda m: generate(m, names, count))
 
         def score(xi: Tensor) -> Params:
-            return grad(lambda t: log_marginal(model, names, {**rest, **t}, xi[None], particles=64)[0])(theta)
+            return grad(lambda t: log_marginal(model, names, {**rest, **t}, {"x": xi[None]}, particles=64)[0])(theta)
 
         scores = torch.cat([_flat(vmap(score, randomness="different")(c), names, len(c)) for c in x.split(64)])
         prior = _flat(

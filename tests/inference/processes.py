@@ -24,6 +24,7 @@ import signal
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ FITS = {
     "no frames": {"uncertainty": "mean-field", "validation": 0.0},
     "drifting": {"uncertainty": "none"},
     "counted whole": {"uncertainty": "none"},
+    "pairs": {"uncertainty": "bootstrap", "members": 3, "compile": "trace"},
     "two frames": {"uncertainty": "none", "batch_size": 2},
     "another seed": {"uncertainty": "none"},
     "not finite": {"uncertainty": "none"},
@@ -121,6 +123,18 @@ class CountedWhole(Drifting):
         return x.amax(0)
 
 
+class Ahead(PredictiveCV):
+    """Frames from latent variables that are read from the frames a lag before."""
+
+    needs_pairs = True
+
+    def model(self, batch):
+        super().model(replace(batch, x=batch.y))
+
+    def setup(self, frames: Any):
+        super().setup(frames.frames)
+
+
 class Skewed(bcg.Model):
     """A latent variable of each frame with a skewed guide, whose draws take as many random numbers as chance has it."""
 
@@ -157,11 +171,12 @@ def run(name: str, directory: Path | None = None, **more):
         return bcg.fit(NoFrames(), run_dir=directory, **settings)
     if name == "another seed":
         settings["seed"] += int(os.environ.get("RANK", "0"))
-    kinds = {"drifting": Drifting, "counted whole": CountedWhole, "skewed": Skewed}
+    kinds = {"drifting": Drifting, "counted whole": CountedWhole, "skewed": Skewed, "pairs": Ahead}
     model = kinds.get(name, PredictiveCV)(latent_dim=1, hidden=(4,))
     if name == "not finite":
         settings["learning_rate"] = 1e6
-    return bcg.fit(model, frames, run_dir=directory, **settings)
+    data = frames.lagged(2.0) if name == "pairs" else frames
+    return bcg.fit(model, data, run_dir=directory, **settings)
 
 
 def outcome(name: str) -> dict:

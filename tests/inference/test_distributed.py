@@ -59,7 +59,7 @@ def difference(found: dict, name: str) -> float:
     return max(float((np.abs(a - b) / np.abs(b).clip(1.0)).max()) for a, b in arrays)
 
 
-EQUAL = ["none", "mean-field", "bootstrap", "all frames", "iwae", "no frames", "drifting", "single precision"]
+EQUAL = ["none", "mean-field", "bootstrap", "all frames", "iwae", "no frames", "drifting", "pairs", "single precision"]
 REFUSED = {
     "counted whole": r"ModelError: the buffer seen .* is not the mean of those of its parts",
     "another seed": r"ConfigError: .* the same arguments in each of its 2 processes",
