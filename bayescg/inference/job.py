@@ -143,8 +143,8 @@ class Job:
         dtype = next((p.dtype for p in self.model.parameters()), torch.float32)
         self.weight = self._weights(self.train).to(dtype)
         self.feed = Feed(self.model, self.train, self.settings["batch_size"], self.device, seed, weight=self.weight)
-        self.seen = self._fixed(self.train, 1024)
-        self.test = None if test is None else self._fixed(test, 4096)
+        if test is not None:  # the loss of what is trained on, to hold against that of what is not
+            self.seen, self.test = self._fixed(self.train, 1024), self._fixed(test, 4096)
 
     def _weights(self, train: Frames | Pairs) -> Tensor:
         weight = _importance(train)
