@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from bayescg.analysis.covariances import Covariances
 from bayescg.errors import DataError
@@ -42,17 +43,19 @@ def solve(cov: Covariances, weights: np.ndarray, modes: int) -> Modes:
     DataError
         The functions depend linearly on each other under some weights.
     """
-    a, b, mean = cov.mixed(weights)
-    try:
-        inverse = np.linalg.inv(np.linalg.cholesky(b))
-    except np.linalg.LinAlgError as error:
+    *forms, mean = cov.mixed(weights)
+    a, b = map(torch.from_numpy, forms)
+    # torch's, not NumPy's, whose threads wait for each other on matrices as small as these
+    lower, failed = torch.linalg.cholesky_ex(b)
+    if failed.any():
         raise DataError(
             f"{cov.size} functions are too many for these frames: they depend linearly on each other in some draws; "
             "use fewer, or more frames"
-        ) from error
+        )
+    inverse = torch.linalg.inv(lower)
     whitened = inverse @ a @ inverse.mT
-    values, vectors = np.linalg.eigh(0.5 * (whitened + whitened.mT))
-    return Modes(values[:, :modes], inverse.mT @ vectors[:, :, :modes], mean)
+    values, vectors = torch.linalg.eigh(0.5 * (whitened + whitened.mT))
+    return Modes(values[:, :modes].numpy(), (inverse.mT @ vectors[:, :, :modes]).numpy(), mean)
 
 
 def reduced(cov: Covariances, modes: int) -> np.ndarray:

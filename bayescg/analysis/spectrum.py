@@ -12,7 +12,7 @@ from torch import Tensor
 from bayescg.analysis.blocks import Blocks, choose_blocks
 from bayescg.analysis.covariances import Covariances, accumulate
 from bayescg.analysis.galerkin import reduced, solve
-from bayescg.analysis.integrands import Basis, values
+from bayescg.analysis.integrands import values
 from bayescg.analysis.resample import resample
 from bayescg.analysis.slow_modes import Functions, SlowModes
 from bayescg.analysis.statistics import block_draws, inflation
@@ -164,14 +164,14 @@ def _bases(fit: Any) -> tuple[list[Any], Tensor | None, Model | None]:
         return [fit], None, None
     if not isinstance(model, HasBasis):
         raise ModelError(f"{type(model).__name__} has no basis of functions in which to look for slow modes")
-    like = next(model.parameters(), None)
+    known, like = model, next(model.parameters(), None)
     refits = None if isinstance(fit, Model) else fit.weights
     if refits is None or refits.members is None:
         return [model.basis], like, model
     point = refits.point
     each = [{k: v[m] for k, v in refits.tensors.items()} for m in range(refits.members)]
     return (
-        [lambda x, v=v: call_with(model, {**point, **v}, lambda inner: inner.basis(x)) for v in each],
+        [lambda x, v=v: call_with(known, {**point, **v}, lambda inner: inner.basis(x)) for v in each],
         like,
         model,
     )
