@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyro
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor
@@ -128,7 +129,9 @@ class EmbeddedPhysics(Model):
         with self._draws(batch):
             x = pyro.sample("x", Boltzmann(self.system, self.beta, coordinates=self.coordinates), obs=batch.x)
             if self.coordinates is not None:
-                pyro.factor("volume", self.coordinates.log_abs_det_jacobian(x))
+                broad = dist.Normal(0.0, 1.0).log_prob(x).sum(-1)
+                pyro.factor("tempered_volume", self.beta * (self.coordinates.log_abs_det_jacobian(x) - broad))
+                pyro.factor("broad", broad)
             pyro.sample("z", self.reverse(self._seen(x)))
 
     def cv(self, x: Tensor) -> torch.distributions.Distribution:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,15 +11,17 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from bayescg.analysis.broad import anneal_from_broad
 from bayescg.analysis.reweighting import SAMPLES, UNRELIABLE, WORST_K, evidence, weighted_draws
+from bayescg.analysis.statistics import CHUNK, block_ids, inefficiency
+from bayescg.data import Frames
 from bayescg.errors import ConfigError
 from bayescg.inference.functional import seeded
-from bayescg.inference.importance import HasSystem, log_generated
+from bayescg.inference.importance import HasSystem, log_generated, log_physics
 
 if TYPE_CHECKING:
     from bayescg.inference import Fit
     from bayescg.sampling import Annealed
-    from bayescg.systems import System
 
 __all__ = ["Audit", "audit"]
 
@@ -28,6 +30,7 @@ RARE = 100.0
 
 _TOLERATED = 1e-3
 _LARGEST_DEFICIT = 3.0
+_FEW = 0.01
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,17 @@ class Audit:
         Of the fit's own weights. Both are blind to what the generator never visits.
     log_z, log_z_sd : float
         By the fit's own weights.
-    reference_log_z, reference_log_z_sd : float
-        By annealing from a broad base.
+    reference : str
+        What the fit was compared with.
+    reference_log_z, reference_log_z_sd : float or None
+        By annealing from a broad base; None where the reference is frames, which do not tell.
     forward_ess_fraction : float
         Effective fraction of the generator's draws as the reference sees it: near 0 where something is missing.
     missing_mass : float
         Probability of the places where the generator is less dense than the system by a factor of more than 100.
     missing_mass_ci90 : (float, float)
+    guarded_fraction : float or None
+        How many of the energies of the training were above the cut of their guard.
     energy_evaluations : int
         Of this audit, the forces of the annealing among them.
     warnings : tuple of str
@@ -56,11 +63,13 @@ class Audit:
     ess_fraction: float
     log_z: float
     log_z_sd: float
-    reference_log_z: float
-    reference_log_z_sd: float
+    reference: str
+    reference_log_z: float | None
+    reference_log_z_sd: float | None
     forward_ess_fraction: float
     missing_mass: float
     missing_mass_ci90: tuple[float, float]
+    guarded_fraction: float | None
     energy_evaluations: int
     warnings: tuple[str, ...] = ()
 
@@ -71,9 +80,9 @@ class Audit:
 
 
 def audit(
-    fit: Fit, reference: Annealed | None = None, samples: int = SAMPLES, particles: int = 64, seed: int = 0
+    fit: Fit, reference: Annealed | Frames | None = None, samples: int = SAMPLES, particles: int = 64, seed: int = 0
 ) -> Audit:
-    r"""Compare a fit without frames with an annealing of the same system from a broad base.
+    r"""Compare a fit without frames with an independent sample of the same system.
 
     A generator that has lost a well of probability m has the best of weights: its partition function is too small by
     :math:`-\log(1 - m)` nats, and that is all that it shows. The frames of the reference are in that well, though, and
@@ -83,9 +92,9 @@ def audit(
     ----------
     fit : Fit
         Of a model that queries a system.
-    reference : Annealed, optional
-        From :func:`bayescg.sampling.smc`. Default: 100 islands of 1000 particles, which needs a system that knows its
-        box.
+    reference : Annealed or Frames, optional
+        From :func:`bayescg.sampling.smc`, or frames of simulations that visit all wells, at the system's temperature.
+        Default: annealing from a broad base (:func:`bayescg.analysis.broad.anneal_from_broad`).
     samples : int
         Draws of the fit.
     particles : int
@@ -101,54 +110,77 @@ def audit(
     DataError
         The model learned from frames.
     ConfigError
-        The system has no box for a default reference, or the reference has frames of another size.
+        The reference has frames of another size or temperature.
 
     References
     ----------
     Del Moral, Doucet, Jasra, J. R. Stat. Soc. B 68, 411 (2006) for the reference. Forward effective sample size:
     Schopmans, Friederich, "Temperature-annealed Boltzmann generators", arXiv:2501.19077 (2025), appendix.
     """
-    from bayescg.sampling import smc
-
     draws = weighted_draws(fit, samples, seed)
     own = evidence(draws)
     assert isinstance(fit.model, HasSystem)
-    system = fit.model.system
     if reference is None:
-        reference = smc(system, islands=100, particles=1000, seed=seed, progress=False)
-    x = torch.as_tensor(reference.frames.positions).flatten(1)
-    if x.shape[1] != system.dim:
-        raise ConfigError(f"the reference has {x.shape[1]} coordinates, the system of the fit {system.dim}")
-    log_q, log_p = _densities(fit, system, x, particles, seed)
-    weight = np.asarray(reference.frames.weights, dtype=np.float64)
-    weight /= weight.sum()
-    log_w = log_p - reference.log_z - log_q  # density of the system over that of the generator
-    missing, bounds = _fraction(log_w > math.log(RARE), weight, reference.islands)
-    forward = -_log_mean(log_w, weight) - _log_mean(-log_w, weight)
-    cost = reference.frames.provenance["cost"]
-    spent = cost["energy_evaluations"] + cost["force_evaluations"]
+        reference, x = anneal_from_broad(fit, draws, seed)
+    else:
+        frames = reference if isinstance(reference, Frames) else reference.frames
+        x = _inputs(fit, frames)
+    log_z, log_z_sd, spent, told = None, None, 0, "frames"
+    if isinstance(reference, Frames):
+        weights = np.ones(len(x)) if reference.weights is None else np.asarray(reference.weights, dtype=np.float64)
+        log_q, log_p = _densities(fit, x, particles, seed)
+        blocks = block_ids(reference, inefficiency(log_p - log_q, reference))
+    else:
+        log_z, log_z_sd, told = reference.log_z, reference.log_z_sd, "annealing from a broad base"
+        weights, blocks = np.asarray(reference.frames.weights, dtype=np.float64), reference.islands
+        cost = reference.frames.provenance["cost"]
+        spent = cost["energy_evaluations"] + cost["force_evaluations"]
+        log_q, log_p = _densities(fit, x, particles, seed)
+    weights = weights / weights.sum()
+    log_w = log_p - (own.log_z if log_z is None else log_z) - log_q  # density of the system over the generator's
+    missing, bounds = _fraction(log_w > math.log(RARE), weights, blocks)
+    forward = -_log_mean(log_w, weights) - _log_mean(-log_w, weights)
+    guarded = fit.diagnostics.get("guarded")
     found = Audit(
         pareto_k=own.pareto_k,
         ess_fraction=own.ess_fraction,
         log_z=own.log_z,
         log_z_sd=own.log_z_sd,
-        reference_log_z=reference.log_z,
-        reference_log_z_sd=reference.log_z_sd,
+        reference=told,
+        reference_log_z=log_z,
+        reference_log_z_sd=log_z_sd,
         forward_ess_fraction=math.exp(min(forward, 0.0)),
         missing_mass=missing,
         missing_mass_ci90=bounds,
+        guarded_fraction=guarded["active"] / max(1, guarded["energies"]) if guarded else None,
         energy_evaluations=samples + len(x) + spent,
     )
-    return Audit(**{**found.__dict__, "warnings": tuple(_warnings(found))})
+    return replace(found, warnings=tuple(_warnings(found)))
 
 
-def _densities(fit: Fit, system: System, x: Tensor, particles: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Log density of the generator and log Boltzmann factor of configurations."""
+def _inputs(fit: Fit, frames: Frames) -> Tensor:
+    """Coordinates of the model of all frames, ``(n, dim)``."""
+    assert isinstance(fit.model, HasSystem)
+    system = fit.model.system
+    size = int(np.prod(frames.positions.shape[1:]))
+    if size != system.dim:
+        raise ConfigError(f"the reference has {size} coordinates, the system of the fit {system.dim}")
+    if system.temperature is not None and frames.temperature != system.temperature:
+        raise ConfigError(
+            f"the reference is at {frames.temperature} K, the system of the fit at {system.temperature} K"
+        )
+    parts = torch.as_tensor(np.asarray(frames.positions)).split(CHUNK)
+    with torch.no_grad():
+        return torch.cat([fit.model.inputs(part.to(fit.device)) for part in parts])
+
+
+def _densities(fit: Fit, x: Tensor, particles: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Log density of the generator and of the physics, unnormalised, at coordinates of the model."""
     log_q, log_p = [], []
     with seeded(seed, fit.device), torch.no_grad():
         for part in x.to(fit.device, next(fit.model.parameters()).dtype).split(2000):
             log_q.append(log_generated(fit.model, part, particles))
-            log_p.append(system.log_prob(part))
+            log_p.append(log_physics(fit.model, part))
     return torch.cat(log_q).double().cpu().numpy(), torch.cat(log_p).double().cpu().numpy()
 
 
@@ -160,7 +192,7 @@ def _fraction(chosen: np.ndarray, weight: np.ndarray, islands: np.ndarray) -> tu
     count = int(islands.max()) + 1
     deviations = np.bincount(islands, weight * (chosen - share), minlength=count) * count
     half = stats.t.ppf(0.95, count - 1) * deviations.std(ddof=1) / math.sqrt(count)
-    return share, (max(0.0, share - half), max(share + half, none_seen))
+    return share, (float(max(0.0, share - half)), float(max(share + half, none_seen)))
 
 
 def _log_mean(log_values: np.ndarray, weight: np.ndarray) -> float:
@@ -174,14 +206,17 @@ def _warnings(found: Audit) -> list[str]:
     if low > 0 and found.missing_mass > _TOLERATED:
         told.append(
             f"the generator leaves out {found.missing_mass:.2%} of the probability (90 % interval {low:.2%} to "
-            f"{high:.2%}), where annealing from a broad base has been: nothing reweighted is right there"
+            f"{high:.2%}), where {found.reference} found the system: nothing reweighted is right there"
         )
-    deficit, error = found.reference_log_z - found.log_z, math.hypot(found.log_z_sd, found.reference_log_z_sd)
-    if deficit > _LARGEST_DEFICIT * error:
-        told.append(
-            f"log Z is {deficit:.4f} below that of annealing from a broad base, {deficit / error:.1f} standard errors: "
-            f"{-math.expm1(-deficit):.2%} of the probability is missing"
-        )
+    if found.reference_log_z is not None and found.reference_log_z_sd is not None:
+        deficit, error = found.reference_log_z - found.log_z, math.hypot(found.log_z_sd, found.reference_log_z_sd)
+        if deficit > _LARGEST_DEFICIT * error:
+            told.append(
+                f"log Z is {deficit:.4f} below that of {found.reference}, {deficit / error:.1f} standard errors: "
+                f"{-math.expm1(-deficit):.2%} of the probability is missing"
+            )
+    if found.ess_fraction < _FEW:
+        told.append(f"only {found.ess_fraction:.2%} of the draws count: take many more, or train for longer")
     if found.pareto_k > WORST_K:
         told.append(UNRELIABLE.format(found.pareto_k))
     return told

@@ -47,7 +47,8 @@ class Draws:
     log_share : Tensor, shape (n,)
         How often each draw counts in an average over the guide, whose draws are stratified; 0 where they are not.
     log_target : Tensor, shape (n,)
-        Log Boltzmann factor at the inverse temperature of the draw, without any volume element.
+        What the inverse temperature of the draw multiplies in its log density: that of the site ``"x"``, and of sites
+        whose names begin with ``"tempered_"``.
     """
 
     x: Tensor
@@ -90,8 +91,9 @@ def _draw(model: Model, names: list[str], index: Tensor) -> tuple[Tensor, ...]:
     for trace in traces:
         trace.compute_log_prob()
     x = found["x"]
+    log_target = sum(s["unscaled_log_prob"] for k, s in found.items() if k == "x" or k.startswith("tempered_"))
     log_share = torch.as_tensor(x["scale"], device=index.device).log().expand(len(index))
-    return x["value"], _log_weight(proposed, found), log_share, x["unscaled_log_prob"]
+    return x["value"], _log_weight(proposed, found), log_share, torch.as_tensor(log_target)
 
 
 def wake(guide: Callable[[Batch], Any], batch: Batch, proposed: dict[str, Any], found: dict[str, Any]) -> Tensor:

@@ -44,6 +44,7 @@ __all__ = ["Job"]
 _EVALUATIONS = 50
 _PATIENCE = 10
 _PROMPT = ("cpu",)  # devices whose guard can be looked at after each step; of others a look waits for the queue
+_GUARDED = 1e-3  # of the last energies, above the cut of their guard, that are nothing to tell
 _LOOK = 50  # steps between looks at the others' guard
 
 
@@ -112,6 +113,9 @@ class Job:
         self.log: list[dict[str, float]] = []
         self.step, self.seconds, self.stopped, self._looked = 0, 0.0, False, 0
         self._recent: list[Tensor] = []
+        guarded = getattr(self.model, "system", None)
+        self._guard = guarded if isinstance(guarded, GuardedSystem) else None
+        self._early = (0, 0) if self._guard is None else (self._guard.evaluations, self._guard.active)
 
     def _compiled(self, tensors: dict[str, Tensor], mode: str, steps: int) -> Step:
         """The gradients of a step on batches like this one."""
@@ -278,6 +282,8 @@ class Job:
         row = {"step": self.step, "loss": float(torch.stack(self._recent).reshape(len(self._recent), -1)[:, 0].mean())}
         if self.tempering is not None:
             row["beta"] = self.tempering.beta
+        if self._guard is not None and self.step <= 0.9 * self.settings["steps"]:
+            self._early = self._guard.evaluations, self._guard.active
         if self.processes is not None:  # rounding must not drive them apart
             self.processes.share(*self.state.values(), *self.optimiser.state().values())
         refits = self.members is not None
@@ -443,8 +449,16 @@ class Job:
             diagnostics["tempering"] = self.tempering.state()["stages"]
             queried = self.tempering.queried(self.step, size, self.members or 1)
             warned += self.tempering.warnings()
-        if isinstance(guarded := getattr(self.model, "system", None), GuardedSystem):
-            diagnostics["guarded"] = {"cut": guarded.cut, "active": guarded.active, "energies": guarded.evaluations}
+        if (guard := self._guard) is not None:
+            late = [now - before for now, before in zip((guard.evaluations, guard.active), self._early, strict=True)]
+            diagnostics["guarded"] = {
+                "cut": guard.cut, "active": guard.active, "energies": guard.evaluations, "active_late": late[1],
+            }  # fmt: skip
+            if late[1] > _GUARDED * late[0]:
+                warned.append(
+                    f"in the last tenth of the training {late[1] / late[0]:.1%} of the energies were above the cut of "
+                    "their guard: they were not those of the system"
+                )
         cost = {
             "steps": self.step,
             "energy_evaluations": queried,

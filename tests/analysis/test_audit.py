@@ -1,0 +1,97 @@
+"""The audit says when a fit without frames has lost a mode, whatever it is compared with, and is silent otherwise."""
+
+import numpy as np
+import pytest
+import torch
+
+import bayescg as bcg
+from bayescg.data import Frames
+from bayescg.errors import ConfigError
+from bayescg.models import EmbeddedPhysics
+
+RIGHT = 1 - 0.9916536563519  # by quadrature
+QUICK = {"batch_size": 256, "compile": "trace", "learning_rate": 5e-3}
+
+
+def double_well(x: torch.Tensor) -> torch.Tensor:
+    return x[:, 0] ** 4 / 4 - 3 * x[:, 0] ** 2 + x[:, 0] + x[:, 1] ** 2 / 2
+
+
+@pytest.fixture(scope="module")
+def lost() -> bcg.Fit:
+    """A system without a box, whose right well the fit never finds."""
+    system = bcg.systems.from_function(double_well, dim=2)
+    model = EmbeddedPhysics(system, hidden=(8,), components=1, wake=0.0, beta_start=1.0)
+    return bcg.fit(model, steps=400, seed=0, **QUICK)
+
+
+@pytest.fixture(scope="module")
+def kept() -> bcg.Fit:
+    """One well, which the generator can describe exactly."""
+    system = bcg.systems.from_function(lambda x: 0.5 * (x**2).sum(-1), dim=2)
+    return bcg.fit(EmbeddedPhysics(system, hidden=(8,), components=2), steps=300, seed=0, **QUICK)
+
+
+def exact(n: int = 20_000) -> Frames:
+    """Frames of the double well, drawn by inverting its distribution function on a fine grid."""
+    random = np.random.default_rng(0)
+    grid = np.linspace(-6, 6, 20_001)
+    log_p = -(grid**4 / 4 - 3 * grid**2 + grid)
+    share = np.cumsum(np.exp(log_p - log_p.max()))
+    x = np.interp(random.random(n), share / share[-1], grid)
+    return Frames.from_numpy(np.stack([x, random.standard_normal(n)], 1), unit="reduced", temperature_kT=1.0)
+
+
+def test_a_lost_mode_is_found_without_a_box(lost: bcg.Fit) -> None:
+    told = bcg.analysis.audit(lost, samples=20_000)
+    assert told.ess_fraction > 0.5  # the weights see nothing
+    assert abs(told.missing_mass - RIGHT) < 0.003
+    assert told.missing_mass_ci90[0] > 0.005
+    assert told.reference_log_z is not None
+    assert any("leaves out" in w for w in told.warnings)
+
+
+def test_a_lost_mode_is_found_by_frames(lost: bcg.Fit) -> None:
+    told = bcg.analysis.audit(lost, exact(), samples=20_000)
+    assert (told.reference, told.reference_log_z) == ("frames", None)
+    assert told.missing_mass_ci90[0] < RIGHT < told.missing_mass_ci90[1]
+    assert told.forward_ess_fraction < 0.01
+    assert any("leaves out" in w for w in told.warnings)
+
+
+def test_nothing_is_said_of_a_good_fit(kept: bcg.Fit) -> None:
+    frames = Frames.from_numpy(np.random.default_rng(1).standard_normal((5000, 2)), unit="reduced", temperature_kT=1.0)
+    told = bcg.analysis.audit(kept, frames, samples=20_000)
+    assert told.warnings == ()
+    assert told.missing_mass_ci90[1] < 1e-3
+    assert told.forward_ess_fraction > 0.7  # of a quick fit
+
+
+def test_a_reference_of_something_else_is_refused(kept: bcg.Fit) -> None:
+    with pytest.raises(ConfigError, match="3 coordinates"):
+        bcg.analysis.audit(kept, Frames.from_numpy(np.zeros((9, 3)), unit="reduced"), samples=1000)
+
+
+@pytest.mark.slow
+def test_rates_over_seeds() -> None:
+    """Ten untempered fits, all of which lose the right well, and ten of an oscillator: all told apart."""
+    flagged = []
+    for seed in range(10):
+        for system, lose in ((bcg.systems.DoubleWell(), True), (bcg.systems.Harmonic((1.0, 4.0)), False)):
+            model = EmbeddedPhysics(system, hidden=(8,), components=1, wake=0.0, beta_start=1.0)
+            fit = bcg.fit(model, steps=400, seed=seed, **QUICK)
+            told = bcg.analysis.audit(fit, samples=20_000, seed=seed)
+            flagged.append((lose, bool(told.warnings)))
+    assert flagged == [(True, True), (False, False)] * 10
+
+
+@pytest.mark.slow
+def test_a_lost_basin_of_a_molecule_is_found() -> None:
+    """Without tempering, one basin of alanine dipeptide; the alpha basin holds 12 % at 300 K."""
+    system = bcg.systems.alanine_dipeptide("amber96", "obc1", 300.0)
+    model = EmbeddedPhysics(system, latent_dim=2, hidden=(16,), components=1, wake=0.0, beta_start=1.0)
+    fit = bcg.fit(model, steps=400, seed=0, **QUICK)
+    told = bcg.analysis.audit(fit, samples=20_000)
+    assert told.guarded_fraction is not None
+    assert told.missing_mass_ci90[0] > 0.02
+    assert any("leaves out" in w for w in told.warnings)
