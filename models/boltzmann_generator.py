@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from bayescg import features, nets
@@ -37,7 +38,7 @@ class BoltzmannGenerator(Model):
     :func:`bayescg.analysis.reweighted`.
 
     By data the flow is the model of the frames, ``fit(model, frames)``: maximum likelihood. With `energy_weight` > 0
-    the divergence above, at the system's own temperature, is added that many times.
+    the first divergence is added so many times, beside frames or beside buffers, at the temperature of either.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ class BoltzmannGenerator(Model):
     warm : float
         Fraction of the steps that are trained on energies at `beta_start`.
     energy_weight : float
-        Of the divergence beside frames.
+        Of energies beside frames or buffers: a gradient with less noise, for one more energy of each draw of a batch.
     reach : float, optional
         Coordinates of a toy system within this distance of the origin are transformed. Default: its box; 5 without one.
     coordinates : UnboundedCoordinates, optional
@@ -72,7 +73,7 @@ class BoltzmannGenerator(Model):
     Examples
     --------
     >>> model, *_ = BoltzmannGenerator.example()
-    >>> model.flow().log_prob(torch.zeros(5, 2)).shape
+    >>> model.density().log_prob(torch.zeros(5, 2)).shape
     torch.Size([5])
     """
 
@@ -111,21 +112,17 @@ class BoltzmannGenerator(Model):
         self.energy_weight, self.reach, self.coordinates, self.guard = float(energy_weight), reach, coordinates, guard
         size, soft = (system.dim, []) if coordinates is None else (coordinates.size, coordinates.soft.tolist())
         self.flow = nets.SplineFlow([i in soft for i in range(size)], layers, bins, self.hidden)
-        if coordinates is None:
-            middle, half = _box(system, reach)
-        else:  # stiff coordinates are as wide as they are hot
-            middle, half = torch.zeros(size), nets.BOUND * self.beta_start**-0.5
-        self.flow.place(middle, half / nets.BOUND)
+        self.flow.place(*(_box(system, reach) if coordinates is None else (torch.zeros(size), 1.0)))
         self.register_buffer("beta", torch.ones(()))
 
     def guide(self, batch: Batch) -> None:
         """X ~ q(x), where energies teach."""
         with batch.plate("frames"):
             if batch.x is None:
-                pyro.sample("x", self.flow())
+                pyro.sample("x", self.density())
             elif self.energy_weight:
                 with poutine.scale(scale=self.energy_weight):
-                    pyro.sample("drawn", self.flow())
+                    pyro.sample("drawn", self.density())
 
     def model(self, batch: Batch) -> None:
         """X ~ exp(-beta U(x) / kT), times the volume of x; of given configurations, x ~ q(x)."""
@@ -133,10 +130,14 @@ class BoltzmannGenerator(Model):
             if batch.x is None:
                 self._physics("x")
             else:
-                pyro.sample("x", self.flow(), obs=batch.x)
+                pyro.sample("x", self.density(), obs=batch.x)
                 if self.energy_weight:
                     with poutine.scale(scale=self.energy_weight):
                         self._physics("drawn")
+
+    def density(self) -> TorchDistribution:
+        """q(x) at the present temperature: stiff coordinates of a molecule are as wide as they are hot."""
+        return self.flow(1.0 if self.coordinates is None else self.beta.rsqrt())
 
     def _physics(self, site: str) -> None:
         x = pyro.sample(site, Boltzmann(self.system, self.beta, coordinates=self.coordinates))
@@ -189,10 +190,10 @@ class BoltzmannGenerator(Model):
         return cls(DoubleWell(), layers=2, bins=3, hidden=(4,), beta_start=1.0), None, None
 
 
-def _box(system: System, reach: float | None) -> tuple[Tensor, Tensor]:
-    """Middle and half width of each coordinate's range."""
+def _box(system: System, reach: float | None) -> tuple[Tensor, Tensor | float]:
+    """Centre and scale of the flow of a toy system."""
     parts = [part.system.box for part in getattr(system, "parts", ())]
     box = torch.tensor([side for part in parts for side in part])
     if reach is not None or box.shape != (system.dim, 2):
-        return torch.zeros(system.dim), torch.full((system.dim,), nets.BOUND if reach is None else reach)
-    return box.mean(1), 0.5 * (box[:, 1] - box[:, 0])
+        return torch.zeros(system.dim), 1.0 if reach is None else reach / nets.BOUND
+    return box.mean(1), 0.5 * (box[:, 1] - box[:, 0]) / nets.BOUND

@@ -36,6 +36,7 @@ class HasBuffer(HasTemperature, Protocol):
 
     buffer: int
     warm: float
+    energy_weight: float
 
 
 class Annealing:
@@ -56,6 +57,8 @@ class Annealing:
     count : int
         Draws of a buffer.
     warm : float
+    both : bool
+        Whether energies go on teaching beside the buffers.
 
     References
     ----------
@@ -63,9 +66,10 @@ class Annealing:
     geometric and the largest weights are clipped.
     """
 
-    def __init__(self, start: float, cess: float, steps: int, count: int, warm: float):
+    def __init__(self, start: float, cess: float, steps: int, count: int, warm: float, both: bool = False):
         self.beta, self.cess, self.steps, self.count = start, cess, steps, count
         self.next = self.first = max(1, round(warm * steps))
+        self.both = both
         self.stages: list[Stage] = []
         self.losses: list[Tensor] = []
         self.x: Tensor | None = None
@@ -123,7 +127,7 @@ class Annealing:
 
     def queried(self, steps: int, size: int, members: int) -> int:
         """Energies computed in so many steps with batches of `size`, those of all refits."""
-        return min(steps, self.first) * size + len(self.stages) * self.count * members
+        return (steps if self.both else min(steps, self.first)) * size + len(self.stages) * self.count * members
 
     def warnings(self) -> list[str]:
         """What a careful reader should know of the way to the system's own temperature."""
@@ -177,4 +181,4 @@ def schedule(model: Model, steps: int, members: int | None) -> Tempering | Annea
             f"{type(model).__name__} learns from buffers of its own draws, which refits cannot share: use "
             "uncertainty='none' and fit it with several seeds"
         )
-    return Annealing(model.beta_start, model.cess, steps, model.buffer, model.warm)
+    return Annealing(model.beta_start, model.cess, steps, model.buffer, model.warm, model.energy_weight > 0)

@@ -28,10 +28,11 @@ BOUND = 5.0
 class SplineFlow(nn.Module):
     r"""Neural spline flow by coupling, with circular coordinates beside linear ones.
 
-    All coordinates are real numbers, in units of `scale` around `centre`. Each layer leaves one half of them alone and
+    All coordinates are real numbers, in units of `scale` around `centre`. A triangular matrix first takes the
+    correlations out of those that are not circular. Then each layer leaves one half of them alone and
     moves each of the other half by a monotonic rational-quadratic spline on :math:`[-5, 5]`, whose knots a network
     reads from the first half. Halves are drawn once and for all and then change places. A fresh flow is a standard
-    normal distribution: the networks' last layers begin at zero.
+    normal distribution: the matrix begins as the identity, the networks' last layers at zero.
 
     A circular coordinate u stands for the angle :math:`\pi\,\mathrm{erf}(u / \sqrt2)`, as in
     :class:`bayescg.features.UnboundedCoordinates`: both ends of its axis are one place, and standard normal is
@@ -80,6 +81,7 @@ class SplineFlow(nn.Module):
         self.register_buffer("centre", torch.zeros(size))
         self.register_buffer("scale", torch.ones(size))
         self.turns = any(circular)
+        self.mixing = Mixing(self.circular)
         generator = torch.Generator().manual_seed(0)
         order = torch.arange(size)
         self.layers = nn.ModuleList()
@@ -93,9 +95,10 @@ class SplineFlow(nn.Module):
         self.centre.copy_(torch.where(self.circular, 0.0, centre))
         self.scale.copy_(torch.where(self.circular, 1.0, scale))
 
-    def forward(self) -> dist.TorchDistribution:
-        """The distribution."""
-        parts: list[Transform] = [AffineTransform(self.centre, self.scale, event_dim=1).inv]
+    def forward(self, widen: Tensor | float = 1.0) -> dist.TorchDistribution:
+        """The distribution, coordinates that are not circular wider by a factor."""
+        scale = torch.where(self.circular, self.scale, self.scale * widen)
+        parts: list[Transform] = [AffineTransform(self.centre, scale, event_dim=1).inv, _Mix(self.mixing.matrix())]
         if self.turns:
             parts.append(_Angle(self.circular))
         for number, layer in enumerate(cast("list[Coupling]", list(self.layers))):
@@ -106,6 +109,35 @@ class SplineFlow(nn.Module):
             parts.append(_Angle(self.circular, forwards=False))
         base = DiagNormal(torch.zeros_like(self.centre), torch.ones_like(self.centre))
         return ZukoToPyro(NormalizingFlow(ComposedTransform(*parts), base))
+
+
+class Mixing(nn.Module):
+    """A lower triangular matrix of coordinates that are not circular.
+
+    Parameters
+    ----------
+    circular : Tensor of bool, shape (size,)
+    """
+
+    below: Tensor
+
+    def __init__(self, circular: Tensor):
+        super().__init__()
+        straight = ~circular
+        self.register_buffer("below", (straight[:, None] & straight).tril(-1), persistent=False)
+        self.register_buffer("straight", straight, persistent=False)
+        self.lower = nn.Parameter(torch.zeros(len(circular), len(circular)))
+        self.log_diagonal = nn.Parameter(torch.zeros(len(circular)))
+
+    def reset_parameters(self) -> None:
+        """Back to the identity."""
+        nn.init.zeros_(self.lower)
+        nn.init.zeros_(self.log_diagonal)
+
+    def matrix(self) -> Tensor:
+        """Of shape ``(size, size)``."""
+        diagonal = torch.where(self.get_buffer("straight"), self.log_diagonal, 0.0).exp()
+        return torch.where(self.below, self.lower, 0.0) + diagonal.diag()
 
 
 class Coupling(nn.Module):
@@ -183,6 +215,25 @@ class _OnVectors(Transform):
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
+
+
+class _Mix(_OnVectors):
+    """Multiplication by a lower triangular matrix."""
+
+    def __init__(self, matrix: Tensor, forwards: bool = True):
+        super().__init__(forwards)
+        self.matrix = matrix
+
+    @property
+    def inv(self) -> _Mix:
+        return _Mix(self.matrix, not self.forwards)
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        ladj = self.matrix.diagonal().log().sum().expand(x.shape[:-1])
+        if self.forwards:
+            return x @ self.matrix.T, ladj
+        flat = x.reshape(-1, x.shape[-1])
+        return torch.linalg.solve_triangular(self.matrix.T, flat, upper=True, left=False).reshape(x.shape), -ladj
 
 
 class _Couple(_OnVectors):
