@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from bayescg.analysis import Quantity, audit, free_energy, statistics
+from bayescg.experiments.modes import modes_found
 from bayescg.experiments.questions import Answers, average, internal
 from bayescg.inference.model import HasCV
 
@@ -83,6 +84,8 @@ def ask_without_frames(experiment: Experiment, fit: Fit, frames: Frames) -> Answ
         answers.diagnostics |= told
         answers.warnings += found.warnings
         answers.add("log_z", _normal(found.log_z, found.log_z_sd, settings.draws, seed))
+    if (centres := getattr(getattr(fit.model, "system", None), "means", None)) is not None:
+        answers.diagnostics["modes"] = modes_found(frames, centres)
     for landscape in answers.landscapes.values():
         answers.warnings += [w for w in landscape.warnings if w not in answers.warnings]
     for name, value in settings.truth.items():
