@@ -1,7 +1,17 @@
 """The models: one file, one Pyro generative model, to be read beside its paper."""
 
+from bayescg.models.autoencoder import Autoencoder
 from bayescg.models.boltzmann_generator import BoltzmannGenerator
 from bayescg.models.embedded_physics import EmbeddedPhysics
 from bayescg.models.predictive_cv import PredictiveCV
+from bayescg.models.time_lagged_autoencoder import TimeLaggedAutoencoder
+from bayescg.models.variational_dynamics_encoder import VariationalDynamicsEncoder
 
-__all__ = ["BoltzmannGenerator", "EmbeddedPhysics", "PredictiveCV"]
+__all__ = [
+    "Autoencoder",
+    "BoltzmannGenerator",
+    "EmbeddedPhysics",
+    "PredictiveCV",
+    "TimeLaggedAutoencoder",
+    "VariationalDynamicsEncoder",
+]

@@ -5,6 +5,7 @@ import pyro
 pyro.settings.set(module_local_params=True)
 
 from bayescg.inference.batch import Batch  # noqa: E402
+from bayescg.inference.featured import FeatureModel, PairModel  # noqa: E402
 from bayescg.inference.fitted import Fit  # noqa: E402
 from bayescg.inference.model import HasBasis, HasCV, HasFeatures, HasSampler, Model, check_programs  # noqa: E402
 from bayescg.inference.registry import find_model, model_names  # noqa: E402
@@ -12,12 +13,14 @@ from bayescg.inference.run import fit  # noqa: E402
 
 __all__ = [
     "Batch",
+    "FeatureModel",
     "Fit",
     "HasBasis",
     "HasCV",
     "HasFeatures",
     "HasSampler",
     "Model",
+    "PairModel",
     "check_programs",
     "find_model",
     "fit",

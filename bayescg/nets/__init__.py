@@ -7,6 +7,7 @@ from bayescg.nets.mlp import ACTIVATIONS, MLP, Standardise
 from bayescg.nets.random import ard, gaussian, random_net
 from bayescg.nets.ritz import RitzModes
 from bayescg.nets.tangents import TangentMLP
+from bayescg.nets.whiten import Whiten
 
 __all__ = [
     "ACTIVATIONS",
@@ -17,6 +18,7 @@ __all__ = [
     "SplineFlow",
     "Standardise",
     "TangentMLP",
+    "Whiten",
     "ard",
     "diffusion_tensor",
     "diffusion_value",

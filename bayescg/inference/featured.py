@@ -1,0 +1,146 @@
+"""What models that read features of the positions share: their sizes, scales and configuration."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayescg.data.pairs import Pairs
+from bayescg.errors import DataError
+from bayescg.features import Features, features_from_config
+from bayescg.inference.model import Model
+from bayescg.nets import Standardise, Whiten
+
+__all__ = ["FeatureModel", "PairModel"]
+
+_MOST = 20_000
+"""At most so many frames are looked at for means and widths."""
+
+
+class FeatureModel(Model):
+    """Base of models whose programs read features of the positions, which the training frames standardise.
+
+    A subclass calls `begin` at the end of its ``__init__`` and writes `build`, which makes its networks, and `options`,
+    its other arguments.
+
+    Attributes
+    ----------
+    features : Features or None
+        None for flat coordinates.
+    scale : Standardise
+        Set from the training frames.
+    """
+
+    scale: Standardise | Whiten
+
+    def begin(self, features: Features | None, dim: int | None) -> None:
+        """Build now, if the number of features is known; otherwise `setup` does."""
+        self.features = features
+        if features is not None or dim is not None:
+            self._sized(features.size if features is not None else int(dim or 0))
+
+    @abstractmethod
+    def build(self, size: int) -> None:
+        """Make the networks for `size` features."""
+
+    @abstractmethod
+    def options(self) -> dict[str, Any]:
+        """The arguments of the class other than `features` and `dim`, as JSON."""
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Features of positions, ``(n, size)``.
+
+        Raises
+        ------
+        DataError
+            They have another number of coordinates than the model.
+        """
+        y = x.flatten(1) if self.features is None else self.features(x)
+        if hasattr(self, "scale") and y.shape[-1] != (size := self.scale.mean.numel()):
+            raise DataError(
+                f"this {type(self).__name__} reads {size} coordinates a frame, these frames have {y.shape[-1]}: give "
+                f"it frames of {size} coordinates, or make a new one without dim"
+            )
+        return y
+
+    def setup(self, frames: Any) -> None:
+        """Standardise with mean and standard deviation of the features over the frames."""
+        y = self._sample(frames)
+        if not hasattr(self, "scale"):
+            self._sized(y.shape[-1])
+        self.to(y.dtype)
+        assert isinstance(self.scale, Standardise)
+        self.scale.set(y.mean(0), y.std(0, correction=0))
+
+    def config(self) -> dict[str, Any]:
+        """JSON that rebuilds the model."""
+        return {
+            "features": None if self.features is None else self.features.config(),
+            "dim": self.scale.mean.numel() if hasattr(self, "scale") else None,
+            **self.options(),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Model with the given configuration."""
+        features = config["features"]
+        return cls(**{**config, "features": None if features is None else features_from_config(features)})
+
+    def _sized(self, size: int) -> None:
+        self.scale = Standardise(size)
+        self.build(size)
+
+    def _sample(self, frames: Any) -> Tensor:
+        index = np.linspace(0, len(frames) - 1, min(len(frames), _MOST)).astype(int)
+        return FeatureModel.inputs(self, torch.as_tensor(frames.gather(index)))
+
+
+class PairModel(FeatureModel):
+    """Base of models of lagged pairs whose programs read whitened features: uncorrelated, each of unit variance.
+
+    Features that depend linearly on others are left out. `lag` and `rank` are arguments of the subclass, which it hands
+    on to `begin`; both are taken from the training pairs when absent.
+
+    Attributes
+    ----------
+    lag : float or None
+        Lag time of the training pairs.
+    rank : int or None
+        How many whitened features there are.
+    """
+
+    needs_pairs = True
+    kind = "generalised"
+
+    def begin(
+        self, features: Features | None, dim: int | None, lag: float | None = None, rank: int | None = None
+    ) -> None:
+        """Build now, if the number of features is known; otherwise `setup` does."""
+        self.lag, self.rank = lag, rank
+        super().begin(features, dim)
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Whitened features of positions, ``(n, rank)``."""
+        return self.scale(super().inputs(x))
+
+    def setup(self, frames: Pairs) -> None:
+        """Take the lag, and whiten with the covariance of the features over the frames of the pairs."""
+        y = self._sample(frames.frames)
+        covariance = y.double().T.cov(correction=0).reshape(y.shape[-1], y.shape[-1])
+        self.lag, self.rank = frames.lag, Whiten.rank(covariance)
+        self._sized(y.shape[-1])
+        self.to(y.dtype)
+        assert isinstance(self.scale, Whiten)
+        self.scale.set(y.mean(0), covariance)
+
+    def config(self) -> dict[str, Any]:
+        """JSON that rebuilds the model."""
+        return {**super().config(), "lag": self.lag, "rank": self.rank}
+
+    def _sized(self, size: int) -> None:
+        self.scale = Whiten(size, self.rank)
+        self.build(self.scale.back.shape[0])

@@ -1,0 +1,116 @@
+"""Time-lagged autoencoder: a few latent variables of a frame from which a later one is foretold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from bayescg import nets
+from bayescg.features import Features
+from bayescg.inference import Batch, PairModel
+
+
+class TimeLaggedAutoencoder(PairModel):
+    r"""Time-lagged autoencoder with a likelihood (Wehmeyer, Noé 2018).
+
+    Of whitened features y, those a lag time later are normal around what the CVs e of the present ones foretell:
+
+    .. math:: y_{t+\tau} \mid y_t \sim N\big(g(e(y_t)), \sigma^2 I\big)
+
+    The published loss, a sum of squares, is this likelihood with a fixed width; here the width is learned, so that the
+    loss is in nats per pair whatever the features. The likelihood is conditional: there is no prior of the CVs and
+    nothing to collapse onto it, as the bound of a time-lagged variational autoencoder on log p(y) does. With linear e
+    and g the CVs span the leading canonical directions of the two frames, those of TICA for a reversible process.
+    Without whitening, or with a nonlinear g, it mixes slow and high-variance directions: its CVs are a `basis` in which
+    :func:`bayescg.analysis.spectrum` finds the slow modes.
+
+    Parameters
+    ----------
+    features : Features or None
+        What of a configuration is read and foretold; None for its flat coordinates.
+    latent_dim : int
+        Number of CVs.
+    hidden : sequence of int
+        Widths of the hidden layers of encoder and decoder.
+    dim, lag, rank : optional
+        Number of coordinates, lag time and number of whitened features; taken from the training pairs when absent.
+
+    References
+    ----------
+    C. Wehmeyer, F. Noé, "Time-lagged autoencoders: deep learning of slow collective variables for molecular kinetics",
+    J. Chem. Phys. 148, 241703 (2018), eqs. (1)-(8); arXiv:1710.11239. The linear case is reduced-rank regression:
+    A. J. Izenman, J. Multivariate Anal. 5, 248 (1975).
+
+    Examples
+    --------
+    >>> model, pairs, _ = TimeLaggedAutoencoder.example()
+    >>> model.setup(pairs)
+    >>> model.cv(torch.as_tensor(pairs.frames.positions)).mean.shape, model.lag
+    (torch.Size([100, 1]), 1.0)
+    """
+
+    uncertainty = "bootstrap"
+    citation = "Wehmeyer, Noé, J. Chem. Phys. 148, 241703 (2018), doi:10.1063/1.5011399"
+
+    def __init__(
+        self,
+        features: Features | None = None,
+        latent_dim: int = 1,
+        hidden: Sequence[int] = (64, 64),
+        dim: int | None = None,
+        lag: float | None = None,
+        rank: int | None = None,
+    ):
+        super().__init__()
+        self.latent_dim, self.hidden = latent_dim, tuple(hidden)
+        self.begin(features, dim, lag, rank)
+
+    def build(self, size: int) -> None:
+        """Encoder, decoder and the width of the noise."""
+        self.encoder = nets.MLP(size, self.latent_dim, self.hidden)
+        self.decoder = nets.MLP(self.latent_dim, size, self.hidden)
+        self.log_noise = nn.Parameter(torch.zeros(()))
+
+    def model(self, batch: Batch) -> None:
+        """Y ~ N(decoder(encoder(x)), noise^2 I)."""
+        with batch.plate("frames"):
+            y = dist.Normal(self.decoder(self.encoder(batch.x)), self.log_noise.exp())
+            pyro.sample("y", y.to_event(1), obs=batch.y)
+
+    def guide(self, batch: Batch) -> None:
+        """Nothing is hidden: the CVs are a function of the frame."""
+
+    def cv(self, x: Tensor) -> torch.distributions.Distribution:
+        """The CVs of positions ``(n, atoms, 3)``: batch shape ``(n,)``, event shape ``(latent_dim,)``.
+
+        They are functions of the configuration: the width of 1e-6 stands for none.
+        """
+        e = self.basis(x)
+        return torch.distributions.Independent(torch.distributions.Normal(e, torch.full_like(e, 1e-6)), 1)
+
+    def basis(self, x: Tensor) -> Tensor:
+        """The CVs of positions, ``(n, latent_dim)``."""
+        return self.encoder(self.inputs(x))
+
+    def options(self) -> dict[str, Any]:
+        """Arguments as JSON."""
+        return {"latent_dim": self.latent_dim, "hidden": list(self.hidden)}
+
+    @classmethod
+    def example(cls) -> tuple[TimeLaggedAutoencoder, Any, None]:
+        """One slow and two fast coordinates, mixed."""
+        from bayescg.data import Frames
+
+        generator = torch.Generator().manual_seed(0)
+        noise, keep = torch.randn(100, 3, generator=generator), torch.tensor([0.9, 0.3, 0.1])
+        x = [noise[0]]
+        for e in noise[1:]:
+            x.append(keep * x[-1] + (1 - keep**2).sqrt() * e)
+        mixed = torch.stack(x) @ torch.tensor([[1.0, 0.5, 0.0], [-2.0, 1.0, 0.3], [0.4, 0.0, 1.0]])
+        frames = Frames.from_numpy(mixed.numpy(), unit="reduced", dt=1.0, temperature_kT=1.0)
+        return cls(hidden=(8,)), frames.lagged(1.0), None
