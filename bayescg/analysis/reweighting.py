@@ -9,6 +9,7 @@ import numpy as np
 
 from bayescg.draws import pareto_k, pareto_smoothed
 from bayescg.errors import DataError
+from bayescg.features.topology import read_topology
 from bayescg.inference.functional import state_of
 from bayescg.inference.importance import Draws, HasSystem, draw
 
@@ -87,6 +88,7 @@ def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
         temperature=system.temperature,
         temperature_kT=system.kT if system.temperature is None else None,
         weights=np.exp(log_weight - log_weight.max()),
+        topology=None if system.topology is None else read_topology(system.topology)[0],
         source=f"{samples} draws of {type(fit.model).__name__}",
     )
     return replace(frames, provenance={**frames.provenance, "pareto_k": k, "energy_evaluations": samples})

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from bayescg.analysis import Quantity, audit, free_energy, statistics
+from bayescg.experiments.compared import compare_with_reference
 from bayescg.experiments.modes import modes_found
 from bayescg.experiments.questions import Answers, average, internal
 from bayescg.inference.model import HasCV
@@ -60,7 +61,8 @@ def ask_without_frames(experiment: Experiment, fit: Fit, frames: Frames) -> Answ
         (observable,) = _observables([name], fit, frames)
         values = statistics.evaluate(observable, frames)
         answers.add(name, average(values, frames, settings.draws, seed, statistics.unit_of(observable)))
-    for name in dict.fromkeys(o for region in settings.regions.values() for o in region):
+    profiled = [n for n in settings.observables if not is_coordinate(n)] + settings.torsions
+    for name in dict.fromkeys([*profiled, *(o for region in settings.regions.values() for o in region)]):
         answers.landscapes[name] = free_energy(fit, frames, cv=_observables([name], fit, frames)[0], **common)
     for name, region in settings.regions.items():
         ((observable, bounds),) = region.items()
@@ -75,6 +77,8 @@ def ask_without_frames(experiment: Experiment, fit: Fit, frames: Frames) -> Answ
         answers.add(name, difference)
         if difference.warning:
             answers.warnings.append(f"free energy from {a} to {b}: {difference.warning}")
+    if len(settings.torsions) == 2:
+        answers.landscapes["torsions"] = free_energy(fit, frames, cv=settings.torsions, bins=60, **common)
     if isinstance(fit.model, HasCV) and fit.cv(frames.gather([0])).event_shape[0] <= 2:
         answers.landscapes["cv"] = free_energy(fit, frames, bins=60, **common)
     if settings.audit:
@@ -88,6 +92,8 @@ def ask_without_frames(experiment: Experiment, fit: Fit, frames: Frames) -> Answ
         answers.diagnostics["modes"] = modes_found(frames, centres)
     for landscape in answers.landscapes.values():
         answers.warnings += [w for w in landscape.warnings if w not in answers.warnings]
+    if settings.reference is not None:
+        compare_with_reference(experiment, fit, frames, answers)
     for name, value in settings.truth.items():
         if name in answers.quantities:
             answers.quantities[name]["truth"] = value

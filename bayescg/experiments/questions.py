@@ -39,6 +39,8 @@ class Answers:
     warnings : list of str
     check : PredictiveCheck or None
     landscapes : dict of str to FreeEnergy
+    known : dict of str to (edges, shares)
+        Histograms of a reference, of some of the landscapes.
     """
 
     quantities: dict[str, Any] = field(default_factory=dict)
@@ -46,6 +48,7 @@ class Answers:
     warnings: list[str] = field(default_factory=list)
     check: PredictiveCheck | None = None
     landscapes: dict[str, FreeEnergy] = field(default_factory=dict)
+    known: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     def add(self, name: str, quantity: Quantity) -> None:
         """Note a quantity."""

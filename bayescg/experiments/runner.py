@@ -180,7 +180,7 @@ class _Run:
         return build.model_class(self.experiment.model.name).from_config(config)
 
     def _figures(self, answers: questions.Answers, fit: Fit, frames: Frames) -> dict[Path, str]:
-        return draw_figures(self.path / "figures", fit, frames, answers.check, answers.landscapes)
+        return draw_figures(self.path / "figures", fit, frames, answers.check, answers.landscapes, answers.known)
 
     def _write_report(self, results: dict[str, Any], figures: dict[Path, str]) -> Path:
         config = (self.path / "config.toml").read_text(encoding="utf-8")

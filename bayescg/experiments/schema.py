@@ -108,7 +108,8 @@ class Analysis(Section):
     """``[analysis]``: the questions asked of frames and fit.
 
     `samples` are configurations that the model generates; of a model without frames, they are what its free energies
-    are made of. `truth` gives known values of quantities, which the summary repeats beside what was found.
+    are made of. `truth` gives known values of quantities, which the summary repeats beside what was found; `reference`
+    takes them from a shipped reference (:mod:`bayescg.experiments.references`).
 
     A region is an interval of one observable, angles in degrees (an upper end below the lower one wraps around). A
     difference is a pair of regions of the same observable.
@@ -124,6 +125,7 @@ class Analysis(Section):
     level: float = Field(default=0.9, gt=0, lt=1)
     audit: bool = True
     truth: dict[str, float] = {}
+    reference: Annotated[str | None, BeforeValidator(lambda value: None if value == "none" else value)] = None
 
 
 class Experiment(Section):

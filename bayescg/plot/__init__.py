@@ -6,5 +6,6 @@ Save one with ``figure.savefig("name.png")``. Colours are told apart by colour-b
 from bayescg.plot.checks import predictive_check, ramachandran
 from bayescg.plot.energies import free_energy
 from bayescg.plot.fits import cv, loss
+from bayescg.plot.predicted import predicted
 
-__all__ = ["cv", "free_energy", "loss", "predictive_check", "ramachandran"]
+__all__ = ["cv", "free_energy", "loss", "predicted", "predictive_check", "ramachandran"]

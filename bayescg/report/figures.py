@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from bayescg import plot
 from bayescg.checkpoint import write_file
@@ -22,7 +25,12 @@ __all__ = ["draw_figures"]
 
 
 def draw_figures(
-    folder: Path, fit: Fit, frames: Frames, check: PredictiveCheck | None, landscapes: Mapping[str, FreeEnergy]
+    folder: Path,
+    fit: Fit,
+    frames: Frames,
+    check: PredictiveCheck | None,
+    landscapes: Mapping[str, FreeEnergy],
+    known: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> dict[Path, str]:
     """Draw what a run has: predictions, CVs, free energies, the loss.
 
@@ -35,6 +43,8 @@ def draw_figures(
     check : PredictiveCheck or None
     landscapes : mapping of str to FreeEnergy
         By the name of the figure.
+    known : mapping of str to (edges, shares), optional
+        Histograms of a reference, of some of the landscapes (:func:`bayescg.plot.predicted`).
 
     Returns
     -------
@@ -49,11 +59,20 @@ def draw_figures(
     drawn: dict[str, tuple[Figure, str]] = {}
     if isinstance(fit.model, HasCV):
         angles = [o.name for o in check if o.periodic] if check is not None else []
-        colour = angles[-1] if angles else "density"
-        drawn["cv"] = (
-            plot.cv(fit, frames, color=colour),
-            f"The collective variables of the frames, coloured by {colour}. Ellipses hold 90 % of the distribution "
-            "that the CV of one frame has.",
+        colours = {"cv": angles[-1] if angles else "density"}
+        if known:
+            colours = {f"cv_{name}": name for name in known}
+        for name, colour in colours.items():
+            drawn[name] = (
+                plot.cv(fit, _equally_weighted(frames), color=colour),
+                f"The collective variables of the frames, coloured by {colour}. Ellipses hold 90 % of the distribution "
+                "that the CV of one frame has.",
+            )
+    if known:
+        alone = {name: fes for name, fes in landscapes.items() if len(fes.edges) == 1 and name != "cv"}
+        drawn["predicted"] = (
+            plot.predicted(alone, known),
+            "Distributions predicted without any simulation, with their bands, and those of the reference.",
         )
     if check is not None:
         drawn["predictive_check"] = (
@@ -75,6 +94,16 @@ def draw_figures(
     if fit.log:
         drawn["loss"] = (plot.loss(fit), "Loss and held-out loss during the fit, in nats per frame.")
     return {_save(folder / f"{name}.png", figure): caption for name, (figure, caption) in drawn.items()}
+
+
+def _equally_weighted(frames: Frames) -> Frames:
+    """As many frames as before or 10 000, each as often as its weight asks."""
+    if frames.weights is None:
+        return frames
+    edges = np.cumsum(np.asarray(frames.weights, np.float64))
+    count = min(len(frames), 10_000)
+    index = np.searchsorted(edges, (np.arange(count) + 0.5) / count * edges[-1]).clip(max=len(frames) - 1)
+    return replace(frames.subset(index), weights=None)
 
 
 def _save(path: Path, figure: Figure) -> Path:
