@@ -26,6 +26,9 @@ _ARRIVED = 0.8
 _REFRESHED = 3
 """Further buffers drawn at the system's own temperature."""
 
+_EQUAL = 1e-3
+"""Spread of log weights, in nats, below which they have no tail to smooth."""
+
 _POOR = 0.01
 """Effective fraction of a buffer below which what is learned from it is noise."""
 
@@ -101,9 +104,11 @@ class Annealing:
         before = self.beta
         if before < 1:
             self.beta = next_beta(before, log_w, per_beta, self.cess)
-        smooth, _ = pareto_smoothed((log_w + (self.beta - before) * per_beta).cpu().numpy())
-        self.x, share = found.x[possible], torch.as_tensor(np.exp(smooth), device=log_w.device)
-        self.edges = share.cumsum(0) / share.sum()
+        moved = (log_w + (self.beta - before) * per_beta).cpu().numpy()
+        if np.ptp(moved) > _EQUAL:
+            moved, _ = pareto_smoothed(moved)
+        share = torch.as_tensor(np.exp(moved - moved.max()), device=log_w.device)
+        self.x, self.edges = found.x[possible], share.cumsum(0) / share.sum()
         self.losses, self.next = [], step + self._length(step)
 
     def _length(self, step: int) -> int:

@@ -1,0 +1,99 @@
+"""Buffers of reweighted draws: their weights, their temperatures, their share of the steps."""
+
+import json
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from bayescg.inference.annealing import Annealing
+from bayescg.inference.importance import Draws
+
+
+def draws(beta, count=20_000, seed=0, sd=1.0):
+    """Of N(0, sd) against exp(-beta x^2 / 2)."""
+    x = sd * torch.randn(count, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    log_target = -0.5 * beta * x[:, 0] ** 2
+    log_q = torch.distributions.Normal(0.0, sd).log_prob(x[:, 0])
+    return Draws(x, log_target - log_q, torch.zeros(count, dtype=torch.float64), log_target)
+
+
+def annealed(steps=1000, start=0.1, cess=0.9, until=None, **changes):
+    """A whole ladder, each buffer drawn from the exact density of its temperature, and the steps of the buffers."""
+    found = Annealing(start, cess, steps, 20_000, 0.2, **changes)
+    times = []
+    for step in range(1, (until or steps) + 1):
+        found.observe(torch.tensor(1.0))
+        if found.due(step):
+            times.append(step)
+            found.cool(step, [draws(found.beta, seed=step, sd=found.beta**-0.5)])
+    return found, times
+
+
+def test_batches_follow_the_weights():
+    """Draws at beta = 0.25 become those of the next temperature: N(0, 1 / beta)."""
+    found = Annealing(0.25, 0.9, 100, 20_000, 0.2)
+    found.observe(torch.tensor(0.0))
+    found.cool(20, [draws(0.25, sd=2.0)])
+    x = torch.cat([found.batch(500, seed)["x"] for seed in range(40)])
+    assert 0.25 < found.beta < 1.0
+    sd = found.beta**-0.5
+    assert abs(float(x.mean())) < 4 * sd / math.sqrt(5000)
+    assert abs(float(x.std()) / sd - 1) < 4 / math.sqrt(2 * 5000)
+    assert not torch.equal(found.batch(500, 0)["x"], found.batch(500, 1)["x"])
+    assert torch.equal(found.batch(500, 1)["x"], found.batch(500, 1)["x"])
+
+
+def test_the_ladder_keeps_the_conditional_effective_size():
+    """Of N(0, 1 / beta) to beta': sqrt(b (2 b' - b)) / b' with b, b' the two; solved for 0.9."""
+    found, _ = annealed()
+    betas = [stage.beta for stage in found.stages]
+    for b, c in pairwise(betas):
+        if c < 1:
+            assert abs(math.sqrt(b * (2 * c - b)) / c - 0.9) < 0.02
+    assert betas[-1] == 1.0
+    assert all(stage.ess > 0.999 for stage in found.stages)
+    exact = [0.5 * math.log(2 * math.pi / b) for b in betas]
+    assert all(abs(stage.log_z - e) < 1e-6 for stage, e in zip(found.stages, exact, strict=True))
+    assert found.warnings() == []
+
+
+@pytest.mark.parametrize("steps", [100, 1000, 5000])
+def test_steps_are_shared(steps):
+    found, times = annealed(steps)
+    assert times[0] == steps // 5
+    lengths = [b - a for a, b in zip(times, [*times[1:], steps], strict=True)]
+    arrival = next(t for t, s in zip(times, found.stages, strict=True) if s.beta >= 1)
+    assert 0.7 * steps <= arrival <= 0.95 * steps
+    assert min(lengths) > 0.2 * max(lengths)
+    assert found.queried(steps, 10, 1) == steps // 5 * 10 + 20_000 * len(times)
+    assert annealed(steps, both=True)[0].queried(steps, 10, 1) == steps * 10 + 20_000 * len(times)
+
+
+def test_its_state_comes_back():
+    found, _ = annealed(until=500)
+    again = Annealing(0.1, 0.9, 1000, 20_000, 0.2)
+    again.load(json.loads(json.dumps(found.state())), found.tensors())
+    assert again.state() == found.state()
+    assert again.due(found.next)
+    assert torch.equal(again.batch(100, 3)["x"], found.batch(100, 3)["x"])
+
+
+def test_what_went_wrong_is_told():
+    found, _ = annealed(until=500)
+    assert "before the system's own temperature" in found.warnings()[0]
+    far = Annealing(0.1, 0.9, 1000, 20_000, 0.2)
+    far.observe(torch.tensor(0.0))
+    far.cool(200, [draws(0.1, sd=0.4)])
+    assert "did not follow" in far.warnings()[-1]
+
+
+def test_draws_without_a_finite_energy_are_left_out():
+    bad = draws(0.1, sd=3.0)
+    bad.log_weight[:3], bad.log_target[:3] = -math.inf, -math.inf
+    found = Annealing(0.1, 0.9, 1000, 20_000, 0.2)
+    found.observe(torch.tensor(0.0))
+    found.cool(200, [bad])
+    assert found.x is not None
+    assert len(found.x) == 19_997
