@@ -201,7 +201,7 @@ class EmbeddedPhysics(Model):
             raise DataError(f"a batch of {len(batch)} draws has none of some of the {self.components} components")
         generating = batch.index is None  # as many draws of each component, then, as its weight makes of them
         component = batch.index % self.components if batch.index is not None else self.prior.drawn(len(batch))
-        free = (self.beta > self.beta_start).to(self.beta.dtype) if self.coordinates is not None else 1.0
+        free = (self.beta >= 1.0).to(self.beta.dtype) if self.coordinates is not None else 1.0
         prior = self.prior(component, free)
         with batch.plate("frames"):
             if generating or self.components == 1:

@@ -125,7 +125,7 @@ def audit(
     else:
         frames = reference if isinstance(reference, Frames) else reference.frames
         x = _inputs(fit, frames)
-    log_z, log_z_sd, spent, told = None, None, 0, "frames"
+    log_z, log_z_sd, spent, told = None, None, 0, "the frames"
     if isinstance(reference, Frames):
         weights = np.ones(len(x)) if reference.weights is None else np.asarray(reference.weights, dtype=np.float64)
         log_q, log_p = _densities(fit, x, particles, seed)
@@ -206,7 +206,7 @@ def _warnings(found: Audit) -> list[str]:
     if low > 0 and found.missing_mass > _TOLERATED:
         told.append(
             f"the generator leaves out {found.missing_mass:.2%} of the probability (90 % interval {low:.2%} to "
-            f"{high:.2%}), where {found.reference} found the system: nothing reweighted is right there"
+            f"{high:.2%}), according to {found.reference}: nothing reweighted is right there"
         )
     if found.reference_log_z is not None and found.reference_log_z_sd is not None:
         deficit, error = found.reference_log_z - found.log_z, math.hypot(found.log_z_sd, found.reference_log_z_sd)

@@ -159,6 +159,7 @@ def free_energy(
         factors=factors,
         run_starts=runs,
         ordered=frames.order is not None,
+        refits=frames.provenance.get("refits"),
     )
 
 

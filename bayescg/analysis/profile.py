@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import expit
 
 from bayescg import units
+from bayescg.analysis import statistics
 from bayescg.analysis.statistics import Quantity
 from bayescg.draws import interval
 from bayescg.errors import ConfigError, DataError
@@ -65,6 +66,7 @@ class FreeEnergy:
     factors: np.ndarray
     run_starts: np.ndarray
     ordered: bool
+    refits: int | None = None
 
     @property
     def blocks(self) -> int:
@@ -208,7 +210,14 @@ class FreeEnergy:
         if not np.isfinite(draws).all():
             draws, warning = np.full_like(draws, np.nan), warning or "some draws of the CV never visit it"
         found = Quantity.of(draws, unit, warning, visits=visits)
-        return replace(found, sd_by_source=_sources(draws, points, found.sd)) if np.isfinite(found.sd) else found
+        if not np.isfinite(found.sd):
+            return found
+        sources = _sources(draws, points, found.sd)
+        if self.refits is not None:
+            weighed = [i[0] * self.frame_weights for i in (inside[0], inside[-1] if len(inside) > 1 else ~inside[0])]
+            influence = weighed[0] / weighed[0].mean() - weighed[1] / weighed[1].mean()
+            sources = statistics.refit_sources(influence, self.refits, found.sd)
+        return replace(found, sd_by_source=sources)
 
     def _told(self, region: Region) -> str:
         ends = np.asarray(region, dtype=np.float64).reshape(-1, 2)

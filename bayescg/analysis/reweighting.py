@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from bayescg.draws import pareto_k, pareto_smoothed
 from bayescg.errors import DataError
 from bayescg.features.topology import read_topology
-from bayescg.inference.functional import state_of
+from bayescg.inference.functional import Params, state_of
 from bayescg.inference.importance import Draws, HasSystem, draw
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ SAMPLES = 200_000
 WORST_K = 0.7
 UNRELIABLE = "Pareto k of the weights is {:.2f}, above 0.7: averages made of them, and their errors, are rough"
 BLOCKS = 100
+_HAS_FRAMES = "{} learns from frames and has no weighted draws of its own: give frames="
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
     The weights are those of the extended space, :math:`e^{-U(x)/kT} r(z \mid x) / q(x, z)`: averages with them are
     averages over the system itself, whatever the generator's own distribution, wherever it has any mass.
 
+    Of an ensemble every refit gives its share of the draws, with weights of the same sum. Each is an estimate of its
+    own, wrong by the chance of its draws and by what its training left out or described badly; the refits' spread
+    tells of both, and is what analyses of such frames make their error bars of. What all refits leave out, it cannot
+    tell: see :func:`bayescg.analysis.audit`.
+
     Parameters
     ----------
     fit : Fit
@@ -63,7 +70,8 @@ def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
     Returns
     -------
     Frames
-        Independent, with ``weights``; ``provenance`` tells ``pareto_k`` and ``energy_evaluations``.
+        Independent, with ``weights``; ``provenance`` tells ``pareto_k``, the largest of the refits',
+        ``energy_evaluations`` and, of an ensemble, the number of ``refits``, each a trajectory.
 
     Raises
     ------
@@ -76,26 +84,45 @@ def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
     """
     from bayescg.data import Frames
 
-    draws = weighted_draws(fit, samples, seed)
-    log_weight, k = pareto_smoothed(draws.log_importance.double().cpu().numpy())
+    if fit.model.needs_frames:
+        raise DataError(_HAS_FRAMES.format(type(fit.model).__name__))
+    states = _states(fit)
+    each = samples // len(states)
+    parts, weights, tails = [], [], []
+    for number, state in enumerate(states):
+        draws = draw(fit.model, list(fit.weights.names), state, each, seed + 2**40 + number * 2**32)
+        log_weight, k = pareto_smoothed(draws.log_importance.double().cpu().numpy())
+        weight = np.exp(log_weight - log_weight.max())
+        parts.append(draws.x)
+        weights.append(weight / weight.sum())
+        tails.append(k)
     assert isinstance(fit.model, HasSystem)
     system = fit.model.system
-    unit = "reduced" if system.temperature is None else "nm"
-    x = fit.model.positions(draws.x).cpu().numpy()
     frames = Frames.from_numpy(
-        x,
-        unit=unit,
+        torch.cat([fit.model.positions(x) for x in parts]).cpu().numpy(),
+        unit="reduced" if system.temperature is None else "nm",
         temperature=system.temperature,
         temperature_kT=system.kT if system.temperature is None else None,
-        weights=np.exp(log_weight - log_weight.max()),
+        weights=np.concatenate(weights),
+        trajectory=None if len(states) == 1 else np.repeat(np.arange(len(states)), each),
         topology=None if system.topology is None else read_topology(system.topology)[0],
         source=f"{samples} draws of {type(fit.model).__name__}",
     )
-    return replace(frames, provenance={**frames.provenance, "pareto_k": k, "energy_evaluations": samples})
+    told: dict[str, Any] = {"pareto_k": max(tails), "energy_evaluations": each * len(states)}
+    if len(states) > 1:
+        told["refits"] = len(states)
+    return replace(frames, provenance={**frames.provenance, **told})
+
+
+def _states(fit: Fit) -> list[Params]:
+    """Parameters and buffers of every refit, the trained one first."""
+    trained = state_of(fit.model)
+    refits = fit.weights.tensors if fit.weights.members else {}
+    return [trained, *({**trained, **{k: v[m] for k, v in refits.items()}} for m in range(fit.weights.members or 0))]
 
 
 def weighted_draws(fit: Fit, samples: int, seed: int) -> Draws:
-    """Draws of a fit without frames, with their log weights.
+    """Draws of a fit without frames, with their log weights; of an ensemble, of the trained refit.
 
     Raises
     ------
@@ -103,9 +130,7 @@ def weighted_draws(fit: Fit, samples: int, seed: int) -> Draws:
         The model learned from frames.
     """
     if fit.model.needs_frames:
-        raise DataError(
-            f"{type(fit.model).__name__} learns from frames and has no weighted draws of its own: give frames="
-        )
+        raise DataError(_HAS_FRAMES.format(type(fit.model).__name__))
     return draw(fit.model, list(fit.weights.names), state_of(fit.model), samples, seed + 2**40)
 
 

@@ -204,7 +204,10 @@ def average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: str
     point = sums.sum() / totals.sum()
     drawn = (random @ sums) / (random @ totals)
     around = point + statistics.inflation(random.shape[1], draws, seed) * (drawn - point)
-    return Quantity.of(around, unit, sd_by_source={"sampling": float(around.std(ddof=1))})
+    sources: dict[str, float | None] = {"sampling": float(around.std(ddof=1))}
+    if (refits := frames.provenance.get("refits")) is not None:
+        sources = statistics.refit_sources(weight * (values - point), refits, float(around.std(ddof=1)))
+    return Quantity.of(around, unit, sd_by_source=sources)
 
 
 def internal(bounds: list[float], landscape: FreeEnergy) -> tuple[float, float]:

@@ -53,7 +53,7 @@ def test_a_lost_mode_is_found_without_a_box(lost: bcg.Fit) -> None:
 
 def test_a_lost_mode_is_found_by_frames(lost: bcg.Fit) -> None:
     told = bcg.analysis.audit(lost, exact(), samples=20_000)
-    assert (told.reference, told.reference_log_z) == ("frames", None)
+    assert (told.reference, told.reference_log_z) == ("the frames", None)
     assert told.missing_mass_ci90[0] < RIGHT < told.missing_mass_ci90[1]
     assert told.forward_ess_fraction < 0.01
     assert any("leaves out" in w for w in told.warnings)

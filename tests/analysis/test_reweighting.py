@@ -67,3 +67,32 @@ def test_an_audit_of_a_good_fit_finds_nothing_missing():
     cost = reference.frames.provenance["cost"]
     assert told.energy_evaluations == 10_000 + 5000 + cost["energy_evaluations"] + cost["force_evaluations"]
     assert torch.isfinite(torch.tensor(told.log_z))
+
+
+@pytest.fixture(scope="module")
+def ensemble():
+    model = EmbeddedPhysics(bcg.systems.Harmonic((1.0, 4.0)), hidden=(4,), components=2)
+    return bcg.fit(model, steps=150, batch_size=64, uncertainty="ensemble", members=5, compile="trace", seed=0)
+
+
+def test_every_refit_has_its_share_of_the_draws(ensemble):
+    frames = bcg.analysis.reweighted(ensemble, 5000, seed=1)
+    assert frames.provenance["refits"] == 5
+    assert frames.provenance["energy_evaluations"] == 5000
+    totals = np.bincount(frames.trajectory, frames.weights)
+    assert np.allclose(totals, totals[0])
+    spread = [frames.positions[frames.trajectory == m].std(0) for m in range(5)]
+    assert len(np.unique(np.round(spread, 6), axis=0)) == 5
+
+
+def test_error_bars_of_refits_are_made_of_their_spread(ensemble):
+    """Halves of a symmetric density, by five estimates: Student's t with four degrees of freedom."""
+    frames = bcg.analysis.reweighted(ensemble, 50_000, seed=1)
+    found = bcg.analysis.free_energy(ensemble, frames, cv=lambda x: x[:, 0]).difference((-9, 0), (0, 9))
+    assert set(found.sd_by_source) == {"sampling", "parameter"}
+    assert math.hypot(*found.sd_by_source.values()) == pytest.approx(found.sd)
+    left = [np.average(frames.positions[own, 0] < 0, weights=frames.weights[own])
+            for own in frames.trajectory == np.arange(5)[:, None]]  # fmt: skip
+    each = np.log(left) - np.log1p(-np.array(left))
+    assert found.mean == pytest.approx(each.mean(), abs=0.5 * found.sd)
+    assert 0.7 < found.sd / (each.std(ddof=1) / 5**0.5 * 2**0.5) < 1.4  # t with 4 degrees: sd of 2 ** 0.5

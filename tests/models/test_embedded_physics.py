@@ -80,6 +80,42 @@ def test_without_tempering_a_well_is_lost_and_only_the_audit_says_so(untempered)
     assert any("leaves out" in w for w in told.warnings)
 
 
+@pytest.fixture(scope="module")
+def peptide():
+    """A few steps on alanine dipeptide: enough to see that everything fits together."""
+    system = bcg.systems.alanine_dipeptide("amber96", "obc1", 300.0)
+    model = EmbeddedPhysics(system, latent_dim=2, hidden=(8,), components=2, beta_start=0.5)
+    return bcg.fit(model, steps=40, batch_size=64, compile="trace", seed=0)
+
+
+def test_molecules_are_generated_and_read(peptide):
+    x = peptide.generate(50, seed=1)[0]
+    assert x.shape == (50, 22, 3)
+    c, s = math.cos(1.0), math.sin(1.0)
+    moved = x @ torch.tensor([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]]) + 0.5
+    cv = peptide.cv(x)
+    assert (cv.batch_shape, cv.event_shape) == ((50,), (2,))
+    torch.testing.assert_close(peptide.cv(moved).mean, cv.mean, atol=2e-3, rtol=0)
+    swapped = x[:, [2, 1, 3, 0, *range(4, 22)]]  # hydrogens of a methyl group, in turn
+    torch.testing.assert_close(peptide.cv(swapped).mean, cv.mean, atol=2e-3, rtol=0)
+
+
+def test_a_molecules_guard_is_counted(peptide):
+    told = peptide.diagnostics["guarded"]
+    assert peptide.model.system.cut > 0
+    assert told["energies"] >= 40 * 64
+    assert 0 < told["active"] < told["energies"]  # of an untrained generator
+
+
+def test_a_molecule_is_given_again_to_load(peptide, tmp_path):
+    peptide.save(tmp_path)
+    again = bcg.Fit.load(tmp_path, model=EmbeddedPhysics(
+        bcg.systems.alanine_dipeptide("amber96", "obc1", 300.0), latent_dim=2, hidden=(8,), components=2, beta_start=0.5
+    ))  # fmt: skip
+    x = peptide.generate(20, seed=1)[0]
+    assert (again.cv(x).mean == peptide.cv(x).mean).all()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [11, 12, 13])
 def test_tempering_keeps_both_wells(seed):
