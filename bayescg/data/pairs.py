@@ -61,6 +61,15 @@ class Pairs:
         return max(1, int(np.median(np.diff(self.i)))) if len(self) > 1 else 1
 
     @property
+    def overlap(self) -> float:
+        """Pairs that cover the same moment: so many are worth one.
+
+        What follows a frame is new, given the frame, where frames are Markov over a lag time: pairs a lag time apart
+        are independent conditionally, however slowly the frames themselves forget. Pairs in between add somewhat.
+        """
+        return max(1.0, self.steps / self.spacing)
+
+    @property
     def weights(self) -> None:
         """Nothing: frames reweighted one by one say nothing of how often one follows the other."""
         return

@@ -189,7 +189,8 @@ def observed(model: Model, data: Frames | Pairs, index: np.ndarray | None, devic
 def relaxation(model: Model, frames: Frames | Pairs, limit: int = 100_000) -> float:
     """Statistical inefficiency of the slowest of the inputs' ten leading principal components; 1 without a time axis.
 
-    Pairs that overlap share what happens in between, so that theirs is at least the frames of a lag time.
+    Of pairs it is at least the frames of a lag time, in which they share what happens. How long blocks of pairs must be
+    hangs on it, not how much a pair tells (`Pairs.overlap`).
 
     Parameters
     ----------

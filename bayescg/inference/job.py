@@ -143,7 +143,7 @@ class Job:
         with seeded(_mix(seed, 0)):  # a model may build its networks here
             self.model.setup(self.train)
         self.model.to(self.device)
-        self.inefficiency = relaxation(self.model, self.train) if self.model.additive else 1.0
+        self.inefficiency = relaxation(self.model, self.train)
         dtype = next((p.dtype for p in self.model.parameters()), torch.float32)
         self.weight = self._weights(self.train).to(dtype)
         self.feed = Feed(self.model, self.train, self.settings["batch_size"], self.device, seed, weight=self.weight)
@@ -153,7 +153,7 @@ class Job:
     def _weights(self, train: Frames | Pairs) -> Tensor:
         weight = _importance(train)
         # uneven weights leave fewer effective frames (Kish), as correlation does
-        weight = weight / weight.square().mean() / self.inefficiency
+        weight = weight / weight.square().mean() / (train.overlap if isinstance(train, Pairs) else self.inefficiency)
         if self.members is None:
             return weight.to(self.device)
         # five inefficiencies a block make neighbouring blocks nearly independent; never fewer than ten blocks

@@ -54,9 +54,9 @@ def fit(
 
     The model given is left as it is: a copy takes sizes and scales from the frames, draws fresh weights from `seed`
     and is trained. A held-out block stops the training when it no longer improves, and the best state is kept.
-    Frames that are correlated in time count 1/g each, g being their statistical inefficiency; so do pairs of frames a
-    lag time apart, whose g is at least the number of frames in a lag time, because they overlap. One seed and one
-    mode of `compile` give one result on one machine, also through any number of interruptions.
+    Frames that are correlated in time count 1/g each, g being their statistical inefficiency; pairs of frames a lag
+    time apart count 1/s, s being the frames in a lag time, because they overlap. One seed and one mode of `compile`
+    give one result on one machine, also through any number of interruptions.
 
     In a script that torchrun starts, the processes share one fit: each computes its part of every batch, and all
     return the result of one process, up to rounding. Process 0 writes to `run_dir`.

@@ -6,6 +6,7 @@ from bayescg.nets.gaussian import ConditionalGaussian
 from bayescg.nets.mlp import ACTIVATIONS, MLP, Standardise
 from bayescg.nets.random import ard, gaussian, random_net
 from bayescg.nets.ritz import RitzModes
+from bayescg.nets.soft_states import SoftStates
 from bayescg.nets.tangents import TangentMLP
 from bayescg.nets.whiten import Whiten
 
@@ -15,6 +16,7 @@ __all__ = [
     "MLP",
     "ConditionalGaussian",
     "RitzModes",
+    "SoftStates",
     "SplineFlow",
     "Standardise",
     "TangentMLP",

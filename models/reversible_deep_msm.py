@@ -1,0 +1,191 @@
+"""Reversible deep Markov state model: soft states, and the reversible jumps between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.distributions.transforms import ExpTransform
+
+from bayescg import nets
+from bayescg.data import Pairs
+from bayescg.errors import ConfigError
+from bayescg.features import Features
+from bayescg.inference import Batch, PairModel
+
+SWEEPS = 40
+
+
+class ReversibleDeepMSM(PairModel):
+    r"""Reversible deep Markov state model (after Wu, Mardt, Pasquali, Noé 2018; Mardt, Pasquali, Noé, Wu 2020).
+
+    A frame belongs to each of m states with probability :math:`\chi_i(x)`; pairs of states jump, and each state stands
+    for the part :math:`\mu \chi_i / c_i` of the equilibrium density :math:`\mu`:
+
+    .. math:: p(y \mid x) = \mu(y)\, \chi(x)^T S\, \chi(y), \qquad
+              S = \mathrm{diag}(c)^{-1}\, Y\, \mathrm{diag}(c)^{-1}, \qquad c = \langle \chi \rangle_\mu
+
+    with a symmetric joint Y of positive entries and row sums c. It is normalised, positive and in detailed balance by
+    construction. The log score of a pair is :math:`\log \chi(x)^T S \chi(y)`, relative to :math:`\mu(y)`, and at most
+    :math:`-\log \min c`: a number that says what the pair's states know of each other.
+
+    Y is K = exp(`log_joint`), its entries :math:`K_{ij} \sim \Gamma(a, a)`, with rows and columns scaled to the sums c
+    by 40 symmetric Sinkhorn sweeps (`residual` says how far off the last one left them). In training c is that of the
+    batch, whose frames the loss thereby couples; beside it an average over batches is kept, `occupation`, with which
+    other pairs are scored.
+
+    **Two spectra.** `eigenvalues` are those of the model's own transfer operator. With few states or a short lag they
+    are too small, because a soft state forgets where in it a frame was. The eigenproblem in its states as a `basis`
+    (:func:`bayescg.analysis.spectrum`) has a far smaller error. Take timescales from there, and the number of states
+    from the log score of pairs that were held out (`Fit.log_density`).
+
+    Parameters
+    ----------
+    features : Features or None
+        What of a configuration is read; None for its flat coordinates.
+    states : int
+        Number m of states.
+    hidden : sequence of int
+        Widths of the hidden layers of :math:`\chi`.
+    concentration : float
+        Shape and rate a of the prior.
+    dim, lag, rank : optional
+        Number of coordinates, lag time and number of whitened features; taken from the training pairs when absent.
+
+    References
+    ----------
+    H. Wu, A. Mardt, L. Pasquali, F. Noé, "Deep generative Markov state models", NeurIPS 2018, eq. (2);
+    arXiv:1805.07601. A. Mardt, L. Pasquali, F. Noé, H. Wu, "Deep learning Markov and Koopman models with physical
+    constraints", PMLR 107, 451 (2020), section 3; arXiv:1912.07392. P. A. Knight, D. Ruiz, B. Uçar, "A symmetry
+    preserving algorithm for matrix scaling", SIAM J. Matrix Anal. Appl. 35, 931 (2014).
+
+    Examples
+    --------
+    >>> model, pairs, _ = ReversibleDeepMSM.example()
+    >>> model.setup(pairs)
+    >>> chi = model.basis(torch.as_tensor(pairs.frames.positions))
+    >>> chi.shape, torch.allclose(chi.sum(1), torch.ones(len(chi)))
+    (torch.Size([200, 2]), True)
+    """
+
+    additive = False
+    minimum_batch = 32
+    uncertainty = "bootstrap"
+    citation = "Mardt, Pasquali, Noé, Wu, PMLR 107, 451 (2020), arXiv:1912.07392; Wu et al., NeurIPS 2018"
+    occupation: Tensor
+
+    def __init__(
+        self,
+        features: Features | None = None,
+        states: int = 4,
+        hidden: Sequence[int] = (32, 32),
+        concentration: float = 1.0,
+        dim: int | None = None,
+        lag: float | None = None,
+        rank: int | None = None,
+    ):
+        super().__init__()
+        if states < 2 or not concentration > 0:
+            raise ConfigError(f"states={states} must be at least 2, and concentration={concentration} positive")
+        self.states, self.hidden, self.concentration = states, tuple(hidden), float(concentration)
+        self.begin(features, dim, lag, rank)
+
+    def build(self, size: int) -> None:
+        """The states of a frame, the unscaled joint and the occupations."""
+        self.net = nets.SoftStates(size, self.states, self.hidden)
+        self.log_joint = nn.Parameter(torch.zeros(self.states * (self.states + 1) // 2))
+        self.register_buffer("occupation", torch.full((self.states,), 1 / self.states))
+
+    def model(self, batch: Batch) -> None:
+        """K ~ Gamma(a, a); y ~ mu(y) chi(x)^T S chi(y), up to the density mu(y)."""
+        a = self.log_joint.new_full(self.log_joint.shape, self.concentration)
+        log_joint = pyro.sample(
+            "log_joint", dist.TransformedDistribution(dist.Gamma(a, a), [ExpTransform().inv]).to_event(1)
+        )
+        now, later = (self.net(end).softmax(-1) for end in (batch.x, batch.y))
+        s = self.kernel(self._observed(now, later, batch.weight) if self.training else self.occupation, log_joint)
+        with batch.plate("frames"):
+            pyro.factor("pairs", torch.einsum("ni,ij,nj->n", now, s, later).log())
+
+    def guide(self, batch: Batch) -> None:
+        """The hidden states of a pair are summed in closed form."""
+
+    def _observed(self, now: Tensor, later: Tensor, weight: Tensor | None) -> Tensor:
+        """Mean of chi over both ends of the batch's pairs; what is kept of it moves on."""
+        w = torch.ones_like(now[:, 0]) if weight is None else weight
+        c = 0.5 * (w / w.sum()) @ (now + later)
+        self.occupation.mul_(0.9).add_(0.1 * c.detach())
+        return c
+
+    def joint(self, c: Tensor, log_joint: Tensor | None = None) -> Tensor:
+        """Y: how often which states follow each other, ``(states, states)``, symmetric, of row sums `c`."""
+        rows, columns = torch.tril_indices(self.states, self.states)
+        entries = self.log_joint if log_joint is None else log_joint
+        k = entries.new_zeros(self.states, self.states)
+        k = k.index_put((rows, columns), entries).index_put((columns, rows), entries)
+        u = 0.5 * (c.log() - k.diagonal())
+        for _ in range(SWEEPS):
+            u = 0.5 * (u + c.log() - torch.logsumexp(k + u, 1))
+        return (k + u[:, None] + u).exp()
+
+    def kernel(self, c: Tensor, log_joint: Tensor | None = None) -> Tensor:
+        """S: the probability of a later state over that of its being there at all, ``(states, states)``."""
+        return self.joint(c, log_joint) / (c[:, None] * c)
+
+    def residual(self) -> float:
+        """Largest relative error of a row sum of Y after the last sweep."""
+        return float((self.joint(self.occupation).sum(1) / self.occupation - 1).abs().max().detach())
+
+    def eigenvalues(self, x: Tensor) -> Tensor:
+        """Of the model's own transfer operator on frames ``(n, ...)``, descending, without the 1 of equilibrium.
+
+        They are those of G^(1/2) S G^(1/2), G being the mean of chi chi^T; too small by what a soft state forgets.
+        """
+        chi = self.basis(x).detach().double()
+        values, axes = torch.linalg.eigh(chi.T @ chi / len(chi))
+        root = axes * values.clamp_min(0).sqrt() @ axes.T
+        s = self.kernel(chi.mean(0), self.log_joint.detach().double())
+        return torch.linalg.eigvalsh(root @ s @ root).flip(0)[1:]
+
+    def basis(self, x: Tensor) -> Tensor:
+        """Probabilities ``(n, states)`` of the states at positions ``(n, atoms, 3)`` or ``(n, dim)``; they sum to 1."""
+        return self.net(self.inputs(x)).softmax(-1)
+
+    def cv(self, x: Tensor) -> torch.distributions.Distribution:
+        """The state of a configuration, one of m: batch shape ``(n,)``, event shape ``(states,)``; its mean is chi."""
+        return torch.distributions.OneHotCategorical(logits=self.net(self.inputs(x)))
+
+    def setup(self, frames: Pairs) -> None:
+        """Take the lag, whiten, and begin with the clusters of a conventional Markov state model."""
+        super().setup(frames)
+        index = np.linspace(0, len(frames) - 1, min(len(frames), 20_000)).astype(int)
+        now, later = (self.inputs(torch.as_tensor(end)) for end in frames.gather(index))
+        self.net.begin(now, later)
+
+    def reset(self) -> None:
+        """Draw fresh weights; the states start out as clusters that mostly keep their frames."""
+        super().reset()
+        rows, columns = torch.tril_indices(self.states, self.states)
+        with torch.no_grad():
+            self.log_joint.copy_(2.0 * (rows == columns))
+        nn.init.constant_(self.occupation, 1 / self.states)
+
+    def options(self) -> dict[str, Any]:
+        """Arguments as JSON."""
+        return {"states": self.states, "hidden": list(self.hidden), "concentration": self.concentration}
+
+    @classmethod
+    def example(cls) -> tuple[ReversibleDeepMSM, Any, None]:
+        """Two states, and now and then a jump."""
+        from bayescg.data import Frames
+
+        generator = torch.Generator().manual_seed(0)
+        jumps = torch.where(torch.rand(200, 1, generator=generator) < 0.1, -1.0, 1.0)
+        x = jumps.cumprod(0) + 0.5 * torch.randn(200, 2, generator=generator)
+        frames = Frames.from_numpy(x.numpy(), unit="reduced", dt=1.0, temperature_kT=1.0)
+        return cls(states=2, hidden=(8,)), frames.lagged(1.0), None
