@@ -3,6 +3,7 @@
 from bayescg.models.autoencoder import Autoencoder
 from bayescg.models.boltzmann_generator import BoltzmannGenerator
 from bayescg.models.embedded_physics import EmbeddedPhysics
+from bayescg.models.generator_eigenfunctions import GeneratorEigenfunctions
 from bayescg.models.predictive_cv import PredictiveCV
 from bayescg.models.reversible_deep_msm import ReversibleDeepMSM
 from bayescg.models.time_lagged_autoencoder import TimeLaggedAutoencoder
@@ -12,6 +13,7 @@ __all__ = [
     "Autoencoder",
     "BoltzmannGenerator",
     "EmbeddedPhysics",
+    "GeneratorEigenfunctions",
     "PredictiveCV",
     "ReversibleDeepMSM",
     "TimeLaggedAutoencoder",

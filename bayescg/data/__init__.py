@@ -1,10 +1,21 @@
 """Frames of molecular dynamics: read, checked, split, paired."""
 
 from bayescg.data.correlation import statistical_inefficiency
+from bayescg.data.effective import check_effective, effective_frames
 from bayescg.data.frames import Frames
 from bayescg.data.mdanalysis import from_mdanalysis
 from bayescg.data.pairs import Pairs
 from bayescg.data.plumed import from_colvar
 from bayescg.data.readers import from_openmm, load
 
-__all__ = ["Frames", "Pairs", "from_colvar", "from_mdanalysis", "from_openmm", "load", "statistical_inefficiency"]
+__all__ = [
+    "Frames",
+    "Pairs",
+    "check_effective",
+    "effective_frames",
+    "from_colvar",
+    "from_mdanalysis",
+    "from_openmm",
+    "load",
+    "statistical_inefficiency",
+]

@@ -27,7 +27,7 @@ from bayescg.inference.fitted import Fit
 from bayescg.inference.functional import Params, seeded
 from bayescg.inference.guard import not_finite
 from bayescg.inference.importance import draw
-from bayescg.inference.model import Model, check_programs, fresh_copy
+from bayescg.inference.model import Model, check_programs, finished, fresh_copy
 from bayescg.inference.objectives import Program, held_out_loss
 from bayescg.inference.optimiser import Adam, learning_rate
 from bayescg.inference.parallel import compile_parts
@@ -413,6 +413,7 @@ class Job:
             point = {**buffers, **point}
             for name, value in (*self.model.named_parameters(), *self.model.named_buffers()):
                 value.copy_(point[name])
+            point, inner = finished(self.model, self.train, point, inner, self.members)
         names = tuple(self.names)
         if choice == "laplace":
             posterior = laplace(self.model, self.names, point, self.total_weight, _mix(self.settings["seed"], 3))

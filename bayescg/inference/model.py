@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bayescg.data.pairs import Pairs
 from bayescg.errors import DataError, ModelError
 from bayescg.inference.batch import Batch
-from bayescg.inference.functional import attribute, buffers_kept
+from bayescg.inference.functional import Params, attribute, buffers_kept
 from bayescg.inference.tensors_only import TensorsOnly
 from bayescg.inference.traces import is_local, run_pair
 
@@ -26,6 +26,7 @@ __all__ = [
     "Model",
     "check_data",
     "check_programs",
+    "finished",
     "point_guide",
     "random_parameters",
 ]
@@ -66,6 +67,8 @@ class Model(nn.Module, ABC):
         The default of ``bayescg.fit(objective=)``.
     uncertainty : str
         The default of ``bayescg.fit(uncertainty=)``.
+    training_defaults : dict
+        Of ``steps``, ``batch_size``, ``validation`` and ``learning_rate`` of ``bayescg.fit``, where they differ.
     citation : str
         What to cite.
     """
@@ -78,6 +81,7 @@ class Model(nn.Module, ABC):
     optional_frames: ClassVar[bool] = False
     objective: ClassVar[str] = "elbo"
     uncertainty: ClassVar[str] = "none"
+    training_defaults: ClassVar[dict[str, Any]] = {}
     citation: ClassVar[str] = ""
 
     @abstractmethod
@@ -108,6 +112,9 @@ class Model(nn.Module, ABC):
 
     def setup(self, frames: Any) -> None:
         """Take sizes and scales from the training `Frames` (or `Pairs`); called once, before the weights are drawn."""
+
+    def finish(self, frames: Any) -> None:
+        """Put into buffers what follows from the trained weights and all training frames; called once, at the end."""
 
     def reset(self) -> None:
         """Draw fresh initial weights from torch's global generator."""
@@ -250,6 +257,20 @@ def check_programs(model: Model, batch: Batch) -> list[str]:
             del pyro.get_param_store()[name]
         raise ModelError("the programs call pyro.param, whose store is shared by the process; use nn.Parameter")
     return names
+
+
+def finished(model: Model, frames: Any, point: Params, refits: Params, members: int | None) -> tuple[Params, Params]:
+    """Trained values with what `Model.finish` adds to them, of each refit and of the point itself, which stays."""
+    if frames is None or type(model).finish is Model.finish:
+        return point, refits
+    rows = []
+    for values in [*({k: v[m] for k, v in refits.items()} for m in range(members or 0)), point]:
+        model.load_state_dict({**point, **values}, strict=False)
+        model.finish(frames)
+        rows.append({k: v.detach().clone() for k, v in model.named_buffers()})
+    point = {**point, **rows.pop()}
+    more = {k: torch.stack([row[k] for row in rows]) for k in rows[0]} if rows else {}
+    return point, {**refits, **more}
 
 
 def check_data(model: Model, data: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -28,19 +28,22 @@ if TYPE_CHECKING:
 
 __all__ = ["fit"]
 
+TRAINING: dict[str, Any] = {"steps": 20_000, "batch_size": 1024, "validation": 0.1, "learning_rate": 2e-3}
+"""What holds where neither the caller nor the model says otherwise."""
+
 
 def fit(
     model: Model,
     frames: Frames | Pairs | None = None,
     *,
     objective: str | None = None,
-    steps: int = 20_000,
-    batch_size: int = 1024,
-    validation: float = 0.1,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    validation: float | None = None,
     uncertainty: str | None = None,
     members: int = 20,
     particles: int = 16,
-    learning_rate: float = 2e-3,
+    learning_rate: float | None = None,
     clip: float = 100.0,
     compile: str = "auto",
     device: str = "auto",
@@ -58,6 +61,9 @@ def fit(
     time apart count 1/s, s being the frames in a lag time, because they overlap. One seed and one mode of `compile`
     give one result on one machine, also through any number of interruptions.
 
+    Where `steps`, `batch_size`, `validation` or `learning_rate` is None, the model's own default holds
+    (`Model.training_defaults`), or else 20 000, 1024, 0.1 and 0.002.
+
     In a script that torchrun starts, the processes share one fit: each computes its part of every batch, and all
     return the result of one process, up to rounding. Process 0 writes to `run_dir`.
 
@@ -70,11 +76,11 @@ def fit(
     objective : {None, "elbo", "iwae"}
         The evidence lower bound, or its importance-weighted version with `particles` draws of the latent variables
         a frame, which is nearer to the evidence and dearer by as much (Burda et al. 2016). None: the model's own.
-    steps : int
+    steps : int, optional
         Most optimiser steps.
-    batch_size : int
+    batch_size : int, optional
         Frames (or pairs) a step, at most all of them.
-    validation : float
+    validation : float, optional
         Fraction of the frames held out, as one contiguous stretch of each trajectory's blocks; 0 for none (all steps
         are then run and the last state is kept).
     uncertainty : {None, "none", "mean-field", "laplace", "ensemble", "bootstrap"}
@@ -83,7 +89,7 @@ def fit(
         Refits of an ensemble or bootstrap, trained side by side in one batch.
     particles : int
         Draws of the latent variables a frame, for ``objective="iwae"``.
-    learning_rate : float
+    learning_rate : float, optional
         Peak rate of Adam; it warms up and falls along a cosine.
     clip : float
         Largest norm of the gradient, in nats per frame.
@@ -135,6 +141,11 @@ def fit(
     >>> fit.cv(torch.as_tensor(frames.positions)).mean.shape
     torch.Size([64, 1])
     """
+    own: dict[str, Any] = {**TRAINING, **model.training_defaults} if isinstance(model, Model) else TRAINING
+    steps = cast("int", own["steps"] if steps is None else steps)
+    batch_size = cast("int", own["batch_size"] if batch_size is None else batch_size)
+    validation = cast("float", own["validation"] if validation is None else validation)
+    learning_rate = cast("float", own["learning_rate"] if learning_rate is None else learning_rate)
     counts = {"steps": steps, "batch_size": batch_size, "checkpoint_every": checkpoint_every, "particles": particles}
     positive = {"learning_rate": learning_rate, "clip": clip}
     check_mode(compile)

@@ -1,0 +1,82 @@
+"""The diffusion of features: how fast overdamped dynamics of the coordinates moves functions of them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import vjp
+
+from bayescg.errors import ConfigError
+
+__all__ = ["diffusion_tensor", "diffusion_value"]
+
+Diffusion = float | Sequence[Any] | Tensor | Callable[[Tensor], Tensor]
+
+
+def diffusion_value(diffusion: Diffusion, x: Tensor) -> Tensor:
+    """D at the given positions, as a number, ``(dim,)``, ``(dim, dim)``, or for each frame ``(n, 1)`` or ``(n, ...)``.
+
+    Parameters
+    ----------
+    diffusion : float, sequence or callable
+        Constant, one for each coordinate, a symmetric matrix; or a function from positions to ``(n,)``, ``(n, dim)``
+        or ``(n, dim, dim)``.
+    x : Tensor, shape (n, ...)
+
+    Raises
+    ------
+    ConfigError
+        The shape does not fit, or a value is not positive.
+    """
+    value = diffusion(x) if callable(diffusion) else diffusion
+    d = torch.as_tensor(value, dtype=x.dtype, device=x.device).detach()
+    n, dim = len(x), x[0].numel()
+    known = ((n,), (n, dim), (n, dim, dim)) if callable(diffusion) else ((), (dim,), (dim, dim))
+    if tuple(d.shape) not in known:
+        told = "function" if callable(diffusion) else "constant"
+        raise ConfigError(f"a {told} diffusion of shape {tuple(d.shape)} does not fit {n} frames of {dim} coordinates")
+    matrices = d.shape[-2:] == (dim, dim) and d.dim() == len(known[-1])
+    failed = torch.linalg.cholesky_ex(d)[1].any() if matrices else ~(d > 0).all()
+    if failed or (matrices and not torch.allclose(d, d.mT)):
+        raise ConfigError("diffusion must be positive everywhere, and a matrix symmetric")
+    return d[:, None] if callable(diffusion) and d.dim() == 1 else d
+
+
+def diffusion_tensor(features: Callable[[Tensor], Tensor] | None, x: Tensor, diffusion: Diffusion) -> Tensor:
+    r"""Diffusion tensor of features, :math:`G = J D J^T` with :math:`J = \partial y / \partial x`, ``(n, m, m)``.
+
+    Functions of the features then have the Dirichlet form :math:`E[\nabla_y f \cdot G \nabla_y f]`.
+
+    Parameters
+    ----------
+    features : callable or None
+        From positions to ``(n, m)``; None for the coordinates themselves.
+    x : Tensor, shape (n, atoms, 3) or (n, dim)
+    diffusion : float, sequence or callable
+
+    Raises
+    ------
+    ConfigError
+        As `diffusion_value`.
+
+    Examples
+    --------
+    >>> x = torch.tensor([[3.0, 4.0]])
+    >>> diffusion_tensor(lambda x: x.norm(dim=-1, keepdim=True), x, 0.5)
+    tensor([[[0.5000]]])
+    """
+    d, dim = diffusion_value(diffusion, x), x[0].numel()
+    if features is None:
+        slopes = torch.eye(dim, dtype=x.dtype, device=x.device).expand(len(x), dim, dim)
+    else:
+        y, pull = vjp(features, x)[:2]
+        rows = []
+        for i in range(y.shape[-1]):
+            one = torch.zeros_like(y)
+            one[:, i] = 1.0
+            rows.append(pull(one)[0].reshape(len(x), dim))
+        slopes = torch.stack(rows, 1)
+    matrix = d.shape[-2:] == (dim, dim) and (d.dim() == 3 or not callable(diffusion))
+    moved = slopes @ d if matrix else slopes * (d[:, None, :] if d.dim() == 2 else d)
+    return moved @ slopes.mT

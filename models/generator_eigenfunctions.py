@@ -1,0 +1,292 @@
+"""Slow modes of overdamped dynamics from equilibrium frames: eigenfunctions of the generator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import pyro
+import torch
+from torch import Tensor
+from torch.func import vjp
+
+from bayescg import nets
+from bayescg.data import check_effective
+from bayescg.errors import ConfigError, DataError
+from bayescg.features import Features, features_from_config
+from bayescg.inference import Batch, Model
+from bayescg.systems import QuarticDoubleWell, System
+
+LOSSES = ("ritz", "penalty")
+
+
+class GeneratorEigenfunctions(Model):
+    r"""Slowest eigenpairs of the generator, :math:`-L f = \lambda f` (Zhang, Li, Schütte 2022; Zhang, Schütte 2023).
+
+    For :math:`dx = (-D \nabla U / kT + \nabla \cdot D) dt + \sqrt{2 D}\,dW` the eigenvalues are stationary values of
+
+    .. math:: \lambda[f] = E[\nabla f \cdot D \nabla f] \,/\, \mathrm{Var} f
+
+    over equilibrium frames, whatever made them: neither times nor forces are used, and importance weights are exact.
+
+    The net's last hidden layer :math:`\chi` is a basis. In each batch the Ritz values :math:`\lambda_i`, eigenvalues of
+    :math:`E[\nabla\chi \cdot D \nabla\chi] c = \lambda\, \mathrm{Cov}[\chi] c`, are solved for exactly, and the loss is
+    :math:`\sum_{i \le k} \sqrt{\lambda_i}`. By the min-max principle no Ritz value over all frames is below its
+    eigenvalue, so that any growing function of them has its minimum at the eigenfunctions, with no constant to choose
+    and no order to impose. The gradient needs no derivative of the solution: it is that of
+    :math:`\sum_i (c_i^T A c_i / c_i^T B c_i)^{1/2}` at fixed c. The square root lets slow modes count beside fast ones;
+    a logarithm would do so more, but a step between the frames of a batch, which costs nothing there, has a logarithm
+    of minus infinity.
+
+    This is no likelihood: `kind` is "generalised", and no posterior is made of the loss. Error bars come from
+    :func:`bayescg.analysis.spectrum`, which solves the eigenproblem in :math:`\chi` again, on all frames and under
+    random weights of blocks of them.
+
+    Parameters
+    ----------
+    modes : int
+        k, without the constant function.
+    features : Features, optional
+        Of which the eigenfunctions are functions; None: the flat coordinates.
+    system : System, optional
+        For kT, where the frames do not tell it.
+    diffusion : float, sequence or callable, optional
+        D: a constant, one for each coordinate, a matrix, or a function from positions to ``(n,)``, ``(n, dim)`` or
+        ``(n, dim, dim)``. None: kT, a mobility of one.
+    hidden : sequence of int
+        Widths of the layers; the last is the number of functions.
+    loss : {"ritz", "penalty"}
+        ``"penalty"``, for comparison, is that of the papers: k outputs of the net with weights
+        :math:`\omega_i` from 1 down to 0.6 and
+        :math:`\sum_i \omega_i \lambda[f_i] + \alpha \sum_{i \le j} (\mathrm{Cov}(f_i, f_j) - \delta_{ij})^2`.
+    alpha : float
+        Of the penalty, a rate: the eigenfunctions are a minimum only above
+        :math:`\omega_i \omega_j (\lambda_j - \lambda_i) / (\omega_i - \omega_j)` for every pair i < j.
+    dim : int, optional
+        Number of coordinates; None: the frames tell.
+
+    References
+    ----------
+    W. Zhang, T. Li, C. Schütte, "Solving eigenvalue PDEs of metastable diffusion processes using artificial neural
+    networks", J. Comput. Phys. 465, 111377 (2022), arXiv:2110.14523, theorem 1 and eq. (22); W. Zhang, C. Schütte,
+    "Understanding recent deep-learning techniques for identifying collective variables of molecular dynamics",
+    arXiv:2307.00365 (2023). The last layer solved for: Golub, Pereyra, SIAM J. Numer. Anal. 10, 413 (1973).
+
+    Examples
+    --------
+    >>> model, frames, exact = GeneratorEigenfunctions.example()
+    >>> model.setup(frames)
+    >>> model.basis(torch.as_tensor(frames.positions)).shape, exact
+    (torch.Size([512, 3]), 0.748681)
+    """
+
+    kind = "generalised"
+    additive = False
+    minimum_batch = 256
+    training_defaults: ClassVar[dict[str, Any]] = {
+        "steps": 300, "batch_size": 4096, "validation": 0.0, "learning_rate": 0.02
+    }  # fmt: skip
+    citation = "Zhang, Li, Schütte, J. Comput. Phys. 465, 111377 (2022), doi:10.1016/j.jcp.2022.111377"
+    lag = None
+
+    directions: Tensor  # a square root of the diffusion, in standardised inputs
+
+    def __init__(
+        self,
+        modes: int = 3,
+        features: Features | None = None,
+        system: System | None = None,
+        diffusion: Any = None,
+        hidden: Sequence[int] = (32, 32),
+        loss: str = "ritz",
+        alpha: float = 20.0,
+        dim: int | None = None,
+    ):
+        super().__init__()
+        if loss not in LOSSES:
+            raise ConfigError(f"loss={loss!r} is not known; use one of {', '.join(LOSSES)}")
+        if modes < 1 or not hidden or (loss == "ritz" and hidden[-1] < modes):
+            raise ConfigError(f"modes={modes} must be at least 1, and hidden={hidden} end with at least as many")
+        self.modes, self.features, self.hidden = modes, features, tuple(hidden)
+        self.loss, self.alpha = loss, float(alpha)
+        self.diffusion: Any = system.kT if diffusion is None and system is not None else diffusion
+        size = features.size if features is not None else dim if system is None else system.dim
+        if size is not None:
+            self._build(size)
+
+    def _build(self, size: int) -> None:
+        self.scale = nets.Standardise(size)
+        self.net = nets.TangentMLP(size, self.hidden, self.modes if self.loss == "penalty" else None)
+        functions = self.modes if self.loss == "penalty" else self.hidden[-1]
+        self.register_buffer("directions", torch.eye(size))
+        self.ritz = nets.RitzModes(functions, self.modes)
+
+    @property
+    def _constant(self) -> bool:
+        return self.features is None and not callable(self.diffusion)
+
+    def model(self, batch: Batch) -> None:
+        """Weigh the frames of a batch by exp(-loss): one number for all of them, which they determine together."""
+        assert batch.x is not None
+        y, metric = self._split(batch.x)
+        w = torch.ones_like(y[:, 0]) if batch.weight is None else batch.weight
+        w = w / w.sum()
+        if self.loss == "penalty":
+            loss = self._penalised(*self._forms(y, metric, w, torch.eye(self.modes).to(y))[:2])
+        else:
+            a, b, *_ = self._sums(y, metric, w)
+            energy, covariance, spread = self._forms(y, metric, w, self.ritz.solve(a, b))
+            loss = (self.ritz.quotients(energy, covariance.diagonal(), spread) / self.ritz.rate).sqrt().sum()
+        with batch.plate("frames"):
+            pyro.factor("rayleigh", -loss.expand(len(batch)))
+
+    def guide(self, batch: Batch) -> None:
+        """Nothing is local to a frame."""
+
+    def _forms(self, y: Tensor, metric: Tensor | None, w: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the functions f = c^T chi: Dirichlet energies (k,), covariance (k, k), and sums of c^2 Var chi (k,)."""
+        values, pull = vjp(self.net, y)[:2]
+        gradient = torch.stack([pull(column.expand_as(values))[0] for column in c.T], 1)
+        along = gradient @ self.directions.T
+        moved = along if metric is None else along @ metric
+        centred = values - w @ values
+        f = centred @ c
+        return (
+            torch.einsum("n,nki,nki->k", w, along, moved),
+            f.T @ (w[:, None] * f),
+            (w @ centred.square()) @ c.square(),
+        )
+
+    def _sums(self, y: Tensor, metric: Tensor | None, w: Tensor, shift: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Sums over frames: stiffness A, second and first moments of the functions from `shift`, and with the inputs.
+
+        Without a shift it is the mean, and the second moment the covariance B.
+        """
+        with torch.no_grad():
+            values, slopes = self.net.derivatives(y, self.directions)
+            moved = slopes if metric is None else metric @ slopes
+            stiffness = (w[:, None, None] * slopes).flatten(0, 1).T @ moved.flatten(0, 1)
+            w, away = w.double(), values.double()  # rounding would give combinations a negative variance
+            away = away - (w @ away if shift is None else shift)
+            weighted = w[:, None] * away
+            return stiffness.double(), weighted.T @ away, weighted.sum(0), y.double().T @ weighted
+
+    def finish(self, frames: Any) -> None:
+        """Solve for the modes once more, over all frames (at most 200 000): what `cv` returns."""
+        index = torch.linspace(0, len(frames) - 1, min(len(frames), 200_000), dtype=torch.float64).long()
+        shift, total, sums = torch.zeros(()), 0.0, []
+        for part in index.split(4096):
+            with torch.no_grad():
+                y, metric = self._split(self.inputs(torch.as_tensor(frames.gather(part.numpy())).to(self.directions)))
+                shift = shift if sums else self.net(y).double().mean(0)
+            w = torch.ones(len(part)) if frames.weights is None else torch.as_tensor(frames.weights[part.numpy()])
+            total += float(w.sum())
+            sums.append(self._sums(y, metric, w.to(y), shift))
+        a, second, first, tilt = (torch.stack(s).sum(0) / total for s in zip(*sums, strict=True))
+        self.ritz.keep(a, second - first[:, None] * first, first + shift, tilt)
+
+    def _penalised(self, energy: Tensor, covariance: Tensor) -> Tensor:
+        """The loss of the papers; the largest weight goes to the smallest Rayleigh quotient."""
+        rates = energy / covariance.diagonal()
+        order = rates.detach().argsort().argsort()
+        omega = torch.linspace(1.0, 0.6, self.modes).to(rates)[order]
+        misfit = torch.tril(covariance - torch.eye(self.modes).to(rates)).square().sum()
+        return (omega * rates).sum() + self.alpha * misfit
+
+    def basis(self, x: Tensor) -> Tensor:
+        """Functions ``(n, functions)`` of positions ``(n, atoms, 3)`` or ``(n, dim)``: where modes are sought."""
+        return self.net(self.scale(self._coordinates(x)))
+
+    def cv(self, x: Tensor) -> torch.distributions.Distribution:
+        """Eigenfunctions, slowest first, of zero mean and unit variance: batch shape ``(n,)``, event shape ``(k,)``.
+
+        They are functions of the configuration: the width of 1e-6 stands for none. Each increases with the coordinate
+        or feature that it varies with most.
+        """
+        f = self.ritz(self.basis(x))
+        return torch.distributions.Independent(torch.distributions.Normal(f, torch.full_like(f, 1e-6)), 1)
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Coordinates or features ``(n, m)``, and beside them, where it varies, half of their diffusion tensor."""
+        y = self._coordinates(x)
+        if self._constant:
+            return y
+        tensor = torch.cat([nets.diffusion_tensor(self.features, part, self.diffusion) for part in x.split(1024)])
+        rows, columns = torch.tril_indices(*tensor.shape[1:])
+        return torch.cat([y, tensor[:, rows, columns]], 1)
+
+    def _coordinates(self, x: Tensor) -> Tensor:
+        y = x.flatten(1) if self.features is None else self.features(x)
+        if hasattr(self, "net") and y.shape[-1] != (size := self.scale.mean.numel()):
+            raise DataError(f"this model reads {size} coordinates a frame, these frames have {y.shape[-1]}")
+        return y
+
+    def _split(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Standardised coordinates, and their diffusion tensors (n, m, m) where these vary."""
+        size = self.scale.mean.numel()
+        y = self.scale(inputs[:, :size])
+        if self._constant:
+            return y, None
+        rows, columns = torch.tril_indices(size, size)
+        place = torch.zeros(size, size, dtype=torch.int64)
+        place[rows, columns] = place[columns, rows] = torch.arange(len(rows))
+        return y, inputs[:, size:][:, place.flatten().to(inputs.device)].unflatten(1, (size, size))
+
+    def setup(self, frames: Any) -> None:
+        """Take scales, and the diffusion where it is kT, from the frames.
+
+        Raises
+        ------
+        DataError
+            The frames' weights leave almost none of them; or kT is not known.
+        """
+        check_effective(frames)
+        if self.diffusion is None:
+            self.diffusion = frames.kT
+        index = torch.linspace(0, len(frames) - 1, min(len(frames), 20_000)).long().numpy()
+        x = torch.as_tensor(frames.gather(index))
+        with torch.no_grad():
+            y = self._coordinates(x)
+            if not hasattr(self, "net"):
+                self._build(y.shape[-1])
+            self.to(y.dtype)
+            w = torch.ones(len(index)) if frames.weights is None else torch.as_tensor(frames.weights[index])
+            w = (w / w.sum()).to(y)
+            mean = w @ y
+            self.scale.set(mean, (w @ (y - mean).square()).sqrt())
+            width = self.scale.width
+            if self._constant:
+                d = nets.diffusion_value(self.diffusion, x)
+                root = torch.linalg.cholesky(d).mT if d.dim() == 2 else d.sqrt() * torch.eye(len(width)).to(y)
+                self.directions.copy_(root / width)
+                self.ritz.rate.copy_(self.directions.square().sum(0).mean())
+            else:
+                self.directions.copy_(torch.diag(1 / width))
+                tensor = nets.diffusion_tensor(self.features, x[:256], self.diffusion)
+                self.ritz.rate.copy_((tensor.diagonal(dim1=1, dim2=2).mean(0) / width**2).mean())
+
+    def config(self) -> dict[str, Any]:
+        """JSON that rebuilds the model, unless the diffusion is a function: give the same model to `Fit.load` then."""
+        d = self.diffusion
+        return {
+            "modes": self.modes,
+            "features": None if self.features is None else self.features.config(),
+            "diffusion": None if callable(d) or d is None else torch.as_tensor(d).tolist(),
+            "hidden": list(self.hidden),
+            "loss": self.loss,
+            "alpha": self.alpha,
+            "dim": self.scale.mean.numel() if hasattr(self, "scale") else None,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> GeneratorEigenfunctions:
+        """Model with the given configuration."""
+        features = config["features"]
+        return cls(**{**config, "features": None if features is None else features_from_config(features)})
+
+    @classmethod
+    def example(cls) -> tuple[GeneratorEigenfunctions, Any, float]:
+        """Two equal wells on a line, and the slowest eigenvalue."""
+        from bayescg.sampling import equilibrium
+
+        return cls(modes=1, hidden=(8, 3), dim=1), equilibrium(QuarticDoubleWell(), 512), 0.748681
