@@ -13,6 +13,7 @@ import torch
 from bayescg import data, features, sampling, systems
 from bayescg.errors import BayescgError, ConfigError, DeviceError
 from bayescg.experiments import catalogue
+from bayescg.experiments.compared import check_reference
 from bayescg.experiments.queried import is_coordinate
 from bayescg.experiments.schema import Experiment, Named
 from bayescg.features import observables
@@ -55,6 +56,7 @@ def check(experiment: Experiment) -> None:
         for name in names:
             if model.needs_frames or not is_coordinate(name):
                 _choose(section, name, observables.NAMES)
+    check_reference(experiment)
     if experiment.run.device == "cuda" and not torch.cuda.is_available():
         raise DeviceError("device 'cuda' was asked for, but torch sees no CUDA device here; use --device auto or cpu")
 

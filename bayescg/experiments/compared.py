@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayescg import systems
 from bayescg.analysis import statistics
 from bayescg.errors import ConfigError
 from bayescg.experiments.questions import Answers, average
@@ -18,9 +20,32 @@ if TYPE_CHECKING:
     from bayescg.experiments.schema import Experiment
     from bayescg.inference import Fit
 
-__all__ = ["compare_with_reference"]
+__all__ = ["check_reference", "compare_with_reference"]
 
 _OBSERVABLES = ("rg", "rg_mass", "end_to_end")
+
+
+def check_reference(experiment: Experiment) -> None:
+    """Refuse a reference that does not exist or is of another temperature, before anything is computed.
+
+    Raises
+    ------
+    ConfigError
+    """
+    name = experiment.analysis.reference
+    if name is None or experiment.system is None:
+        return
+    if name not in reference_names():
+        known = ", ".join(reference_names())
+        raise ConfigError(f'analysis.reference = "{name}": there is none; shipped are {known}')
+    theirs = load_reference(name).made["temperature"]
+    taken = inspect.signature(getattr(systems, experiment.system.name)).parameters.get("temperature")
+    ours = experiment.system.arguments.get("temperature", None if taken is None else taken.default)
+    if ours != theirs:
+        raise ConfigError(
+            f"the reference {name} is at {theirs:g} K, the system at {ours} K: set system.temperature, or "
+            "analysis.reference=none"
+        )
 
 
 def compare_with_reference(experiment: Experiment, fit: Fit, frames: Frames, answers: Answers) -> None:
@@ -28,23 +53,10 @@ def compare_with_reference(experiment: Experiment, fit: Fit, frames: Frames, ans
 
     The divergence is that of the draws, weighted and as they are generated, from the reference, in its bins; what the
     numbers of frames on both sides alone would make of it stands beside.
-
-    Raises
-    ------
-    ConfigError
-        There is no such reference, or it is of another temperature.
     """
     settings = experiment.analysis
     assert settings.reference is not None
-    if settings.reference not in reference_names():
-        known = ", ".join(reference_names())
-        raise ConfigError(f'analysis.reference = "{settings.reference}": there is none; shipped are {known}')
     reference = load_reference(settings.reference)
-    if frames.temperature != reference.made["temperature"]:
-        raise ConfigError(
-            f"the reference {settings.reference} is at {reference.made['temperature']:g} K, the system at "
-            f"{frames.temperature} K: set system.temperature, or leave analysis.reference out"
-        )
     angles = statistics.named_observables(["phi", "psi"], fit, frames)
     phi, psi = (statistics.evaluate(angle, frames) for angle in angles)
     for name in reference.regions:

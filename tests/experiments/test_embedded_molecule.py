@@ -1,0 +1,49 @@
+"""A molecule without data, from the command's experiment to figures, held to the shipped reference."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bayescg.errors import ConfigError
+from bayescg.experiments import load, run
+from bayescg.experiments.build import check
+from bayescg.experiments.references import load_reference
+
+SMALL = ("fit.steps=30", "fit.batch_size=32", "analysis.samples=1000", "model.hidden=[8]")
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
+
+
+def test_the_experiment_is_sound() -> None:
+    experiment = load("alanine-dipeptide-embedded")
+    check(experiment)
+    assert experiment.analysis.reference is not None
+    regions = load_reference(experiment.analysis.reference).regions
+    assert all(regions[name] == region for name, region in experiment.analysis.regions.items())
+    assert load("alanine-dipeptide-embedded", changes=["analysis.reference=none"]).analysis.reference is None
+
+
+@pytest.mark.slow
+def test_a_run_is_held_to_the_reference(tmp_path: Path) -> None:
+    run(load("alanine-dipeptide-embedded", quick=True, changes=SMALL), tmp_path / "run", silent)
+    found = json.loads((tmp_path / "run" / "summary.json").read_text())
+    for name in ("cv_phi", "cv_psi", "predicted", "free_energy_torsions"):
+        assert (tmp_path / "run" / "figures" / f"{name}.png").exists(), name
+    known = load_reference("alanine-dipeptide-obc1-300K")
+    assert found["quantities"]["population_phi_negative_alpha"]["truth"] == known.populations["phi_negative, alpha"][0]
+    assert found["quantities"]["rg"]["truth"] == known.averages["rg"][0]
+    told = found["diagnostics"]["ramachandran"]
+    assert told["bins"] == 64
+    assert min(told["kl_generated"], told["kl_reweighted"]) > told["kl_floor_of_reference"] > 0
+    assert any("guard" in warning for warning in found["diagnostics"]["warnings"])  # 30 steps teach little
+
+
+@pytest.mark.parametrize(
+    ("change", "told"), [("system.temperature=330.0", "at 300 K"), ("analysis.reference=nothing", "shipped are")]
+)
+def test_a_reference_of_something_else_is_refused(change: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        check(load("alanine-dipeptide-embedded", changes=[change]))
