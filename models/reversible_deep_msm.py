@@ -19,6 +19,7 @@ from bayescg.features import Features
 from bayescg.inference import Batch, PairModel
 
 SWEEPS = 40
+_CHUNK = 16_384  # pairs at a time
 
 
 class ReversibleDeepMSM(PairModel):
@@ -36,8 +37,7 @@ class ReversibleDeepMSM(PairModel):
 
     Y is K = exp(`log_joint`), its entries :math:`K_{ij} \sim \Gamma(a, a)`, with rows and columns scaled to the sums c
     by 40 symmetric Sinkhorn sweeps (`residual` says how far off the last one left them). In training c is that of the
-    batch, whose frames the loss thereby couples; beside it an average over batches is kept, `occupation`, with which
-    other pairs are scored.
+    batch, whose frames the loss thereby couples; afterwards, in `occupation`, that of all training pairs.
 
     **Two spectra.** `eigenvalues` are those of the model's own transfer operator. With few states or a short lag they
     are too small, because a soft state forgets where in it a frame was. The eigenproblem in its states as a `basis`
@@ -108,19 +108,13 @@ class ReversibleDeepMSM(PairModel):
             "log_joint", dist.TransformedDistribution(dist.Gamma(a, a), [ExpTransform().inv]).to_event(1)
         )
         now, later = (self.net(end).softmax(-1) for end in (batch.x, batch.y))
-        s = self.kernel(self._observed(now, later, batch.weight) if self.training else self.occupation, log_joint)
+        w = now.new_ones(len(now)) if batch.weight is None else batch.weight
+        c = 0.5 * (w / w.sum()) @ (now + later) if self.training else self.occupation
         with batch.plate("frames"):
-            pyro.factor("pairs", torch.einsum("ni,ij,nj->n", now, s, later).log())
+            pyro.factor("pairs", torch.einsum("ni,ij,nj->n", now, self.kernel(c, log_joint), later).log())
 
     def guide(self, batch: Batch) -> None:
         """The hidden states of a pair are summed in closed form."""
-
-    def _observed(self, now: Tensor, later: Tensor, weight: Tensor | None) -> Tensor:
-        """Mean of chi over both ends of the batch's pairs; what is kept of it moves on."""
-        w = torch.ones_like(now[:, 0]) if weight is None else weight
-        c = 0.5 * (w / w.sum()) @ (now + later)
-        self.occupation.mul_(0.9).add_(0.1 * c.detach())
-        return c
 
     def joint(self, c: Tensor, log_joint: Tensor | None = None) -> Tensor:
         """Y: how often which states follow each other, ``(states, states)``, symmetric, of row sums `c`."""
@@ -167,13 +161,21 @@ class ReversibleDeepMSM(PairModel):
         now, later = (self.inputs(torch.as_tensor(end)) for end in frames.gather(index))
         self.net.begin(now, later)
 
+    def finish(self, frames: Pairs) -> None:
+        """Take the occupations from all training pairs, so that the density is normalised on them."""
+        total = torch.zeros_like(self.occupation, dtype=torch.float64)
+        for start in range(0, len(frames), _CHUNK):
+            ends = np.concatenate(frames.gather(slice(start, start + _CHUNK)))
+            with torch.no_grad():
+                total += self.basis(torch.as_tensor(ends).to(self.occupation)).double().sum(0)
+        self.occupation.copy_(total / (2 * len(frames)))
+
     def reset(self) -> None:
         """Draw fresh weights; the states start out as clusters that mostly keep their frames."""
         super().reset()
         rows, columns = torch.tril_indices(self.states, self.states)
         with torch.no_grad():
             self.log_joint.copy_(2.0 * (rows == columns))
-        nn.init.constant_(self.occupation, 1 / self.states)
 
     def options(self) -> dict[str, Any]:
         """Arguments as JSON."""
