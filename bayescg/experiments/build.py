@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,9 @@ def frames_of(experiment: Experiment, directory: Path) -> Frames:
     system = getattr(systems, experiment.system.name)(**experiment.system.arguments)
     settings = experiment.simulation.model_dump()
     time, engine, seed = settings.pop("time"), settings.pop("engine"), experiment.run.seed
+    if engine == "overdamped":
+        return _overdamped(experiment, system, directory).subset(slice(None, None, own.stride))
+    del settings["temperature_kT"]
     if engine == "batched":
         settings = {k: v for k, v in settings.items() if k not in ("processes", "wall_limit")}
         device = experiment.run.device
@@ -84,6 +88,26 @@ def frames_of(experiment: Experiment, directory: Path) -> Frames:
     files = sorted(directory.glob("trajectory-*.xtc"))
     top = directory / "topology.pdb"
     return data.load(files, top=top, temperature=system.temperature, stride=own.stride, select=own.select)
+
+
+def _overdamped(experiment: Experiment, system: systems.System, directory: Path) -> Frames:
+    """Frames of a toy system, weighted where they were simulated at another temperature."""
+    assert experiment.system is not None
+    assert experiment.simulation is not None
+    asked, simulated = experiment.simulation, system
+    if asked.temperature_kT is not None:
+        given = {**experiment.system.arguments, "temperature_kT": asked.temperature_kT}
+        simulated = getattr(systems, experiment.system.name)(**given)
+    frames = sampling.overdamped(
+        simulated, round(asked.time / asked.dt), dt=asked.dt, chains=asked.chains,
+        stride=round(asked.frame_every / asked.dt), equilibration=round(asked.equilibration / asked.dt),
+        energy=True, device=experiment.run.device, seed=experiment.run.seed, run_dir=directory,
+    )  # fmt: skip
+    if simulated is system:
+        return frames
+    energy = np.asarray(frames.energy, dtype=np.float64)
+    log_weight = -(1 / system.kT - 1 / simulated.kT) * (energy - energy.min())
+    return replace(frames, weights=np.exp(log_weight - log_weight.max()), temperature_kT=system.kT)
 
 
 def model_of(experiment: Experiment, frames: Frames | None, directory: Path) -> Model:

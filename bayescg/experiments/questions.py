@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayescg.analysis import FreeEnergy, PredictiveCheck, Quantity, free_energy, predictive_check, statistics
+from bayescg.analysis import (
+    FreeEnergy,
+    PredictiveCheck,
+    Quantity,
+    SlowModes,
+    free_energy,
+    predictive_check,
+    statistics,
+)
 from bayescg.errors import ModelError
 from bayescg.inference.model import HasCV, HasSampler
 
@@ -41,6 +49,9 @@ class Answers:
     landscapes : dict of str to FreeEnergy
     known : dict of str to (edges, shares)
         Histograms of a reference, of some of the landscapes.
+    modes : SlowModes or None
+    rates : list of float
+        Their exact eigenvalues, where these are known.
     """
 
     quantities: dict[str, Any] = field(default_factory=dict)
@@ -49,6 +60,8 @@ class Answers:
     check: PredictiveCheck | None = None
     landscapes: dict[str, FreeEnergy] = field(default_factory=dict)
     known: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    modes: SlowModes | None = None
+    rates: list[float] = field(default_factory=list)
 
     def add(self, name: str, quantity: Quantity) -> None:
         """Note a quantity."""

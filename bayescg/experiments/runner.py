@@ -13,10 +13,10 @@ import bayescg
 from bayescg import checkpoint
 from bayescg.analysis import reweighted
 from bayescg.errors import OutputError
-from bayescg.experiments import build, directory, queried, questions, summary
+from bayescg.experiments import build, directory, queried, questions, slow_modes, summary
 from bayescg.experiments.schema import Experiment
 from bayescg.experiments.stopping import stoppable
-from bayescg.inference import Fit, Model
+from bayescg.inference import Fit, HasBasis, Model
 from bayescg.report import draw_figures, write_report
 
 if TYPE_CHECKING:
@@ -116,9 +116,12 @@ class _Run:
         train, test = self._split(frames)
         with self._stage("fit", f"{self.experiment.model.name} on {len(train)} frames"):
             fit = self._fit(train)
-        with self._stage("analysis", f"predictions of {len(test)} frames held out, free energies"):
-            answers = questions.ask(self.experiment, fit, frames, test)
-            summary.write_posterior(self.path, fit, train, self.experiment)
+        slow = isinstance(fit.model, HasBasis)
+        with self._stage(
+            "analysis", "slow modes" if slow else f"predictions of {len(test)} frames held out, free energies"
+        ):
+            answers = self._ask(fit, frames, test)
+            summary.write_posterior(self.path, fit, train, self.experiment, answers)
             figures = self._figures(answers, fit, frames)
         results = summary.collect(self.experiment, fit, frames, answers, self.stages)
         self._write_report(results, figures)
@@ -130,7 +133,7 @@ class _Run:
             fit = self._fit(None)
         with self._stage("analysis", f"{self.experiment.analysis.samples} weighted draws, free energies, audit"):
             frames, answers = self._queried(fit)
-            summary.write_posterior(self.path, fit, frames, self.experiment)
+            summary.write_posterior(self.path, fit, frames, self.experiment, answers)
             figures = self._figures(answers, fit, frames)
         results = summary.collect(self.experiment, fit, frames, answers, self.stages)
         self._write_report(results, figures)
@@ -151,8 +154,13 @@ class _Run:
             frames = build.frames_of(self.experiment, self.path / "trajectories")
             train, test = self._split(frames)
             fit = self._fit(train)
-            answers = questions.ask(self.experiment, fit, frames, test)
+            answers = self._ask(fit, frames, test)
             return self._write_report(results, self._figures(answers, fit, frames))
+
+    def _ask(self, fit: Fit, frames: Frames, test: Frames) -> questions.Answers:
+        if isinstance(fit.model, HasBasis):
+            return slow_modes.ask_slow_modes(self.experiment, fit, frames)
+        return questions.ask(self.experiment, fit, frames, test)
 
     def _split(self, frames: Frames) -> tuple[Frames, Frames]:
         return frames.split(blocks=20, test=self.experiment.fit.held_out, seed=self.experiment.run.seed)
@@ -180,7 +188,16 @@ class _Run:
         return build.model_class(self.experiment.model.name).from_config(config)
 
     def _figures(self, answers: questions.Answers, fit: Fit, frames: Frames) -> dict[Path, str]:
-        return draw_figures(self.path / "figures", fit, frames, answers.check, answers.landscapes, answers.known)
+        return draw_figures(
+            self.path / "figures",
+            fit,
+            frames,
+            answers.check,
+            answers.landscapes,
+            answers.known,
+            answers.modes,
+            answers.rates,
+        )
 
     def _write_report(self, results: dict[str, Any], figures: dict[Path, str]) -> Path:
         config = (self.path / "config.toml").read_text(encoding="utf-8")
@@ -217,6 +234,8 @@ def _source(experiment: Experiment) -> str:
         return f"read {', '.join(experiment.data.frames)}"
     settings = experiment.simulation
     assert settings is not None
+    if settings.engine == "overdamped":
+        return f"overdamped dynamics, {settings.chains} x {settings.time:g}"
     return f"molecular dynamics, {settings.chains} x {settings.time:g} ps"
 
 

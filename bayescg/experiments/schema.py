@@ -49,15 +49,16 @@ class Named(Section):
 
 
 class Simulation(Section):
-    """``[simulation]``: molecular dynamics of the system; ps, s and K.
+    """``[simulation]``: dynamics of the system; ps, s and K, or its own units.
 
     `engine` is OpenMM (:func:`bayescg.sampling.molecular_dynamics`), in so many `processes` and at most for
     `wall_limit`, or all `chains` in one batch (:func:`bayescg.sampling.batched_dynamics`), which knows neither, and may
-    begin in equilibrium by tempering at `temperatures`.
+    begin in equilibrium by tempering at `temperatures`. Toy systems are simulated by ``"overdamped"`` dynamics
+    (:func:`bayescg.sampling.overdamped`), at their own kT or at `temperature_kT`, whose frames are then weighted.
     """
 
     time: float = Field(gt=0)
-    engine: Literal["openmm", "batched"] = "openmm"
+    engine: Literal["openmm", "batched", "overdamped"] = "openmm"
     chains: int = Field(default=4, ge=1)
     dt: float = Field(default=0.002, gt=0)
     friction: float = Field(default=1.0, gt=0)
@@ -66,11 +67,14 @@ class Simulation(Section):
     processes: int = Field(default=2, ge=1)
     wall_limit: float | None = Field(default=None, gt=0)
     temperatures: list[float] | None = None
+    temperature_kT: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _suits_the_engine(self) -> Self:
         if self.temperatures is not None and self.engine == "openmm":
             raise ValueError('simulation.temperatures does nothing with simulation.engine = "openmm"; use "batched"')
+        if self.temperature_kT is not None and self.engine != "overdamped":
+            raise ValueError('simulation.temperature_kT is for simulation.engine = "overdamped" only')
         return self
 
 

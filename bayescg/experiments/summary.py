@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xarray import DataTree
+
 from bayescg.checkpoint import write_file
 from bayescg.errors import OutputError
 
@@ -81,7 +83,7 @@ def read(path: Path) -> dict[str, Any]:
     return results
 
 
-def write_posterior(path: Path, fit: Fit, frames: Frames, experiment: Experiment) -> None:
+def write_posterior(path: Path, fit: Fit, frames: Frames, experiment: Experiment, answers: Answers) -> None:
     """Write ``posterior.nc``, whole or not at all.
 
     Raises
@@ -92,6 +94,8 @@ def write_posterior(path: Path, fit: Fit, frames: Frames, experiment: Experiment
     partial = path / ".posterior.nc.partial"
     draws = None if fit.weights.members else experiment.analysis.draws  # refits are not repeated
     tree = fit.posterior(draws, seed=experiment.run.seed, frames=frames)
+    if answers.modes is not None:
+        tree["slow_modes"] = DataTree(answers.modes.to_dataset())
     try:
         tree.to_netcdf(partial, engine="h5netcdf")
         partial.replace(path / "posterior.nc")

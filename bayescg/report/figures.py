@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from bayescg.inference.model import HasCV, HasSampler
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bayescg.analysis import FreeEnergy, PredictiveCheck
+    from bayescg.analysis import FreeEnergy, PredictiveCheck, SlowModes
     from bayescg.data import Frames
     from bayescg.inference import Fit
 
@@ -31,6 +31,8 @@ def draw_figures(
     check: PredictiveCheck | None,
     landscapes: Mapping[str, FreeEnergy],
     known: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    modes: SlowModes | None = None,
+    rates: Sequence[float] = (),
 ) -> dict[Path, str]:
     """Draw what a run has: predictions, CVs, free energies, the loss.
 
@@ -45,6 +47,10 @@ def draw_figures(
         By the name of the figure.
     known : mapping of str to (edges, shares), optional
         Histograms of a reference, of some of the landscapes (:func:`bayescg.plot.predicted`).
+    modes : SlowModes, optional
+        Drawn in place of the CVs, with which they agree.
+    rates : sequence of float
+        Their exact eigenvalues, where these are known.
 
     Returns
     -------
@@ -57,7 +63,9 @@ def draw_figures(
         A figure cannot be written; none is left half.
     """
     drawn: dict[str, tuple[Figure, str]] = {}
-    if isinstance(fit.model, HasCV):
+    if modes is not None:
+        drawn |= _slow_modes(modes, rates, frames)
+    elif isinstance(fit.model, HasCV):
         angles = [o.name for o in check if o.periodic] if check is not None else []
         colours = {"cv": angles[-1] if angles else "density"}
         if known:
@@ -94,6 +102,22 @@ def draw_figures(
     if fit.log:
         drawn["loss"] = (plot.loss(fit), "Loss and held-out loss during the fit, in nats per frame.")
     return {_save(folder / f"{name}.png", figure): caption for name, (figure, caption) in drawn.items()}
+
+
+def _slow_modes(modes: SlowModes, rates: Sequence[float], frames: Frames) -> dict[str, tuple[Figure, str]]:
+    drawn = {
+        "spectrum": (
+            plot.spectrum(modes, rates or None),
+            "The slowest eigenvalues, with 90 % intervals from blocks of frames.",
+        )
+    }
+    if frames.positions.ndim == 2:
+        first = np.asarray(frames.positions[:, :2])
+        drawn["eigenfunctions"] = (
+            plot.eigenfunctions(modes, frames, first),
+            "The eigenfunctions over the first coordinates of the frames: mean and uncertainty.",
+        )
+    return drawn
 
 
 def _equally_weighted(frames: Frames) -> Frames:
