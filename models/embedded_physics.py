@@ -30,8 +30,7 @@ class EmbeddedPhysics(Model):
 
     Minus the loss is a bound on :math:`\log Z_\beta`; the gap is the Kullback-Leibler divergence from
     :math:`q(x, z)` to :math:`p_\beta(x) r(z \mid x)`, never less than that from q(x) to p(x). The CV of a
-    configuration is r(z | x), a diagonal Gaussian. Of a molecule, x are its internal coordinates, unbounded
-    (:class:`bayescg.features.UnboundedCoordinates`), and the density of the physics has their volume element.
+    configuration is r(z | x), a diagonal Gaussian.
 
     This divergence hardly notices a well that q(x) leaves out: one that holds the fraction m costs m nats. Three things
     guard it. q(z) is a mixture of Gaussians with weights of its own, and every batch holds draws of every component
@@ -39,6 +38,12 @@ class EmbeddedPhysics(Model):
     steps that the draws' conditional effective sample size allows, each after the loss has converged. And the opposite
     divergence, from p to q, is added `wake` times, estimated with the draws' own self-normalised weights. What may
     still be lost, :func:`bayescg.analysis.audit` looks for.
+
+    Of a molecule, x are its internal coordinates u, unbounded (:class:`bayescg.features.UnboundedCoordinates`), and
+    tempering leads from a standard normal density, in which torsions turn freely, to the Boltzmann distribution with
+    the volume element J: :math:`p_\beta(u) \propto N(u; 0, I)^{1-\beta} e^{\beta(J(u) - U / kT)}`. x given z then has
+    correlations, the same for all z. The components keep equal weights until :math:`\beta = 1`, so that the networks
+    learn those in rare basins as well.
 
     Parameters
     ----------
@@ -57,9 +62,6 @@ class EmbeddedPhysics(Model):
         Conditional effective sample size that a step in temperature keeps.
     coordinates : UnboundedCoordinates, optional
         Default: those of :func:`bayescg.features.unbounded_coordinates` for a molecule, flat ones for a toy system.
-    correlated : bool, optional
-        Whether N(mu, sigma) has correlations, the same for all z. Default: for molecules, whose bonds, angles and
-        torsions move together.
     guard : float, optional
         Energy, in kT above that of the structure which a molecule starts from, above which it grows like a logarithm
         (:class:`bayescg.systems.GuardedSystem`). Not for toy systems, which can be given guarded.
@@ -94,7 +96,6 @@ class EmbeddedPhysics(Model):
         beta_start: float = 0.02,
         cess: float = 0.9,
         coordinates: UnboundedCoordinates | None = None,
-        correlated: bool | None = None,
         guard: float = 400.0,
     ):
         super().__init__()
@@ -104,16 +105,18 @@ class EmbeddedPhysics(Model):
             )
         if not (0 < beta_start <= 1 and 0 < cess < 1):
             raise ConfigError(f"beta_start={beta_start} must lie in (0, 1] and cess={cess} in (0, 1)")
-        molecule = system.topology is not None
-        if coordinates is None and molecule:
+        if coordinates is None and system.topology is not None:
             coordinates = features.unbounded_coordinates(system)
         self.system = system.guarded_above_start(guard) if isinstance(system, MolecularSystem) else system
-        self.latent_dim, self.hidden, self.coordinates, self.guard = latent_dim, tuple(hidden), coordinates, guard
-        self.correlated = molecule if correlated is None else correlated
-        self.wake, self.beta_start, self.cess = float(wake), float(beta_start), float(cess)
-        self.components = components
+        self.latent_dim, self.hidden, self.components, self.coordinates = (
+            latent_dim,
+            tuple(hidden),
+            components,
+            coordinates,
+        )
+        self.wake, self.beta_start, self.cess, self.guard = float(wake), float(beta_start), float(cess), float(guard)
         size, seen = (system.dim,) * 2 if coordinates is None else (coordinates.size, coordinates.readable_size)
-        self.generator = nets.ConditionalGaussian(latent_dim, size, self.hidden, correlated=self.correlated)
+        self.generator = nets.ConditionalGaussian(latent_dim, size, self.hidden, correlated=coordinates is not None)
         self.reverse = nets.ConditionalGaussian(seen, latent_dim, self.hidden)
         self.prior = LatentMixture(components, latent_dim)
         self.register_buffer("beta", torch.ones(()))
@@ -125,7 +128,7 @@ class EmbeddedPhysics(Model):
             pyro.sample("x", self.generator(z))
 
     def model(self, batch: Batch) -> None:
-        """X ~ exp(-beta U(x) / kT), times the volume of x; z ~ r(z | x)."""
+        """X ~ exp(-beta U(x) / kT), of a molecule as stated above; z ~ r(z | x)."""
         with self._draws(batch):
             x = pyro.sample("x", Boltzmann(self.system, self.beta, coordinates=self.coordinates), obs=batch.x)
             if self.coordinates is not None:
@@ -169,17 +172,12 @@ class EmbeddedPhysics(Model):
 
     def config(self) -> dict[str, Any]:
         """JSON that rebuilds the model, where the system is one of :mod:`bayescg.systems`."""
+        own = ("latent_dim", "components", "wake", "beta_start", "cess", "guard")
         return {
             "system": system_config(self.system),
-            "latent_dim": self.latent_dim,
             "hidden": list(self.hidden),
-            "components": self.components,
-            "wake": self.wake,
-            "beta_start": self.beta_start,
-            "cess": self.cess,
             "coordinates": None if self.coordinates is None else self.coordinates.config(),
-            "correlated": self.correlated,
-            "guard": self.guard,
+            **{name: getattr(self, name) for name in own},
         }
 
     @classmethod
