@@ -26,7 +26,7 @@ class Blocks:
     inefficiency : float
         Statistical inefficiency of the slow modes, as a part of all frames.
     enough : bool
-        Whether blocks are at least five times as long as that.
+        Whether blocks are long enough.
     """
 
     ids: np.ndarray
@@ -40,10 +40,12 @@ class Blocks:
 
 
 def choose_blocks(cov: Covariances, modes: Modes, ordered: bool) -> Blocks:
-    """Contiguous cells that belong together: 5 to 10 statistical inefficiencies, and about 10 to 100 blocks.
+    """Contiguous cells that belong together: 5 to 10 statistical inefficiencies g, and about 10 to 100 blocks.
 
-    The series whose correlation counts are the modes (by whose means the covariance is centred) and their influence on
-    the eigenvalues. Blocks of 5 g lose a tenth of the variance, those of 10 g a twentieth.
+    The series whose correlation counts is the influence of the frames on the eigenvalues. Blocks of 5 g lose a tenth of
+    the variance, those of 10 g a twentieth. It is often much shorter than that of the modes themselves, which change
+    the eigenvalues in second order only, through the mean that is taken off: for these 3 g are enough. Longer blocks
+    are fewer, and then the error bars are themselves uncertain.
 
     Parameters
     ----------
@@ -58,12 +60,12 @@ def choose_blocks(cov: Covariances, modes: Modes, ordered: bool) -> Blocks:
     longest = int(np.bincount(cov.run).max())
     if not ordered or longest < 4:
         return Blocks(np.arange(n) * min(n, LARGEST_NUMBER) // n, 0.0, True)
-    series = np.concatenate(influence(cov, modes), 1)
-    g = statistical_inefficiency(series, cov.run)
-    length = max(5 * g, min(10 * g, n / 20), n / LARGEST_NUMBER)
+    slow, g = (statistical_inefficiency(series, cov.run) for series in influence(cov, modes))
+    least = max(5 * g, 3 * slow)
+    length = max(least, min(10 * g, n / 20), n / LARGEST_NUMBER)
     length = int(max(1, min(np.ceil(length), n // 10)))
     # trajectories are independent: one shorter than that is a block by itself
-    return Blocks(blocks(cov.run, None, length), g / n, length >= 5 * g or length >= longest)
+    return Blocks(blocks(cov.run, None, length), slow / n, length >= least or length >= longest)
 
 
 def influence(cov: Covariances, modes: Modes) -> tuple[np.ndarray, np.ndarray]:

@@ -127,6 +127,7 @@ def accumulate(
     frames: Frames,
     *,
     lag: float | None = None,
+    reach: float | None = None,
     diffusion: Diffusion = None,
     blocks: int = 1000,
     like: Tensor | None = None,
@@ -140,6 +141,8 @@ def accumulate(
     frames : Frames
     lag : float, optional
         For pairs that far apart; None for the generator.
+    reach : float, optional
+        Longest of several lags whose blocks are to be the same; runs of frames shorter than that are left out of all.
     diffusion : float, array or callable
         For the generator: D, one for each coordinate, a symmetric matrix, or a function from positions to any of these.
     blocks : int
@@ -156,14 +159,16 @@ def accumulate(
     """
     found = runs(frames)
     steps = 0 if lag is None else _steps(frames, lag, found)
-    if lag is not None and not (found.stop - found.start > steps).any():
+    longest = steps if reach is None else _steps(frames, reach, found)
+    used = found.stop - found.start > longest
+    if not used.any():
         raise DataError(
-            f"no two frames are {lag:g} apart: the longest run has {int((found.stop - found.start).max())} frames; "
-            "use a shorter lag or longer trajectories"
+            f"no two frames are {reach or lag:g} apart: the longest run has {int((found.stop - found.start).max())} "
+            "frames; use a shorter lag or longer trajectories"
         )
     shift = values(basis, _positions(frames, 0, min(len(frames), 512), like)).mean(0)
     m = len(shift)
-    edges, run = _cells(found, steps, int(np.clip(NUMBERS // (2 * m * m), 100, blocks)))
+    edges, run = _cells(found, longest, int(np.clip(NUMBERS // (2 * m * m), 100, blocks)))
     count = len(run)
     out = Covariances(
         *(np.zeros((count, *shape)) for shape in ((), (m,), (m, m), (m, m))), shift=shift.numpy(), run=run
@@ -176,7 +181,8 @@ def accumulate(
         place = np.arange(start, stop)
         w = np.ones(len(place))
         if lag is not None:  # a pair counts where it begins, if its end is in the same run
-            w = (place + steps < found.stop[np.searchsorted(found.stop, place, side="right")]).astype(np.float64)
+            own = np.searchsorted(found.stop, place, side="right")
+            w = (used[own] & (place + steps < found.stop[own])).astype(np.float64)
         elif frames.weights is not None:
             w = np.asarray(frames.weights[start:stop], dtype=np.float64) / scale
         first = int(np.searchsorted(edges, start, side="right")) - 1

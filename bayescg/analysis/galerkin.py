@@ -114,26 +114,24 @@ def held_out(cov: Covariances, modes: int) -> np.ndarray:
 
 
 def clusters(values: np.ndarray, sd: np.ndarray) -> list[list[int]]:
-    """Modes whose eigenvalues cannot be told apart: gaps below three standard deviations join neighbours.
+    """Modes whose eigenvalues cannot be told apart: gaps below two standard deviations join neighbours.
 
     Examples
     --------
     >>> clusters(np.array([1.0, 1.1, 2.0]), np.array([0.1, 0.1, 0.1]))
     [[0, 1], [2]]
     """
-    gap = np.diff(values)
-    close = gap < 1.5 * (sd[1:] + sd[:-1])
+    close = np.diff(values) < 2 * np.hypot(sd[1:], sd[:-1])
     groups = [[0]]
-    for k, joined in enumerate(close, start=1):
+    for k, joined in enumerate(close.tolist(), start=1):
         groups[-1].append(k) if joined else groups.append([k])
     return groups
 
 
-def matched(found: Modes, reference: np.ndarray, covariance: np.ndarray, groups: list[list[int]]) -> Modes:
-    """Modes turned onto those of a reference (m, modes): signs, and the best rotation within groups.
+def matched(found: Modes, reference: np.ndarray, covariance: np.ndarray, groups: list[list[int]]) -> np.ndarray:
+    """Vectors of the modes turned onto those of a reference (m, modes): signs, and the best rotation within groups.
 
-    In a group of equal eigenvalues only the span of the functions means anything. The values become those of the
-    rotated functions, so that chance does not drive them apart.
+    In a group of equal eigenvalues only the span of the functions means anything.
 
     Parameters
     ----------
@@ -143,11 +141,9 @@ def matched(found: Modes, reference: np.ndarray, covariance: np.ndarray, groups:
         In which functions are compared.
     groups : list of list of int
     """
-    values, vectors = found.values.copy(), found.vectors.copy()
+    vectors = found.vectors.copy()
     for group in groups:
         own = found.vectors[:, :, group]
         u, _, vh = np.linalg.svd(own.mT @ (covariance @ reference[:, group]))
-        turn = u @ vh
-        vectors[:, :, group] = own @ turn
-        values[:, group] = np.einsum("dij,di->dj", turn**2, found.values[:, group])
-    return Modes(values, vectors, found.mean)
+        vectors[:, :, group] = own @ (u @ vh)
+    return vectors

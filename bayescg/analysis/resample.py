@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayescg.analysis.covariances import Covariances
-from bayescg.analysis.galerkin import Modes, clusters, held_out, matched, reduced, solve
+from bayescg.analysis.galerkin import clusters, held_out, matched, reduced, solve
 
 __all__ = ["Resampled", "log_rates", "resample"]
 
@@ -92,13 +92,18 @@ def resample(
     if first is not None:
         aim = np.linalg.lstsq(at, first.functions[:, :more], rcond=None)[0]
         reference = np.concatenate([aim, reference[:, aim.shape[1] :]], 1)
-    point, left, drawn = (matched(one, reference, metric, groups) for one in (point, left, drawn))
+    turned, all_turned = (matched(one, reference, metric, groups) for one in (point, drawn))
     estimate, jack, boot = (log_rates(one.values[:, :modes], lag) for one in (point, left, drawn))
     bias = (n - 1) * (jack.mean(0) - estimate[0])
     centre = estimate[0] - bias
-    (c0, k0), (c, k) = (_coefficients(one, p, cov.shift, modes) for one in (point, drawn))
+    # where a mode hangs on rare values, the bootstrap's spread is too small, which the jackknife's is not
+    wider = spread[:modes] / (boot.std(0) * np.sqrt((n + 1) / (n - 1)))
+    (c0, k0), (c, k) = (
+        _coefficients(vectors[:, :, :modes], one.mean, p, cov.shift)
+        for vectors, one in ((turned, point), (all_turned, drawn))
+    )
     return Resampled(
-        log_rates=centre + factors[:, None] * (boot - boot.mean(0)),
+        log_rates=centre + factors[:, None] * wider * (boot - boot.mean(0)),
         centre=centre,
         bias=bias,
         lost=(drawn.values[:, :modes] >= 1.0).mean(0) if lag is not None else np.zeros(modes),
@@ -107,12 +112,13 @@ def resample(
         rank=p.shape[1],
         held_out=np.exp(log_rates(held_out(small, modes), lag)),
         degenerate=[g for g in groups if len(g) > 1 and g[0] < modes],
-        functions=at @ point.vectors[0],
+        functions=at @ turned[0],
     )
 
 
-def _coefficients(found: Modes, p: np.ndarray, shift: np.ndarray, modes: int) -> tuple[np.ndarray, np.ndarray]:
+def _coefficients(
+    vectors: np.ndarray, mean: np.ndarray, p: np.ndarray, shift: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Of the eigenfunctions in the functions themselves, (draws, m, modes), and their constant, (draws, modes)."""
-    vectors = found.vectors[:, :, :modes]
     c = p @ vectors
-    return c, -np.einsum("m,dmk->dk", shift, c) - np.einsum("dr,drk->dk", found.mean, vectors)
+    return c, -np.einsum("m,dmk->dk", shift, c) - np.einsum("dr,drk->dk", mean, vectors)

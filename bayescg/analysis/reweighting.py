@@ -90,7 +90,8 @@ def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
     each = samples // len(states)
     parts, weights, tails = [], [], []
     for number, state in enumerate(states):
-        draws = draw(fit.model, list(fit.weights.names), state, each, seed + 2**40 + number * 2**32)
+        own = seed + 2**40 if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        draws = draw(fit.model, list(fit.weights.names), state, each, own)  # torch looks at 32 bits of a seed
         log_weight, k = pareto_smoothed(draws.log_importance.double().cpu().numpy())
         weight = np.exp(log_weight - log_weight.max())
         parts.append(draws.x)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bayescg.inference import Fit
     from bayescg.systems import System
 
-__all__ = ["spectrum"]
+__all__ = ["bases_of", "blocks_of", "diffusion_of", "spectrum"]
 
 LEAST_EFFECTIVE = 0.01
 MOST_LOST = 0.01
@@ -50,11 +50,12 @@ def spectrum(
     :math:`\lambda = -\ln \nu / \tau`.
 
     Draws are those of a Bayesian bootstrap over contiguous blocks, whose length follows from the correlation of the
-    modes. Three things make its intervals cover: they are taken for :math:`\log \lambda`, whose distribution is
-    symmetric; draws are moved away from the estimate by a factor with the Student t that so many blocks ask for (see
-    :func:`bayescg.analysis.free_energy`); and they are centred where the jackknife over blocks says that the bias is
-    gone, which has two parts: eigenvalues are minima over the functions, hence too small on few frames, and the
-    variance around an estimated mean is too small, hence they are too large.
+    modes. Four things make its intervals cover: they are taken for :math:`\log \lambda`, which is nearly symmetric;
+    draws are moved away from the estimate by a factor with the Student t that so many blocks ask for (see
+    :func:`bayescg.analysis.free_energy`); their spread is the jackknife's, which unlike the bootstrap's is not too
+    small where a mode hangs on rare values; and they are centred where the jackknife says that the bias is gone. That
+    has two parts: eigenvalues are minima over the functions, hence too small on few frames, and the variance around an
+    estimated mean is too small, hence they are too large.
 
     Parameters
     ----------
@@ -110,19 +111,19 @@ def spectrum(
 
     if modes < 1 or draws < 2:
         raise ConfigError(f"modes={modes!r}, draws={draws!r}: at least one mode and two draws are needed")
-    bases, like, model = _bases(fit)
+    bases, like, model = bases_of(fit)
     if lag is None and isinstance(model, HasBasis):
         lag = model.lag
     lag = lag or None
     if lag is None:
         _check_weights(frames)
-        diffusion = _diffusion(diffusion, system, model, frames)
+        diffusion = diffusion_of(diffusion, system, model, frames)
     sample = _positions(frames, like)
     blocks, found = None, []
     for m, basis in enumerate(bases[:draws]):
         cells = accumulate(basis, frames, lag=lag, diffusion=diffusion, like=like)
         if blocks is None:
-            blocks = _blocks(cells, modes, frames.order is not None)
+            blocks = blocks_of(cells, modes, frames.order is not None)
         weights, factors = block_draws(blocks.ids, draws, seed), inflation(blocks.count, draws, seed)
         rows = np.arange(m, draws, min(len(bases), draws))
         u = values(basis, sample).numpy()
@@ -155,7 +156,7 @@ def spectrum(
     )
 
 
-def _bases(fit: Any) -> tuple[list[Any], Tensor | None, Model | None]:
+def bases_of(fit: Any) -> tuple[list[Any], Tensor | None, Model | None]:
     """The functions of each refit, what their positions must be like, and the model."""
     model = fit if isinstance(fit, Model) else getattr(fit, "model", None)
     if not isinstance(model, Model):
@@ -177,7 +178,8 @@ def _bases(fit: Any) -> tuple[list[Any], Tensor | None, Model | None]:
     )
 
 
-def _diffusion(given: Any, system: System | None, model: Model | None, frames: Frames) -> Any:
+def diffusion_of(given: Any, system: System | None, model: Model | None, frames: Frames) -> Any:
+    """D as it was given, or else the model's, or kT."""
     if given is None and model is not None:
         given = getattr(model, "diffusion", None)
     if given is not None:
@@ -204,7 +206,8 @@ def _positions(frames: Frames, like: Tensor | None) -> Tensor:
     return x if like is None else x.to(like)
 
 
-def _blocks(cells: Covariances, modes: int, ordered: bool) -> Blocks:
+def blocks_of(cells: Covariances, modes: int, ordered: bool) -> Blocks:
+    """Blocks of the cells that are long against the memory of the slowest modes."""
     few = cells.merged(np.arange(len(cells)) * 20 // len(cells)) if len(cells) > 20 else cells
     small = cells.projected(reduced(few, modes))
     return choose_blocks(small, solve(small, np.ones((1, len(cells))), modes), ordered)
@@ -231,6 +234,6 @@ def _warnings(blocks: Blocks, degenerate: list[list[int]], lost: np.ndarray) -> 
     if not blocks.enough:
         told.append(
             f"the slow modes stay correlated for {blocks.inefficiency:.1%} of the frames, and the {blocks.count} "
-            "blocks are shorter than five times that: the error bars are too small; simulate longer"
+            "blocks are shorter than three times that: the error bars are too small; simulate longer"
         )
     return tuple(told)

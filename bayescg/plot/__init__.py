@@ -7,5 +7,17 @@ from bayescg.plot.checks import predictive_check, ramachandran
 from bayescg.plot.energies import free_energy
 from bayescg.plot.fits import cv, loss
 from bayescg.plot.predicted import predicted
+from bayescg.plot.spectra import chapman_kolmogorov, eigenfunctions, spectrum, timescales
 
-__all__ = ["cv", "free_energy", "loss", "predicted", "predictive_check", "ramachandran"]
+__all__ = [
+    "chapman_kolmogorov",
+    "cv",
+    "eigenfunctions",
+    "free_energy",
+    "loss",
+    "predicted",
+    "predictive_check",
+    "ramachandran",
+    "spectrum",
+    "timescales",
+]
