@@ -84,6 +84,8 @@ def test_every_refit_has_its_share_of_the_draws(ensemble):
     assert np.allclose(totals, totals[0])
     spread = [frames.positions[frames.trajectory == m].std(0) for m in range(5)]
     assert len(np.unique(np.round(spread, 6), axis=0)) == 5
+    noise = np.corrcoef(frames.positions[:, 1].reshape(5, -1))  # each has random numbers of its own
+    assert np.abs(noise - np.eye(5)).max() < 5 / 1000**0.5
 
 
 def test_error_bars_of_refits_are_made_of_their_spread(ensemble):
