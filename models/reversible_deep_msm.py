@@ -42,7 +42,8 @@ class ReversibleDeepMSM(PairModel):
     **Two spectra.** `eigenvalues` are those of the model's own transfer operator. With few states or a short lag they
     are too small, because a soft state forgets where in it a frame was. The eigenproblem in its states as a `basis`
     (:func:`bayescg.analysis.spectrum`) has a far smaller error. Take timescales from there, and the number of states
-    from the log score of pairs that were held out (`Fit.log_density`).
+    from the log score of pairs that were held out (`Fit.log_density`); states that training leaves empty
+    (`occupation`) add nothing to it.
 
     Parameters
     ----------
