@@ -37,19 +37,20 @@ SETTINGS: dict[str, Any] = {
     "temperatures": [300.0, 378.0, 476.0, 600.0], "dt": 0.002, "leapfrog": 25, "equilibration": 2000,
     "compile": "trace",
 }  # fmt: skip
+STEPS = (19_600, 19_600)
 BINS, HYDROGEN_MASS = 64, 3.0
 _POSITIVE = ((55.0, 45.0), (65.0, -65.0))
 
 
-def sample(out: Path, steps: int = 19_600, chains: int = 256) -> list[Frames]:
+def sample(out: Path, steps: tuple[int, int] = STEPS, chains: int = 256) -> list[Frames]:
     """Frames of the runs from negative and from positive phi.
 
     Parameters
     ----------
     out : Path
         Where frames and checkpoints are kept: 264 bytes a frame.
-    steps : int
-        Frames of each chain, 50 fs of dynamics apart.
+    steps : (int, int)
+        Frames of each chain of the two runs, 50 fs of dynamics apart.
     chains : int
         Of each run; even.
     """
@@ -59,7 +60,7 @@ def sample(out: Path, steps: int = 19_600, chains: int = 256) -> list[Frames]:
     starts = {"negative": ramachandran_starts(system, chains), "positive": np.stack(turned * (chains // 2))}
     return [
         parallel_tempering(
-            system, steps, starts=x.astype(np.float32), seed=seed, run_dir=out / f"from-phi-{name}", **SETTINGS
+            system, steps[seed], starts=x.astype(np.float32), seed=seed, run_dir=out / f"from-phi-{name}", **SETTINGS
         )
         for seed, (name, x) in enumerate(starts.items())
     ]
@@ -71,44 +72,51 @@ def summarise(runs: list[Frames]) -> tuple[Reference, np.ndarray]:
     names = ["phi", "psi", "rg", "rg_mass", "end_to_end"]
     omegas = [Torsion(22, quadruple, "omega") for quadruple in ((1, 4, 6, 8), (8, 14, 16, 18))]
     observables = [*from_names(names, runs[0].topology), *omegas]
-    chains = [int(run.provenance["chains"]) for run in runs]
-    pieces = [np.split(run.positions, n) for run, n in zip(runs, chains, strict=True)]
-    values = np.stack([_values(observables, x) for run in pieces for x in run])  # (chains, observable, frames)
-    phi, psi = values[:, 0], values[:, 1]
-    shares = np.stack([np.histogram2d(a, b, bins=[edges, edges])[0] for a, b in zip(phi, psi, strict=True)])
-    counts = shares.sum(0)
-    shares /= phi.shape[1]
-    seen = counts > 0
-    kl_floor = float(0.5 * (shares.var(0, ddof=1)[seen] / len(shares) / shares.mean(0)[seen]).sum())
-    found = {name: inside(region, phi, psi).mean(1) for name, region in REGIONS.items()}
-    by_start = {k: [_mean(part) for part in np.split(v, np.cumsum(chains)[:-1])] for k, v in found.items()}
+    values = [_values(observables, run) for run in runs]  # (chains, frames, observable) of each
+    angles = np.concatenate([v[..., :2].reshape(-1, 2) for v in values])
+    share = np.array([v[..., 0].size for v in values]) / len(angles)
+    counts = [np.stack([np.histogram2d(*c[:, :2].T, bins=[edges, edges])[0] for c in v]) for v in values]
+    mean, error = _combined([c / c[0].sum() for c in counts], share)
+    seen = mean > 0
+    kl_floor = float(0.5 * (error[seen] ** 2 / mean[seen]).sum())
+    found = {k: [inside(r, v[..., 0], v[..., 1]).mean(1) for v in values] for k, r in REGIONS.items()}
+    total = sum(c.sum(0) for c in counts)
+    moments = {}
+    for k, name in enumerate(names[2:], start=2):
+        parts = [v[..., k].astype(np.float64) for v in values]
+        center, scatter = _combined([x.mean(1) for x in parts], share)
+        moments[name] = [
+            float(center),
+            float(np.sqrt(share @ [((x - center) ** 2).mean() for x in parts])),
+            float(scatter),
+        ]
     reference = Reference(
-        counts=counts.astype(np.int64),
+        counts=np.asarray(total, np.int64),
         edges=edges,
-        frames=int(counts.sum()),
+        frames=len(angles),
         effective_frames=float(seen.sum() / (2 * kl_floor)),
         kl_floor=kl_floor,
         regions=REGIONS,
-        populations={name: _mean(v) for name, v in found.items()},
-        populations_by_start=by_start,
-        averages={
-            name: [float(v.mean()), float(v.std()), _mean(v.mean(1))[1]]
-            for name, v in zip(names[2:], values.transpose(1, 0, 2)[2:-2].astype(np.float64), strict=True)
+        populations={k: [float(a) for a in _combined(parts, share)] for k, parts in found.items()},
+        populations_by_start={
+            k: [[float(a) for a in _combined([part], np.ones(1))] for part in parts] for k, parts in found.items()
         },
+        averages=moments,
         made={
             "system": 'alanine_dipeptide("amber96", solvent="obc1", temperature=300.0), bonds flexible',
             "temperature": 300.0,
             "sampler": "bayescg.sampling.parallel_tempering",
-            "settings": SETTINGS | {"hydrogen_mass": HYDROGEN_MASS, "chains": chains, "steps": phi.shape[1]},
+            "settings": SETTINGS | {"hydrogen_mass": HYDROGEN_MASS}
+            | {"chains": [len(v) for v in values], "steps": [v.shape[1] for v in values]},
             "starts": ["negative phi", "positive phi"],
             "seeds": [run.provenance["seed"] for run in runs],
             "acceptance": [run.provenance["acceptance"] for run in runs],
             "swaps": [run.provenance["swaps"] for run in runs],
-            "cis": float((np.abs(values[:, -2:]) < np.pi / 2).any(1).mean()),
+            "cis": float(share @ [(np.abs(v[..., -2:]) < np.pi / 2).any(-1).mean() for v in values]),
             "force_evaluations": sum(run.provenance["cost"]["force_evaluations"] for run in runs),
         },
     )  # fmt: skip
-    return reference, np.stack([phi.ravel(), psi.ravel()], 1)
+    return reference, angles
 
 
 def make(out: Path) -> Reference:
@@ -119,14 +127,16 @@ def make(out: Path) -> Reference:
     return reference
 
 
-def _values(observables: list[Any], x: np.ndarray) -> np.ndarray:
-    positions = torch.from_numpy(np.array(x))
-    return np.stack([o(positions).numpy() for o in observables])
+def _values(observables: list[Any], run: Frames) -> np.ndarray:
+    chains = np.split(run.positions, int(run.provenance["chains"]))
+    return np.stack([torch.stack([o(torch.from_numpy(np.array(x))) for o in observables], -1).numpy() for x in chains])
 
 
-def _mean(values: np.ndarray) -> list[float]:
-    """Mean over independent chains, and its standard error."""
-    return [float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))]
+def _combined(parts: list[np.ndarray], share: np.ndarray) -> tuple[Any, Any]:
+    """Mean over the runs, each (chains, ...), by their share of the frames; standard error from independent chains."""
+    mean = sum(w * x.mean(0) for w, x in zip(share, parts, strict=True))
+    variance = sum(w**2 * x.var(0, ddof=1) / len(x) for w, x in zip(share, parts, strict=True))
+    return mean, np.sqrt(variance)
 
 
 if __name__ == "__main__":

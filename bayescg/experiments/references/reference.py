@@ -97,7 +97,8 @@ class Reference:
         Returns
         -------
         float
-            To be seen beside `kl_floor`, and beside the scatter of q's own frames, bins over twice their number.
+            To be seen beside `kl_floor`, and beside the scatter of q's own frames: occupied bins over twice their
+            number where each bin is hit, more where some are missed, whose share then stands against `epsilon`.
 
         Examples
         --------
