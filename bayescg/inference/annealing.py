@@ -26,6 +26,15 @@ _ARRIVED = 0.8
 _REFRESHED = 3
 """Further buffers drawn at the system's own temperature."""
 
+_STRIDE = 0.15
+"""Rise of log beta that a first step is guessed to bring."""
+
+_FOLLOWED = 0.1
+"""Effective fraction of a buffer below which the guide is given another one of the same temperature."""
+
+_TRIES = 3
+"""Buffers of one temperature after which it is left all the same."""
+
 _EQUAL = 1e-3
 """Spread of log weights, in nats, below which they have no tail to smooth."""
 
@@ -49,7 +58,8 @@ class Annealing:
     of the guide are made, with one energy each. They choose the next :math:`\beta`, where their conditional effective
     sample size falls to `cess`; get weights :math:`e^{-\beta U / kT} / q`, the largest ones Pareto-smoothed; and from
     them come the batches of the next steps, in which the guide's likelihood rises: the divergence from the target to
-    the guide, which leaves no mode of the draws out. The temperatures share the steps up to eight tenths of all; with
+    the guide, which leaves no mode of the draws out. A temperature is left when a tenth of its draws count, or after
+    three buffers. The temperatures share the steps up to eight tenths of all; with
     the rest, fresh buffers refine the guide at the system's own temperature.
 
     Parameters
@@ -101,8 +111,8 @@ class Annealing:
         ess = float(effective(log_w)) / len(possible)
         loss = float(torch.stack(self.losses).mean())
         self.stages.append(Stage(self.beta, step, loss, log_z, ess, True, 0.0))
-        before = self.beta
-        if before < 1:
+        before, tried = self.beta, sum(stage.beta == self.beta for stage in self.stages)
+        if before < 1 and (ess > _FOLLOWED or tried >= _TRIES):
             self.beta = next_beta(before, log_w, per_beta, self.cess)
         moved = (log_w + (self.beta - before) * per_beta).cpu().numpy()
         if np.ptp(moved) > _EQUAL:
@@ -117,8 +127,8 @@ class Annealing:
             refreshed = sum(stage.beta >= 1 for stage in self.stages)
             return max(1, math.ceil((self.steps - step) / max(1, 1 + _REFRESHED - refreshed)))
         arrived = round(_ARRIVED * self.steps)
-        recent = [math.log(s.beta) for s in self.stages[-3:]]
-        stride = (math.log(self.beta) - recent[0]) / len(recent)
+        levels = sorted({*(stage.beta for stage in self.stages), self.beta})[-4:]
+        stride = math.log(levels[-1] / levels[0]) / (len(levels) - 1) if len(levels) > 1 else _STRIDE
         return max(1, int((arrived - step) / (1 + math.ceil(-math.log(self.beta) / stride))))
 
     def batch(self, size: int, seed: int) -> Params:
