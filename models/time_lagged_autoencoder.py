@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bayescg import nets
+from bayescg.data import Pairs
 from bayescg.features import Features
 from bayescg.inference import Batch, PairModel
 
@@ -75,6 +76,7 @@ class TimeLaggedAutoencoder(PairModel):
         self.encoder = nets.MLP(size, self.latent_dim, self.hidden)
         self.decoder = nets.MLP(self.latent_dim, size, self.hidden)
         self.log_noise = nn.Parameter(torch.zeros(()))
+        self.unit = nets.Whiten(self.latent_dim)  # of the CVs, whose scale the likelihood leaves open
 
     def model(self, batch: Batch) -> None:
         """Y ~ N(decoder(encoder(x)), noise^2 I)."""
@@ -85,12 +87,18 @@ class TimeLaggedAutoencoder(PairModel):
     def guide(self, batch: Batch) -> None:
         """Nothing is hidden: the CVs are a function of the frame."""
 
+    def finish(self, frames: Pairs) -> None:
+        """Choose the gauge of the CVs: uncorrelated over the training frames, each of unit variance."""
+        with torch.no_grad():
+            e = self.encoder(self.scale(self.sample(frames.frames).to(self.log_noise)))
+            self.unit.set(e.mean(0), e.T.cov(correction=0).reshape(self.latent_dim, self.latent_dim))
+
     def cv(self, x: Tensor) -> torch.distributions.Distribution:
         """The CVs of positions ``(n, atoms, 3)``: batch shape ``(n,)``, event shape ``(latent_dim,)``.
 
         They are functions of the configuration: the width of 1e-6 stands for none.
         """
-        e = self.basis(x)
+        e = self.unit(self.basis(x))
         return torch.distributions.Independent(torch.distributions.Normal(e, torch.full_like(e, 1e-6)), 1)
 
     def basis(self, x: Tensor) -> Tensor:

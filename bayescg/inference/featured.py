@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -15,10 +15,12 @@ from bayescg.features import Features, features_from_config
 from bayescg.inference.model import Model
 from bayescg.nets import Standardise, Whiten
 
+if TYPE_CHECKING:
+    from bayescg.data import Frames
+
 __all__ = ["FeatureModel", "PairModel"]
 
 _MOST = 20_000
-"""At most so many frames are looked at for means and widths."""
 
 
 class FeatureModel(Model):
@@ -69,7 +71,7 @@ class FeatureModel(Model):
 
     def setup(self, frames: Any) -> None:
         """Standardise with mean and standard deviation of the features over the frames."""
-        y = self._sample(frames)
+        y = self.sample(frames)
         if not hasattr(self, "scale"):
             self._sized(y.shape[-1])
         self.to(y.dtype)
@@ -94,7 +96,8 @@ class FeatureModel(Model):
         self.scale = Standardise(size)
         self.build(size)
 
-    def _sample(self, frames: Any) -> Tensor:
+    def sample(self, frames: Frames) -> Tensor:
+        """Features of at most 20 000 frames, evenly spaced, ``(n, size)``."""
         index = np.linspace(0, len(frames) - 1, min(len(frames), _MOST)).astype(int)
         return FeatureModel.inputs(self, torch.as_tensor(frames.gather(index)))
 
@@ -129,7 +132,7 @@ class PairModel(FeatureModel):
 
     def setup(self, frames: Pairs) -> None:
         """Take the lag, and whiten with the covariance of the features over the frames of the pairs."""
-        y = self._sample(frames.frames)
+        y = self.sample(frames.frames)
         covariance = y.double().T.cov(correction=0).reshape(y.shape[-1], y.shape[-1])
         self.lag, self.rank = frames.lag, Whiten.rank(covariance)
         self._sized(y.shape[-1])

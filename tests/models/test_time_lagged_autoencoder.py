@@ -60,6 +60,20 @@ def test_the_cvs_are_the_slow_coordinates(fitted):
     assert (r2[2:] < 0.1).all()
 
 
+def test_refits_agree_on_the_gauge():
+    """Refits from different weights: CVs of unit variance that differ by what the frames leave open only."""
+    frames = chain()
+    settings = {"steps": 300, "batch_size": 1000, "validation": 0.0, "learning_rate": 0.05, "compile": "trace"}
+    model = TimeLaggedAutoencoder(latent_dim=2, hidden=())
+    fit = bcg.fit(model, frames.lagged(1.0), uncertainty="ensemble", members=4, **settings)
+    cv = fit.cv(frames[::10])
+    np.testing.assert_allclose(np.cov(cv.mean.numpy().T), np.eye(2), atol=0.15)
+    assert float(cv.stddev.square().mean()) < 0.1
+    tree = fit.posterior(draws=3, seed=0)
+    assert tree["posterior"]["cv"].sizes["latent"] == 2
+    assert "log_likelihood" not in tree  # overlapping pairs are no independent observations
+
+
 def test_held_out_log_score_is_the_exact_normal_one(fitted):
     _, fit = fitted
     pairs = chain(500, seed=2).lagged(1.0)
