@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "frames_of", "model_class", "model_of"]
 
-FEATURES = ("aligned", "cartesian", "distances", "torsions", "none")
+FEATURES = ("aligned", "cartesian", "distances", "internal_coordinates", "torsions", "none")
 
 
 def check(experiment: Experiment) -> None:
@@ -120,6 +120,8 @@ def model_of(experiment: Experiment, frames: Frames | None, directory: Path) -> 
         arguments = dict(experiment.features.arguments)
         if experiment.features.name == "aligned":
             arguments.setdefault("reference", _conformation(experiment, directory))
+        if experiment.features.name == "internal_coordinates":  # fewer torsions cross the end of their range
+            arguments.setdefault("around", _conformation(experiment, directory))
         chosen = getattr(features, experiment.features.name)(frames, **arguments)
     build: Callable[..., Model] = model_class(experiment.model.name)
     taken = inspect.signature(build).parameters

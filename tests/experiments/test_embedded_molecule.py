@@ -1,14 +1,16 @@
 """A molecule without data, from the command's experiment to figures, held to the shipped reference."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bayescg.errors import ConfigError
 from bayescg.experiments import load, run
-from bayescg.experiments.build import check
+from bayescg.experiments.build import check, frames_of, model_of
 from bayescg.experiments.references import load_reference
+from bayescg.experiments.schema import Experiment
 
 SMALL = ("fit.steps=30", "fit.batch_size=32", "analysis.samples=1000", "model.hidden=[8]")
 
@@ -47,3 +49,15 @@ def test_a_run_is_held_to_the_reference(tmp_path: Path) -> None:
 def test_a_reference_of_something_else_is_refused(change: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         check(load("alanine-dipeptide-embedded", changes=[change]))
+
+
+def test_internal_coordinates_are_features_of_an_experiment(
+    small: Callable[..., Experiment], own_files: list[str], tmp_path: Path
+) -> None:
+    """Around the conformation of the topology file, so that seeds compare."""
+    experiment = small(*own_files, "features.name=internal_coordinates")
+    check(experiment)
+    model = model_of(experiment, frames_of(experiment, tmp_path), tmp_path)
+    config = model.config()["features"]
+    assert config["type"] == "InternalCoordinates"
+    assert config["around"] is not None
