@@ -18,7 +18,7 @@ from bayescg.inference.model import Model
 from bayescg.inference.tempering import HasTemperature, Stage, Tempering
 from bayescg.sampling.weights import effective, next_beta
 
-__all__ = ["Annealing", "HasBuffer", "schedule"]
+__all__ = ["Annealing", "HasBuffer", "flattened", "schedule"]
 
 _ARRIVED = 0.8
 """Of all steps, after which the system's own temperature is to be reached."""
@@ -30,9 +30,9 @@ _STRIDE = 0.15
 """Rise of log beta that a first step is guessed to bring."""
 
 _FOLLOWED = 0.1
-"""Effective fraction of a buffer below which the guide is given another one of the same temperature."""
+"""Effective fraction of a buffer below which its weights are flattened, and its temperature gets another buffer."""
 
-_TRIES = 3
+_TRIES = 2
 """Buffers of one temperature after which it is left all the same."""
 
 _EQUAL = 1e-3
@@ -56,11 +56,12 @@ class Annealing:
 
     In the first `warm` of all steps the guide is trained on energies at `start`. Then, again and again, `count` draws
     of the guide are made, with one energy each. They choose the next :math:`\beta`, where their conditional effective
-    sample size falls to `cess`; get weights :math:`e^{-\beta U / kT} / q`, the largest ones Pareto-smoothed; and from
-    them come the batches of the next steps, in which the guide's likelihood rises: the divergence from the target to
-    the guide, which leaves no mode of the draws out. A temperature is left when a tenth of its draws count, or after
-    three buffers. The temperatures share the steps up to eight tenths of all; with
-    the rest, fresh buffers refine the guide at the system's own temperature.
+    sample size falls to `cess`; get weights :math:`e^{-\beta U / kT} / q`, the largest ones Pareto-smoothed and all of
+    them raised to a power below 1 where otherwise fewer than a tenth of the draws would count; and from them come the
+    batches of the next steps, in which the guide's likelihood rises: the divergence from the target to the guide, which
+    leaves no mode of the draws out. A temperature is left when a tenth of its draws count, or after two buffers. The
+    temperatures share the steps up to eight tenths of all; with the rest, fresh buffers refine the guide at the
+    system's own temperature.
 
     Parameters
     ----------
@@ -76,7 +77,7 @@ class Annealing:
     References
     ----------
     Schopmans, Friederich, "Temperature-annealed Boltzmann generators", arXiv:2501.19077 (2025), where the ladder is
-    geometric and the largest weights are clipped.
+    geometric and the largest weights are clipped. Powers of weights: Koblents, Míguez, Stat. Comput. 25, 407 (2015).
     """
 
     def __init__(self, start: float, cess: float, steps: int, count: int, warm: float, both: bool = False):
@@ -116,7 +117,7 @@ class Annealing:
             self.beta = next_beta(before, log_w, per_beta, self.cess)
         moved = (log_w + (self.beta - before) * per_beta).cpu().numpy()
         if np.ptp(moved) > _EQUAL:
-            moved, _ = pareto_smoothed(moved)
+            moved = flattened(pareto_smoothed(moved)[0], _FOLLOWED)
         share = torch.as_tensor(np.exp(moved - moved.max()), device=log_w.device)
         self.x, self.edges = found.x[possible], share.cumsum(0) / share.sum()
         self.losses, self.next = [], step + self._length(step)
@@ -177,6 +178,29 @@ class Annealing:
         self.stages = [Stage(**s) for s in state["stages"]]
         self.losses = [torch.tensor(v) for v in state["losses"]]
         self.x, self.edges = (tensors or {}).get("x"), (tensors or {}).get("edges")
+
+
+def flattened(log_w: np.ndarray, least: float) -> np.ndarray:
+    """Log weights times the largest factor up to 1 with which this effective fraction of the draws counts.
+
+    Examples
+    --------
+    >>> log_w = 3.0 * np.random.default_rng(0).normal(size=10_000)
+    >>> found = torch.as_tensor(flattened(log_w, 0.1))
+    >>> round(float(effective(found)) / 10_000, 3)
+    0.1
+    """
+
+    def fraction(power: float) -> float:
+        return float(effective(torch.as_tensor(power * log_w))) / len(log_w)
+
+    low, high = 0.0, 1.0
+    if fraction(high) >= least:
+        return log_w
+    for _ in range(30):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if fraction(middle) >= least else (low, middle)
+    return low * log_w
 
 
 def schedule(model: Model, steps: int, members: int | None) -> Tempering | Annealing | None:
