@@ -145,9 +145,9 @@ class GeneratorEigenfunctions(Model):
 
     def _forms(self, y: Tensor, metric: Tensor | None, w: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of the functions f = c^T chi: Dirichlet energies (k,), covariance (k, k), and sums of c^2 Var chi (k,)."""
-        values, pull = vjp(self.net, y)[:2]
-        gradient = torch.stack([pull(column.expand_as(values))[0] for column in c.T], 1)
-        along = gradient @ self.directions.T
+        values, pull = vjp(self.net.tail, self.net.layers[0](y))[:2]
+        entering = self.net.entering(self.directions)
+        along = torch.stack([pull(column.expand_as(values))[0] for column in c.T], 1) @ entering.T
         moved = along if metric is None else along @ metric
         centred = values - w @ values
         f = centred @ c
@@ -163,10 +163,15 @@ class GeneratorEigenfunctions(Model):
         Without a shift it is the mean, and the second moment the covariance B.
         """
         with torch.no_grad():
-            values, slopes = self.net.derivatives(y, self.directions)
-            moved = slopes if metric is None else metric @ slopes
-            stiffness = (w[:, None, None] * slopes).flatten(0, 1).T @ moved.flatten(0, 1)
-            w, away = w.double(), values.double()  # rounding would give combinations a negative variance
+            entering = self.net.fewest(self.directions) if metric is None else self.net.entering(self.directions)
+            parts = []
+            for i in torch.arange(len(y), device=y.device).split(512):  # within the cache
+                values, slopes = self.net.carried(y[i], entering)
+                slopes = slopes * w[i].sqrt()[:, None, None]
+                moved = slopes if metric is None else metric[i] @ slopes
+                parts.append((values, slopes.flatten(0, 1).T @ moved.flatten(0, 1)))
+            away, stiffness = torch.cat([v for v, _ in parts]).double(), torch.stack([a for _, a in parts]).sum(0)
+            w = w.double()  # rounding would give combinations a negative variance
             away = away - (w @ away if shift is None else shift)
             weighted = w[:, None] * away
             return stiffness.double(), weighted.T @ away, weighted.sum(0), y.double().T @ weighted

@@ -37,9 +37,38 @@ class TangentMLP(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Values ``(..., outputs)`` at ``(..., inputs)``."""
-        for layer in self.layers:
+        return self.tail(self.layers[0](y))
+
+    def tail(self, a: Tensor) -> Tensor:
+        """Values ``(..., outputs)`` where the first layer is given ``(..., hidden[0])`` to take the tanh of."""
+        y = torch.tanh(a)
+        for layer in self.layers[1:]:
             y = torch.tanh(layer(y))
         return y if self.last is None else self.last(y)
+
+    def entering(self, directions: Tensor) -> Tensor:
+        """What directions ``(q, inputs)`` are where the first layer takes the tanh, ``(q, hidden[0])``."""
+        return linear(directions, self.layers[0].weight)
+
+    def fewest(self, directions: Tensor) -> Tensor:
+        """As `entering`, but no more of them than the layer has units: sums of squares over them are the same."""
+        along = self.entering(directions)
+        if len(along) <= along.shape[1]:
+            return along
+        square = (along.T @ along).double()
+        ridge = 1e-9 * square.diagonal().mean() * torch.eye(len(square), dtype=square.dtype, device=square.device)
+        return torch.linalg.cholesky(square + ridge).mT.to(along)
+
+    def carried(self, y: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
+        """As `derivatives`, for directions that have entered the first layer, ``(q, hidden[0])``."""
+        y = torch.tanh(self.layers[0](y))
+        along = along * (1 - y * y)[:, None, :]
+        for layer in self.layers[1:]:
+            y = torch.tanh(layer(y))
+            along = linear(along, layer.weight) * (1 - y * y)[:, None, :]
+        if self.last is None:
+            return y, along
+        return self.last(y), linear(along, self.last.weight)
 
     def derivatives(self, y: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Values and derivatives along constant directions.
@@ -54,13 +83,7 @@ class TangentMLP(nn.Module):
         values : Tensor, shape (n, outputs)
         derivatives : Tensor, shape (n, q, outputs)
         """
-        along = directions
-        for layer in self.layers:
-            y = torch.tanh(layer(y))
-            along = linear(along, layer.weight) * (1 - y * y)[:, None, :]
-        if self.last is None:
-            return y, along
-        return self.last(y), linear(along, self.last.weight)
+        return self.carried(y, self.entering(directions))
 
 
 class _Spread(nn.Linear):
