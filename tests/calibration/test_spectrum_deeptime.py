@@ -1,4 +1,4 @@
-"""Beside deeptime's Bayesian Markov models, whose error bars depend on how transitions are counted, on the same data."""
+"""Beside deeptime's Bayesian Markov models, whose error bars depend on how transitions are counted."""
 
 import numpy as np
 import pytest
