@@ -143,7 +143,8 @@ def timescales(found: xr.DataArray, truth: Sequence[float] | None = None) -> Fig
     """
     made, (ax,) = figure(1, 1, 4.4, 3.3)
     lags, unit = found["lag"].values, found.attrs.get("unit", "")
-    ax.fill_between(lags, 0, lags, color=GREY, alpha=0.25, lw=0)
+    fine = np.linspace(lags[0], lags[-1], 200)  # a straight line is none on a logarithmic scale
+    ax.fill_between(fine, 0, fine, color=GREY, alpha=0.25, lw=0)
     values = found.transpose("draw", "lag", "mode").values
     low, high = interval(values, 0.9)
     for k, mode in enumerate(found["mode"].values):
