@@ -31,7 +31,8 @@ class SplineFlow(nn.Module):
     All coordinates are real numbers, in units of `scale` around `centre`. A triangular matrix first takes the
     correlations out of those that are not circular. Then each layer leaves one half of them alone and
     moves each of the other half by a monotonic rational-quadratic spline on :math:`[-5, 5]`, whose knots a network
-    reads from the first half. Halves are drawn once and for all and then change places. A fresh flow is a standard
+    reads from the first half. Halves are drawn once and for all, so that neighbours among the circular coordinates (phi
+    and psi of a residue) are never in the same one, and then change places. A fresh flow is a standard
     normal distribution: the matrix begins as the identity, the networks' last layers at zero.
 
     A circular coordinate u stands for the angle :math:`\pi\,\mathrm{erf}(u / \sqrt2)`, as in
@@ -87,7 +88,7 @@ class SplineFlow(nn.Module):
         self.layers = nn.ModuleList()
         for number in range(layers):
             # the latter half moves; the two halves change places, then new ones are drawn
-            order = torch.randperm(size, generator=generator) if number % 2 == 0 else order.roll(-(size // 2))
+            order = _halves(self.circular, generator) if number % 2 == 0 else order.roll(-(size // 2))
             self.layers.append(Coupling(self.circular, order, bins, hidden))
 
     def place(self, centre: Tensor, scale: Tensor | float) -> None:
@@ -109,6 +110,19 @@ class SplineFlow(nn.Module):
             parts.append(_Angle(self.circular, forwards=False))
         base = DiagNormal(torch.zeros_like(self.centre), torch.ones_like(self.centre))
         return ZukoToPyro(NormalizingFlow(ComposedTransform(*parts), base))
+
+
+def _halves(circular: Tensor, generator: torch.Generator) -> Tensor:
+    """A random order of coordinates whose halves separate each two neighbours of the circular ones."""
+    turning = circular.nonzero()[:, 0]
+    pairs = turning[: len(turning) // 2 * 2].view(-1, 2)
+    swapped = torch.rand(len(pairs), generator=generator) < 0.5
+    first, second = pairs[:, 0].where(swapped, pairs[:, 1]), pairs[:, 1].where(swapped, pairs[:, 0])
+    paired = torch.zeros_like(circular).index_fill(0, pairs.flatten(), True)
+    rest = (~paired).nonzero()[:, 0]
+    rest = rest[torch.randperm(len(rest), generator=generator)]
+    left = len(circular) // 2 - len(first)
+    return torch.cat([first, rest[:left], second, rest[left:]])
 
 
 class Mixing(nn.Module):

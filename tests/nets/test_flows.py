@@ -98,3 +98,14 @@ def test_a_circular_density_is_smooth_across_its_ends():
 def test_zuko_leaves_the_validation_of_torch_alone():
     with pytest.raises(ValueError, match="constraint"):
         torch.distributions.Normal(0.0, -1.0)
+
+
+def test_neighbouring_angles_see_each_other_in_every_layer():
+    """What is common to phi and psi cannot be learned by layers that move both, or neither."""
+    circular = [False] * 9 + [True, True, False, True, True, True]
+    for layer in SplineFlow(circular, layers=6).layers:
+        order: Any = layer.get_buffer("sort").argmax(0)
+        kept = set(order[: len(circular) // 2].tolist())
+        assert sorted(order.tolist()) == list(range(len(circular)))
+        assert (9 in kept) != (10 in kept)
+        assert (12 in kept) != (13 in kept)
