@@ -10,6 +10,7 @@ from scipy.stats import gaussian_kde
 
 from bayescg.analysis.statistics import evaluate, label, named_observables, unit_of
 from bayescg.errors import DataError
+from bayescg.inference.annealing import HasBuffer
 from bayescg.inference.functional import seeded
 from bayescg.plot.style import BLUE, INK, ORANGE, axis_label, figure, in_degrees, set_angle_ticks
 
@@ -109,7 +110,10 @@ def loss(fit: Fit) -> Figure:
     shown = [("training", "training", BLUE), ("validation", "held out", ORANGE)]
     unit = "nats per frame"
     if not fit.model.needs_frames:
-        shown, unit = [("loss", "minus a bound on log Z at each temperature", BLUE)], "nats"
+        text = "minus a bound on log Z at each temperature"
+        if isinstance(fit.model, HasBuffer):  # of buffers, it is minus the mean log density of their draws
+            text = "energies, then buffers" + " and energies" * (fit.model.energy_weight > 0)
+        shown, unit = [("loss", text, BLUE)], "nats"
     elif not any("training" in row for row in fit.log):  # nothing was held out
         shown = [("loss", "training", BLUE)]
     for key, text, colour in shown:
