@@ -6,8 +6,8 @@ import pytest
 import bayescg as bcg
 from tests.benchmarks import slow_modes
 
-# relative sd of the eigenvalues over eight data sets of 20 000 independent frames, in these functions; being minima over
-# 112 functions, they come out at most 1.5 % too small
+# relative sd of the eigenvalues over eight sets of 20 000 independent frames, in these functions; as minima over
+# 112 functions they come out at most 1.5 % too small
 SD, BIAS = np.array([0.020, 0.008, 0.009]), 0.015
 
 
