@@ -64,6 +64,7 @@ def test_frames_of_another_temperature_are_weighted(tmp_path: Path) -> None:
     assert abs(u.mean() - exact) > 10 * error
 
 
+@pytest.mark.slow
 def test_many_dimensions_cannot_be_weighted(tmp_path: Path) -> None:
     changes = ("system.dim=50", "simulation.temperature_kT=2.0", "simulation.time=1.0")
     with pytest.raises(DataError, match="effective sample size"):
