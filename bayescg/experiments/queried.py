@@ -14,6 +14,7 @@ from bayescg.experiments.compared import compare_with_reference
 from bayescg.experiments.modes import modes_found
 from bayescg.experiments.questions import Answers, average, internal
 from bayescg.inference.model import HasCV
+from bayescg.sampling import equilibrium
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from bayescg.inference import Fit
 
 __all__ = ["ask_without_frames", "is_coordinate"]
+
+_EXACT = 20_000
+"""Independent draws of a system that an audit compares with."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,9 @@ def ask_without_frames(experiment: Experiment, fit: Fit, frames: Frames) -> Answ
     if isinstance(fit.model, HasCV) and fit.cv(frames.gather([0])).event_shape[0] <= 2:
         answers.landscapes["cv"] = free_energy(fit, frames, bins=60, **common)
     if settings.audit:
-        found = audit(fit, seed=seed)
+        system: Any = getattr(fit.model, "system", None)
+        exact = equilibrium(system, _EXACT, seed=seed) if settings.audit == "exact" else None
+        found = audit(fit, exact, seed=seed)
         told = found.to_dict()
         told["audit_energy_evaluations"] = told.pop("energy_evaluations")
         answers.diagnostics |= told

@@ -113,7 +113,8 @@ class Analysis(Section):
 
     `samples` are configurations that the model generates; of a model without frames, they are what its free energies
     are made of. `truth` gives known values of quantities, which the summary repeats beside what was found; `reference`
-    takes them from a shipped reference (:mod:`bayescg.experiments.references`).
+    takes them from a shipped reference (:mod:`bayescg.experiments.references`). `audit` compares with annealing, or,
+    ``"exact"``, with independent draws of a system of :mod:`bayescg.systems` (:func:`bayescg.sampling.equilibrium`).
 
     A region is an interval of one observable, angles in degrees (an upper end below the lower one wraps around). A
     difference is a pair of regions of the same observable.
@@ -127,7 +128,7 @@ class Analysis(Section):
     draws: int = Field(default=200, ge=10)
     samples: int = Field(default=2000, ge=10)
     level: float = Field(default=0.9, gt=0, lt=1)
-    audit: bool = True
+    audit: bool | Literal["exact"] = True
     truth: dict[str, float] = {}
     reference: Annotated[str | None, BeforeValidator(lambda value: None if value == "none" else value)] = None
 
