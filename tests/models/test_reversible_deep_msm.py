@@ -144,3 +144,25 @@ def test_more_states_than_there_are_do_not_score_better():
 def test_arguments_are_checked():
     with pytest.raises(ConfigError, match="states=1 must be at least 2"):
         ReversibleDeepMSM(states=1)
+
+
+@pytest.mark.slow
+def test_the_two_spectra_of_a_double_well():
+    """(x^2 - 1)^2, four states, lag 0.1: the eigenproblem in the states is right where the model's own rate is not."""
+    system = bcg.systems.QuarticDoubleWell()
+    truth = float(bcg.truth.spectrum(system, modes=1).eigenvalues[0])
+    frames = bcg.sampling.overdamped(
+        system, 10_000, dt=0.002, chains=200, stride=10, equilibration=2000, seed=0, compile="off"
+    )
+    fit = bcg.fit(
+        ReversibleDeepMSM(states=4, hidden=(16, 16)), frames.lagged(LAG), steps=2500, batch_size=4096,
+        learning_rate=0.005, validation=0.1, uncertainty="none", compile="trace",
+    )  # fmt: skip
+    model: Any = fit.model
+    assert float(model.occupation.min()) > 0.02
+    own = -np.log(float(model.eigenvalues(torch.as_tensor(frames.positions[::10]))[0])) / LAG
+    found = bcg.analysis.spectrum(fit, frames, draws=200, modes=1)
+    rates = np.asarray(found.eigenvalues)[:, 0]
+    assert abs(rates.mean() - truth) < 3 * rates.std() + 0.02 * truth
+    assert 0.85 < own < 1.05
+    assert own - truth > 5 * rates.std()
