@@ -142,6 +142,10 @@ def log_generated(model: Model, x: Tensor, particles: int) -> Tensor:
     x : Tensor, shape (B, dim)
     particles : int
     """
+    with torch.random.fork_rng(devices=[]):
+        probe = sites(poutine.trace(poutine.condition(model.model, data={"x": x[:1]})).get_trace(Batch(total=1)))
+    if all(site["is_observed"] for site in probe.values() if is_local(site)):
+        particles = 1  # no latent variables: the density is exact
     wide = x.repeat_interleave(particles, 0)
     reverse = sites(poutine.trace(poutine.condition(model.model, data={"x": wide})).get_trace(Batch(total=len(wide))))
     held = {name: site["value"] for name, site in reverse.items() if is_local(site) and not site["is_observed"]}
