@@ -80,3 +80,14 @@ def test_refits_are_turned_onto_the_first(plane):
         found.append(resample.resample(cov, weights, factors, 2, None, u, first))
     np.testing.assert_allclose(found[0].log_rates, found[1].log_rates, atol=1e-6)
     np.testing.assert_allclose(found[0].functions, found[1].functions, atol=1e-4)
+
+
+@pytest.mark.parametrize("uncertainty", ["none", "ensemble"])
+def test_a_fit_brings_its_own_functions_and_their_uncertainty(uncertainty):
+    model, frames, _ = bcg.models.GeneratorEigenfunctions.example()
+    fit = bcg.fit(model, frames, steps=10, uncertainty=uncertainty, compile="off", seed=0)
+    found = spectrum(fit, frames, modes=1, draws=40)
+    assert ("parameter" in found.sd_by_source) == (uncertainty == "ensemble")
+    square = sum(v**2 for v in found.sd_by_source.values() if v is not None)
+    np.testing.assert_allclose(np.sqrt(square), found.sd.values)
+    assert found.eigenfunctions(frames[:5]).shape == (40, 5, 1)
