@@ -228,6 +228,7 @@ def test_log_density_of_pairs_is_exact():
         fit.log_density(frames)
 
 
+@pytest.mark.slow
 def test_held_out_pairs_stop_a_fit():
     fit = fitted(chain(300).lagged(1.0), steps=2000)
     assert fit.cost["steps"] < 2000
@@ -235,6 +236,7 @@ def test_held_out_pairs_stop_a_fit():
     assert fit.weights.point["slope"].item() == pytest.approx(KEEP, abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["ensemble", "bootstrap"])
 def test_refits_side_by_side(choice):
     pairs = chain(2000).lagged(1.0)

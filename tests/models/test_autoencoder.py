@@ -64,6 +64,7 @@ def test_the_width_of_a_feature_changes_nothing(linear):
     torch.testing.assert_close(again.cv(wide).mean, first.cv(data).mean, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_regularisation_does_what_it_says():
     data = frames()
     settings = {**LINEAR, "steps": 250}

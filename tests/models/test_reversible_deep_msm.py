@@ -129,6 +129,7 @@ def test_discrete_states_give_the_reversible_count_matrix():
     np.testing.assert_allclose(np.sort(model.occupation), np.sort(c), atol=5e-3)
 
 
+@pytest.mark.slow
 def test_more_states_than_there_are_do_not_score_better():
     train, test = chain(6000, 0).lagged(1.0), chain(3000, 1).lagged(1.0)
     scores = []

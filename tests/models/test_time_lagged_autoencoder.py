@@ -60,6 +60,7 @@ def test_the_cvs_are_the_slow_coordinates(fitted):
     assert (r2[2:] < 0.1).all()
 
 
+@pytest.mark.slow
 def test_refits_agree_on_the_gauge():
     """Refits from different weights: CVs of unit variance that differ by what the frames leave open only."""
     frames = chain()

@@ -54,6 +54,7 @@ def test_linear_optimum():
     assert np.tanh(t) < r - 0.05
 
 
+@pytest.mark.slow
 def test_what_cannot_be_foretold_is_not_encoded():
     frames = chain(2000, keep=np.array([0.3, 0.1]))
     fit = bcg.fit(VariationalDynamicsEncoder(hidden=()), frames.lagged(1.0), steps=400, **SETTINGS)
