@@ -1,6 +1,6 @@
 """What a batch of frames costs beside the step that learns from it.
 
-Run with ``pytest tests/benchmarks/test_feed.py --benchmark-only``.
+Run with ``pytest -n 0 tests/benchmarks/test_feed.py --benchmark-only``.
 The frames are kept, or read from disk in pools while the step computes; the step is the hand-written autoencoder (A).
 """
 

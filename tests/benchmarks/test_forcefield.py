@@ -1,6 +1,6 @@
 """Energies and forces a second of alanine dipeptide, beside OpenMM and an arithmetic floor, all in turns.
 
-Run with ``pytest tests/benchmarks/test_forcefield.py --benchmark-only``.
+Run with ``pytest -n 0 tests/benchmarks/test_forcefield.py --benchmark-only``.
 OpenMM runs one thread, once through its Python interface (positions in, energy and forces out, frame by frame) and once
 as molecular dynamics inside the engine. The floor is a count of the operations that energy and forces need (31 000 in
 vacuum and 120 000 with a generalised-Born solvent, give or take half) at the rate of a loop that does nothing else.

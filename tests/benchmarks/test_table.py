@@ -1,4 +1,4 @@
-"""The table, by ``pytest tests/benchmarks --benchmark-only``; ``python -m tests.benchmarks`` offers choices."""
+"""The table, by ``pytest -n 0 tests/benchmarks --benchmark-only``; ``python -m tests.benchmarks`` offers choices."""
 
 from dataclasses import asdict
 

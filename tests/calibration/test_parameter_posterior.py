@@ -4,7 +4,7 @@ Six dimensions, one latent variable, 200 frames: 200 independent data sets, each
 predicted with 90 % intervals: the average distance of the two triples of coordinates, the average product of two
 coordinates, and a probability. The truth is an average over four million draws.
 
-The slow tests print one row each of the table in README.md: run ``pytest -m slow -s tests/calibration``.
+The slow tests print one row each of the table in README.md: run ``pytest -n 0 -m slow -s tests/calibration``.
 """
 
 import time
