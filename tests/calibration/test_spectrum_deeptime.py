@@ -20,7 +20,8 @@ def markov_model(states, counting):
     """Draws of the slowest eigenvalue."""
     steps = round(LAG / EVERY)
     counts = markov.TransitionCountEstimator(lagtime=steps, count_mode=counting).fit_fetch(states).submodel_largest()
-    found = msm.BayesianMSM(n_samples=100, reversible=True).fit_fetch(counts, ignore_counting_mode=True)
+    sampler = msm.BayesianMSM(n_samples=100, reversible=True)
+    found = sampler.fit_from_counts(counts, ignore_counting_mode=True).fetch_model()
     return np.array([1 / (EVERY * one.timescales(1)[0]) for one in found.samples])
 
 
