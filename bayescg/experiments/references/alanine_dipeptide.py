@@ -4,7 +4,8 @@ Ten million frames take about 20 minutes of one core, and go on where they were 
 forgets the basins of phi and psi within some 10 ps, and has no error of the time step. It is run twice, from the
 basins of negative and from those of positive phi: that both agree on the populations shows that neither remembers
 where it began. The carbon stays L. Peptide bonds are trans: 600 K turns one too rarely for the share of cis bonds
-(``made["cis"]``) to be more than what happened to come up.
+(``made["cis"]``) to be more than what happened to come up. ``made["settings"]["steps"]`` of a file says how many
+frames of each chain it holds.
 """
 
 import sys
