@@ -90,7 +90,7 @@ def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
     each = samples // len(states)
     parts, weights, tails = [], [], []
     for number, state in enumerate(states):
-        own = seed + 2**40 if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        own = seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         draws = draw(fit.model, list(fit.weights.names), state, each, own)  # torch looks at 32 bits of a seed
         log_weight, k = pareto_smoothed(draws.log_importance.double().cpu().numpy())
         weight = np.exp(log_weight - log_weight.max())
@@ -132,7 +132,7 @@ def weighted_draws(fit: Fit, samples: int, seed: int) -> Draws:
     """
     if fit.model.needs_frames:
         raise DataError(_HAS_FRAMES.format(type(fit.model).__name__))
-    return draw(fit.model, list(fit.weights.names), state_of(fit.model), samples, seed + 2**40)
+    return draw(fit.model, list(fit.weights.names), state_of(fit.model), samples, seed)
 
 
 def evidence(draws: Draws) -> Evidence:
