@@ -130,7 +130,7 @@ def _compile_step(
     try:
         graph = record(plain, params, buffers, tensors)
     except Unrecordable as error:
-        warnings.warn(f"the program runs plainly, because it cannot be recorded: {error}", stacklevel=5)
+        warnings.warn(f"the program runs plainly, because it cannot be recorded: {error}", stacklevel=6)
         return Step(slowly.run, "off", f"it cannot be recorded: {error}")
     traced = Step(_seeded(graph, clip, members, device), "trace", "asked for")
     if mode == "trace":
@@ -138,7 +138,7 @@ def _compile_step(
     missing = can_compile(device)
     if missing:
         if mode == "inductor":
-            warnings.warn(f"compile='inductor' is not possible, the recording runs as it is: {missing}", stacklevel=5)
+            warnings.warn(f"compile='inductor' is not possible, the recording runs as it is: {missing}", stacklevel=6)
         return Step(traced.run, "trace", missing)
     why, seconds = "asked for", 0.0
     if mode == "auto":
@@ -152,7 +152,7 @@ def _compile_step(
         first = (str(error).strip().splitlines() or [""])[0]
         warnings.warn(
             f"inductor cannot compile the program, its recording runs as it is: {type(error).__name__}: {first}",
-            stacklevel=5,
+            stacklevel=6,
         )
         return Step(traced.run, "trace", f"inductor fails: {first}")
     if mode == "auto" and _seconds_a_step(compiled, params, buffers, tensors, device) > seconds:
