@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ import bayescg.inference  # noqa: F401 - importing it sets Pyro's module_local_p
 from bayescg.data import Frames
 
 torch.set_num_threads(1)
+# where the suite runs in the background Ctrl-C is ignored, and so it would be by all processes that tests start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def shared_state() -> dict[str, Any]:
