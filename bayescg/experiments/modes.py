@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
@@ -37,7 +37,7 @@ def modes_found(frames: Frames, centres: Any) -> dict[str, Any]:
     """
     x = np.asarray(frames.positions).reshape(len(frames), -1)
     weight = np.ones(len(x)) if frames.weights is None else np.asarray(frames.weights, dtype=np.float64)
-    nearest = cKDTree(np.asarray(centres)).query(x)[1]
+    nearest = KDTree(np.asarray(centres)).query(x)[1]
     share = np.bincount(nearest, weight, minlength=len(centres)) * len(centres) / weight.sum()
     return {
         "modes": len(share), "within_20_percent": int((np.abs(share - 1) < 0.2).sum()),
