@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import openmm
@@ -435,6 +437,24 @@ def test_what_a_frame_gets_depends_on_nothing_else(dtype, kernels):
     try:
         assert torch.equal(field.energy(x), energy)
         assert torch.equal(field.forces(x), forces)
+    finally:
+        torch.set_num_threads(1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("kernels", ["native"], indirect=True)
+def test_threads_serve_several_callers_and_forked_processes(kernels):
+    field, x = ForceField(build("ff14SB-gbn2")), torch.tensor(hot_frames("ACE-ALA-NME", 200))
+    energy = field.energy(x)
+    torch.set_num_threads(3)
+    try:
+        with ThreadPoolExecutor(4) as callers:
+            assert all(torch.equal(found, energy) for found in callers.map(field.energy, [x] * 40))
+        process = os.fork()  # none of the threads that wait for work is in the new process
+        if process == 0:
+            os._exit(not torch.equal(field.energy(x), energy))
+        assert os.waitpid(process, 0)[1] == 0
     finally:
         torch.set_num_threads(1)
 

@@ -8,12 +8,12 @@
 #include <atomic>
 #include <functional>
 #include <new>
-#include <thread>
 #include <vector>
 
 #include "bonded.h"
 #include "born.h"
 #include "pairs.h"
+#include "pool.h"
 #include "torsions.h"
 
 namespace bayescg {
@@ -45,16 +45,7 @@ template <class T> int run(const Tables<T> &tables, const T *x, T *energy, T *fo
   } catch (const std::bad_alloc &) {
     return 1;
   }
-  std::vector<std::thread> others;
-  for (size_t n = 1; n < room.size(); ++n) {
-    try {
-      others.emplace_back(work, std::ref(room[n]));
-    } catch (const std::exception &) {
-      break;  // fewer threads than asked for do the same work
-    }
-  }
-  work(room[0]);
-  for (std::thread &other : others) other.join();
+  Pool::here().share(int64_t(room.size()), [&](int64_t n) { work(room[n]); });
   return 0;
 }
 
