@@ -12,17 +12,17 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from bayescg import features, nets
-from bayescg.distributions import Boltzmann, system_config, system_from_config
-from bayescg.errors import ConfigError, DataError
+from bayescg.distributions import Boltzmann
+from bayescg.errors import ConfigError
 from bayescg.features import UnboundedCoordinates
-from bayescg.inference import Batch, Model
+from bayescg.inference import Batch, SystemModel
 from bayescg.systems import DoubleWell, MolecularSystem, System
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
 
-class BoltzmannGenerator(Model):
+class BoltzmannGenerator(SystemModel):
     r"""Boltzmann generator (Noé, Olsson, Köhler, Wu 2019): a flow q(x) trained on energies, on data, or on both.
 
     By energy the flow is the guide and the physics the model,
@@ -77,7 +77,6 @@ class BoltzmannGenerator(Model):
     torch.Size([5])
     """
 
-    needs_frames = False
     optional_frames = True
     citation = "Noé, Olsson, Köhler, Wu, Science 365, eaaw1147 (2019), doi:10.1126/science.aaw1147"
 
@@ -150,39 +149,10 @@ class BoltzmannGenerator(Model):
         x = self.inputs(torch.as_tensor(frames.gather(index)))
         self.flow.place(x.mean(0), x.std(0, correction=0).clamp_min(1e-6))
 
-    def inputs(self, x: Tensor) -> Tensor:
-        """Flat coordinates ``(n, dim)``, or internal ones of positions ``(n, atoms, 3)``.
-
-        Raises
-        ------
-        DataError
-            They are not as many as the system's.
-        """
-        flat = x.flatten(1)
-        if flat.shape[-1] != self.system.dim:
-            raise DataError(f"the system has {self.system.dim} coordinates, these frames have {flat.shape[-1]}")
-        return flat if self.coordinates is None else self.coordinates(flat.unflatten(-1, (-1, 3)))
-
-    def positions(self, x: Tensor) -> Tensor:
-        """Positions ``(..., atoms, 3)`` of a molecule's generated coordinates; those of other systems as they are."""
-        return x if self.coordinates is None else self.coordinates.positions(x)
-
-    def config(self) -> dict[str, Any]:
-        """JSON that rebuilds the model, where the system is one of :mod:`bayescg.systems`."""
+    def options(self) -> dict[str, Any]:
+        """The model's own arguments, as JSON."""
         own = ("layers", "bins", "beta_start", "cess", "buffer", "warm", "energy_weight", "reach", "guard")
-        return {
-            "system": system_config(self.system),
-            "hidden": list(self.hidden),
-            "coordinates": None if self.coordinates is None else self.coordinates.config(),
-            **{name: getattr(self, name) for name in own},
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> BoltzmannGenerator:
-        """Model with the given configuration."""
-        given = config["coordinates"]
-        coordinates = None if given is None else features.features_from_config(given)
-        return cls(**{**config, "system": system_from_config(config["system"]), "coordinates": coordinates})
+        return {"hidden": list(self.hidden), **{name: getattr(self, name) for name in own}}
 
     @classmethod
     def example(cls) -> tuple[BoltzmannGenerator, None, None]:

@@ -13,14 +13,14 @@ from pyro import poutine
 from torch import Tensor
 
 from bayescg import features, nets
-from bayescg.distributions import Boltzmann, LatentMixture, StratifiedMixture, system_config, system_from_config
+from bayescg.distributions import Boltzmann, LatentMixture, StratifiedMixture
 from bayescg.errors import ConfigError, DataError
 from bayescg.features import UnboundedCoordinates
-from bayescg.inference import Batch, Model
+from bayescg.inference import Batch, SystemModel
 from bayescg.systems import DoubleWell, MolecularSystem, System
 
 
-class EmbeddedPhysics(Model):
+class EmbeddedPhysics(SystemModel):
     r"""Embedded physics (Schöberl, Zabaras, Koutsourelakis 2020): a generator trained on energies alone.
 
     The guide generates, the model is the physics, extended by a reverse map that reads the latent variables off:
@@ -80,7 +80,6 @@ class EmbeddedPhysics(Model):
     torch.Size([5, 1])
     """
 
-    needs_frames = False
     additive = False  # the wake term's weights are those of a whole batch
     citation = "Schöberl, Zabaras, Koutsourelakis, arXiv:2002.10148 (2020)"
 
@@ -141,23 +140,6 @@ class EmbeddedPhysics(Model):
         """r(z | x) for positions ``(n, atoms, 3)`` or ``(n, dim)``: batch shape ``(n,)``, event ``(latent_dim,)``."""
         return self.reverse(self._seen(self.inputs(x)))
 
-    def inputs(self, x: Tensor) -> Tensor:
-        """Flat coordinates ``(n, dim)``, or internal ones of positions ``(n, atoms, 3)``.
-
-        Raises
-        ------
-        DataError
-            They are not as many as the system's.
-        """
-        flat = x.flatten(1)
-        if flat.shape[-1] != self.system.dim:
-            raise DataError(f"the system has {self.system.dim} coordinates, these frames have {flat.shape[-1]}")
-        return flat if self.coordinates is None else self.coordinates(flat.unflatten(-1, (-1, 3)))
-
-    def positions(self, x: Tensor) -> Tensor:
-        """Positions ``(..., atoms, 3)`` of a molecule's generated coordinates; those of other systems as they are."""
-        return x if self.coordinates is None else self.coordinates.positions(x)
-
     def _seen(self, x: Tensor) -> Tensor:
         """What the reverse map reads."""
         return x if self.coordinates is None else self.coordinates.readable(x)
@@ -170,22 +152,10 @@ class EmbeddedPhysics(Model):
                 z = self.prior(self.prior.drawn(1000)).rsample()
             self.generator.spread(z, self.coordinates.soft, sd=0.3)
 
-    def config(self) -> dict[str, Any]:
-        """JSON that rebuilds the model, where the system is one of :mod:`bayescg.systems`."""
+    def options(self) -> dict[str, Any]:
+        """The model's own arguments, as JSON."""
         own = ("latent_dim", "components", "wake", "beta_start", "cess", "guard")
-        return {
-            "system": system_config(self.system),
-            "hidden": list(self.hidden),
-            "coordinates": None if self.coordinates is None else self.coordinates.config(),
-            **{name: getattr(self, name) for name in own},
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> EmbeddedPhysics:
-        """Model with the given configuration."""
-        given = config["coordinates"]
-        coordinates = None if given is None else features.features_from_config(given)
-        return cls(**{**config, "system": system_from_config(config["system"]), "coordinates": coordinates})
+        return {"hidden": list(self.hidden), **{name: getattr(self, name) for name in own}}
 
     @classmethod
     def example(cls) -> tuple[EmbeddedPhysics, None, None]:

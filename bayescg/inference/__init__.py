@@ -8,6 +8,7 @@ from bayescg.inference.batch import Batch  # noqa: E402
 from bayescg.inference.featured import FeatureModel, PairModel  # noqa: E402
 from bayescg.inference.fitted import Fit  # noqa: E402
 from bayescg.inference.model import HasBasis, HasCV, HasFeatures, HasSampler, Model, check_programs  # noqa: E402
+from bayescg.inference.queried import SystemModel  # noqa: E402
 from bayescg.inference.registry import find_model, model_names  # noqa: E402
 from bayescg.inference.run import fit  # noqa: E402
 
@@ -21,6 +22,7 @@ __all__ = [
     "HasSampler",
     "Model",
     "PairModel",
+    "SystemModel",
     "check_programs",
     "find_model",
     "fit",
