@@ -15,6 +15,7 @@ from bayescg import data, features, sampling, systems
 from bayescg.errors import BayescgError, ConfigError, DeviceError
 from bayescg.experiments import catalogue
 from bayescg.experiments.compared import check_reference
+from bayescg.experiments.lags import check_lags, check_lags_of_frames
 from bayescg.experiments.queried import is_coordinate
 from bayescg.experiments.schema import Experiment, Named
 from bayescg.features import observables
@@ -51,6 +52,7 @@ def check(experiment: Experiment) -> None:
         raise ConfigError(f"{experiment.model.name} learns from frames: give [data] frames = ..., or [simulation]")
     if not model.needs_frames and experiment.system is None:
         raise ConfigError(f"{experiment.model.name} learns from the energies of a system: give [system]")
+    check_lags(experiment, model)
     asked = [*experiment.analysis.observables, *experiment.analysis.torsions]
     in_regions = [o for region in experiment.analysis.regions.values() for o in region]
     for section, names in (("analysis", asked), ("analysis.regions", in_regions)):
@@ -63,10 +65,22 @@ def check(experiment: Experiment) -> None:
 
 
 def frames_of(experiment: Experiment, directory: Path) -> Frames:
-    """The user's frames, or those of a simulation whose trajectories are kept in `directory`."""
+    """The user's frames, or those of a simulation whose trajectories are kept in `directory`.
+
+    Raises
+    ------
+    ConfigError
+        They do not have the lags that are asked for.
+    """
+    frames = _given(experiment, directory)
+    check_lags_of_frames(experiment, frames)
+    return frames
+
+
+def _given(experiment: Experiment, directory: Path) -> Frames:
     own = experiment.data
     if own.frames is not None:
-        given = own.model_dump(exclude={"frames", "stride", "select"}, exclude_none=True)
+        given = own.model_dump(exclude={"frames", "stride", "select", "lag"}, exclude_none=True)
         return data.load(own.frames, stride=own.stride, select=own.select, **given)
     assert experiment.system is not None
     assert experiment.simulation is not None

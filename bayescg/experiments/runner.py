@@ -17,7 +17,7 @@ from bayescg.experiments import build, directory, queried, questions, slow_modes
 from bayescg.experiments.schema import Experiment
 from bayescg.experiments.stopping import stoppable
 from bayescg.inference import Fit, HasBasis, Model
-from bayescg.report import draw_figures, write_report
+from bayescg.report import draw_figures, draw_kinetics, write_report
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
@@ -114,7 +114,7 @@ class _Run:
         with self._stage("frames", _source(self.experiment)):
             frames = build.frames_of(self.experiment, self.path / "trajectories")
         train, test = self._split(frames)
-        with self._stage("fit", f"{self.experiment.model.name} on {len(train)} frames"):
+        with self._stage("fit", f"{self.experiment.model.name} on {_told(self.experiment, train)}"):
             fit = self._fit(train)
         slow = isinstance(fit.model, HasBasis)
         with self._stage(
@@ -159,7 +159,7 @@ class _Run:
 
     def _ask(self, fit: Fit, frames: Frames, test: Frames) -> questions.Answers:
         if isinstance(fit.model, HasBasis):
-            return slow_modes.ask_slow_modes(self.experiment, fit, frames)
+            return slow_modes.ask_slow_modes(self.experiment, fit, frames, test)
         return questions.ask(self.experiment, fit, frames, test)
 
     def _split(self, frames: Frames) -> tuple[Frames, Frames]:
@@ -168,9 +168,10 @@ class _Run:
     def _fit(self, train: Frames | None) -> Fit:
         saved = self.path / "fit"
         if not (saved / "fit.json").exists():
+            lag = self.experiment.data.lag
             fitted = bayescg.fit(
                 build.model_of(self.experiment, train, self.path / "trajectories"),
-                train,
+                train if train is None or lag is None else train.lagged(lag),
                 run_dir=self.path,
                 **self.experiment.fit.model_dump(exclude={"held_out"}),
                 **self.experiment.run.model_dump(),
@@ -188,8 +189,9 @@ class _Run:
         return build.model_class(self.experiment.model.name).from_config(config)
 
     def _figures(self, answers: questions.Answers, fit: Fit, frames: Frames) -> dict[Path, str]:
-        return draw_figures(
-            self.path / "figures",
+        folder = self.path / "figures"
+        drawn = draw_figures(
+            folder,
             fit,
             frames,
             answers.check,
@@ -198,6 +200,11 @@ class _Run:
             answers.modes,
             answers.rates,
         )
+        if isinstance(answers, slow_modes.SlowAnswers) and answers.modes is not None:
+            torsions = self.experiment.analysis.torsions
+            times = [1 / rate for rate in answers.rates] or None
+            drawn |= draw_kinetics(folder, answers.modes, frames, torsions, answers.timescales, answers.test, times)
+        return drawn
 
     def _write_report(self, results: dict[str, Any], figures: dict[Path, str]) -> Path:
         config = (self.path / "config.toml").read_text(encoding="utf-8")
@@ -237,6 +244,11 @@ def _source(experiment: Experiment) -> str:
     if settings.engine == "overdamped":
         return f"overdamped dynamics, {settings.chains} x {settings.time:g}"
     return f"molecular dynamics, {settings.chains} x {settings.time:g} ps"
+
+
+def _told(experiment: Experiment, train: Frames) -> str:
+    lag = experiment.data.lag
+    return f"{len(train)} frames" if lag is None else f"pairs of {len(train)} frames, {lag:g} apart"
 
 
 def _system(experiment: Experiment) -> str:

@@ -81,7 +81,8 @@ class Simulation(Section):
 class Data(Section):
     """``[data]``: your own frames, in place of a simulation, and which frames and atoms to keep of either.
 
-    The keys are arguments of :func:`bayescg.data.load`.
+    The keys are arguments of :func:`bayescg.data.load`, but for `lag`: the time between the frames of a pair (ps, or
+    the unit of a toy system), for models that learn from pairs.
     """
 
     frames: Names | None = Field(default=None, min_length=1)
@@ -91,6 +92,7 @@ class Data(Section):
     select: str | None = None
     temperature: float | None = Field(default=None, gt=0)
     dt: float | None = Field(default=None, gt=0)
+    lag: float | None = Field(default=None, gt=0)
 
 
 class Training(Section):
@@ -118,6 +120,9 @@ class Analysis(Section):
 
     A region is an interval of one observable, angles in degrees (an upper end below the lower one wraps around). A
     difference is a pair of regions of the same observable.
+
+    Slow modes: so many `modes` (None: as many as the model has, at most 3 if it does not say), over the first two
+    `torsions`, with implied timescales at `lags` (none: at multiples of the fit's own).
     """
 
     observables: Names = ["rg", "rmsd", "end_to_end"]
@@ -130,6 +135,8 @@ class Analysis(Section):
     level: float = Field(default=0.9, gt=0, lt=1)
     audit: bool | Literal["exact"] = True
     truth: dict[str, float] = {}
+    modes: int | None = Field(default=None, ge=1)
+    lags: list[Annotated[float, Field(gt=0)]] = []
     reference: Annotated[str | None, BeforeValidator(lambda value: None if value == "none" else value)] = None
 
 

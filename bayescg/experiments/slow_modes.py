@@ -1,29 +1,51 @@
-"""What a run asks of a fit that learned functions of slow modes: eigenvalues, timescales, eigenfunctions."""
+"""What a run asks of a fit that learned functions of slow modes: eigenvalues, timescales, eigenfunctions, lags."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from bayescg import systems, truth
-from bayescg.analysis import SlowModes, spectrum
+from bayescg.analysis import ChapmanKolmogorov, SlowModes, chapman_kolmogorov, kinetic_scores, spectrum
 from bayescg.errors import ConfigError
+from bayescg.experiments.lags import multiples
 from bayescg.experiments.questions import Answers
 from bayescg.systems.analytic import AnalyticSystem
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from bayescg.data import Frames
     from bayescg.experiments.schema import Experiment
     from bayescg.inference import Fit
 
-__all__ = ["ask_slow_modes", "eigenfunction_r2"]
+__all__ = ["SlowAnswers", "ask_slow_modes", "eigenfunction_r2"]
 
 _FEWEST_BLOCKS = 20
+_USUAL = 3
+_LARGEST_DIFFERENCE = 0.05
+_MOST_OUTSIDE = 0.3  # a tenth would be by chance
 
 
-def ask_slow_modes(experiment: Experiment, fit: Fit, frames: Frames) -> Answers:
+@dataclass
+class SlowAnswers(Answers):
+    """What was found of slow modes.
+
+    Attributes
+    ----------
+    timescales : DataArray, (lag, draw, mode), or None
+        Implied timescales in the same functions at several lags.
+    test : ChapmanKolmogorov or None
+    """
+
+    timescales: xr.DataArray | None = None
+    test: ChapmanKolmogorov | None = None
+
+
+def ask_slow_modes(experiment: Experiment, fit: Fit, frames: Frames, test: Frames) -> SlowAnswers:
     """All questions of an experiment whose model has a basis of functions.
 
     Parameters
@@ -33,33 +55,35 @@ def ask_slow_modes(experiment: Experiment, fit: Fit, frames: Frames) -> Answers:
     fit : Fit
     frames : Frames
         All of them.
+    test : Frames
+        Those that the fit has not seen: a score of its functions at its lag is of them.
     """
     settings, seed = experiment.analysis, experiment.run.seed
-    count = int(getattr(fit.model, "modes", 3))
+    count = settings.modes or int(getattr(fit.model, "modes", 0)) or min(_USUAL, _functions(fit, frames))
     modes = spectrum(fit, frames, modes=count, draws=settings.draws, seed=seed)
-    answers = Answers(modes=modes, warnings=list(modes.warnings))
-    for name, quantity in modes.quantities.items():
-        answers.add(name, quantity)
-        if quantity.warning and quantity.warning not in answers.warnings:
-            answers.warnings.append(quantity.warning)
+    answers = SlowAnswers(modes=modes, warnings=list(modes.warnings))
+    _note(answers, modes)
     exact = _exact(experiment, fit, count)
     known = dict(settings.truth)
     if exact is not None:
         answers.rates = exact.eigenvalues.tolist()
         known |= {f"eigenvalue_{k + 1}": float(v) for k, v in enumerate(exact.eigenvalues)}
         answers.diagnostics["eigenfunction_r2"] = eigenfunction_r2(modes, exact, frames)
+    _lags(answers, experiment, fit, frames, modes)
     for k in range(1, count + 1):
         if f"eigenvalue_{k}" in known:
             known.setdefault(f"timescale_{k}", 1.0 / known[f"eigenvalue_{k}"])
-    for name, value in known.items():
-        if name in answers.quantities:
-            answers.quantities[name]["truth"] = value
+    for name, quantity in answers.quantities.items():
+        quantity["truth"] = known.get(name, known.get(name.partition("_at_")[0]))
     answers.diagnostics |= {
         "basis_rank": modes.rank, "blocks": modes.blocks, "inefficiency": modes.inefficiency,
         "relative_bias_removed": modes.bias.tolist(),
         "held_out_eigenvalues": modes.held_out.mean("fold").values.tolist(),
         "effective_frames": fit.diagnostics["effective_frames"],
     }  # fmt: skip
+    if modes.lag is not None:
+        score = kinetic_scores({"fit": fit}, test, lag=modes.lag, modes=count)["fit"]
+        answers.diagnostics |= {"held_out_vamp2": score.mean, "held_out_vamp2_se": score.se}
     if modes.blocks < _FEWEST_BLOCKS:
         answers.warnings.append(
             f"only {modes.blocks} blocks are nearly independent: the intervals are rough, simulate longer"
@@ -88,13 +112,64 @@ def eigenfunction_r2(modes: SlowModes, exact: truth.Spectrum, frames: Any, most:
     return (np.diag(c[:k, k:]) ** 2 / np.diag(c[:k, :k]) / np.diag(c[k:, k:])).tolist()
 
 
+def _lags(answers: SlowAnswers, experiment: Experiment, fit: Fit, frames: Frames, modes: SlowModes) -> None:
+    """Timescales against lag, and whether those of the fit's own lag say what happens at longer ones."""
+    import xarray as xr
+
+    settings, seed, count = experiment.analysis, experiment.run.seed, modes.eigenvalues.sizes["mode"]
+    tested = multiples(modes.lag, frames) if modes.lag is not None else []
+    lags = settings.lags or [n * modes.lag for n in tested if modes.lag is not None]
+    found = []
+    for lag in sorted(set(lags)):
+        one = modes
+        if modes.lag is None or abs(lag - modes.lag) > 1e-6 * lag:
+            one = spectrum(fit, frames, lag, modes=count, draws=settings.draws, seed=seed)
+            _note(answers, one, f"_at_{lag:g}")
+        found.append(one.timescales.expand_dims(lag=[lag]))
+    if len(found) > 1:
+        answers.timescales = xr.concat(found, dim="lag").assign_attrs(unit=modes.unit)
+    if len(tested) > 1:
+        asked = {"multiples": tested, "modes": count, "draws": settings.draws, "seed": seed}
+        test = answers.test = chapman_kolmogorov(fit, frames, modes.lag, **asked)
+        size = float(abs(test.difference.mean("draw")).max())
+        outside = float(test.outside.isel(lag=slice(1, None)).mean())
+        answers.diagnostics |= {
+            "chapman_kolmogorov_largest_difference": size, "chapman_kolmogorov_outside": outside
+        }  # fmt: skip
+        if size > _LARGEST_DIFFERENCE and outside > _MOST_OUTSIDE:
+            answers.warnings.append(
+                f"Chapman-Kolmogorov test: correlations at longer lags differ by up to {size:.2g} from what lag "
+                f"{modes.lag:g} predicts, {outside:.0%} of them by more than their 90 % intervals allow; use a longer "
+                "one, or functions that resolve more"
+            )
+
+
+def _note(answers: SlowAnswers, modes: SlowModes, suffix: str = "") -> None:
+    for name, quantity in modes.quantities.items():
+        if suffix and not name.startswith("timescale"):
+            continue
+        answers.add(name + suffix, quantity)
+        if quantity.warning and not suffix and quantity.warning not in answers.warnings:
+            answers.warnings.append(quantity.warning)
+
+
+def _functions(fit: Fit, frames: Frames) -> int:
+    """How many functions the basis has, without those that depend linearly on others or are constant."""
+    index = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 2000)).astype(int))
+    with torch.no_grad():
+        values = fit.model.basis(torch.as_tensor(frames.gather(index)).to(next(fit.model.parameters())))  # type: ignore[operator]
+    return max(1, int(torch.linalg.matrix_rank((values - values.mean(0)).double(), rtol=1e-4)))
+
+
 def _exact(experiment: Experiment, fit: Fit, count: int) -> truth.Spectrum | None:
     """By finite volumes, where the system is one of few dimensions, or separates into such."""
-    if experiment.system is None:
+    if experiment.system is None or experiment.data.frames is not None:
         return None
     system = getattr(systems, experiment.system.name)(**experiment.system.arguments)
-    diffusion = getattr(fit.model, "diffusion", None)
-    if not isinstance(system, AnalyticSystem) or not isinstance(diffusion, float):
+    if not isinstance(system, AnalyticSystem):
+        return None
+    diffusion = getattr(fit.model, "diffusion", system.kT)  # that of the simulation
+    if not isinstance(diffusion, float):
         return None
     try:
         return truth.spectrum(system, modes=count, diffusion=diffusion, cells=10_000)

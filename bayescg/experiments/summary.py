@@ -8,10 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xarray import DataTree
+from xarray import Dataset, DataTree
 
 from bayescg.checkpoint import write_file
 from bayescg.errors import OutputError
+from bayescg.experiments.slow_modes import SlowAnswers
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
@@ -96,6 +97,12 @@ def write_posterior(path: Path, fit: Fit, frames: Frames, experiment: Experiment
     tree = fit.posterior(draws, seed=experiment.run.seed, frames=frames)
     if answers.modes is not None:
         tree["slow_modes"] = DataTree(answers.modes.to_dataset())
+    if isinstance(answers, SlowAnswers):
+        if answers.timescales is not None:
+            tree["implied_timescales"] = DataTree(answers.timescales.to_dataset())
+        if answers.test is not None:
+            parts = {"predicted": answers.test.predicted, "measured": answers.test.measured}
+            tree["chapman_kolmogorov"] = DataTree(Dataset(parts))
     try:
         tree.to_netcdf(partial, engine="h5netcdf")
         partial.replace(path / "posterior.nc")

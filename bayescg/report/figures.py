@@ -101,7 +101,7 @@ def draw_figures(
         )
     if fit.log:
         drawn["loss"] = (plot.loss(fit), "Loss and held-out loss during the fit, in nats per frame.")
-    return {_save(folder / f"{name}.png", figure): caption for name, (figure, caption) in drawn.items()}
+    return {save(folder / f"{name}.png", figure): caption for name, (figure, caption) in drawn.items()}
 
 
 def _slow_modes(modes: SlowModes, rates: Sequence[float], frames: Frames) -> dict[str, tuple[Figure, str]]:
@@ -130,7 +130,8 @@ def _equally_weighted(frames: Frames) -> Frames:
     return replace(frames.subset(index), weights=None)
 
 
-def _save(path: Path, figure: Figure) -> Path:
+def save(path: Path, figure: Figure) -> Path:
+    """Write a figure as PNG, whole or not at all."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=150, bbox_inches="tight")
     write_file(path, stream.getvalue())
