@@ -2,6 +2,7 @@
 
 from bayescg.analysis.audit import Audit, audit
 from bayescg.analysis.chapman_kolmogorov import ChapmanKolmogorov, chapman_kolmogorov, implied_timescales
+from bayescg.analysis.compare import Compared, Comparison, compare
 from bayescg.analysis.free_energy import free_energy
 from bayescg.analysis.predictive import ObservableCheck, PredictiveCheck, predictive_check
 from bayescg.analysis.profile import FreeEnergy
@@ -14,6 +15,8 @@ from bayescg.analysis.statistics import Quantity
 __all__ = [
     "Audit",
     "ChapmanKolmogorov",
+    "Compared",
+    "Comparison",
     "FreeEnergy",
     "KineticScore",
     "ObservableCheck",
@@ -22,6 +25,7 @@ __all__ = [
     "SlowModes",
     "audit",
     "chapman_kolmogorov",
+    "compare",
     "free_energy",
     "implied_timescales",
     "kinetic_scores",

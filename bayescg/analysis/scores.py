@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayescg.analysis.covariances import Covariances, accumulate
 from bayescg.analysis.galerkin import reduced, solve
-from bayescg.analysis.spectrum import bases_of, diffusion_of
+from bayescg.analysis.spectrum import bases_of, blocks_of, diffusion_of
 from bayescg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,12 +35,15 @@ class KineticScore:
         Than the best of those compared, 0 for that one; else negative.
     better_se : float
         Its standard error: over the same folds, hence smaller than that of the scores.
+    memory : float
+        Statistical inefficiency of the slow modes, as a part of all frames; a fold should be several times longer.
     """
 
     folds: np.ndarray
     in_sample: float
     better_by: float = 0.0
     better_se: float = 0.0
+    memory: float = 0.0
 
     @property
     def mean(self) -> float:
@@ -130,10 +133,11 @@ def kinetic_scores(
         found[name] = KineticScore(
             _score(small, 1 - inside, inside, modes, score),
             float(_score(small, all_of_them, all_of_them, modes, score)[0]),
+            memory=blocks_of(cells, modes, on.order is not None).inefficiency,
         )
     best = max(found.values(), key=lambda one: one.mean)
     return {
-        name: KineticScore(one.folds, one.in_sample, one.mean - best.mean, _se(one.folds - best.folds))
+        name: replace(one, better_by=one.mean - best.mean, better_se=_se(one.folds - best.folds))
         for name, one in found.items()
     }
 

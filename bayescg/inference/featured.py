@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -114,9 +114,13 @@ class PairModel(FeatureModel):
         Lag time of the training pairs.
     rank : int or None
         How many whitened features there are.
+    density : {None, "features", "equilibrium"}
+        What ``Fit.log_density`` of a pair is the log of: the density of the later whitened features given the first
+        ones; or that of p(y | x) over the equilibrium density of y, which no choice of features changes. None: neither.
     """
 
     needs_pairs = True
+    density: ClassVar[str | None] = None
     kind = "generalised"
 
     def begin(

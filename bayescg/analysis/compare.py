@@ -1,0 +1,279 @@
+"""Which of several fits describes held-out blocks best, and whether the data can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from bayescg.analysis.scores import SCORES, kinetic_scores
+from bayescg.data import Pairs, statistical_inefficiency
+from bayescg.errors import ConfigError
+from bayescg.inference import Fit
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayescg.data import Frames
+
+__all__ = ["Compared", "Comparison", "compare"]
+
+_LONGER = 3
+_TELL_APART = 2
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One of those that were compared.
+
+    Attributes
+    ----------
+    name : str
+    score, se : float
+        Mean over held-out blocks, higher is better, and its standard error.
+    difference, difference_se : float
+        To the best, 0 for that one, else negative; and the standard error of the difference, block by block.
+    blocks : ndarray, (blocks,)
+        The score of each.
+    """
+
+    name: str
+    score: float
+    se: float
+    difference: float
+    difference_se: float
+    blocks: np.ndarray
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """A table of fits, the best first.
+
+    Attributes
+    ----------
+    rows : tuple of Compared
+    score : str
+    lag : float or None
+    warnings : tuple of str
+    """
+
+    rows: tuple[Compared, ...]
+    score: str
+    lag: float | None
+    warnings: tuple[str, ...]
+
+    def __getitem__(self, name: str) -> Compared:
+        return next(row for row in self.rows if row.name == name)
+
+    @property
+    def best(self) -> str:
+        """Name of the one with the highest score."""
+        return self.rows[0].name
+
+    @property
+    def tied(self) -> list[str]:
+        """The best, and those within two standard errors of it: of these take the simplest."""
+        return [r.name for r in self.rows if -r.difference <= _TELL_APART * r.difference_se]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row for each, indexed by name."""
+        import pandas as pd
+
+        columns = ("score", "se", "difference", "difference_se")
+        return pd.DataFrame(
+            {c: [getattr(r, c) for r in self.rows] for c in columns}, index=pd.Index([r.name for r in self.rows])
+        )
+
+    def __repr__(self) -> str:
+        width = max(len(r.name) for r in self.rows)
+        at = "" if self.lag is None else f" at lag {self.lag:g}"
+        lines = [f"{self.score}{at}, held out, higher is better"]
+        for r in self.rows:
+            apart = "" if r is self.rows[0] else f"   {r.difference:+.3g} ± {r.difference_se:.2g} from the best"
+            lines.append(f"  {r.name:<{width}}  {r.score:.5g} ± {r.se:.2g}{apart}")
+        return "\n".join([*lines, *(f"  warning: {w}" for w in self.warnings)])
+
+
+def compare(
+    fits: Mapping[str, Any],
+    on: Frames | Pairs,
+    score: str = "log_score",
+    *,
+    lag: float | None = None,
+    modes: int | Mapping[str, int] = 3,
+    diffusion: Any = None,
+    blocks: int = 10,
+) -> Comparison:
+    r"""Compare fits by how well they describe blocks of frames that were held out.
+
+    Each score is a mean over contiguous blocks, and so is the difference of two of them, taken block by block: what is
+    hard or easy for all alike drops out, so that its standard error is smaller than those of the scores. Leaving out
+    single frames or pairs instead (PSIS-LOO) would leave their neighbours in time among the data.
+
+    - ``"log_score"``: log density of a frame with the latent variables integrated out, or of the later frame of a pair
+      given the first one, at the trained parameters, in nats. The density is one of features: only fits of the same
+      features and lag can be compared, unless it is relative to equilibrium (`ReversibleDeepMSM`).
+    - ``"vamp2"``, ``"vampe"``, ``"timescales"``: see :func:`bayescg.analysis.kinetic_scores`, for anything with
+      functions of slow modes, whatever its features and loss. To choose the number of modes, use one of the last two:
+      ``"vamp2"`` gains by any further mode, be it noise.
+
+    A lag is not chosen by a score: scores at different lags are of different things. Fits that were trained at
+    different lags can be compared at one `lag`; whether dynamics is Markovian at a lag,
+    :func:`bayescg.analysis.chapman_kolmogorov` tells.
+
+    Parameters
+    ----------
+    fits : mapping
+        Names of fits; for kinetic scores also of models and of functions from positions to (n, functions).
+    on : Frames or Pairs
+        That none of the fits was trained on.
+    score : {"log_score", "vamp2", "vampe", "timescales"}
+    lag : float, optional
+        Of ``"vamp2"`` and ``"vampe"``; None: that of the pairs, or of the fits where they agree.
+    modes : int or mapping of str to int
+        Of kinetic scores: how many slow modes count, for all or for each.
+    diffusion : optional
+        Of ``"timescales"``, as for :func:`bayescg.analysis.spectrum`.
+    blocks : int
+
+    Returns
+    -------
+    Comparison
+        `rows`, the best first; `tied`, those that the data cannot tell from it; `warnings`.
+
+    Raises
+    ------
+    ConfigError
+        An unknown score, fits without a density, or densities or scores that are not of the same thing.
+
+    References
+    ----------
+    Vehtari, Gelman, Gabry, Stat. Comput. 27, 1413 (2017), section 5, for standard errors of differences; Roberts et
+    al., Ecography 40, 913 (2017), for blocks; McGibbon, Pande, J. Chem. Phys. 142, 124105 (2015), for kinetic scores.
+
+    Examples
+    --------
+    >>> import bayescg as bcg
+    >>> frames = bcg.sampling.overdamped(bcg.systems.Harmonic((1.0, 4.0)), 1000, dt=0.01, chains=20, stride=10)
+    >>> found = compare({"slow": lambda x: x[:, :1], "fast": lambda x: x[:, 1:]}, frames, "vamp2", lag=0.2, modes=1)
+    >>> found.best, found.tied, found["fast"].difference < 0
+    ('slow', ['slow'], True)
+    """
+    if not fits or blocks < 2:
+        raise ConfigError(f"{len(fits)} fits and blocks={blocks!r}: one and two are needed at least")
+    if score != "log_score" and score not in SCORES:
+        raise ConfigError(f"score={score!r} is not known; use log_score, {', '.join(SCORES)}")
+    lag = _common_lag(fits, on, score, lag)
+    each: dict[str, np.ndarray] = {}
+    memory = 0.0
+    for name, fit in fits.items():
+        if score == "log_score":
+            each[name], own = _log_scores(fit, on, blocks)
+        else:
+            count = modes if isinstance(modes, int) else modes[name]
+            frames = on.frames if isinstance(on, Pairs) else on
+            given = {"lag": lag, "diffusion": diffusion, "modes": count, "folds": blocks}
+            found = kinetic_scores({name: fit}, frames, score, **given)[name]
+            each[name], own = found.folds, found.memory
+        memory = max(memory, own)
+    best = max(each.values(), key=lambda values: values.mean())
+    rows = [Compared(name, *_mean(values), *_mean(values - best), values) for name, values in each.items()]
+    rows.sort(key=lambda row: -row.score)
+    return Comparison(tuple(rows), score, lag, _warnings(fits, on, memory, blocks))
+
+
+def _common_lag(fits: Mapping[str, Any], on: Frames | Pairs, score: str, lag: float | None) -> float | None:
+    """The lag that all are compared at; None for what knows none.
+
+    Raises
+    ------
+    ConfigError
+        There are several, or it is not that of the pairs.
+    """
+    if score == "timescales":
+        if lag is not None:
+            raise ConfigError(f"score='timescales' is of the generator and has no lag, got lag={lag!r}")
+        return None
+    trained = {name: own for name, fit in fits.items() if (own := getattr(_model(fit), "lag", None)) is not None}
+    if score == "log_score":
+        _check_densities(fits)
+    asked = on.lag if isinstance(on, Pairs) else None
+    if lag is None or score == "log_score":
+        lags = {round(v, 9) for v in (*trained.values(), *(v for v in (asked, lag) if v is not None))}
+        if len(lags) > 1:
+            told = ", ".join(f"{name}: {own:g}" for name, own in trained.items())
+            rest = "give one lag= to compare them at" if score != "log_score" else "fit them at one lag"
+            raise ConfigError(f"scores at different lags are of different things (trained at {told}); {rest}")
+        lag = next(iter(lags), None)
+    if lag is None and score != "log_score":
+        raise ConfigError(f"score={score!r} needs a lag: none of those compared has one of its own")
+    return lag
+
+
+def _check_densities(fits: Mapping[str, Any]) -> None:
+    """Refuse log densities that live on different spaces, and what is no log density."""
+    spaces = {}
+    for name, fit in fits.items():
+        model = _model(fit)
+        pairs = bool(getattr(model, "needs_pairs", False))
+        kind = getattr(model, "kind", None)
+        density = getattr(model, "density", None) if pairs else "features" if kind == "evidence" else None
+        if not isinstance(fit, Fit) or density is None or not model.needs_frames:
+            raise ConfigError(
+                f"{name}: {type(model).__name__} has no density of frames or pairs, hence no log score; compare its "
+                "functions by vampe or vamp2"
+            )
+        features = getattr(model, "features", None)
+        of = "equilibrium" if density == "equilibrium" else None if features is None else repr(features.config())
+        spaces[name] = (pairs, of, getattr(model, "rank", None) if density == "features" else None)
+    if len(set(spaces.values())) > 1:
+        told = ", ".join(
+            f"{n}: {'pairs' if p else 'frames'} by {o or 'coordinates'}" for n, (p, _, o) in spaces.items()
+        )
+        raise ConfigError(f"log densities of different spaces cannot be compared ({told:.300}); use vampe or vamp2")
+
+
+def _log_scores(fit: Fit, on: Frames | Pairs, blocks: int) -> tuple[np.ndarray, float]:
+    """Mean of each block, and the statistical inefficiency as a part of all."""
+    if fit.model.needs_pairs:
+        data = on if isinstance(on, Pairs) else on.lagged(getattr(fit.model, "lag"))  # noqa: B009
+        trajectory = data.frames.trajectory[data.i]
+    else:
+        data = on.frames if isinstance(on, Pairs) else on
+        trajectory = data.trajectory
+    density = fit.log_density(data)[0].double().cpu().numpy()
+    if getattr(fit.model, "density", None) == "features":  # whitened by each fit's own training frames
+        back = fit.model.scale.back.double()  # type: ignore[union-attr]
+        density = density - 0.5 * float(torch.logdet(back @ back.T))  # type: ignore[operator]
+    weight = np.ones(len(density)) if data.weights is None else np.asarray(data.weights, np.float64)
+    ids = np.arange(len(density)) * blocks // len(density)
+    means = np.bincount(ids, weight * density) / np.bincount(ids, weight)
+    if data.order is None or not np.ptp(density):
+        return means, 0.0
+    return means, statistical_inefficiency(density[:, None], trajectory) / len(density)
+
+
+def _model(fit: Any) -> Any:
+    return getattr(fit, "model", fit) if isinstance(fit, Fit) else fit
+
+
+def _mean(values: np.ndarray) -> tuple[float, float]:
+    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _warnings(fits: Mapping[str, Any], on: Frames | Pairs, memory: float, blocks: int) -> tuple[str, ...]:
+    told = []
+    same = on.fingerprint()
+    for name, fit in fits.items():
+        seen = fit.frames if isinstance(fit, Fit) else None
+        if seen is not None and same in (seen.fingerprint(), getattr(seen, "frames", seen).fingerprint()):
+            told.append(f"{name} was trained on these frames: its score is too good; hold some out")
+    if _LONGER * memory * blocks > 1:
+        told.append(
+            f"the {blocks} blocks are shorter than {_LONGER} times what the frames remember: standard errors are too "
+            f"small; use at most {max(2, int(1 / (_LONGER * memory)))} blocks, or longer trajectories"
+        )
+    return tuple(told)
