@@ -1,8 +1,10 @@
 """Units: nm, ps, kJ/mol and K inside; everything else is converted at the door."""
 
+from typing import Any
+
 from bayescg.errors import UnitError
 
-__all__ = ["GAS_CONSTANT", "LENGTH", "TIME", "kT", "length_factor", "time_factor"]
+__all__ = ["BOND_RANGE", "GAS_CONSTANT", "LENGTH", "TIME", "kT", "length_factor", "plain", "time_factor"]
 
 GAS_CONSTANT = 0.00831446261815324
 """kJ/mol/K: the molar gas constant, exact in the SI since 2019."""
@@ -12,6 +14,11 @@ LENGTH = {"nm": 1.0, "nanometer": 1.0, "angstrom": 0.1, "A": 0.1, "Å": 0.1, "pm
 
 TIME = {"ps": 1.0, "fs": 1e-3, "ns": 1e3, "us": 1e6}
 """Picoseconds per unit of time."""
+
+BOND_RANGE = (0.05, 0.6)
+"""nm: from H-H (0.074) to bonded coarse-grained beads (0.38 to 0.5)."""
+
+_OPENMM = {"nm": "nanometer", "ps": "picosecond", "K": "kelvin"}
 
 
 def length_factor(unit: str) -> float:
@@ -55,6 +62,35 @@ def kT(temperature: float) -> float:
     2.4943
     """
     return GAS_CONSTANT * temperature
+
+
+def plain(value: Any, unit: str) -> Any:
+    """The number, or array, in nm, ps or K that an OpenMM quantity stands for; anything else as it is.
+
+    Parameters
+    ----------
+    value : openmm.unit.Quantity, or anything
+    unit : {"nm", "ps", "K"}
+
+    Raises
+    ------
+    UnitError
+        A quantity of something else.
+
+    Examples
+    --------
+    >>> import openmm.unit
+    >>> plain(2.0 * openmm.unit.angstrom, "nm"), plain(300.0, "K")
+    (0.2, 300.0)
+    """
+    if not hasattr(value, "value_in_unit"):
+        return value
+    import openmm.unit
+
+    wanted = getattr(openmm.unit, _OPENMM[unit])
+    if not value.unit.is_compatible(wanted):
+        raise UnitError(f"a quantity in {value.unit.get_symbol()} was given where one in {unit} is needed: {value}")
+    return value.value_in_unit(wanted)
 
 
 def _factor(unit: str, table: dict[str, float], kind: str) -> float:

@@ -18,7 +18,7 @@ MODELS = sorted(p for p in (ROOT / "models").glob("*.py") if p.name != "__init__
 
 ORDER = (
     ("errors",),
-    ("units",),
+    ("arguments", "units"),
     ("checkpoint", "draws", "lowering"),
     ("systems", "data", "features", "nets"),
     ("truth", "distributions", "sampling"),

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = [
     "box_vectors",
     "check_atoms",
+    "mdtraj_topology",
+    "numbers",
     "places",
     "positive",
     "shaped",
@@ -33,6 +35,30 @@ def unit_factor(unit: str | None) -> float:
     if unit is None:
         raise UnitError('raw arrays have no default unit: give unit="nm", "angstrom", ... or "reduced"')
     return units.length_factor(unit)
+
+
+def numbers(x: Any, source: str) -> np.ndarray:
+    """An array as it is, anything else as float32."""
+    if hasattr(x, "value_in_unit"):
+        raise UnitError(f'{source} is an OpenMM quantity: give x.value_in_unit(openmm.unit.nanometer) and unit="nm"')
+    try:
+        return np.asanyarray(x) if hasattr(x, "dtype") else np.asarray(x, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{source} is not an array of numbers: {error}") from error
+
+
+def mdtraj_topology(topology: Any) -> "mdtraj.Topology | None":
+    """A topology of mdtraj, from one of OpenMM too."""
+    if topology is None or hasattr(topology, "n_atoms"):
+        return topology
+    if hasattr(topology, "getNumAtoms"):
+        import mdtraj
+
+        return mdtraj.Topology.from_openmm(topology)
+    raise TopologyError(
+        f"topology= is a {type(topology).__name__}; give a topology of mdtraj or OpenMM (of a file: "
+        "mdtraj.load_topology(path))"
+    )
 
 
 def shaped(x: np.ndarray, unit: str | None, topology: "mdtraj.Topology | None", source: str) -> np.ndarray:
@@ -214,7 +240,12 @@ def positive(value: Any, name: str, unit: str) -> float | None:
     """
     if value is None:
         return None
-    values = np.asarray([float(v) for v in value] if isinstance(value, Sequence | np.ndarray) else [float(value)])
+    several = isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
+    given: Any = value if several else [value]
+    try:
+        values = np.asarray([float(v) for v in given])
+    except (TypeError, ValueError):
+        raise DataError(f"{name} must be a number ({unit}), not {value!r}") from None
     if not (np.isfinite(values) & (values > 0)).all():
         raise DataError(f"{name} must be positive and finite ({unit}), not {value!r}")
     if len(values) == 0 or (values != values[0]).any():

@@ -99,7 +99,7 @@ class Frames:
         forces: Any = None,
         energy: Any = None,
         labels: Any = None,
-        topology: "mdtraj.Topology | None" = None,
+        topology: Any = None,
         source: str = "array",
     ) -> "Frames":
         """Frames from an array.
@@ -111,9 +111,10 @@ class Frames:
         unit : str
             ``"nm"``, ``"angstrom"``, ... or ``"reduced"`` for toy systems; there is no default.
         dt : float, optional
-            Time between frames in ps. Without it the frames have no time axis: they are independent draws.
+            Time between frames in ps, or an OpenMM quantity. Without it the frames have no time axis: they are
+            independent draws.
         temperature, temperature_kT : float, optional
-            Temperature in K, or kT of a toy system.
+            Temperature in K, or an OpenMM quantity; or kT of a toy system.
         weights : array, (n,), optional
             Importance weights, of which only the ratios count; see `Frames`.
         trajectory : array of int, (n,), optional
@@ -127,7 +128,7 @@ class Frames:
             Potential energies in kJ/mol, or in the unit of kT where reduced.
         labels : array of int, (n,), optional
             Class of each frame, counted from 0.
-        topology : mdtraj.Topology, optional
+        topology : mdtraj.Topology or openmm.app.Topology, optional
             Turns on the checks of bond lengths.
         source : str
             What to call the array in messages.
@@ -149,7 +150,8 @@ class Frames:
         array([0.096, 0. , 0. ], dtype=float32)
         """
         factor = checks.unit_factor(unit)
-        positions = np.asanyarray(x) if hasattr(x, "dtype") else np.asarray(x, dtype=np.float32)
+        topology = checks.mdtraj_topology(topology)
+        positions = checks.numbers(x, source)
         if positions.dtype not in (np.float32, np.float64):
             positions = positions.astype(np.float32)
         positions = checks.shaped(positions, unit, topology, source)
@@ -159,7 +161,7 @@ class Frames:
         vectors = checks.box_vectors(box, n, factor, source)
         geometry.scan(positions, source=source, unit=str(unit), topology=topology, box=vectors)
         index = checks.trajectory_index(trajectory, n)
-        step = checks.positive(dt, "dt", "ps")
+        step = checks.positive(units.plain(dt, "ps"), "dt", "ps")
         order = None if step is None else checks.places(index)
         return cls(
             positions=positions,
@@ -173,7 +175,7 @@ class Frames:
             forces=checks.valid_forces(forces, positions, factor, source),
             energy=checks.valid_energy(energy, n, source),
             labels=checks.valid_labels(labels, n),
-            temperature=checks.positive(temperature, "temperature", "K"),
+            temperature=checks.positive(units.plain(temperature, "K"), "temperature", "K"),
             temperature_kT=checks.positive(temperature_kT, "temperature_kT", "kT"),
             topology=topology,
             provenance={"source": source, "reader": "numpy", "unit": unit},

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Scan", "scan"]
 
-BOND_RANGE = (0.05, 0.6)
-"""nm: from H-H (0.074) to bonded coarse-grained beads (0.38 to 0.5)."""
-
 NEIGHBOUR_RANGE = (0.05, 0.8)
 """nm: nearest neighbours of any atoms or beads in a molecule."""
 
@@ -76,7 +73,7 @@ class Scan:
 
     def _check_unit(self, x: np.ndarray) -> None:
         if len(self.bonds):
-            what, (low, high) = "bonded atoms", BOND_RANGE
+            what, (low, high) = "bonded atoms", units.BOND_RANGE
             typical = float(np.median(_lengths(x, self.bonds)))
         else:
             what, (low, high) = "nearest neighbours", NEIGHBOUR_RANGE

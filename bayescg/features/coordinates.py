@@ -42,8 +42,9 @@ class Flat(Features):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., dim)`` to the same."""
-        if not scripting() and (x.ndim < 1 or x.shape[-1] != self.size):
-            raise TopologyError(f"these features take {self.size} flat coordinates, not {tuple(x.shape)}")
+        if not scripting() and (not isinstance(x, Tensor) or x.ndim < 1 or x.shape[-1] != self.size):
+            what = tuple(x.shape) if isinstance(x, Tensor) else f"a {type(x).__name__}"
+            raise TopologyError(f"these features take a tensor of {self.size} flat coordinates, not {what}")
         return x
 
 

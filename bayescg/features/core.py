@@ -58,6 +58,10 @@ class Features(nn.Module):
         """
         if scripting():
             return x
+        if not isinstance(x, Tensor):
+            raise TopologyError(
+                f"{type(self).__name__} features take a torch tensor, not a {type(x).__name__}; give torch.as_tensor(x)"
+            )
         if x.ndim < 2 or x.shape[-1] != 3:
             raise TopologyError(
                 f"{type(self).__name__} features take positions (..., {self.atoms}, 3), not {tuple(x.shape)}"

@@ -17,7 +17,7 @@ def read_topology(top: Any) -> tuple[Any, NDArray[np.float64] | None]:
 
     Parameters
     ----------
-    top : mdtraj.Topology, mdtraj.Trajectory, openmm.app.Topology, bayescg Frames, or path
+    top : mdtraj.Topology, mdtraj.Trajectory, openmm.app.Topology, bayescg Frames or MolecularSystem, or path
         A path is to a PDB file or another format that holds both topology and coordinates.
 
     Returns
@@ -44,7 +44,7 @@ def read_topology(top: Any) -> tuple[Any, NDArray[np.float64] | None]:
         return top, None
     if isinstance(top, mdtraj.Trajectory):
         return top.topology, np.asarray(top[0].xyz, dtype=np.float64)[0]
-    if type(top).__module__.startswith("openmm."):
+    if hasattr(top, "getNumAtoms"):  # of OpenMM
         return mdtraj.Topology.from_openmm(top), None
     topology, positions = getattr(top, "topology", None), getattr(top, "positions", None)
     if topology is None:
@@ -52,8 +52,11 @@ def read_topology(top: Any) -> tuple[Any, NDArray[np.float64] | None]:
             f"{type(top).__name__} carries no topology; give an mdtraj or OpenMM topology, a PDB file, "
             "or Frames of a molecule"
         )
-    first = None if positions is None else np.asarray(positions[0], dtype=np.float64)
-    return read_topology(topology)[0], first
+    if positions is None:
+        return read_topology(topology)[0], None
+    of_frames = len(positions.shape) == 3  # not of a system, whose structure may be missing
+    first = np.asarray(positions[0] if of_frames else positions, dtype=np.float64)
+    return read_topology(topology)[0], first if of_frames or np.isfinite(first).all() else None
 
 
 def as_reference(reference: Any, atoms: int | None = None) -> NDArray[np.float64]:

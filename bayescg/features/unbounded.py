@@ -204,7 +204,7 @@ def unbounded_coordinates(system: Any) -> UnboundedCoordinates:
     Raises
     ------
     ConfigError
-        The system has no structure, or the energy around it is not finite.
+        This is no molecular system, it has no structure, or the energy around it is not finite.
 
     Examples
     --------
@@ -213,6 +213,12 @@ def unbounded_coordinates(system: Any) -> UnboundedCoordinates:
     >>> [u.names[i] for i in u.soft][:2], len(u.rotors)
     (['phi ALA-2', 'psi ALA-2'], 3)
     """
+    if getattr(system, "topology", None) is None or not hasattr(system, "energy"):
+        raise ConfigError(
+            f"a {type(system).__name__} has no energies of a molecule, from which the widths are taken: give a system, "
+            "such as bcg.systems.from_openmm(openmm_system, topology, temperature, positions), or take "
+            "bcg.features.internal_coordinates(topology)"
+        )
     internal = internal_coordinates(system.topology)
     if getattr(system, "positions", None) is None:
         raise ConfigError("the system has no positions, a structure near a minimum, from which widths could be taken")

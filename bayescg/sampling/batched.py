@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from bayescg.arguments import check_counts, check_positive
 from bayescg.errors import ConfigError, OutputError
-from bayescg.sampling.chains import check_counts, check_positive
 from bayescg.sampling.dynamics import langevin
 from bayescg.sampling.starts import ramachandran_starts
 from bayescg.sampling.tempering import ladder_of, parallel_tempering

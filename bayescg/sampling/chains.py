@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayescg.arguments import check_counts
 from bayescg.data import Frames
 from bayescg.errors import ConfigError, DeviceError, SimulationError
 from bayescg.sampling.assemble import to_frames
@@ -20,9 +21,13 @@ from bayescg.sampling.progress import Bar
 from bayescg.sampling.recorder import Recorder
 from bayescg.sampling.saved import Saved, interruptible
 from bayescg.systems.analytic import AnalyticSystem
-from bayescg.systems.core import System
+from bayescg.systems.core import System, check_system
+from bayescg.systems.molecules import check_nanometres
 
-__all__ = ["Kernel", "Start", "begin", "check_counts", "check_positive", "device_of", "run_chains", "seeded_generator"]
+__all__ = ["CHAINS", "Kernel", "Start", "begin", "device_of", "run_chains", "seeded_generator"]
+
+CHAINS = 100
+"""Where neither `chains` nor `starts` say how many."""
 
 _LOOK = 1000  # steps between looks at whether all is well, at most
 
@@ -64,7 +69,11 @@ class Kernel(ABC):
         replicas at other temperatures, which follow, no frames are kept.
     cost : dict of str to (int, int)
         Evaluations of one chain at the start and in each step.
+    mass : Tensor or None
+        Of each coordinate, (dim,), where the sampler has velocities.
     """
+
+    mass: Tensor | None = None
 
     def __init__(self, system: System, start: "Start"):
         self.system, self.start, self.generator = system, start, start.generator
@@ -174,7 +183,7 @@ def begin(
     system: System,
     starts: Any,
     *,
-    chains: int,
+    chains: int | None,
     steps: int,
     stride: int,
     equilibration: int,
@@ -186,34 +195,45 @@ def begin(
     Raises
     ------
     ConfigError
-        A number is out of range, or `starts` does not fit the system.
+        A number is out of range, this is no system, or `starts` does not fit it or the number of chains.
+    UnitError
+        `starts` of a molecule are not in nm.
     DeviceError
         The device is not there.
     SimulationError
         The energy of a start is not finite.
     """
+    check_system(system)
+    count = CHAINS if chains is None else chains
     check_counts(
-        steps=(steps, 1), chains=(chains, 1), stride=(stride, 1), equilibration=(equilibration, 0), seed=(seed, 0)
+        steps=(steps, 1), chains=(count, 1), stride=(stride, 1), equilibration=(equilibration, 0), seed=(seed, 0)
     )
     if steps % stride:
         raise ConfigError(f"steps={steps} must be a multiple of stride={stride}")
     where = device_of(device)
     own = getattr(system, "positions", None)
     if starts is not None:
-        x = torch.as_tensor(starts.gather(slice(None)) if isinstance(starts, Frames) else starts)
+        try:
+            x = torch.as_tensor(starts.gather(slice(None)) if isinstance(starts, Frames) else starts)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"starts must be an array of shape (chains, {system.dim}), or Frames: {error}") from error
         shape = tuple(x.shape)
         x = x if x.is_floating_point() else x.float()
         if x.ndim == 3 or (x.ndim == 2 and x.shape[1] != system.dim):  # (..., atoms, 3)
             x = x.flatten(-2)
-        x = x.expand(chains, -1) if x.ndim == 1 else x
+        x = x.expand(count, -1) if x.ndim == 1 else x
         if x.ndim != 2 or x.shape[1] != system.dim or not len(x):
             raise ConfigError(f"starts must be of shape (chains, {system.dim}) or ({system.dim},), not {shape}")
+        if chains is not None and len(x) != chains:
+            raise ConfigError(f"there are {len(x)} starts for chains={chains}: give one for each, or leave chains out")
+        if system.topology is not None:
+            check_nanometres(x.unflatten(1, (-1, 3)).detach().cpu().numpy(), system.topology, "starts")
     elif isinstance(system, AnalyticSystem):
-        x = equilibrium_positions(system, chains, seeded_generator(seed, 0))
+        x = equilibrium_positions(system, count, seeded_generator(seed, 0))
     elif own is not None:
-        x = torch.as_tensor(own, dtype=torch.float32).reshape(1, -1).expand(chains, -1)
+        x = torch.as_tensor(own, dtype=torch.float32).reshape(1, -1).expand(count, -1)
     else:
-        x = torch.zeros(chains, system.dim)
+        x = torch.zeros(count, system.dim)
     x = x.detach().to(where).contiguous().clone()
     energy = system.energy(x).detach()
     bad = torch.nonzero(~torch.isfinite(energy)).flatten().tolist()
@@ -244,35 +264,14 @@ def device_of(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def check_counts(**counts: tuple[int, int]) -> None:
-    """Refuse numbers that are not whole or below their least: ``check_counts(steps=(steps, 1))``.
-
-    Raises
-    ------
-    ConfigError
-    """
-    for name, (value, least) in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise ConfigError(f"{name}={value!r} must be a whole number, at least {least}")
-
-
-def check_positive(**values: float) -> None:
-    """Refuse numbers that are not positive and finite.
-
-    Raises
-    ------
-    ConfigError
-    """
-    for name, value in values.items():
-        if not 0 < value < float("inf"):
-            raise ConfigError(f"{name}={value!r} must be positive and finite")
-
-
 def _identity(kernel: Kernel) -> dict[str, Any]:
     """What tells a system and its starts from others."""
     digest = hashlib.sha256(kernel.start.x.cpu().numpy().tobytes()).hexdigest()[:16]
     energy = float(kernel.start.energy.double().mean())
-    return {"system": repr(kernel.system), "starts": digest, "mean energy of the starts": f"{energy:.5g}"}
+    told = {"system": repr(kernel.system), "starts": digest, "mean energy of the starts": f"{energy:.5g}"}
+    if kernel.mass is not None:
+        told["masses"] = hashlib.sha256(kernel.mass.cpu().numpy().tobytes()).hexdigest()[:16]
+    return told
 
 
 def _values(kernel: Kernel, energy: bool, forces: bool) -> dict[str, Tensor]:

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bayescg.arguments import check_positive
 from bayescg.data import Frames
 from bayescg.errors import ConfigError
 from bayescg.sampling.assemble import masses
-from bayescg.sampling.chains import Kernel, Start, begin, check_positive, run_chains
+from bayescg.sampling.chains import Kernel, Start, begin, run_chains
 from bayescg.sampling.stepping import Step, check_mode, prepare
 from bayescg.systems.core import System
 
@@ -23,7 +24,7 @@ def langevin(
     steps: int,
     *,
     dt: float,
-    chains: int = 100,
+    chains: int | None = None,
     friction: float = 1.0,
     starts: Any = None,
     stride: int = 1,
@@ -49,8 +50,9 @@ def langevin(
         Steps of every chain after equilibration.
     dt : float
         Time step: ps for molecules, of which flexible bonds to hydrogen ask for 0.0005 or less.
-    chains : int, default 100
-        How many run side by side in one batch; thousands cost little more than one.
+    chains : int, optional
+        How many run side by side in one batch; thousands cost little more than one. Default: one for each of `starts`,
+        else 100.
     friction : float, default 1.0
         Collision rate :math:`\gamma`: 1/ps for molecules.
     starts : array, shape (chains, dim) or (dim,), optional
@@ -86,6 +88,8 @@ def langevin(
     ------
     ConfigError
         A number is out of range, or `starts` does not fit.
+    UnitError
+        `starts` of a molecule are not in nm.
     SimulationError
         A chain left the range of floating-point numbers: the time step is too long.
     CheckpointError
@@ -132,7 +136,7 @@ def overdamped(
     steps: int,
     *,
     dt: float,
-    chains: int = 100,
+    chains: int | None = None,
     diffusion: float | Sequence[float] | None = None,
     starts: Any = None,
     stride: int = 1,
@@ -158,8 +162,8 @@ def overdamped(
         Steps of every chain after equilibration.
     dt : float
         Time step.
-    chains : int, default 100
-        How many run side by side in one batch.
+    chains : int, optional
+        How many run side by side in one batch; default: one for each of `starts`, else 100.
     diffusion : float or sequence of float, optional
         Constant D, for all coordinates or for each; default: kT, as in :mod:`bayescg.truth`.
     starts, stride, equilibration, energy, forces, compile, device, seed, run_dir, resume, progress
@@ -207,10 +211,10 @@ def overdamped(
 class _Langevin(Kernel):
     def __init__(self, system: System, start: Start, dt: float, friction: float, calls: int, mode: str):
         super().__init__(system, start)
-        mass, noise = masses(system), self.noise()
-        thermal = (system.kT / mass).sqrt().to(start.x)
+        self.mass, noise = masses(system), self.noise()
+        thermal = (system.kT / self.mass).sqrt().to(start.x)
         self.state["v"] = thermal * noise
-        step = baoab(system, (1 / mass).to(start.x), thermal, dt, friction)
+        step = baoab(system, (1 / self.mass).to(start.x), thermal, dt, friction)
         self.step = prepare(step, [*(self.state[k] for k in "xvf"), noise], calls, mode)
 
     def advance(self) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bayescg.arguments import check_counts, check_positive
 from bayescg.data import Frames
 from bayescg.sampling.assemble import masses
-from bayescg.sampling.chains import Kernel, Start, begin, check_counts, check_positive, run_chains
+from bayescg.sampling.chains import Kernel, Start, begin, run_chains
 from bayescg.sampling.stepping import Step, check_mode, prepare
 from bayescg.systems.core import System
 
@@ -28,7 +29,7 @@ def hmc(
     *,
     dt: float,
     leapfrog: int = 10,
-    chains: int = 100,
+    chains: int | None = None,
     starts: Any = None,
     stride: int = 1,
     equilibration: int = 0,
@@ -139,7 +140,8 @@ class Hamiltonian(Kernel):
         rungs = [system.kT] if ladder is None else list(ladder)
         self.cost = {"energy_evaluations": (1, len(rungs)), "force_evaluations": (1, len(rungs) * leapfrog)}
         self.dt, self.leapfrog = dt, leapfrog
-        mass = masses(system).to(start.x)
+        self.mass = masses(system)
+        mass = self.mass.to(start.x)
         self.kT = start.x.new_tensor(rungs).repeat_interleave(len(start.x))
         self.thermal = (self.kT[:, None] / mass).sqrt()
         self.state = {"x": start.x, "f": self.state["f"], "u": start.energy}

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from bayescg.arguments import check_counts
 from bayescg.errors import ConfigError, SimulationError
 from bayescg.sampling.annealed import Annealed, Schedule
 from bayescg.sampling.assemble import to_frames
 from bayescg.sampling.base import base_of, draw
-from bayescg.sampling.chains import check_counts, device_of, seeded_generator
+from bayescg.sampling.chains import device_of, seeded_generator
 from bayescg.sampling.hamiltonian import accepted, jittered, trajectory, velocity_verlet
 from bayescg.sampling.progress import Bar
 from bayescg.sampling.saved import Saved, interruptible

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
+from bayescg.arguments import check_counts, check_positive
 from bayescg.data import Frames
 from bayescg.errors import ConfigError
-from bayescg.sampling.chains import Start, begin, check_counts, check_positive, run_chains
+from bayescg.sampling.chains import Start, begin, run_chains
 from bayescg.sampling.hamiltonian import Hamiltonian, accepted, warn_if_stuck
 from bayescg.sampling.stepping import check_mode
 from bayescg.systems.core import System
@@ -25,7 +26,7 @@ def parallel_tempering(
     temperatures: Sequence[float],
     dt: float,
     leapfrog: int = 10,
-    chains: int = 100,
+    chains: int | None = None,
     starts: Any = None,
     stride: int = 1,
     equilibration: int = 0,
@@ -57,8 +58,9 @@ def parallel_tempering(
         Time step of velocity Verlet, the same for all temperatures.
     leapfrog : int, default 10
         Time steps of one proposal.
-    chains : int, default 100
-        Independent ladders: the batch holds ``chains * len(temperatures)`` replicas.
+    chains : int, optional
+        Independent ladders: the batch holds ``chains * len(temperatures)`` replicas. Default: one for each of `starts`,
+        else 100.
     starts, stride, equilibration, forces, compile, device, seed, run_dir, resume, progress
         As for `langevin`; all replicas of a chain begin at its start.
 
@@ -126,7 +128,10 @@ def ladder_of(system: System, temperatures: Sequence[float]) -> list[float]:
         It does not begin at the system's temperature, or does not rise.
     """
     own = system.kT if system.temperature is None else system.temperature
-    rungs = [float(t) for t in temperatures]
+    try:
+        rungs = [float(t) for t in temperatures]
+    except (TypeError, ValueError):
+        rungs = []
     rising = all(low < high < float("inf") for low, high in pairwise(rungs))
     if len(rungs) < 2 or abs(rungs[0] / own - 1) > 1e-6 or not rising:
         raise ConfigError(

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from bayescg.arguments import check_counts, check_positive
 from bayescg.errors import ConfigError
-from bayescg.units import kT
+from bayescg.units import kT, plain
 
 if TYPE_CHECKING:
     from openmm.app import Topology
 
     from bayescg.systems.guard import GuardedSystem
 
-__all__ = ["System", "from_function"]
+__all__ = ["System", "check_system", "from_function"]
 
 
 class System:
@@ -29,7 +30,7 @@ class System:
         Differentiable torch function from (n, dim) to (n,): kJ/mol for molecules, the unit of `kT` otherwise.
     dim : int
         Number of coordinates.
-    temperature : float, optional
+    temperature : float or openmm.unit.Quantity, optional
         Kelvin; energies are then kJ/mol.
     temperature_kT : float, optional
         Thermal energy in the unit of the energy, for reduced units. Give exactly one of the two.
@@ -67,11 +68,13 @@ class System:
     ):
         if (temperature is None) == (temperature_kT is None):
             raise ConfigError("give either temperature (K) or temperature_kT (reduced units), and only one")
-        thermal = temperature_kT if temperature is None else kT(temperature)
-        if thermal is None or not 0 < thermal < float("inf"):
-            raise ConfigError(f"a temperature is positive and finite, not {temperature or temperature_kT}")
-        if dim < 1:
-            raise ConfigError(f"a system has at least one coordinate, not dim={dim}")
+        check_counts(dim=(dim, 1))
+        temperature = plain(temperature, "K")
+        if temperature is None:
+            check_positive(temperature_kT=temperature_kT)
+        else:
+            check_positive(temperature=temperature)
+        thermal: Any = temperature_kT if temperature is None else kT(temperature)
         self.dim = dim
         self.temperature = temperature
         self.kT = float(thermal)
@@ -165,7 +168,7 @@ def from_function(
     Parameters
     ----------
     energy : callable
-        From (n, dim) to (n,).
+        From (n, dim) to (n,), by operations of torch alone: forces are its gradient.
     dim : int
         Number of coordinates.
     temperature_kT : float, default 1.0
@@ -178,7 +181,7 @@ def from_function(
     Raises
     ------
     ConfigError
-        The function does not return one energy per row, or a number is out of range.
+        The function does not return one energy per row, or has no gradient, or a number is out of range.
 
     Examples
     --------
@@ -187,7 +190,39 @@ def from_function(
     tensor(0.1875)
     """
     system = System(energy, dim, temperature_kT=temperature_kT)
-    shape: Any = tuple(energy(torch.zeros(2, dim)).shape)
-    if shape != (2,):
-        raise ConfigError(f"the energy function must map (n, {dim}) to (n,); for n = 2 it returned shape {shape}")
+    try:
+        with torch.enable_grad():
+            found: Any = energy(torch.zeros(2, dim, requires_grad=True))
+    except Exception as error:  # whatever a stranger's function raises
+        raise ConfigError(
+            f"the energy function fails on a tensor of shape (2, {dim}): {error}. It is to map (n, {dim}) to (n,) by "
+            "operations of torch alone, which forces need: torch.exp, say, and not np.exp"
+        ) from error
+    if not isinstance(found, Tensor) or found.shape != (2,):
+        what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise ConfigError(f"the energy function must map (n, {dim}) to (n,); for n = 2 it returned {what}")
+    if not found.requires_grad:
+        raise ConfigError(
+            "the energy function has no gradient, so that forces would be zero: leave out torch.no_grad, detach, item "
+            "and NumPy (a constant energy is 0 * x.sum(-1))"
+        )
     return system
+
+
+def check_system(system: Any) -> None:
+    """Refuse what is no system, a class or a function in place of one among it.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if isinstance(system, System):
+        return
+    if isinstance(system, type) and issubclass(system, System):
+        hint = f"make one of the class first, {system.__name__}()"
+    elif callable(system):
+        hint = "bcg.systems.from_function(energy, dim=...) makes one of a torch function"
+    else:
+        hint = "give one of bcg.systems, such as from_openmm(openmm_system, topology, temperature)"
+    what = system.__name__ if isinstance(system, type) else f"a {type(system).__name__}"
+    raise ConfigError(f"the system is {what}, not a System: {hint}")

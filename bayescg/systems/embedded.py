@@ -16,6 +16,7 @@ from math import pi
 import torch
 from torch import Tensor
 
+from bayescg.arguments import check_positive
 from bayescg.errors import ConfigError
 from bayescg.systems.analytic import AnalyticSystem, Part
 
@@ -42,6 +43,8 @@ class _Embedded(AnalyticSystem):
     """
 
     def __init__(self, landscape: Callable[[Tensor, Tensor], Tensor], barrier: float, temperature_kT: float):
+        check_positive(temperature_kT=temperature_kT)
+
         def reduced(z: Tensor) -> Tensor:
             return landscape(z[:, 0], z[:, 1]) - temperature_kT * z.log().sum(-1)
 

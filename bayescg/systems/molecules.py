@@ -8,18 +8,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.errors import ConfigError, TopologyError
+from bayescg.arguments import check_numbers
+from bayescg.errors import ConfigError, TopologyError, UnitError
 from bayescg.systems.core import System
 from bayescg.systems.engine import Engine, openmm_energy
 from bayescg.systems.forcefield import ForceField
 from bayescg.systems.guard import GuardedSystem
 from bayescg.systems.peptides import peptide
+from bayescg.units import BOND_RANGE, plain
 
 if TYPE_CHECKING:
     import openmm
     from openmm.app import Topology
 
-__all__ = ["MolecularSystem", "alanine_dipeptide", "constrain_hydrogens", "from_openmm"]
+__all__ = ["MolecularSystem", "alanine_dipeptide", "check_nanometres", "constrain_hydrogens", "from_openmm"]
 
 # Force-field files of the OpenMM package, and the file that adds each implicit solvent to them.
 # amber96_obc.xml is OBC2 as a GBSAOBCForce, with its own radii; the files under implicit/ are CustomGBForces,
@@ -119,7 +121,7 @@ _ENGINES = {"torch": _batched, "openmm": _one_by_one}
 def from_openmm(
     openmm_system: "openmm.System",
     topology: "Topology",
-    temperature: float,
+    temperature: Any,
     positions: Any = None,
     engine: str = "torch",
 ) -> MolecularSystem:
@@ -131,7 +133,7 @@ def from_openmm(
         Any forces; no constraints (``createSystem(constraints=None, rigidWater=False)``). It is copied.
     topology : openmm.app.Topology
         Its atoms and bonds.
-    temperature : float
+    temperature : float or openmm.unit.Quantity
         Kelvin.
     positions : openmm.unit.Quantity or numpy.ndarray, shape (atoms, 3), optional
         A starting structure for molecular dynamics; an array is in nm. Without it, simulations need `starts`.
@@ -147,7 +149,9 @@ def from_openmm(
     Raises
     ------
     TopologyError
-        The topology or the positions have another number of atoms than the system.
+        The topology is not OpenMM's, or it or the positions have another number of atoms than the system.
+    UnitError
+        Bonds of the topology are too long in `positions`: an array in angstrom, most likely.
     ConfigError
         The system has constraints, the temperature is not positive, or the batched energy cannot represent a force,
         which the message names.
@@ -167,6 +171,11 @@ def from_openmm(
     MolecularSystem(dim=57, temperature=300.0 K)
     """
     atoms = openmm_system.getNumParticles()
+    if not hasattr(topology, "getNumAtoms"):
+        raise TopologyError(
+            f"the topology is a {type(topology).__module__}.{type(topology).__name__}; give the openmm.app.Topology "
+            "that the OpenMM System was made from (mdtraj: topology.to_openmm())"
+        )
     if topology.getNumAtoms() != atoms:
         raise TopologyError(
             f"the topology has {topology.getNumAtoms()} atoms and the OpenMM System {atoms}; make both from one file"
@@ -179,12 +188,30 @@ def from_openmm(
         )
     start = np.full((atoms, 3), np.nan)
     if positions is not None:
-        from openmm.unit import is_quantity, nanometer  # pyright: ignore[reportAttributeAccessIssue]
-
-        start = np.array(positions.value_in_unit(nanometer) if is_quantity(positions) else positions, float)
+        try:
+            start = np.array(plain(positions, "nm"), float)
+        except (TypeError, ValueError) as error:
+            raise TopologyError(f"positions must be finite numbers of shape ({atoms}, 3): {error}") from error
         if start.shape != (atoms, 3) or not np.isfinite(start).all():
             raise TopologyError(f"positions must be finite numbers of shape ({atoms}, 3), got shape {start.shape}")
+        check_nanometres(start, topology, "positions")
     return MolecularSystem(copy.deepcopy(openmm_system), topology, start, temperature, engine)
+
+
+def check_nanometres(x: np.ndarray, topology: "Topology", what: str) -> None:
+    """Refuse positions (..., atoms, 3) whose bonds are too long to be in nm.
+
+    Raises
+    ------
+    UnitError
+        The median bond is longer than any there is.
+    """
+    bonds = np.array([(a.index, b.index) for a, b in topology.bonds()], int).reshape(-1, 2)
+    lengths = np.linalg.norm(x[..., bonds[:, 0], :] - x[..., bonds[:, 1], :], axis=-1)
+    if lengths.size and (typical := float(np.median(lengths))) > BOND_RANGE[1]:
+        raise UnitError(
+            f"{what}: bonded atoms are {typical:.3g} nm apart (median): the numbers are not in nm; angstrom are 0.1 nm"
+        )
 
 
 def alanine_dipeptide(
@@ -209,7 +236,7 @@ def alanine_dipeptide(
     engine : {"torch", "openmm"}, default "torch"
         What computes energies and forces; see `from_openmm`.
     hydrogen_mass : float, optional
-        Mass of every hydrogen in dalton, taken from the atom that carries it. Heavier hydrogens, up to about 3, let
+        Mass of every hydrogen in dalton, 1 to 4, taken from the atom that carries it. Heavier hydrogens let
         time steps be longer; equilibrium averages do not depend on masses, kinetics do a little.
 
     Returns
@@ -219,7 +246,7 @@ def alanine_dipeptide(
     Raises
     ------
     ConfigError
-        The force field, the solvent or the engine is unknown.
+        The force field, the solvent or the engine is unknown, or a number is out of range.
 
     Source
     ------
@@ -244,6 +271,8 @@ def alanine_dipeptide(
         files.append(_SOLVENTS[solvent])
     elif solvent is not None:
         raise ConfigError(f"unknown solvent {solvent!r}; use one of {', '.join(_SOLVENTS)} or None")
+    if hydrogen_mass is not None:  # with 4.7 the carbon of a methyl group has less than 1 left
+        check_numbers(hydrogen_mass=(hydrogen_mass, "[1, 4]"))
     topology, positions = peptide("ACE-ALA-NME")
     openmm_system = ForceField(*files).createSystem(
         topology, constraints=None, removeCMMotion=False, hydrogenMass=hydrogen_mass

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bayescg.systems.analytic import AnalyticSystem, Part
-from bayescg.systems.wells import CUT, Harmonic
+from bayescg.systems.wells import Harmonic, cut
 
 __all__ = ["GaussianMixture", "ManyWell32"]
 
@@ -36,7 +36,7 @@ class ManyWell32(AnalyticSystem):
         def along(x: Tensor) -> Tensor:
             return x**4 - 6.0 * x**2 - 0.5 * x
 
-        reach = sqrt(3.0 + sqrt(CUT * temperature_kT + 2.0))
+        reach = sqrt(3.0 + sqrt(cut(temperature_kT) + 2.0))
         well = AnalyticSystem(lambda x: along(x[:, 0]), temperature_kT=temperature_kT, box=[(-reach, reach)])
         pair = [Part(well, "x"), Part(Harmonic((1.0,), temperature_kT), "y")]
         super().__init__(
@@ -80,6 +80,6 @@ class GaussianMixture(AnalyticSystem):
             square = ((x[:, None] - means.to(x)) ** 2).sum(-1)
             return log(40 * 2 * pi * variance) - torch.logsumexp(-0.5 * square / variance, -1)
 
-        reach = 40.0 + sqrt(2 * CUT * temperature_kT * variance)
+        reach = 40.0 + sqrt(2 * cut(temperature_kT) * variance)
         super().__init__(energy, temperature_kT=temperature_kT, box=[(-reach, reach)] * 2)
         self.means = means

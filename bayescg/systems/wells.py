@@ -10,6 +10,7 @@ from math import pi, sqrt
 import torch
 from torch import Tensor
 
+from bayescg.arguments import check_counts, check_positive
 from bayescg.errors import ConfigError
 from bayescg.systems.analytic import AnalyticSystem, Part
 
@@ -23,8 +24,17 @@ __all__ = [
     "ThreeWellRing",
 ]
 
-CUT = 25.0
-"""Boxes end where the energy is this many kT above its minimum: beyond lies about 1e-11 of the probability."""
+
+def cut(temperature_kT: float) -> float:
+    """Energy above its minimum at which boxes end, 25 kT: beyond lies about 1e-11 of the probability.
+
+    Raises
+    ------
+    ConfigError
+        The temperature is not positive.
+    """
+    check_positive(temperature_kT=temperature_kT)
+    return 25.0 * temperature_kT
 
 
 class Harmonic(AnalyticSystem):
@@ -51,8 +61,9 @@ class Harmonic(AnalyticSystem):
     """
 
     def __init__(self, stiffness: Sequence[float] = (1.0,), temperature_kT: float = 1.0):
-        if not stiffness or any(not k > 0 for k in stiffness):
-            raise ConfigError(f"stiffness={stiffness!r}: at least one is needed, and all must be positive")
+        if not isinstance(stiffness, Sequence) or not stiffness:
+            raise ConfigError(f"stiffness={stiffness!r} must be a sequence with one number for each coordinate: (1.0,)")
+        check_positive(**{f"stiffness[{i}]": k for i, k in enumerate(stiffness)})
 
         def energy(x: Tensor) -> Tensor:
             return 0.5 * (x.new_tensor(stiffness) * x**2).sum(-1)
@@ -61,7 +72,7 @@ class Harmonic(AnalyticSystem):
             parts = [Part(Harmonic((k,), temperature_kT), f"x{i + 1}") for i, k in enumerate(stiffness)]
             super().__init__(energy, temperature_kT=temperature_kT, parts=parts)
         else:
-            reach = sqrt(2 * CUT * temperature_kT / stiffness[0])
+            reach = sqrt(2 * cut(temperature_kT) / stiffness[0])
             super().__init__(energy, temperature_kT=temperature_kT, box=[(-reach, reach)])
         self.stiffness = tuple(stiffness)
 
@@ -92,7 +103,7 @@ class DoubleWell(AnalyticSystem):
         def along(x: Tensor) -> Tensor:
             return 0.25 * x[:, 0] ** 4 - 3.0 * x[:, 0] ** 2 + x[:, 0]
 
-        reach = sqrt(6.0 + 2.0 * sqrt(CUT * temperature_kT + 1.0))
+        reach = sqrt(6.0 + 2.0 * sqrt(cut(temperature_kT) + 1.0))
         first = AnalyticSystem(along, temperature_kT=temperature_kT, box=[(-reach, reach)])
         super().__init__(
             lambda x: along(x) + 0.5 * x[:, 1] ** 2,
@@ -123,6 +134,8 @@ class QuarticDoubleWell(AnalyticSystem):
     """
 
     def __init__(self, dim: int = 1, temperature_kT: float = 1.0):
+        check_counts(dim=(dim, 1))
+
         def along(x: Tensor) -> Tensor:
             return (x[:, 0] ** 2 - 1.0) ** 2
 
@@ -131,7 +144,7 @@ class QuarticDoubleWell(AnalyticSystem):
             parts = [Part(QuarticDoubleWell(1, temperature_kT), "x1"), *[spring] * (dim - 1)]
             super().__init__(lambda x: along(x) + (x[:, 1:] ** 2).sum(-1), temperature_kT=temperature_kT, parts=parts)
         else:
-            reach = sqrt(1.0 + sqrt(CUT * temperature_kT))
+            reach = sqrt(1.0 + sqrt(cut(temperature_kT)))
             super().__init__(along, temperature_kT=temperature_kT, box=[(-reach, reach)])
 
 
@@ -192,7 +205,7 @@ class Prinz(AnalyticSystem):
             )
             return 4.0 * (x**8 + bumps)
 
-        reach = (0.25 * CUT * temperature_kT + 0.3) ** 0.125
+        reach = (0.25 * cut(temperature_kT) + 0.3) ** 0.125
         super().__init__(energy, temperature_kT=temperature_kT, box=[(-reach, reach)])
 
 
@@ -225,14 +238,13 @@ class CurvedWell(AnalyticSystem):
     """
 
     def __init__(self, epsilon: float = 0.5, temperature_kT: float = 1.0):
-        if not epsilon > 0:
-            raise ConfigError(f"epsilon={epsilon!r}: the width of the valley must be positive")
+        check_positive(epsilon=epsilon)
 
         def energy(x: Tensor) -> Tensor:
             square = x[:, 0] ** 2 - 1.0
             return square**2 + (square + x[:, 1]) ** 2 / epsilon
 
-        depth = CUT * temperature_kT  # of the level set {U < depth}, whose extent follows from a = x1^2 - 1 >= -1
+        depth = cut(temperature_kT)  # of the level set {U < depth}, whose extent follows from a = x1^2 - 1 >= -1
         across = sqrt(1.0 + sqrt(depth))
         box = [(-across, across), (-sqrt(depth * (1.0 + epsilon)), 1.0 + sqrt(depth * epsilon))]
         super().__init__(energy, temperature_kT=temperature_kT, box=box)
@@ -273,8 +285,7 @@ class ThreeWellRing(AnalyticSystem):
     """
 
     def __init__(self, dim: int = 2, temperature_kT: float = 1.0):
-        if dim < 2:
-            raise ConfigError(f"dim={dim!r}: a ring needs two coordinates")
+        check_counts(dim=(dim, 2))
         if dim > 2:
             springs = [Part(Harmonic((10.0,), temperature_kT), f"x3 to x{dim}")] * (dim - 2)
             parts = [Part(ThreeWellRing(2, temperature_kT), "x1, x2"), *springs]
@@ -282,7 +293,7 @@ class ThreeWellRing(AnalyticSystem):
                 lambda x: _ring(x) + 5.0 * (x[:, 2:] ** 2).sum(-1), temperature_kT=temperature_kT, parts=parts
             )
         else:
-            reach = 1.0 + sqrt(0.5 * CUT * temperature_kT)
+            reach = 1.0 + sqrt(0.5 * cut(temperature_kT))
             super().__init__(_ring, temperature_kT=temperature_kT, box=[(-reach, reach)] * 2)
 
 

@@ -264,3 +264,25 @@ def test_fingerprint_tells_forces_energies_and_labels_apart():
 def test_forces_energies_and_labels_that_do_not_fit_are_refused(more, message):
     with pytest.raises(DataError, match=message):
         Frames.from_numpy(np.ones((4, 2)), unit="reduced", **more)
+
+
+def test_quantities_and_topologies_of_openmm_are_converted():
+    import openmm.unit
+
+    from bayescg.errors import UnitError
+    from bayescg.systems import peptide
+
+    unit: Any = openmm.unit
+    topology, positions = peptide("ACE-GLY-NME")
+    x = np.asarray(positions.value_in_unit(unit.nanometer))[None]
+    options: dict[str, Any] = {"unit": "nm", "dt": 2 * unit.femtosecond, "temperature": 300 * unit.kelvin}
+    frames = Frames.from_numpy(x, **options, topology=topology)
+    assert frames.dt == pytest.approx(0.002)
+    assert frames.temperature == 300.0
+    assert frames.topology is not None
+    assert [a.name for a in frames.topology.atoms] == [a.name for a in topology.atoms()]
+    for wrong in ({"dt": 300 * unit.kelvin}, {"temperature": 2 * unit.femtosecond}):
+        with pytest.raises(UnitError, match="was given where one in"):
+            Frames.from_numpy(x, **{**options, **wrong})
+    with pytest.raises(UnitError, match="OpenMM quantity"):
+        Frames.from_numpy(positions, unit="nm")

@@ -42,6 +42,9 @@ ARRAYS = {
     "temperature NaN": (lambda: draws(temperature_kT=np.nan), DataError, ["temperature_kT", "nan"]),
     "mixed temperatures": (lambda: draws(temperature=[300.0, 310.0]), DataError, ["mixed", "310", "reweight"]),
     "temperature missing": (lambda: draws().kT, DataError, ["temperature= (K)"]),
+    "temperature a word": (lambda: draws(temperature="warm"), DataError, ["temperature must be a number", "warm"]),
+    "ragged": (lambda: array([[1.0], [2.0, 3.0]]), DataError, ["not an array of numbers"]),
+    "topology a path": (lambda: array(topology="a.pdb"), TopologyError, ["is a str", "mdtraj.load_topology"]),
     "dt negative": (lambda: draws(dt=-1.0), DataError, ["dt", "positive"]),
     "trajectory of another length": (lambda: draws(trajectory=[0, 1]), DataError, ["(10,)", "(2,)"]),
     "trajectory interrupted": (

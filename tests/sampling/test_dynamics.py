@@ -7,7 +7,7 @@ from scipy.linalg import solve_discrete_lyapunov
 from scipy.special import roots_hermitenorm, roots_legendre
 
 from bayescg import systems, truth
-from bayescg.errors import ConfigError, SimulationError
+from bayescg.errors import ConfigError, SimulationError, UnitError
 from bayescg.sampling import equilibrium, langevin, overdamped
 from bayescg.sampling.dynamics import baoab, euler_maruyama
 from bayescg.systems import Harmonic, from_function
@@ -288,13 +288,24 @@ def test_starts_may_be_frames_or_one_configuration():
         ({"dt": 0.0}, "dt=0.0"),
         ({"friction": -1.0}, "friction"),
         ({"starts": np.zeros((2, 3))}, r"shape \(chains, 2\)"),
+        ({"starts": np.zeros((3, 2)), "chains": 4}, "3 starts for chains=4"),
+        ({"starts": "here"}, "starts must be an array"),
+        ({"dt": "0.1"}, "dt='0.1'"),
+        ({"system": systems.DoubleWell}, "make one of the class first"),
+        ({"system": lambda x: x.sum(-1)}, "from_function"),
         ({"compile": "jit"}, "compile='jit'"),
         ({"device": "gpu"}, "device='gpu'"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments, what):
     with pytest.raises(ConfigError, match=what):
-        langevin(systems.DoubleWell(), **({"steps": 10, "dt": 0.01} | arguments))
+        langevin(**({"system": systems.DoubleWell(), "steps": 10, "dt": 0.01} | arguments))
+
+
+def test_starts_of_molecules_are_in_nm():
+    molecule = systems.alanine_dipeptide()
+    with pytest.raises(UnitError, match=r"starts: bonded atoms are 1\..* nm apart"):
+        langevin(molecule, 1, dt=1e-4, starts=10 * molecule.positions)
 
 
 @pytest.mark.parametrize("diffusion", [0.0, (1.0, 2.0, 3.0), (1.0, -1.0)])

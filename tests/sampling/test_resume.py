@@ -140,6 +140,27 @@ def test_another_run_is_refused(tmp_path):
     assert np.array_equal(first.positions, kept)  # what is mapped is not written over
 
 
+def test_other_masses_are_another_run(tmp_path):
+    from bayescg.sampling import hmc, langevin, parallel_tempering
+
+    light, heavy = systems.alanine_dipeptide(), systems.alanine_dipeptide(hydrogen_mass=3.0)
+    common = {"dt": 1e-4, "chains": 1, "compile": "off"}
+    for name, run in (
+        ("langevin", lambda system, out: langevin(system, 1, run_dir=out, **common)),
+        ("hmc", lambda system, out: hmc(system, 1, leapfrog=1, run_dir=out, **common)),
+        (
+            "tempering",
+            lambda system, out: parallel_tempering(
+                system, 1, temperatures=(330.0, 350.0), leapfrog=1, run_dir=out, **common
+            ),
+        ),
+    ):
+        first = run(light, tmp_path / name)
+        assert np.array_equal(run(light, tmp_path / name).positions, first.positions)
+        with pytest.raises(CheckpointError, match="another masses"):
+            run(heavy, tmp_path / name)
+
+
 def test_frames_that_are_gone_are_told(tmp_path):
     run, _ = RUNS["langevin"]
     run(Stopping(), run_dir=tmp_path)

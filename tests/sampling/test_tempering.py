@@ -52,7 +52,7 @@ def test_swaps_are_accepted_as_often_as_they_must():
     assert frames.provenance["cost"]["energy_evaluations"] == 300 * (1 + 3 * 750)
 
 
-@pytest.mark.parametrize("temperatures", [(1.0,), (2.0, 3.0), (1.0, 3.0, 2.0), (1.0, float("inf"))])
+@pytest.mark.parametrize("temperatures", [(1.0,), (2.0, 3.0), (1.0, 3.0, 2.0), (1.0, float("inf")), 1.0, "ab"])
 def test_a_ladder_must_begin_at_the_system_and_rise(temperatures):
     with pytest.raises(ConfigError, match=r"must begin with the system's own, 1, and increase"):
         parallel_tempering(DoubleWell(), 10, temperatures=temperatures, dt=0.1)

@@ -50,7 +50,7 @@ def test_temperature_in_kelvin_sets_kt():
         ({"dim": 3, "temperature": -1.0}, "positive"),
         ({"dim": 3, "temperature": 0.0}, "positive"),
         ({"dim": 3, "temperature_kT": float("nan")}, "positive"),
-        ({"dim": 0, "temperature_kT": 1.0}, "at least one coordinate"),
+        ({"dim": 0, "temperature_kT": 1.0}, "dim=0 must be a whole number, at least 1"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

@@ -247,9 +247,9 @@ def test_the_mixture_is_a_density_with_forty_centres():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: systems.Harmonic(()), "at least one"),
+        (lambda: systems.Harmonic(()), "one number for each coordinate"),
         (lambda: systems.Harmonic((1.0, -1.0)), "positive"),
-        (lambda: systems.ThreeWellRing(1), "two coordinates"),
+        (lambda: systems.ThreeWellRing(1), "dim=1 must be a whole number, at least 2"),
         (lambda: systems.CurvedWell(0.0), "positive"),
         (lambda: systems.MuellerBrown5D("flat"), "'deep' or 'shallow'"),
         (lambda: AnalyticSystem(lambda x: x[:, 0], temperature_kT=1.0), "box or parts"),

@@ -1,0 +1,88 @@
+"""Checks of arguments that many functions share: whole numbers, numbers in an interval, widths of networks."""
+
+import math
+from collections.abc import Iterable
+from numbers import Integral
+from typing import Any
+
+from bayescg.errors import ConfigError
+
+__all__ = ["check_counts", "check_numbers", "check_positive", "widths"]
+
+
+def check_counts(**counts: tuple[Any, int]) -> None:
+    """Refuse numbers that are not whole or below their least: ``check_counts(steps=(steps, 1))``.
+
+    Raises
+    ------
+    ConfigError
+
+    Examples
+    --------
+    >>> check_counts(layers=(2.5, 1))
+    Traceback (most recent call last):
+    bayescg.errors.ConfigError: layers=2.5 must be a whole number, at least 1
+    """
+    for name, (value, least) in counts.items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+            raise ConfigError(f"{name}={value!r} must be a whole number, at least {least}")
+
+
+def check_numbers(**numbers: tuple[Any, str]) -> None:
+    """Refuse what is no number, or lies outside its interval: ``check_numbers(beta=(beta, "(0, 1]"))``.
+
+    Raises
+    ------
+    ConfigError
+
+    Examples
+    --------
+    >>> check_numbers(wake=(-1, "[0, inf)"))
+    Traceback (most recent call last):
+    bayescg.errors.ConfigError: wake=-1 must be a number in [0, inf)
+    """
+    for name, (value, interval) in numbers.items():
+        low, high = map(float, interval[1:-1].split(","))
+        x = _float(value)
+        inside = (x >= low if interval[0] == "[" else x > low) and (x <= high if interval[-1] == "]" else x < high)
+        if not inside:
+            raise ConfigError(f"{name}={value!r} must be a number in {interval}")
+
+
+def check_positive(**values: Any) -> None:
+    """Refuse numbers that are not positive and finite: ``check_positive(dt=dt)``.
+
+    Raises
+    ------
+    ConfigError
+    """
+    for name, value in values.items():
+        if not 0 < _float(value) < math.inf:
+            raise ConfigError(f"{name}={value!r} must be positive and finite")
+
+
+def widths(hidden: Any) -> tuple[int, ...]:
+    """Widths of the hidden layers of a network, as a tuple.
+
+    Raises
+    ------
+    ConfigError
+        Not a sequence of whole numbers, each at least 1.
+
+    Examples
+    --------
+    >>> widths([64, 64])
+    (64, 64)
+    """
+    sizes = tuple(hidden) if isinstance(hidden, Iterable) else None
+    if sizes is None or not all(isinstance(n, Integral) and not isinstance(n, bool) and n > 0 for n in sizes):
+        raise ConfigError(f"hidden={hidden!r} must be a sequence of widths, whole numbers of at least 1: (64, 64), say")
+    return tuple(int(n) for n in sizes)
+
+
+def _float(value: Any) -> float:
+    """As a float; what is no number is not in any interval."""
+    try:
+        return math.nan if isinstance(value, str | bool) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
