@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.func import vjp
 
 from bayescg import nets
+from bayescg.arguments import check_counts, check_positive, widths
 from bayescg.data import check_effective
 from bayescg.errors import ConfigError, DataError
 from bayescg.features import Features, features_from_config
@@ -36,7 +37,9 @@ class GeneratorEigenfunctions(Model):
     and no order to impose. The gradient needs no derivative of the solution: it is that of
     :math:`\sum_i (c_i^T A c_i / c_i^T B c_i)^{1/2}` at fixed c. The square root lets slow modes count beside fast ones;
     a logarithm would do so more, but a step between the frames of a batch, which costs nothing there, has a logarithm
-    of minus infinity.
+    of minus infinity. To it comes :math:`s \sum_j \ln(1 + g_j)` with :math:`g_j` the norm of the first layer's weights
+    of input j, minus the logarithm of a prior with a peak at zero and a heavy tail: inputs that do not matter stay
+    out, where they would else fit the noise of the frames, and the others are hardly held back.
 
     This is no likelihood: `kind` is "generalised", and no posterior is made of the loss. Error bars come from
     :func:`bayescg.analysis.spectrum`, which solves the eigenproblem in :math:`\chi` again, on all frames and under
@@ -59,6 +62,8 @@ class GeneratorEigenfunctions(Model):
         ``"penalty"``, for comparison, is that of the papers: k outputs of the net with weights
         :math:`\omega_i` from 1 down to 0.6 and
         :math:`\sum_i \omega_i \lambda[f_i] + \alpha \sum_{i \le j} (\mathrm{Cov}(f_i, f_j) - \delta_{ij})^2`.
+    sparsity : float
+        s, of the prior on the first layer; about two over the number of independent frames.
     alpha : float
         Of the penalty, a rate: the eigenfunctions are a minimum only above
         :math:`\omega_i \omega_j (\lambda_j - \lambda_i) / (\omega_i - \omega_j)` for every pair i < j.
@@ -84,7 +89,7 @@ class GeneratorEigenfunctions(Model):
     additive = False
     minimum_batch = 256
     training_defaults: ClassVar[dict[str, Any]] = {
-        "steps": 300, "batch_size": 4096, "validation": 0.0, "learning_rate": 0.02
+        "steps": 400, "batch_size": 4096, "validation": 0.0, "learning_rate": 0.04
     }  # fmt: skip
     citation = "Zhang, Li, Schütte, J. Comput. Phys. 465, 111377 (2022), doi:10.1016/j.jcp.2022.111377"
     lag = None
@@ -99,16 +104,23 @@ class GeneratorEigenfunctions(Model):
         diffusion: Any = None,
         hidden: Sequence[int] = (32, 32),
         loss: str = "ritz",
+        sparsity: float = 0.003,
         alpha: float = 20.0,
         dim: int | None = None,
     ):
         super().__init__()
         if loss not in LOSSES:
             raise ConfigError(f"loss={loss!r} is not known; use one of {', '.join(LOSSES)}")
-        if modes < 1 or not hidden or (loss == "ritz" and hidden[-1] < modes):
-            raise ConfigError(f"modes={modes} must be at least 1, and hidden={hidden} end with at least as many")
-        self.modes, self.features, self.hidden = modes, features, tuple(hidden)
-        self.loss, self.alpha = loss, float(alpha)
+        check_counts(modes=(modes, 1))
+        check_positive(alpha=alpha)
+        if system is not None and not isinstance(system, System):
+            raise ConfigError(f"system={system!r} is not a System: give an instance, such as DoubleWell()")
+        self.modes, self.features, self.hidden = modes, features, widths(hidden)
+        if not self.hidden or (loss == "ritz" and self.hidden[-1] < modes):
+            raise ConfigError(f"hidden={hidden} must end with at least as many functions as modes={modes}")
+        if not 0 <= sparsity < 1:
+            raise ConfigError(f"sparsity={sparsity!r} must be from 0, which is none, to less than 1")
+        self.loss, self.sparsity, self.alpha = loss, float(sparsity), float(alpha)
         self.diffusion: Any = system.kT if diffusion is None and system is not None else diffusion
         size = features.size if features is not None else dim if system is None else system.dim
         if size is not None:
@@ -137,6 +149,8 @@ class GeneratorEigenfunctions(Model):
             a, b, *_ = self._sums(y, metric, w)
             energy, covariance, spread = self._forms(y, metric, w, self.ritz.solve(a, b))
             loss = (self.ritz.quotients(energy, covariance.diagonal(), spread) / self.ritz.rate).sqrt().sum()
+            norms = (self.net.layers[0].weight.square().sum(0) + 1e-8).sqrt()
+            loss = loss + self.sparsity * norms.log1p().sum()
         with batch.plate("frames"):
             pyro.factor("rayleigh", -loss.expand(len(batch)))
 
@@ -279,6 +293,7 @@ class GeneratorEigenfunctions(Model):
             "diffusion": None if callable(d) or d is None else torch.as_tensor(d).tolist(),
             "hidden": list(self.hidden),
             "loss": self.loss,
+            "sparsity": self.sparsity,
             "alpha": self.alpha,
             "dim": self.scale.mean.numel() if hasattr(self, "scale") else None,
         }
