@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["SAMPLES", "UNRELIABLE", "WORST_K", "Evidence", "evidence", "reweighted", "weighted_draws"]
 
 SAMPLES = 200_000
+PARTICLES = 16
 WORST_K = 0.7
 UNRELIABLE = "Pareto k of the weights is {:.2f}, above 0.7: averages made of them, and their errors, are rough"
 BLOCKS = 100
@@ -50,8 +51,11 @@ class Evidence:
 def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
     r"""Fresh draws of a fit without frames, each with its Pareto-smoothed importance weight.
 
-    The weights are those of the extended space, :math:`e^{-U(x)/kT} r(z \mid x) / q(x, z)`: averages with them are
-    averages over the system itself, whatever the generator's own distribution, wherever it has any mass.
+    The weights are :math:`e^{-U(x)/kT} / \hat q(x)`: averages with them are averages over the system itself, whatever
+    the generator's own distribution, wherever it has any mass. Where there are latent variables z, the generator's
+    density is the mean of :math:`q(x, z) / r(z \mid x)` over the draw's own z and 15 others from the reverse map r,
+    which is right on average (:func:`bayescg.inference.importance.draw`); with its own z alone the weights of rare
+    configurations, such as those of a barrier, are few, large and easily missed.
 
     Of an ensemble every refit gives its share of the draws, with weights of the same sum. Each is an estimate of its
     own, wrong by the chance of its draws and by what its training left out or described badly; the refits' spread
@@ -71,7 +75,8 @@ def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
     -------
     Frames
         Independent, with ``weights``; ``provenance`` tells ``pareto_k``, the largest of the refits',
-        ``energy_evaluations`` and, of an ensemble, the number of ``refits``, each a trajectory.
+        ``energy_evaluations``, ``log_z``, its standard error ``log_z_sd`` and ``ess_fraction``, lists with one entry
+        for each refit, and, of an ensemble, the number of ``refits``, each a trajectory.
 
     Raises
     ------
@@ -88,15 +93,17 @@ def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
         raise DataError(_HAS_FRAMES.format(type(fit.model).__name__))
     states = _states(fit)
     each = samples // len(states)
-    parts, weights, tails = [], [], []
+    parts, weights, tails, found = [], [], [], []
     for number, state in enumerate(states):
         own = seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-        draws = draw(fit.model, list(fit.weights.names), state, each, own)  # torch looks at 32 bits of a seed
+        # torch looks at 32 bits of a seed
+        draws = draw(fit.model, list(fit.weights.names), state, each, own, PARTICLES)
         log_weight, k = pareto_smoothed(draws.log_importance.double().cpu().numpy())
         weight = np.exp(log_weight - log_weight.max())
         parts.append(draws.x)
         weights.append(weight / weight.sum())
         tails.append(k)
+        found.append(evidence(draws))
     assert isinstance(fit.model, HasSystem)
     system = fit.model.system
     frames = Frames.from_numpy(
@@ -110,6 +117,7 @@ def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
         source=f"{samples} draws of {type(fit.model).__name__}",
     )
     told: dict[str, Any] = {"pareto_k": max(tails), "energy_evaluations": each * len(states)}
+    told |= {name: [getattr(e, name) for e in found] for name in ("log_z", "log_z_sd", "ess_fraction")}
     if len(states) > 1:
         told["refits"] = len(states)
     return replace(frames, provenance={**frames.provenance, **told})
@@ -132,7 +140,7 @@ def weighted_draws(fit: Fit, samples: int, seed: int) -> Draws:
     """
     if fit.model.needs_frames:
         raise DataError(_HAS_FRAMES.format(type(fit.model).__name__))
-    return draw(fit.model, list(fit.weights.names), state_of(fit.model), samples, seed)
+    return draw(fit.model, list(fit.weights.names), state_of(fit.model), samples, seed, PARTICLES)
 
 
 def evidence(draws: Draws) -> Evidence:
@@ -140,13 +148,14 @@ def evidence(draws: Draws) -> Evidence:
     log_w = draws.log_importance.double().cpu().numpy()
     top = log_w.max()
     w = np.exp(log_w - top)
-    blocks = np.array([b.mean() for b in np.array_split(w, BLOCKS)])  # each stratified as the whole is
     share = draws.log_share.double().exp().cpu().numpy()
     ratio = draws.log_weight.double()
     ratio = (ratio - ratio.max()).exp().cpu().numpy()
+    z = w.mean() / share.mean()  # shares are 1 on average: what they are by chance, the weights are as well
+    blocks = np.array([b.mean() for b in np.array_split(w - z * share, BLOCKS)])  # each stratified as the whole is
     return Evidence(
-        log_z=float(top + np.log(w.mean())),
-        log_z_sd=float(blocks.std(ddof=1) / blocks.mean() / np.sqrt(BLOCKS)),
+        log_z=float(top + np.log(z)),
+        log_z_sd=float(blocks.std(ddof=1) / w.mean() / np.sqrt(BLOCKS)),
         ess_fraction=float((share @ ratio) ** 2 / (share.sum() * (share @ ratio**2))),
         pareto_k=float(pareto_k(log_w)),
     )

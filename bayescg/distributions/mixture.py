@@ -70,9 +70,16 @@ class StratifiedMixture(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density of the whole mixture, ``(...)`` for ``(..., dim)``."""
+        return self._log_density(value, self.log_weights)
+
+    def log_prob_of_rows(self, value: Tensor) -> Tensor:
+        """Log density of what the rows hold, shares apart: the mixture with the fraction of rows of each component."""
+        return self._log_density(value, self._rows.mean(0).log())
+
+    def _log_density(self, value: Tensor, log_weights: Tensor) -> Tensor:
         standard = (value.unsqueeze(-2) - self.mean_of) / self.sd_of
         normal = -0.5 * (standard.square() + 1.8378770664093453).sum(-1) - self.sd_of.log().sum(-1)
-        return torch.logsumexp(self.log_weights + normal, -1)
+        return torch.logsumexp(log_weights + normal, -1)
 
 
 class LatentMixture(nn.Module):
