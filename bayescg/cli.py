@@ -232,9 +232,11 @@ def _say(line: str) -> None:
 
 def _show(results: dict[str, Any], path: Path) -> None:
     """The quantities, how well held-out frames are predicted, the warnings, and where everything is."""
-    from bayescg.report import check_rows, rows
+    from bayescg.report import check_rows, quantity_table, verdict
 
-    _table(("quantity", "mean", "sd", "90 % interval", "unit"), rows(results["quantities"]))
+    _table(*quantity_table(results))
+    for line in verdict(results):
+        _screen.print(f" {escape(line)}")
     if found := check_rows(results["diagnostics"]):
         _screen.print()
         _table(("predictive check", "p (average)", "p (spread)", "bins in band"), [row[:4] for row in found])

@@ -206,7 +206,8 @@ class FreeEnergy:
         visits = tuple(min(self._visits(row) for row in i) for i in inside)
         few = [f"{self._told(r)} {v} times" for r, v in zip(regions, visits, strict=True) if v < FEWEST_VISITS]
         what = "entered" if self.ordered else "holds frames"
-        warning = f"{what} {' and '.join(few)}, fewer than {FEWEST_VISITS}: simulate longer" if few else None
+        remedy = "simulate longer" if self.ordered else "more frames are needed"
+        warning = f"{what} {' and '.join(few)}, fewer than {FEWEST_VISITS}: {remedy}" if few else None
         if not np.isfinite(draws).all():
             draws, warning = np.full_like(draws, np.nan), warning or "some draws of the CV never visit it"
         found = Quantity.of(draws, unit, warning, visits=visits)

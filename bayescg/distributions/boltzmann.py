@@ -112,6 +112,6 @@ def system_from_config(config: dict[str, Any] | None) -> System:
     if config is None:
         raise ConfigError(
             "the system is not one that a name and numbers describe (it is your own function, or a molecule): make "
-            "the model with it again and give it, Fit.load(directory, model=EmbeddedPhysics(system, ...))"
+            "the model with it again and give it, Fit.load(directory, model=YourModel(system, ...))"
         )
     return getattr(systems, config["name"])(**{k: v for k, v in config.items() if k != "name"})

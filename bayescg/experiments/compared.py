@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import numpy as np
 from bayescg import systems
 from bayescg.analysis import statistics
 from bayescg.errors import ConfigError
+from bayescg.experiments.known import difference_name
 from bayescg.experiments.questions import Answers, average
 from bayescg.experiments.references import load_reference, reference_names
 
@@ -22,11 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = ["check_reference", "compare_with_reference"]
 
+_REMEDY = "analysis.reference=none, which compares with nothing"
 _OBSERVABLES = ("rg", "rg_mass", "end_to_end")
 
 
 def check_reference(experiment: Experiment) -> None:
-    """Refuse a reference that does not exist or is of another temperature, before anything is computed.
+    """Refuse a reference that does not exist or is of another system, before anything is computed.
 
     Raises
     ------
@@ -38,13 +42,19 @@ def check_reference(experiment: Experiment) -> None:
     if name not in reference_names():
         known = ", ".join(reference_names())
         raise ConfigError(f'analysis.reference = "{name}": there is none; shipped are {known}')
-    theirs = load_reference(name).made["temperature"]
-    taken = inspect.signature(getattr(systems, experiment.system.name)).parameters.get("temperature")
-    ours = experiment.system.arguments.get("temperature", None if taken is None else taken.default)
-    if ours != theirs:
+    made = load_reference(name).made["system"]
+    molecule, theirs = _called(made)
+    if experiment.system.name != molecule:
+        raise ConfigError(f"the reference {name} is of {made}, not of {experiment.system.name}: {_REMEDY}")
+    parameters = inspect.signature(getattr(systems, molecule)).parameters
+    ours = {key: experiment.system.arguments.get(key, parameters[key].default) for key in theirs}
+    others = [key for key in theirs if ours[key] != theirs[key]]
+    if others:
+        told = ", ".join(f"{key} = {ours[key] or 'none'}" for key in others)
+        wanted = ", ".join(f"system.{key}={theirs[key] or 'none'}" for key in others)
         raise ConfigError(
-            f"the reference {name} is at {theirs:g} K, the system at {ours} K: set system.temperature, or "
-            "analysis.reference=none"
+            f"the reference {name} is of {made}; with {told} the system is another, and nothing of the two compares: "
+            f"set {wanted}, or {_REMEDY}"
         )
 
 
@@ -59,12 +69,18 @@ def compare_with_reference(experiment: Experiment, fit: Fit, frames: Frames, ans
     reference = load_reference(settings.reference)
     angles = statistics.named_observables(["phi", "psi"], fit, frames)
     phi, psi = (statistics.evaluate(angle, frames) for angle in angles)
-    for name in reference.regions:
+    for name, region in reference.regions.items():
+        if settings.regions.get(name, region) != region:
+            continue  # the experiment calls another region so
         key = f"population_{re.sub(r'[^a-z0-9]+', '_', name)}"
         if key not in answers.quantities:
             inside = reference.contains(name, phi, psi).astype(float)
             answers.add(key, average(inside, frames, settings.draws, experiment.run.seed, ""))
         answers.quantities[key]["truth"] = reference.populations[name][0]
+    for a, b in settings.differences:
+        if all(reference.regions.get(name) == settings.regions[name] for name in (a, b)):
+            ratio = reference.populations[b][0] / reference.populations[a][0]
+            answers.quantities[difference_name(settings, a, b)]["truth"] = -math.log(ratio)
     for name in _OBSERVABLES:
         if name in answers.quantities:
             answers.quantities[name]["truth"] = reference.averages[name][0]
@@ -84,6 +100,17 @@ def compare_with_reference(experiment: Experiment, fit: Fit, frames: Frames, ans
     }
     for axis, name in enumerate(("phi", "psi")):
         answers.known[name] = reference.edges, reference.probability.sum(1 - axis)
+
+
+def _called(text: str) -> tuple[str, dict[str, Any]]:
+    """Name and arguments of a system from the call that makes it, with a remark behind."""
+    call = ast.parse(text[: text.rindex(")") + 1], mode="eval").body
+    assert isinstance(call, ast.Call)
+    assert isinstance(call.func, ast.Name)
+    given = [ast.literal_eval(value) for value in call.args]
+    named = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg is not None}
+    bound = inspect.signature(getattr(systems, call.func.id)).bind_partial(*given, **named)
+    return call.func.id, dict(bound.arguments)
 
 
 def _histogram(reference: Reference, phi: Any, psi: Any, weights: Any = None) -> np.ndarray:

@@ -7,39 +7,55 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.spatial import KDTree
 
+from bayescg.truth.grid import Grid
+
 if TYPE_CHECKING:
     from bayescg.data import Frames
+    from bayescg.systems import GaussianMixture
 
 __all__ = ["modes_found"]
 
+_CELLS = 500
+_SHARE, _DRAWS = 0.1, 10
 
-def modes_found(frames: Frames, centres: Any) -> dict[str, Any]:
-    """Share of the probability next to each of the centres of equal modes, as a multiple of what it should be.
+
+def modes_found(frames: Frames, system: GaussianMixture) -> dict[str, Any]:
+    """Share of the probability next to each of the centres, as a multiple of what it should be.
+
+    What it should be is known by quadrature, at any temperature. A mode counts as found where at least ten draws lie
+    nearer to its centre than to any other, with a tenth of its share or more.
 
     Parameters
     ----------
     frames : Frames
-        Of a toy system, ``(n, dim)``, with weights.
-    centres : Tensor, shape (modes, dim)
+        Of the system, ``(n, 2)``, with weights.
+    system : GaussianMixture
 
     Returns
     -------
     dict
-        ``modes``; ``within_20_percent``, how many have their share up to a fifth; ``smallest`` and ``largest`` share.
+        ``modes``, how many there are; ``found``; ``within_20_percent``, how many have their share up to a fifth;
+        ``smallest`` and ``largest`` share.
 
     Examples
     --------
     >>> from bayescg.data import Frames
-    >>> x = np.repeat([[0.0], [1.0], [2.0]], [50, 45, 5], axis=0)
-    >>> found = modes_found(Frames.from_numpy(x, unit="reduced", temperature_kT=1.0), np.array([[0.0], [1.0]]))
-    >>> found["modes"], found["within_20_percent"], round(found["largest"], 2)
-    (2, 2, 1.0)
+    >>> from bayescg.systems import GaussianMixture
+    >>> mixture = GaussianMixture()
+    >>> x = np.repeat(mixture.means.numpy(), 20, axis=0)[:-200]  # of forty centres, ten are missing
+    >>> found = modes_found(Frames.from_numpy(x, unit="reduced", temperature_kT=1.0), mixture)
+    >>> found["modes"], found["found"], found["within_20_percent"]
+    (40, 30, 0)
     """
-    x = np.asarray(frames.positions).reshape(len(frames), -1)
-    weight = np.ones(len(x)) if frames.weights is None else np.asarray(frames.weights, dtype=np.float64)
-    nearest = KDTree(np.asarray(centres)).query(x)[1]
-    share = np.bincount(nearest, weight, minlength=len(centres)) * len(centres) / weight.sum()
+    centres = KDTree(system.means.numpy())
+    grid = Grid(system, (_CELLS, _CELLS))
+    exact = np.bincount(centres.query(grid.points.numpy())[1], grid.mass, minlength=centres.n)
+    weight = np.ones(len(frames)) if frames.weights is None else np.asarray(frames.weights, dtype=np.float64)
+    nearest = centres.query(np.asarray(frames.positions).reshape(len(frames), -1))[1]
+    share = np.bincount(nearest, weight, minlength=centres.n) / weight.sum() / exact
+    draws = np.bincount(nearest, minlength=centres.n)
     return {
-        "modes": len(share), "within_20_percent": int((np.abs(share - 1) < 0.2).sum()),
+        "modes": centres.n, "found": int(((share >= _SHARE) & (draws >= _DRAWS)).sum()),
+        "within_20_percent": int((np.abs(share - 1) < 0.2).sum()),
         "smallest": float(share.min()), "largest": float(share.max()),
     }  # fmt: skip

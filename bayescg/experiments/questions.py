@@ -18,6 +18,7 @@ from bayescg.analysis import (
     statistics,
 )
 from bayescg.errors import ModelError
+from bayescg.experiments.known import note_truth
 from bayescg.inference.model import HasCV, HasSampler
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def ask(experiment: Experiment, fit: Fit, frames: Frames, test: Frames) -> Answe
         "effective_frames": fit.diagnostics["effective_frames"],
         "statistical_inefficiency": fit.diagnostics["statistical_inefficiency"],
     }
+    note_truth(settings, answers)
     return answers
 
 
@@ -164,10 +166,11 @@ def _free_energies(answers: Answers, settings: Analysis, seed: int, fit: Fit, fr
         answers.add(f"population_{name}", population)
         if population.warning:
             visits = population.visits[0]
-            seen = f"was entered {visits} times" if frames.order is not None else f"holds {visits} frames"
+            ordered = frames.order is not None
+            seen = f"was entered {visits} times" if ordered else f"holds {visits} frames"
             answers.warnings.append(
                 f"{name} ({observable} from {bounds[0]:g} to {bounds[1]:g}) {seen}, too few for an interval of its "
-                "population or free energy: simulate longer"
+                f"population or free energy: {'simulate longer' if ordered else 'more frames are needed'}"
             )
     for a, b in settings.differences:
         (observable,) = settings.regions[a]

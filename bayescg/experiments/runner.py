@@ -131,7 +131,8 @@ class _Run:
     def _without_frames(self) -> dict[str, Any]:
         with self._stage("fit", f"{self.experiment.model.name} on the energies of {_system(self.experiment)}"):
             fit = self._fit(None)
-        with self._stage("analysis", f"{self.experiment.analysis.samples} weighted draws, free energies, audit"):
+        audited = ", audit" if self.experiment.analysis.audit else ""
+        with self._stage("analysis", f"{self.experiment.analysis.samples} weighted draws, free energies{audited}"):
             frames, answers = self._queried(fit)
             summary.write_posterior(self.path, fit, frames, self.experiment, answers)
             figures = self._figures(answers, fit, frames)

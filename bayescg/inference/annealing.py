@@ -153,7 +153,7 @@ class Annealing:
                 f"the fit ended at beta = {self.beta:.3g}, before the system's own temperature (1) was reached: give "
                 "it more steps"
             )
-        poor = [f"{s.beta:.3g}" for s in self.stages if s.ess < _POOR]
+        poor = list(dict.fromkeys(f"{s.beta:.3g}" for s in self.stages if s.ess < _POOR))  # several buffers at each
         if poor:
             told.append(
                 f"at beta = {', '.join(poor)} fewer than {_POOR:.0%} of the buffer's draws counted: the generator did "

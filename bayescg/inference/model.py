@@ -228,7 +228,9 @@ def check_programs(model: Model, batch: Batch) -> list[str]:
             for trace in traces:
                 trace.compute_log_prob()
     except (ValueError, RuntimeError) as error:
-        raise ModelError(f"{type(model).__name__} does not run on a batch of {len(batch)} frames: {error}") from error
+        told, _, shapes = str(error).partition("Trace Shapes:")  # Pyro's table, of use once a site is in it
+        told = str(error) if " dist " in shapes else told.rstrip()
+        raise ModelError(f"{type(model).__name__} does not run on a batch of {len(batch)} frames: {told}") from error
     latent = {k for k, s in found.items() if not s["is_observed"]}
     extra = set(proposed) - latent
     if extra:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayescg.plot.style import BLUE, axis_label, figure, in_degrees, set_angle_ticks
+from bayescg.plot.style import BLUE, ORANGE, Histogram, axis_label, figure, in_degrees, set_angle_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,14 +17,22 @@ if TYPE_CHECKING:
 __all__ = ["free_energy"]
 
 
-def free_energy(fes: FreeEnergy) -> Figure:
+HIGHEST = 25.0
+"""Free energies are drawn up to here, in kT: weighted draws reach hundreds, and would leave the wells a flat line."""
+
+
+def free_energy(fes: FreeEnergy, known: Histogram | None = None, label: str = "reference") -> Figure:
     """Profile with its band over one CV; maps of the mean and of its standard deviation over two.
 
-    Bins that no frame visited are left white.
+    Bins that no frame visited are left white, and so is what lies more than 25 kT up.
 
     Parameters
     ----------
     fes : FreeEnergy
+    known : (edges, shares), optional
+        Histogram of a reference over the only CV: edges of bins ``(bins + 1,)`` and the shares of the bins ``(bins,)``.
+    label : str
+        What it is called.
 
     Examples
     --------
@@ -35,11 +43,11 @@ def free_energy(fes: FreeEnergy) -> Figure:
     4
     """
     if len(fes.edges) == 1:
-        return _profile(fes)
+        return _profile(fes, known, label)
     made, axes = figure(1, 2, 3.9, 3.2)
     for ax, values, title, colours in (
-        (axes[0], fes.mean.values, "free energy (kT)", "cividis"),
-        (axes[1], fes.sd.values, "standard deviation (kT)", "cividis"),
+        (axes[0], _low(fes), "free energy (kT)", "cividis"),
+        (axes[1], np.where(np.isfinite(_low(fes)), fes.sd.values, np.nan), "standard deviation (kT)", "cividis"),
     ):
         x, y = (in_degrees(e, u) for e, u in zip(fes.edges, fes.cv_units, strict=True))
         top = float(np.nanquantile(values, 0.98))
@@ -54,12 +62,18 @@ def free_energy(fes: FreeEnergy) -> Figure:
     return made
 
 
-def _profile(fes: FreeEnergy) -> Figure:
+def _low(fes: FreeEnergy) -> np.ndarray:
+    """The mean, NaN above what is drawn."""
+    return np.where(fes.mean.values <= HIGHEST, fes.mean.values, np.nan)
+
+
+def _profile(fes: FreeEnergy, known: Histogram | None, label: str) -> Figure:
     made, (ax,) = figure(1, 1, 4.6, 3.1)
     edges = in_degrees(fes.edges[0], fes.cv_units[0])
     centres = (edges[1:] + edges[:-1]) / 2
     low, high = fes.band.values
     top = 1.03 * float(np.nanmax(np.where(np.isfinite(high), high, fes.mean.values + 2 * fes.sd.values)))
+    top = min(top, HIGHEST)
     ax.fill_between(
         centres,
         np.where(np.isfinite(fes.mean.values), low, np.nan),
@@ -70,7 +84,12 @@ def _profile(fes: FreeEnergy) -> Figure:
         label=f"{100 * fes.level:.0f} % band",
     )
     ax.plot(centres, fes.mean.values, color=BLUE, lw=1.5, label="mean")
-    ax.set_ylim(min(0.0, float(np.nanmin(low))), top)
+    if known is not None:
+        at, shares = in_degrees(np.asarray(known[0]), fes.cv_units[0]), np.asarray(known[1], np.float64)
+        with np.errstate(divide="ignore"):
+            energy = -np.log(shares / np.diff(at))
+        ax.plot((at[1:] + at[:-1]) / 2, energy - energy.min(), color=ORANGE, lw=1.1, ls="--", label=label)
+    ax.set_ylim(float(np.nanmin(low, initial=0.0)), top)
     ax.legend(frameon=False, fontsize=9)
     ax.set_ylabel("free energy (kT)", fontsize=10)
     ax.set_xlabel(axis_label(fes.names[0], fes.cv_units[0]), fontsize=10)
@@ -80,7 +99,7 @@ def _profile(fes: FreeEnergy) -> Figure:
 
 def _set_limits(ax: Axes, fes: FreeEnergy) -> None:
     """The full circle for angles, what was visited otherwise."""
-    seen = np.isfinite(fes.mean.values)
+    seen = np.isfinite(_low(fes))
     for k, (edges, unit, axis) in enumerate(zip(fes.edges, fes.cv_units, (ax.xaxis, ax.yaxis), strict=False)):
         limits = in_degrees(edges[[0, -1]], unit)
         if not fes.periodic[k]:

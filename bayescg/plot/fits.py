@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from bayescg.analysis.statistics import evaluate, label, named_observables, unit
 from bayescg.errors import DataError
 from bayescg.inference.annealing import HasBuffer
 from bayescg.inference.functional import seeded
-from bayescg.plot.style import BLUE, INK, ORANGE, axis_label, figure, in_degrees, set_angle_ticks
+from bayescg.plot.style import BLUE, GREY, INK, ORANGE, axis_label, figure, in_degrees, set_angle_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -93,7 +94,8 @@ def cv(
 def loss(fit: Fit) -> Figure:
     """Minus the bound on log p of training and held-out frames over the steps of training, in nats a frame.
 
-    Of a model without frames it is minus the bound on log Z.
+    Of a model without frames it is minus the bound on log Z at the temperature of the time; dotted lines mark where
+    that changes.
 
     Parameters
     ----------
@@ -114,6 +116,9 @@ def loss(fit: Fit) -> Figure:
         if isinstance(fit.model, HasBuffer):  # of buffers, it is minus the mean log density of their draws
             text = "energies, then buffers" + " and energies" * (fit.model.energy_weight > 0)
         shown, unit = [("loss", text, BLUE)], "nats"
+        for before, after in itertools.pairwise(fit.log):
+            if after["beta"] != before["beta"]:
+                ax.axvline(after["step"], color=GREY, lw=0.6, ls=":")
     elif not any("training" in row for row in fit.log):  # nothing was held out
         shown = [("loss", "training", BLUE)]
     for key, text, colour in shown:
@@ -128,7 +133,7 @@ def loss(fit: Fit) -> Figure:
     ax.set_ylim(low - 0.05 * (high - low + 1e-9), high + 0.1 * (high - low + 1e-9))
     ax.set_xlabel("step", fontsize=10)
     ax.set_ylabel(f"loss ({unit})", fontsize=10)
-    ax.legend(frameon=False, fontsize=9)
+    made.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     return made
 
 
@@ -168,7 +173,7 @@ def _line(
     if color == "density":
         heights, _, _ = ax.hist(means, bins=40, color=BLUE, alpha=0.5)
         places = np.max(heights) * np.linspace(0.05, 0.6, len(picked))
-        ax.set_ylabel("frames", fontsize=10)
+        ax.set_ylabel("frames" if fit.model.needs_frames else "draws", fontsize=10)
     else:
         values, text, unit = _colours(fit, frames, np.empty((0, 2)), color)
         values = in_degrees(values, unit)

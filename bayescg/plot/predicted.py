@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayescg.errors import DataError
-from bayescg.plot.style import BLUE, INK, ORANGE, axis_label, figure, in_degrees, set_angle_ticks
+from bayescg.plot.style import BLUE, INK, ORANGE, Histogram, axis_label, figure, in_degrees, set_angle_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from bayescg.analysis import FreeEnergy
 
 __all__ = ["predicted"]
-
-Histogram = tuple[np.ndarray, np.ndarray]
 
 
 def predicted(landscapes: Mapping[str, FreeEnergy], reference: Mapping[str, Histogram]) -> Figure:

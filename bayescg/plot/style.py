@@ -10,7 +10,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "GREY", "INK", "ORANGE", "axis_label", "figure", "in_degrees", "panel", "set_angle_ticks"]
+__all__ = [
+    "BLUE",
+    "GREY",
+    "INK",
+    "ORANGE",
+    "Histogram",
+    "axis_label",
+    "figure",
+    "in_degrees",
+    "panel",
+    "set_angle_ticks",
+]
+
+Histogram = tuple[np.ndarray, np.ndarray]
+"""Edges of bins, and their shares."""
 
 BLUE, ORANGE, INK, GREY = "#0072B2", "#D55E00", "#222222", "#9a9a9a"
 

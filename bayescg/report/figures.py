@@ -12,7 +12,9 @@ import numpy as np
 
 from bayescg import plot
 from bayescg.checkpoint import write_file
+from bayescg.inference.annealing import HasBuffer
 from bayescg.inference.model import HasCV, HasSampler
+from bayescg.systems.analytic import AnalyticSystem
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,19 +70,21 @@ def draw_figures(
     elif isinstance(fit.model, HasCV):
         angles = [o.name for o in check if o.periodic] if check is not None else []
         colours = {"cv": angles[-1] if angles else "density"}
-        if known:
-            colours = {f"cv_{name}": name for name in known}
+        if not fit.model.needs_frames:
+            turned = [name for name, fes in landscapes.items() if fes.cv_units == ("rad",)]
+            colours = {f"cv_{name}": name for name in turned} or colours
         for name, colour in colours.items():
             drawn[name] = (
                 plot.cv(fit, _equally_weighted(frames), color=colour),
-                f"The collective variables of the frames, coloured by {colour}. Ellipses hold 90 % of the distribution "
-                "that the CV of one frame has.",
+                _cv_caption(fit, frames, colour),
             )
-    if known:
+    exact = isinstance(getattr(fit.model, "system", None), AnalyticSystem)
+    if known and not exact:
         alone = {name: fes for name, fes in landscapes.items() if len(fes.edges) == 1 and name != "cv"}
         drawn["predicted"] = (
             plot.predicted(alone, known),
-            "Distributions predicted without any simulation, with their bands, and those of the reference.",
+            "Distributions of the reweighted draws, made without any simulation, with bands of the error of their "
+            "number, and those of the reference. What the generator never visits is in no band.",
         )
     if check is not None:
         drawn["predictive_check"] = (
@@ -96,12 +100,44 @@ def draw_figures(
     for name, landscape in landscapes.items():
         over = " and ".join(landscape.names)
         drawn[f"free_energy_{name}"] = (
-            plot.free_energy(landscape),
-            f"Free energy over {over}, with its uncertainty from blocks of frames.",
+            plot.free_energy(landscape, (known or {}).get(name), "exact" if exact else "reference"),
+            f"Free energy over {over}, {_uncertainty(fit, frames)}.",
         )
     if fit.log:
-        drawn["loss"] = (plot.loss(fit), "Loss and held-out loss during the fit, in nats per frame.")
+        drawn["loss"] = (plot.loss(fit), _loss_caption(fit))
     return {save(folder / f"{name}.png", figure): caption for name, (figure, caption) in drawn.items()}
+
+
+def _cv_caption(fit: Fit, frames: Frames, colour: str) -> str:
+    whose, one = ("frames", "frame") if fit.model.needs_frames else ("reweighted draws", "draw")
+    alone = fit.cv(frames.gather([0])).event_shape[0] == 1
+    marks = "Bars" if alone else "Ellipses"
+    told = f"The collective variables of the {whose}, coloured by {colour}."
+    if alone:
+        told = f"The collective variable of the {whose}" + (f", against {colour}." if colour != "density" else ".")
+    return f"{told} {marks} hold 90 % of the distribution that the CV of one {one} has."
+
+
+def _uncertainty(fit: Fit, frames: Frames) -> str:
+    if fit.model.needs_frames:
+        return "with its uncertainty from blocks of frames"
+    if "refits" in frames.provenance:
+        return "from reweighted draws, with its uncertainty from the spread of the refits"
+    return "from reweighted draws, with the uncertainty of their finite number: what none of them visits is blank"
+
+
+def _loss_caption(fit: Fit) -> str:
+    if fit.model.needs_frames:
+        return "Loss and held-out loss during the fit, in nats per frame."
+    if isinstance(fit.model, HasBuffer):
+        return (
+            "Loss during the fit, in nats: minus the mean log density of reweighted buffers of draws, after a first "
+            "part that learns from energies alone. It jumps where the temperature changes (dotted lines)."
+        )
+    return (
+        "Loss during the fit, in nats: minus a bound on log Z at the temperature of the time, which changes at the "
+        "dotted lines. Only the last stretch is at the system's own."
+    )
 
 
 def _slow_modes(modes: SlowModes, rates: Sequence[float], frames: Frames) -> dict[str, tuple[Figure, str]]:

@@ -165,9 +165,11 @@ class Grid:
         for axis, wraps in enumerate(self.system.periodic):
             beyond = self._beyond(axis)
             if not wraps and beyond.max() > CUT_OFF:
+                share = beyond.max() / (1.0 + beyond.max())
+                told = f"{share:.0%}" if share > 0.01 else f"{share:.0e}"
                 raise ConfigError(
                     f"the box cuts off probability at the {'lower' if beyond[0] > beyond[1] else 'upper'} end of "
-                    f"coordinate {axis + 1}, {self.system.box[axis]}: beyond lies about {beyond.max():.0e} of it; "
+                    f"coordinate {axis + 1}, {self.system.box[axis]}: beyond lies about {told} of it; "
                     "give a larger box="
                 )
 

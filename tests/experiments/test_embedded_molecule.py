@@ -9,9 +9,11 @@ import pytest
 from bayescg.errors import ConfigError
 from bayescg.experiments import load, run
 from bayescg.experiments.build import check, frames_of, model_of
+from bayescg.experiments.compared import check_reference
 from bayescg.experiments.references import load_reference
-from bayescg.experiments.schema import Experiment
+from bayescg.experiments.schema import Experiment, Named
 
+NO_REFERENCE = "analysis.reference=none"
 SMALL = ("fit.steps=30", "fit.batch_size=32", "analysis.samples=1000", "model.hidden=[8]")
 
 
@@ -44,11 +46,31 @@ def test_a_run_is_held_to_the_reference(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"), [("system.temperature=330.0", "at 300 K"), ("analysis.reference=nothing", "shipped are")]
+    ("change", "told"),
+    [
+        ("system.temperature=330.0", "set system.temperature=300.0, or analysis.reference=none"),
+        ("system.solvent=obc2", "set system.solvent=obc1, or"),
+        ("system.solvent=none", "with solvent = none the system is another"),
+        ("system.force_field=amber14", "set system.force_field=amber96, or"),
+        ("system.name=DoubleWell", "not of DoubleWell"),
+        ("analysis.reference=nothing", "shipped are"),
+    ],
 )
-def test_a_reference_of_something_else_is_refused(change: str, told: str) -> None:
+@pytest.mark.parametrize("name", ["alanine-dipeptide-embedded", "alanine-dipeptide-boltzmann"])
+def test_a_reference_of_something_else_is_refused(name: str, change: str, told: str) -> None:
+    if change == "system.name=DoubleWell":
+        experiment = load(name)
+        experiment = experiment.model_copy(update={"system": Named(name="DoubleWell")})
+    else:
+        experiment = load(name, changes=[change])
     with pytest.raises(ConfigError, match=told):
-        check(load("alanine-dipeptide-embedded", changes=[change]))
+        check_reference(experiment)
+    check_reference(experiment.model_copy(update={"analysis": load(name, changes=[NO_REFERENCE]).analysis}))
+
+
+def test_masses_and_engines_change_no_reference() -> None:
+    changes = ["system.hydrogen_mass=3.0", "system.engine=openmm", "system.temperature=300"]
+    check_reference(load("alanine-dipeptide-embedded", changes=changes))
 
 
 def test_internal_coordinates_are_features_of_an_experiment(

@@ -15,6 +15,7 @@ from bayescg.analysis import free_energy, predictive_check
 from bayescg.data import Frames
 from bayescg.errors import DataError
 from bayescg.models import PredictiveCV
+from bayescg.plot.energies import HIGHEST
 
 
 class Angle:
@@ -82,6 +83,20 @@ def test_a_profile_and_its_band(frames, tmp_path):
     assert ax.get_ylim()[1] >= np.nanmax(fes.band.values)
 
 
+def test_weights_that_reach_far_leave_the_wells_visible(tmp_path):
+    """Draws of a broad generator with Boltzmann weights: 200 kT at the ends, and only what counts is drawn."""
+    x = np.linspace(-20, 20, 8001)[:, None]
+    weighted = Frames.from_numpy(x, unit="reduced", temperature_kT=1.0, weights=np.exp(-(x[:, 0] ** 2) / 2))
+    fes = free_energy(None, weighted, lambda x: x[:, 0], bins=80)
+    edges = np.linspace(-6, 6, 61)
+    centres = (edges[1:] + edges[:-1]) / 2
+    (ax,) = drawn(plot.free_energy(fes, (edges, np.exp(-(centres**2) / 2)), "exact"), tmp_path)
+    assert ax.get_ylim()[1] == HIGHEST
+    assert ax.get_xlim()[1] == pytest.approx(50**0.5, abs=0.5)  # a bin's width
+    exact = next(line for line in ax.lines if line.get_label() == "exact")
+    np.testing.assert_allclose(exact.get_ydata(), centres**2 / 2 - 0.1**2 / 2, atol=1e-9)
+
+
 def test_maps_of_mean_and_sd_leave_what_was_not_visited_white(frames, tmp_path):
     fes = free_energy(None, frames, lambda x: x[:, :2], bins=10)
     axes = drawn(plot.free_energy(fes), tmp_path)
@@ -113,6 +128,9 @@ def test_the_loss(fit, tmp_path):
     (ax,) = drawn(plot.loss(fit), tmp_path)
     assert ax.get_ylabel() == "loss (nats per frame)"
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [r["training"] for r in fit.log])
+    (legend,) = ax.figure.legends  # beside the curves, not over them
+    top = ax.get_window_extent().y1
+    assert legend.get_window_extent().y0 >= top
     fit = bcg.Fit(fit.model, fit.weights, {}, {}, {}, [])
     with pytest.raises(DataError, match="no loss log"):
         plot.loss(fit)

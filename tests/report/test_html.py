@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bayescg.report import rows, write_report
+from bayescg.report import quantity_table, rows, verdict, write_report
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360000002000001e221bc330000"
@@ -103,3 +103,62 @@ def test_every_tag_is_closed(page: str) -> None:
 def test_the_same_results_give_the_same_page(results: dict[str, Any], tmp_path: Path) -> None:
     pages = [write_report(tmp_path / f"{i}.html", results, {}, "").read_bytes() for i in range(2)]
     assert pages[0] == pages[1]
+
+
+@pytest.fixture
+def without_frames(results: dict[str, Any]) -> dict[str, Any]:
+    found = {
+        "weighted_draws": 20_000,
+        "ess_fraction": 0.5,
+        "pareto_k": 0.31,
+        "missing_mass": 0.012,
+        "missing_mass_ci90": [0.008, 0.0161],
+        "forward_ess_fraction": 1.2e-5,
+        "reference": "annealing from a broad base",
+        "audit_energy_evaluations": 28_300_000,
+        "modes": {"modes": 40, "found": 31, "within_20_percent": 29, "smallest": 0.0, "largest": 1.52},
+        "ramachandran": {
+            "reference": "long-sampling",
+            "kl_generated": 0.231,
+            "kl_reweighted": 0.0123,
+            "kl_floor_of_reference": 1e-4,
+            "kl_floor_of_draws": 0.0021,
+            "bins": 64,
+            "generated": 10_000,
+            "reweighted": 20_000,
+            "frames_of_reference": 10**7,
+        },
+        "warnings": [],
+    }
+    cost = {"energy_evaluations": 4_523_000, "steps": 10, "wall_seconds": 1.0, "device": "cpu"}
+    quantities = {"f": {**quantity(4.81, 0.03, [4.76, 4.86]), "truth": 4.77755}, "g": quantity(1.0, 0.1, [0.8, 1.2])}
+    return {**results, "quantities": quantities, "diagnostics": found, "cost": cost}
+
+
+def test_what_a_run_without_frames_found_is_told(without_frames: dict[str, Any], tmp_path: Path) -> None:
+    page = write_report(tmp_path / "report.html", without_frames, {}, "").read_text()
+    told = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
+    for part in (
+        "4.810 0.030 4.760 to 4.860 4.778 kT",
+        "10,000 count (effective fraction 50 %, Pareto k 0.31)",
+        "1.2 % of the probability is left out (90 % interval 0.8 % to 1.61 %)",
+        "Modes found: 31 of 40",
+        "29 have their probability within 20 %",
+        "0.23 of 10,000 draws as generated, 0.012 of 20,000 reweighted",
+        "would have about 0.002",
+        "Energies: 4,523,000",
+        "the audit took another 28,300,000",
+        "energy evaluations 4,523,000",
+    ):
+        assert part in told, part
+    assert "correlated frames" not in told
+    assert verdict({**without_frames, "diagnostics": {"warnings": []}}) == []
+
+
+def test_what_is_known_has_a_column_where_anything_is(without_frames: dict[str, Any], results: dict[str, Any]) -> None:
+    assert "truth" not in quantity_table(results)[0]
+    titles, table = quantity_table(without_frames)
+    assert titles[4] == "reference"  # sampled, where there is a Ramachandran plot to compare with
+    assert [row[4] for row in table] == ["4.778", ""]
+    exact = {**without_frames, "diagnostics": {}}
+    assert quantity_table(exact)[0][4] == "truth"

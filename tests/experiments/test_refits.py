@@ -1,0 +1,77 @@
+"""Refits that lost a mode are seen beside those that did not."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bayescg.analysis import free_energy
+from bayescg.analysis.free_energy import FreeEnergy
+from bayescg.data import Frames
+from bayescg.experiments.known import Coordinate
+from bayescg.experiments.refits import log_partition, refits_apart
+
+REGIONS = {"left": {"x1": [-10.0, 0.0]}, "right": {"x1": [0.0, 10.0]}}
+DRAWS, ERROR = 4000, 0.005
+
+
+def refitted(lost: tuple[int, ...], share: float, refits: int = 5) -> tuple[Frames, dict[str, FreeEnergy]]:
+    """Two wells, of which some refits never visit the right one, with the partition functions that they would find."""
+    random = np.random.default_rng(0)
+    x = np.where(random.random((refits, DRAWS)) < share, 2.0, -2.0) + 0.3 * random.normal(size=(refits, DRAWS))
+    log_z = ERROR * random.normal(size=refits)
+    for m in lost:
+        x[m] = -np.abs(x[m])
+        log_z[m] += np.log1p(-share)
+    frames = Frames.from_numpy(
+        x.reshape(-1, 1), unit="reduced", temperature_kT=1.0, weights=np.ones(x.size),
+        trajectory=np.repeat(np.arange(refits), DRAWS),
+    )  # fmt: skip
+    told = {"refits": refits, "log_z": log_z.tolist(), "log_z_sd": [ERROR] * refits}
+    frames = replace(frames, provenance={**frames.provenance, **told})
+    return frames, {"x1": free_energy(None, frames, cv=Coordinate("x1"), bins=20, draws=20)}
+
+
+def test_refits_that_agree_are_not_warned_of() -> None:
+    assert refits_apart(*refitted((), 0.1), REGIONS) == []
+
+
+def test_a_large_mode_shows_in_the_partition_function() -> None:
+    told = refits_apart(*refitted((1, 3), 0.1), REGIONS)
+    assert len(told) == 2
+    assert "2 of 5 refits (1, 3)" in told[0]
+    (percent,) = re.findall(r"up to ([\d.]+)% of the probability", told[0])
+    assert float(percent) == pytest.approx(10.0, abs=3.0)  # two refits' errors of half a per cent
+    assert told[1].startswith("right: 2 of 5 refits (1, 3)")
+
+
+def test_a_small_mode_shows_in_its_population_only() -> None:
+    """One per cent is two standard errors of log Z."""
+    told = refits_apart(*refitted((2,), 0.01), REGIONS)
+    assert len(told) == 1
+    assert told[0].startswith("right: 1 of 5 refits (2)")
+
+
+def test_few_draws_say_nothing_of_what_others_lost() -> None:
+    assert refits_apart(*refitted((2,), 0.002), REGIONS) == []  # eight draws or so in the others
+
+
+def test_one_fit_has_nothing_to_disagree_with() -> None:
+    frames, landscapes = refitted((), 0.1)
+    alone = {k: v for k, v in frames.provenance.items() if k != "refits"}
+    assert refits_apart(replace(frames, provenance=alone), landscapes, REGIONS) == []
+
+
+def test_the_partition_function_of_an_ensemble_has_the_error_of_its_spread() -> None:
+    frames, _ = refitted((1,), 0.1)
+    values = np.array(frames.provenance["log_z"])
+    found = log_partition(frames, 20_000, 0)
+    assert found.mean == pytest.approx(values.mean(), abs=0.003)
+    sampling, parameter = found.sd_by_source["sampling"], found.sd_by_source["parameter"]
+    assert sampling is not None
+    assert parameter is not None
+    assert np.hypot(sampling, parameter) == pytest.approx(values.std(ddof=1) / 5**0.5)
+    assert found.ci90 is not None
+    low, high = found.ci90  # Student's t with four degrees of freedom
+    assert (high - low) / 2 == pytest.approx(2.132 * values.std(ddof=1) / 5**0.5, rel=0.1)
