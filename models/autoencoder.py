@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
 from bayescg import nets
+from bayescg.arguments import check_counts, widths
 from bayescg.errors import ModelError
 from bayescg.features import Features, HasPositions
 from bayescg.inference import Batch, FeatureModel
@@ -78,7 +79,8 @@ class Autoencoder(FeatureModel):
         dim: int | None = None,
     ):
         super().__init__()
-        self.latent_dim, self.hidden, self.regularise = latent_dim, tuple(hidden), dict(regularise or {})
+        check_counts(latent_dim=(latent_dim, 1))
+        self.latent_dim, self.hidden, self.regularise = latent_dim, widths(hidden), dict(regularise or {})
         if unknown := set(self.regularise) - set(TERMS):
             raise ModelError(f"regularise has no term {', '.join(sorted(unknown))}; there are {', '.join(TERMS)}")
         if self.regularise:  # variances of a batch are no sums over its frames

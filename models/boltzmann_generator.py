@@ -11,12 +11,13 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from bayescg import features, nets
+from bayescg import nets
+from bayescg.arguments import check_counts, check_numbers, check_positive, widths
+from bayescg.data import check_temperature
 from bayescg.distributions import Boltzmann
-from bayescg.errors import ConfigError
 from bayescg.features import UnboundedCoordinates
 from bayescg.inference import Batch, SystemModel
-from bayescg.systems import DoubleWell, MolecularSystem, System
+from bayescg.systems import DoubleWell, System
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
@@ -98,17 +99,16 @@ class BoltzmannGenerator(SystemModel):
         guard: float = 1000.0,
     ):
         super().__init__()
-        if not (0 < beta_start <= 1 and 0 < cess < 1 and 0 < warm < 1):
-            raise ConfigError(f"beta_start={beta_start} must lie in (0, 1], cess={cess} and warm={warm} in (0, 1)")
-        if layers < 1 or bins < 2 or buffer < 100 or energy_weight < 0:
-            told = f"layers={layers} must be at least 1, bins={bins} 2, buffer={buffer} 100"
-            raise ConfigError(f"{told} and energy_weight={energy_weight} 0")
-        if coordinates is None and system.topology is not None:
-            coordinates = features.unbounded_coordinates(system)
-        self.system = system.guarded_above_start(guard) if isinstance(system, MolecularSystem) else system
-        self.layers, self.bins, self.hidden = layers, bins, tuple(hidden)
+        check_counts(layers=(layers, 1), bins=(bins, 2), buffer=(buffer, 100))
+        check_numbers(beta_start=(beta_start, "(0, 1]"), cess=(cess, "(0, 1)"), warm=(warm, "(0, 1)"))
+        check_numbers(energy_weight=(energy_weight, "[0, inf)"))
+        if reach is not None:
+            check_positive(reach=reach)
+        self.begin(system, coordinates, guard)
+        coordinates = self.coordinates
+        self.layers, self.bins, self.hidden = layers, bins, widths(hidden)
         self.beta_start, self.cess, self.buffer, self.warm = float(beta_start), float(cess), buffer, float(warm)
-        self.energy_weight, self.reach, self.coordinates, self.guard = float(energy_weight), reach, coordinates, guard
+        self.energy_weight, self.reach = float(energy_weight), reach
         size, soft = (system.dim, []) if coordinates is None else (coordinates.size, coordinates.soft.tolist())
         self.flow = nets.SplineFlow([i in soft for i in range(size)], layers, bins, self.hidden)
         self.flow.place(*(_box(system, reach) if coordinates is None else (torch.zeros(size), 1.0)))
@@ -144,7 +144,14 @@ class BoltzmannGenerator(SystemModel):
             pyro.factor("volume", self.coordinates.log_abs_det_jacobian(x))
 
     def setup(self, frames: Frames) -> None:
-        """Centre and scale of the flow are mean and standard deviation of the frames' coordinates, unless circular."""
+        """Centre and scale of the flow are mean and standard deviation of the frames' coordinates, unless circular.
+
+        Raises
+        ------
+        DataError
+            The frames are at another temperature than the system.
+        """
+        check_temperature(frames, self.system.kT)
         index = torch.linspace(0, len(frames) - 1, min(len(frames), 20_000)).long().numpy()
         x = self.inputs(torch.as_tensor(frames.gather(index)))
         self.flow.place(x.mean(0), x.std(0, correction=0).clamp_min(1e-6))

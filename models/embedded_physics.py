@@ -12,12 +12,13 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from bayescg import features, nets
+from bayescg import nets
+from bayescg.arguments import check_counts, check_numbers, widths
 from bayescg.distributions import Boltzmann, LatentMixture, StratifiedMixture
-from bayescg.errors import ConfigError, DataError
+from bayescg.errors import DataError
 from bayescg.features import UnboundedCoordinates
 from bayescg.inference import Batch, SystemModel
-from bayescg.systems import DoubleWell, MolecularSystem, System
+from bayescg.systems import DoubleWell, System
 
 
 class EmbeddedPhysics(SystemModel):
@@ -98,22 +99,12 @@ class EmbeddedPhysics(SystemModel):
         guard: float = 400.0,
     ):
         super().__init__()
-        if latent_dim < 1 or components < 1 or wake < 0:
-            raise ConfigError(
-                f"latent_dim={latent_dim} and components={components} must be at least 1, wake={wake} at least 0"
-            )
-        if not (0 < beta_start <= 1 and 0 < cess < 1):
-            raise ConfigError(f"beta_start={beta_start} must lie in (0, 1] and cess={cess} in (0, 1)")
-        if coordinates is None and system.topology is not None:
-            coordinates = features.unbounded_coordinates(system)
-        self.system = system.guarded_above_start(guard) if isinstance(system, MolecularSystem) else system
-        self.latent_dim, self.hidden, self.components, self.coordinates = (
-            latent_dim,
-            tuple(hidden),
-            components,
-            coordinates,
-        )
-        self.wake, self.beta_start, self.cess, self.guard = float(wake), float(beta_start), float(cess), float(guard)
+        check_counts(latent_dim=(latent_dim, 1), components=(components, 1))
+        check_numbers(wake=(wake, "[0, inf)"), beta_start=(beta_start, "(0, 1]"), cess=(cess, "(0, 1)"))
+        self.begin(system, coordinates, guard)
+        coordinates = self.coordinates
+        self.latent_dim, self.hidden, self.components = latent_dim, widths(hidden), components
+        self.wake, self.beta_start, self.cess = float(wake), float(beta_start), float(cess)
         size, seen = (system.dim,) * 2 if coordinates is None else (coordinates.size, coordinates.readable_size)
         self.generator = nets.ConditionalGaussian(latent_dim, size, self.hidden, correlated=coordinates is not None)
         self.reverse = nets.ConditionalGaussian(seen, latent_dim, self.hidden)

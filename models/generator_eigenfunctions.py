@@ -12,7 +12,7 @@ from torch.func import vjp
 
 from bayescg import nets
 from bayescg.arguments import check_counts, check_positive, widths
-from bayescg.data import check_effective
+from bayescg.data import check_effective, check_temperature
 from bayescg.errors import ConfigError, DataError
 from bayescg.features import Features, features_from_config
 from bayescg.inference import Batch, Model
@@ -115,12 +115,15 @@ class GeneratorEigenfunctions(Model):
         check_positive(alpha=alpha)
         if system is not None and not isinstance(system, System):
             raise ConfigError(f"system={system!r} is not a System: give an instance, such as DoubleWell()")
+        if features is not None and not isinstance(features, Features):
+            raise ConfigError(f"features are a {type(features).__name__}; give some of bcg.features, or None")
         self.modes, self.features, self.hidden = modes, features, widths(hidden)
         if not self.hidden or (loss == "ritz" and self.hidden[-1] < modes):
             raise ConfigError(f"hidden={hidden} must end with at least as many functions as modes={modes}")
         if not 0 <= sparsity < 1:
             raise ConfigError(f"sparsity={sparsity!r} must be from 0, which is none, to less than 1")
         self.loss, self.sparsity, self.alpha = loss, float(sparsity), float(alpha)
+        self.kT = None if system is None else system.kT
         self.diffusion: Any = system.kT if diffusion is None and system is not None else diffusion
         size = features.size if features is not None else dim if system is None else system.dim
         if size is not None:
@@ -257,9 +260,11 @@ class GeneratorEigenfunctions(Model):
         Raises
         ------
         DataError
-            The frames' weights leave almost none of them; or kT is not known.
+            The frames' weights leave almost none of them; or kT is not known, or not that of the system.
         """
         check_effective(frames)
+        if self.kT is not None:
+            check_temperature(frames, self.kT)
         if self.diffusion is None:
             self.diffusion = frames.kT
         index = torch.linspace(0, len(frames) - 1, min(len(frames), 20_000)).long().numpy()

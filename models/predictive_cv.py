@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -11,15 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from bayescg import nets
-from bayescg.errors import DataError, ModelError
-from bayescg.features import Features, HasPositions, features_from_config
-from bayescg.inference import Batch, Model
-
-if TYPE_CHECKING:
-    from bayescg.data import Frames
+from bayescg.arguments import check_counts, check_positive, widths
+from bayescg.errors import ModelError
+from bayescg.features import Features, HasPositions
+from bayescg.inference import Batch, FeatureModel
 
 
-class PredictiveCV(Model):
+class PredictiveCV(FeatureModel):
     r"""Predictive collective variables (Schöberl, Zabaras, Koutsourelakis 2019).
 
     The frames, read through features y of size D, come from a few latent variables z, the CVs:
@@ -57,6 +55,7 @@ class PredictiveCV(Model):
     """
 
     uncertainty = "bootstrap"
+    scale: nets.Standardise
     citation = "Schöberl, Zabaras, Koutsourelakis, J. Chem. Phys. 150, 024109 (2019), doi:10.1063/1.5058063"
 
     def __init__(
@@ -68,15 +67,13 @@ class PredictiveCV(Model):
         dim: int | None = None,
     ):
         super().__init__()
-        if not isinstance(latent_dim, int) or latent_dim < 1 or min(ard) <= 0:
-            raise ModelError(f"latent_dim={latent_dim} must be a whole number, at least 1, and ard={ard} positive")
-        self.features = features
-        self.latent_dim, self.hidden, self.ard = latent_dim, tuple(hidden), tuple(ard)
-        if features is not None or dim is not None:
-            self._build(features.size if features is not None else int(dim or 0))
+        check_counts(latent_dim=(latent_dim, 1))
+        check_positive(**{f"ard[{i}]": value for i, value in enumerate(ard)})
+        self.latent_dim, self.hidden, self.ard = latent_dim, widths(hidden), tuple(ard)
+        self.begin(features, dim)
 
-    def _build(self, size: int) -> None:
-        self.scale = nets.Standardise(size)
+    def build(self, size: int) -> None:
+        """Decoder, noise and encoder."""
         self.decoder = nets.MLP(self.latent_dim, size, self.hidden)
         self.log_noise = nn.Parameter(torch.zeros(size))
         self.encoder = nets.ConditionalGaussian(size, self.latent_dim, self.hidden)
@@ -99,22 +96,6 @@ class PredictiveCV(Model):
         """q(z | y(x)) for positions ``(n, atoms, 3)``: batch shape ``(n,)``, event shape ``(latent_dim,)``."""
         return self.encoder(self.scale(self.inputs(x)))
 
-    def inputs(self, x: Tensor) -> Tensor:
-        """Features y of positions, ``(n, size)``.
-
-        Raises
-        ------
-        DataError
-            They have another number of coordinates than the model.
-        """
-        y = x.flatten(1) if self.features is None else self.features(x)
-        if hasattr(self, "decoder") and y.shape[-1] != (size := self.scale.mean.numel()):
-            raise DataError(
-                f"this PredictiveCV reads {size} coordinates a frame, these frames have {y.shape[-1]}: give it frames "
-                f"of {size} coordinates, or make a new one with dim={y.shape[-1]} (or no dim: the training frames tell)"
-            )
-        return y
-
     def positions(self, x: Tensor) -> Tensor:
         """Positions ``(..., atoms, 3)`` of generated features ``(..., size)``.
 
@@ -132,35 +113,14 @@ class PredictiveCV(Model):
             )
         return self.features.positions(x)
 
-    def setup(self, frames: Frames) -> None:
-        """Standardise with the mean and standard deviation of the features over the frames."""
-        index = torch.linspace(0, len(frames) - 1, min(len(frames), 20_000)).long().numpy()
-        y = self.inputs(torch.as_tensor(frames.gather(index)))
-        if not hasattr(self, "decoder"):
-            self._build(y.shape[-1])
-        self.to(y.dtype)
-        self.scale.set(y.mean(0), y.std(0, correction=0))
-
     def reset(self) -> None:
         """Draw fresh weights; the noise starts at half the spread of each coordinate."""
         super().reset()
         nn.init.constant_(self.log_noise, -0.7)
 
-    def config(self) -> dict[str, Any]:
-        """JSON that rebuilds the model."""
-        return {
-            "features": None if self.features is None else self.features.config(),
-            "latent_dim": self.latent_dim,
-            "hidden": list(self.hidden),
-            "ard": list(self.ard),
-            "dim": self.scale.mean.numel() if hasattr(self, "scale") else None,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> PredictiveCV:
-        """Model with the given configuration."""
-        features = config["features"]
-        return cls(**{**config, "features": None if features is None else features_from_config(features)})
+    def options(self) -> dict[str, Any]:
+        """Arguments as JSON."""
+        return {"latent_dim": self.latent_dim, "hidden": list(self.hidden), "ard": list(self.ard)}
 
     @classmethod
     def example(cls) -> tuple[PredictiveCV, Any, None]:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.distributions.transforms import ExpTransform
 
 from bayescg import nets
+from bayescg.arguments import check_counts, check_positive, widths
 from bayescg.data import Pairs
-from bayescg.errors import ConfigError
 from bayescg.features import Features
 from bayescg.inference import Batch, PairModel
 
@@ -92,9 +92,9 @@ class ReversibleDeepMSM(PairModel):
         rank: int | None = None,
     ):
         super().__init__()
-        if states < 2 or not concentration > 0:
-            raise ConfigError(f"states={states} must be at least 2, and concentration={concentration} positive")
-        self.states, self.hidden, self.concentration = states, tuple(hidden), float(concentration)
+        check_counts(states=(states, 2))
+        check_positive(concentration=concentration)
+        self.states, self.hidden, self.concentration = states, widths(hidden), float(concentration)
         self.begin(features, dim, lag, rank)
 
     def build(self, size: int) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bayescg import nets
+from bayescg.arguments import check_counts, widths
 from bayescg.data import Pairs
 from bayescg.features import Features
 from bayescg.inference import Batch, PairModel
@@ -69,7 +70,8 @@ class TimeLaggedAutoencoder(PairModel):
         rank: int | None = None,
     ):
         super().__init__()
-        self.latent_dim, self.hidden = latent_dim, tuple(hidden)
+        check_counts(latent_dim=(latent_dim, 1))
+        self.latent_dim, self.hidden = latent_dim, widths(hidden)
         self.begin(features, dim, lag, rank)
 
     def build(self, size: int) -> None:

@@ -1,5 +1,6 @@
 """Frames of molecular dynamics: read, checked, split, paired."""
 
+from bayescg.data.checks import check_temperature
 from bayescg.data.correlation import statistical_inefficiency
 from bayescg.data.effective import check_effective, effective_frames
 from bayescg.data.frames import Frames
@@ -12,6 +13,7 @@ __all__ = [
     "Frames",
     "Pairs",
     "check_effective",
+    "check_temperature",
     "effective_frames",
     "from_colvar",
     "from_mdanalysis",

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayescg.arguments import check_counts
 from bayescg.data.pairs import Pairs
-from bayescg.errors import DataError
+from bayescg.errors import ConfigError, DataError
 from bayescg.features import Features, features_from_config
 from bayescg.inference.model import Model
 from bayescg.nets import Standardise, Whiten
@@ -40,10 +41,20 @@ class FeatureModel(Model):
     scale: Standardise | Whiten
 
     def begin(self, features: Features | None, dim: int | None) -> None:
-        """Build now, if the number of features is known; otherwise `setup` does."""
+        """Build now, if the number of features is known; otherwise `setup` does.
+
+        Raises
+        ------
+        ConfigError
+            These are no features, or `dim` is out of range.
+        """
+        check_features(features)
         self.features = features
-        if features is not None or dim is not None:
-            self._sized(features.size if features is not None else int(dim or 0))
+        if dim is not None:
+            check_counts(dim=(dim, 1))
+        size = dim if features is None else features.size
+        if size is not None:
+            self._sized(size)
 
     @abstractmethod
     def build(self, size: int) -> None:
@@ -65,7 +76,8 @@ class FeatureModel(Model):
         if hasattr(self, "scale") and y.shape[-1] != (size := self.scale.mean.numel()):
             raise DataError(
                 f"this {type(self).__name__} reads {size} coordinates a frame, these frames have {y.shape[-1]}: give "
-                f"it frames of {size} coordinates, or make a new one without dim"
+                f"it frames of {size} coordinates, or make a new one with dim={y.shape[-1]} (or no dim: the training "
+                "frames tell)"
             )
         return y
 
@@ -100,6 +112,20 @@ class FeatureModel(Model):
         """Features of at most 20 000 frames, evenly spaced, ``(n, size)``."""
         index = np.linspace(0, len(frames) - 1, min(len(frames), _MOST)).astype(int)
         return FeatureModel.inputs(self, torch.as_tensor(frames.gather(index)))
+
+
+def check_features(features: Any) -> None:
+    """Refuse what are no features: a topology, say.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if features is not None and not isinstance(features, Features):
+        raise ConfigError(
+            f"features are a {type(features).__name__}; give some of bcg.features, such as torsions(topology) or "
+            "aligned(topology), or None for the flat coordinates"
+        )
 
 
 class PairModel(FeatureModel):

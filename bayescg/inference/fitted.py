@@ -16,14 +16,13 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 
-from bayescg import checkpoint
 from bayescg.draws import pareto_k, to_tree
-from bayescg.errors import CheckpointError, ModelError
+from bayescg.errors import ModelError
 from bayescg.inference.chunks import chunks, joined, observations
 from bayescg.inference.functional import Params, call_with, functional_random, seeded
 from bayescg.inference.model import HasCV, HasSampler, Model
 from bayescg.inference.objectives import log_marginal, log_weights
-from bayescg.inference.registry import find_model
+from bayescg.inference.stored import read_fit, write_fit
 from bayescg.inference.uncertainty import MEMBERS, Posterior, generate
 
 if TYPE_CHECKING:
@@ -361,16 +360,7 @@ class Fit:
         OutputError
             It cannot be written.
         """
-        tensors = {f"point/{k}": v for k, v in self.weights.point.items()}
-        tensors |= {f"weights/{k}": v for k, v in self.weights.tensors.items()}
-        if self._gauge is not None:
-            tensors["gauge"] = self._gauge
-        meta = {
-            "model": type(self.model).__name__, "config": self.model.config(), "uncertainty": self.weights.kind,
-            "names": list(self.weights.names), "settings": self.settings, "diagnostics": self.diagnostics,
-            "cost": self.cost, "log": self.log, "bayescg": version("bayescg"),
-        }  # fmt: skip
-        checkpoint.write(Path(directory), "fit", tensors, meta)
+        write_fit(Path(directory), self, self._gauge)
 
     @classmethod
     def load(cls, directory: str | Path, model: Model | None = None) -> Fit:
@@ -386,34 +376,10 @@ class Fit:
         Raises
         ------
         CheckpointError
-            The directory holds no fit, a damaged one, or one of another model.
+            The directory holds no fit, a damaged one, or one of another model, configuration or system.
         """
-        tensors, meta = checkpoint.read(Path(directory) / "fit.json")
-        if model is None:
-            model = find_model(meta["model"]).from_config(meta["config"])
-        elif type(model).__name__ != meta["model"]:
-            raise CheckpointError(f"{directory} holds a fit of {meta['model']}, not of {type(model).__name__}")
-
-        def part(prefix: str) -> Params:
-            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-        point = part("point/")
-        model.to(next(v.dtype for k, v in point.items() if v.is_floating_point()))
-        try:
-            rebuilt = dict(model.named_buffers()).keys() - model.state_dict().keys()  # from the configuration
-            model.load_state_dict({k: v for k, v in point.items() if k not in rebuilt}, strict=True)
-        except RuntimeError as error:
-            raise CheckpointError(f"{directory} does not fit the model {meta['model']}: {error}") from error
-        weights = Posterior(meta["uncertainty"], point, part("weights/"), tuple(meta["names"]))
-        return cls(
-            model,
-            weights,
-            meta["settings"],
-            meta["diagnostics"],
-            meta["cost"],
-            meta["log"],
-            gauge=tensors.get("gauge"),
-        )
+        model, weights, meta, gauge = read_fit(directory, model)
+        return cls(model, weights, meta["settings"], meta["diagnostics"], meta["cost"], meta["log"], gauge=gauge)
 
     def _chunks(self, x: Any) -> Iterator[Tensor]:
         return chunks(x, next(self.model.parameters()))

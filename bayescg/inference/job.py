@@ -387,7 +387,7 @@ class Job:
     def _response(self, posterior: Posterior) -> float | None:
         """Spread of the refits' predicted means over that of the weighted means they were trained on, the median."""
         if (
-            posterior.members is None
+            (posterior.members or 0) < 2
             or self.model.kind != "evidence"
             or self.train is None
             or isinstance(self.train, Pairs)

@@ -7,11 +7,13 @@ from typing import Any, Self
 
 from torch import Tensor
 
+from bayescg.arguments import check_positive
 from bayescg.distributions import system_config, system_from_config
-from bayescg.errors import DataError
-from bayescg.features import UnboundedCoordinates, features_from_config
+from bayescg.errors import ConfigError, DataError
+from bayescg.features import UnboundedCoordinates, features_from_config, unbounded_coordinates
 from bayescg.inference.model import Model
-from bayescg.systems import System
+from bayescg.systems import MolecularSystem, System
+from bayescg.systems.core import check_system
 
 __all__ = ["SystemModel"]
 
@@ -19,18 +21,40 @@ __all__ = ["SystemModel"]
 class SystemModel(Model):
     """Base of models whose program is a system's Boltzmann factor, over its Cartesian or a molecule's own coordinates.
 
-    A subclass sets both attributes and writes `options`, its other arguments.
+    A subclass calls `begin` in its ``__init__`` and writes `options`, its other arguments.
 
     Attributes
     ----------
     system : System
+        A molecule's is guarded.
     coordinates : UnboundedCoordinates or None
         None for Cartesian coordinates.
+    guard : float
+        In kT.
     """
 
     needs_frames = False
     system: System
     coordinates: UnboundedCoordinates | None
+
+    def begin(self, system: System, coordinates: UnboundedCoordinates | None, guard: float) -> None:
+        """Take the system; of a molecule in coordinates of its own, guarded `guard` kT above its structure.
+
+        Raises
+        ------
+        ConfigError
+            This is no system, these are no such coordinates, or `guard` is not positive.
+        """
+        check_system(system)
+        check_positive(guard=guard)
+        if coordinates is None and system.topology is not None:
+            coordinates = unbounded_coordinates(system)
+        if coordinates is not None and not isinstance(coordinates, UnboundedCoordinates):
+            raise ConfigError(
+                f"coordinates are a {type(coordinates).__name__}; give bcg.features.unbounded_coordinates(system)"
+            )
+        self.system = system.guarded_above_start(guard) if isinstance(system, MolecularSystem) else system
+        self.coordinates, self.guard = coordinates, float(guard)
 
     @abstractmethod
     def options(self) -> dict[str, Any]:

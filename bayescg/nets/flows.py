@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, cast
@@ -214,7 +215,7 @@ class _Spline(MonotonicRQSTransform):
         return torch.where(inside, x0 + z * (x1 - x0), y), -(inside * slope.log())
 
 
-class _OnVectors(Transform):
+class _OnVectors(Transform, ABC):
     """A bijection of vectors that runs forwards or backwards."""
 
     domain = codomain = constraints.real_vector
@@ -227,8 +228,9 @@ class _OnVectors(Transform):
     def _call(self, x: Tensor) -> Tensor:
         return self.call_and_ladj(x)[0]
 
+    @abstractmethod
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
+        """The value and the log of the Jacobian's determinant, of each row."""
 
 
 class _Mix(_OnVectors):

@@ -370,5 +370,5 @@ def test_an_array_and_a_class_are_refused_in_words() -> None:
         bcg.fit(PredictiveCV(latent_dim=1), np.zeros((9, 2)))  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="an instance"):
         bcg.fit(PredictiveCV, PredictiveCV.example()[1])  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match="latent_dim=0"):
+    with pytest.raises(ConfigError, match="latent_dim=0"):
         PredictiveCV(latent_dim=0)

@@ -1,0 +1,127 @@
+"""Fits on disk: what `Fit.save` writes, and whether a model given to `Fit.load` is the one that was fitted."""
+
+from __future__ import annotations
+
+import json
+import math
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from bayescg import checkpoint
+from bayescg.errors import CheckpointError
+from bayescg.inference.functional import Params
+from bayescg.inference.importance import HasSystem
+from bayescg.inference.model import Model
+from bayescg.inference.registry import find_model
+from bayescg.inference.uncertainty import Posterior
+
+if TYPE_CHECKING:
+    from bayescg.inference.fitted import Fit
+
+__all__ = ["read_fit", "write_fit"]
+
+_PROBES = 8
+
+
+def write_fit(directory: Path, fit: Fit, gauge: Tensor | None) -> None:
+    """Write a fit; of a model that queries a system also a few configurations with their log densities.
+
+    Raises
+    ------
+    OutputError
+        The directory cannot be written.
+    """
+    tensors = {f"point/{k}": v for k, v in fit.weights.point.items()}
+    tensors |= {f"weights/{k}": v for k, v in fit.weights.tensors.items()}
+    if gauge is not None:
+        tensors["gauge"] = gauge
+    if isinstance(fit.model, HasSystem) and not fit.model.needs_frames:
+        x = fit.model.positions(fit.generated_inputs(_PROBES, draws=1)[0]).flatten(1)
+        tensors |= {"probe/x": x, "probe/log_prob": _log_prob(fit.model, x)}
+    meta = {
+        "model": type(fit.model).__name__, "config": fit.model.config(), "uncertainty": fit.weights.kind,
+        "names": list(fit.weights.names), "settings": fit.settings, "diagnostics": fit.diagnostics,
+        "cost": fit.cost, "log": fit.log, "bayescg": version("bayescg"),
+    }  # fmt: skip
+    checkpoint.write(directory, "fit", tensors, meta)
+
+
+def read_fit(directory: str | Path, model: Model | None) -> tuple[Model, Posterior, dict[str, Any], Tensor | None]:
+    """Model with its trained values, posterior, everything else, and gauge.
+
+    Raises
+    ------
+    CheckpointError
+        The directory holds no fit, a damaged one, or one of another model or system.
+    """
+    tensors, meta = checkpoint.read(Path(directory) / "fit.json")
+    if model is None:
+        model = find_model(meta["model"]).from_config(meta["config"])
+    elif type(model).__name__ != meta["model"]:
+        raise CheckpointError(f"{directory} holds a fit of {meta['model']}, not of {type(model).__name__}")
+    else:
+        mine = json.loads(json.dumps(model.config()))
+        other = [k for k, v in meta["config"].items() if _differs(mine.get(k), v)]
+        if other:
+            raise CheckpointError(
+                f"{directory} does not fit the model {meta['model']}: the fit is of another {', '.join(other)}; make "
+                "the model as it was for the fit"
+            )
+
+    def part(prefix: str) -> Params:
+        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+    point = part("point/")
+    model.to(next(v.dtype for k, v in point.items() if v.is_floating_point()))
+    try:
+        rebuilt = dict(model.named_buffers()).keys() - model.state_dict().keys()  # from the configuration
+        model.load_state_dict({k: v for k, v in point.items() if k not in rebuilt}, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"{directory} does not fit the model {meta['model']}: {error}") from error
+    _check_system(directory, model, part("probe/"))
+    weights = Posterior(meta["uncertainty"], point, part("weights/"), tuple(meta["names"]))
+    return model, weights, meta, tensors.get("gauge")
+
+
+def _check_system(directory: str | Path, model: Model, probe: Params) -> None:
+    """Refuse a system that gives configurations of the fit other densities, rounding apart."""
+    if not probe or not isinstance(model, HasSystem):
+        return
+    x, then = probe["x"], probe["log_prob"]
+    now = _log_prob(model, x) if x.shape[-1] == model.system.dim else None
+    if now is None or not torch.allclose(now, then, rtol=1e-3, atol=1e-3, equal_nan=True):
+        told = (
+            "has another number of coordinates"
+            if now is None
+            else (f"gives configurations of the fit energies of {_listed(-now)} kT, which were {_listed(-then)}")
+        )
+        raise CheckpointError(
+            f"{directory} holds a fit of another system: this one, {model.system!r}, {told}; make the model with the "
+            "system, and the temperature, of the fit"
+        )
+
+
+def _log_prob(model: HasSystem, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return model.system.log_prob(x)
+
+
+def _listed(values: Tensor) -> str:
+    return ", ".join(f"{float(v):.4g}" for v in values[:3])
+
+
+def _differs(mine: Any, theirs: Any) -> bool:
+    """Whether two values of a configuration, rounding apart, differ; None is one that is not known yet."""
+    if mine is None or theirs is None:
+        return False
+    if isinstance(mine, dict) and isinstance(theirs, dict):
+        return any(_differs(mine.get(k), theirs.get(k)) for k in mine.keys() | theirs.keys())
+    if isinstance(mine, list) and isinstance(theirs, list):
+        return len(mine) != len(theirs) or any(map(_differs, mine, theirs))
+    if isinstance(mine, int | float) and isinstance(theirs, int | float):
+        return not math.isclose(mine, theirs, rel_tol=1e-4, abs_tol=1e-6)
+    return mine != theirs
