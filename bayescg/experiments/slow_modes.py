@@ -84,6 +84,12 @@ def ask_slow_modes(experiment: Experiment, fit: Fit, frames: Frames, test: Frame
     if modes.lag is not None:
         score = kinetic_scores({"fit": fit}, test, lag=modes.lag, modes=count)["fit"]
         answers.diagnostics |= {"held_out_vamp2": score.mean, "held_out_vamp2_se": score.se}
+    sd = modes.sd_by_source
+    if (refits := sd.get("parameter")) is not None and (refits > sd["sampling"]).any():
+        answers.warnings.append(
+            "the refits differ by more than sampling would: some found poorer functions, which makes timescales too "
+            "short and intervals wide; give the model more states or functions, or more steps"
+        )
     if modes.blocks < _FEWEST_BLOCKS:
         answers.warnings.append(
             f"only {modes.blocks} blocks are nearly independent: the intervals are rough, simulate longer"
