@@ -2,10 +2,12 @@
 
 from bayescg.analysis.audit import Audit, audit
 from bayescg.analysis.chapman_kolmogorov import ChapmanKolmogorov, chapman_kolmogorov, implied_timescales
+from bayescg.analysis.committor import committor
 from bayescg.analysis.compare import Compared, Comparison, compare
 from bayescg.analysis.free_energy import free_energy
 from bayescg.analysis.predictive import ObservableCheck, PredictiveCheck, predictive_check
 from bayescg.analysis.profile import FreeEnergy
+from bayescg.analysis.reaction import Committor
 from bayescg.analysis.reweighting import reweighted
 from bayescg.analysis.scores import KineticScore, kinetic_scores
 from bayescg.analysis.slow_modes import SlowModes
@@ -15,6 +17,7 @@ from bayescg.analysis.statistics import Quantity
 __all__ = [
     "Audit",
     "ChapmanKolmogorov",
+    "Committor",
     "Compared",
     "Comparison",
     "FreeEnergy",
@@ -25,6 +28,7 @@ __all__ = [
     "SlowModes",
     "audit",
     "chapman_kolmogorov",
+    "committor",
     "compare",
     "free_energy",
     "implied_timescales",

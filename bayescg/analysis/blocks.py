@@ -11,7 +11,7 @@ from bayescg.analysis.galerkin import Modes
 from bayescg.data import statistical_inefficiency
 from bayescg.data.split import blocks
 
-__all__ = ["Blocks", "choose_blocks", "influence"]
+__all__ = ["Blocks", "choose_blocks", "influence", "longer_than"]
 
 LARGEST_NUMBER = 100
 
@@ -40,12 +40,10 @@ class Blocks:
 
 
 def choose_blocks(cov: Covariances, modes: Modes, ordered: bool) -> Blocks:
-    """Contiguous cells that belong together: 5 to 10 statistical inefficiencies g, and about 10 to 100 blocks.
+    """Blocks for eigenvalues: what counts is the memory of the influence that frames have on them.
 
-    The series whose correlation counts is the influence of the frames on the eigenvalues. Blocks of 5 g lose a tenth of
-    the variance, those of 10 g a twentieth. It is often much shorter than that of the modes themselves, which change
-    the eigenvalues in second order only, through the mean that is taken off: for these 3 g are enough. Longer blocks
-    are fewer, and then the error bars are themselves uncertain.
+    It is often much shorter than that of the modes themselves, which change the eigenvalues in second order only,
+    through the mean that is taken off.
 
     Parameters
     ----------
@@ -56,16 +54,36 @@ def choose_blocks(cov: Covariances, modes: Modes, ordered: bool) -> Blocks:
     ordered : bool
         Whether neighbouring cells are neighbours in time.
     """
-    n = len(cov)
-    longest = int(np.bincount(cov.run).max())
+    return longer_than(*influence(cov, modes), cov.run, ordered)
+
+
+def longer_than(slow: np.ndarray, influence: np.ndarray, run: np.ndarray, ordered: bool) -> Blocks:
+    """Contiguous cells that belong together: 5 to 10 statistical inefficiencies g, and about 10 to 100 blocks.
+
+    Blocks of 5 g lose a tenth of the variance, those of 10 g a twentieth. Longer blocks are fewer, and then the error
+    bars are themselves uncertain.
+
+    Parameters
+    ----------
+    slow : ndarray, (cells, some)
+        Series that matter in second order only, for which 3 g are enough.
+    influence : ndarray, (cells, some)
+        Of the cells on the results; of several columns the slowest counts.
+    run : ndarray of int, (cells,)
+        Which uninterrupted run of frames a cell is a part of.
+    ordered : bool
+        Whether neighbouring cells are neighbours in time.
+    """
+    n = len(run)
+    longest = int(np.bincount(run).max())
     if not ordered or longest < 4:
         return Blocks(np.arange(n) * min(n, LARGEST_NUMBER) // n, 0.0, True)
-    slow, g = (statistical_inefficiency(series, cov.run) for series in influence(cov, modes))
-    least = max(5 * g, 3 * slow)
+    memory, g = (statistical_inefficiency(series, run) for series in (slow, influence))
+    least = max(5 * g, 3 * memory)
     length = max(least, min(10 * g, n / 20), n / LARGEST_NUMBER)
     length = int(max(1, min(np.ceil(length), n // 10)))
     # trajectories are independent: one shorter than that is a block by itself
-    return Blocks(blocks(cov.run, None, length), slow / n, length >= least or length >= longest)
+    return Blocks(blocks(run, None, length), memory / n, length >= least or length >= longest)
 
 
 def influence(cov: Covariances, modes: Modes) -> tuple[np.ndarray, np.ndarray]:

@@ -52,12 +52,15 @@ def committor(
     At the shortest lag it is the mean squared change of q, at long ones little is left to it but to count reactions.
     The rate is :math:`k_{ab} = \nu / E[1 - q]`, the number of reactions per time spent coming from `a`.
 
-    Draws are those of :func:`spectrum`: a Bayesian bootstrap over blocks that are long against the memory of q.
+    Draws are those of a Bayesian bootstrap over blocks that are long against the memory of q, of the pseudo-values of
+    the jackknife, from which the bias that goes with 1 / time is gone: of the coefficients of q, and of the log rates.
+    As for :func:`spectrum`, they are moved away from their mean by a factor with the Student t of so many blocks.
 
     Parameters
     ----------
     fit : Fit, Model or callable
-        As for :func:`spectrum`. How many combinations of its functions are used is chosen by held-out blocks.
+        As for :func:`spectrum`; they must vary near the sets too. How many combinations of them are used is chosen by
+        held-out blocks, and `held_out` of the result compares functions: what they cannot say is not in the band.
     frames : Frames
         Unweighted. Visits to the sets between two frames are not seen: with frames far apart, q is that of the
         dynamics from frame to frame.
@@ -106,13 +109,13 @@ def committor(
         rows, n = np.arange(m, draws, min(len(bases), draws)), blocks.count
         cov = cells.merged(blocks.ids)
         p, score = _reduced(cov)
-        (c, log_k), (_, left), (drawn, boot) = (
-            _solve(cov.projected(p), w, lag) for w in (np.ones((1, n)), 1 - np.eye(n), weights[rows])
+        small = cov.projected(p)
+        (c, log_k), (left, log_left) = (_solve(small, w, lag) for w in (np.ones((1, n)), 1 - np.eye(n)))
+        (_, drawn), (centre, log_rates) = (
+            _drawn(n * whole - (n - 1) * without, weights[rows], factors[rows])
+            for whole, without in ((c, left), (log_k, log_left))
         )
-        centre = n * log_k[0] - (n - 1) * left.mean(0)
-        wider = np.sqrt((n - 1) * left.var(0)) / (boot.std(0) * np.sqrt((n + 1) / (n - 1)))
-        rates[rows] = np.exp(centre + factors[rows, None] * wider * (boot - boot.mean(0)))
-        drawn = c + factors[rows, None] * (drawn - c)
+        rates[rows] = np.exp(log_rates)
         functions.append(Functions(held, rows, (drawn @ p.T)[:, :, None], np.zeros((len(rows), 1))))
         centres.append(np.exp(centre))
         folds.append(score / lag)
@@ -144,6 +147,12 @@ def _solve(cov: Covariances, weights: np.ndarray, lag: float) -> tuple[np.ndarra
     return c.numpy(), np.log(flux[:, None] / np.stack([1 - from_b, from_b], 1))
 
 
+def _drawn(parts: np.ndarray, weights: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over blocks of the jackknife's pseudo-values (blocks, m), and draws of it."""
+    mean = parts.mean(0)
+    return mean, mean + factors[:, None] * (weights @ (parts - mean) / len(parts))
+
+
 def _warnings(blocks: Blocks, passages: float) -> tuple[str, ...]:
     told = []
     if passages < FEWEST_PASSAGES:
@@ -166,9 +175,8 @@ def _reduced(cov: Covariances) -> tuple[np.ndarray, np.ndarray]:
     spread, directions = np.linalg.eigh(raw[np.ix_(used, used)] / np.outer(size[used], size[used]))
     full = np.zeros((cov.size - 1, len(used)))
     full[used] = directions[:, ::-1] / size[used, None]
-    fold = np.arange(len(cov)) * FOLDS // len(cov)
-    inside = (fold == np.arange(FOLDS)[:, None]).astype(np.float64)
-    best = None
+    count, best = min(FOLDS, len(cov)), None
+    inside = (np.arange(len(cov)) * count // len(cov) == np.arange(count)[:, None]).astype(np.float64)
     for rank in sorted({int((spread > cut * spread[-1]).sum()) for cut in CUTS}):
         p = np.pad(full[:, :rank], (0, 1))
         p[-1, -1] = 1.0
@@ -181,15 +189,20 @@ def _reduced(cov: Covariances) -> tuple[np.ndarray, np.ndarray]:
         if best is None or score.mean() < best[1].mean():
             best = p, score
     if best is None:
-        raise DataError("q cannot be told from these frames: none of them lie between the sets, or too few")
+        raise DataError("q cannot be told from these frames: too few of them lie between the sets")
     return best
 
 
 def _blocks(cells: Covariances, ordered: bool) -> Blocks:
     """Blocks of the cells that are long against the memory of q and of what makes it differ from its estimate."""
-    for name, share in zip("ba", (cells.first[:, -1], cells.weight - cells.first[:, [0, -1]].sum(1)), strict=True):
-        if not share.sum() > 0.5:
-            raise DataError(f"no frame lies in the set {name}: enlarge it, or simulate longer")
+    between, b = cells.first[:, [0, -1]].sum(0)
+    for where, frames in {
+        "in the set a": cells.weight.sum() - between - b,
+        "in the set b": b,
+        "in neither": between,
+    }.items():
+        if not frames > 0.25:
+            raise DataError(f"no frame lies {where}: choose other sets, or simulate longer")
     few = cells.merged(np.arange(len(cells)) * 20 // len(cells)) if len(cells) > 20 else cells
     small = cells.projected(_reduced(few)[0])
     c, _ = _solve(small, np.ones((1, len(cells))), 1.0)

@@ -9,6 +9,7 @@ Two matrices are all that the slow modes need. The covariance of the functions, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.analysis.integrands import Basis, Diffusion, gradients, pairs, values
+from bayescg.analysis.integrands import Basis, Diffusion, Integrands, gradients, pairs, values
 from bayescg.errors import DataError
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def accumulate(
     diffusion: Diffusion = None,
     blocks: int = 1000,
     like: Tensor | None = None,
+    between: Callable[..., Integrands] = pairs,
 ) -> Covariances:
     """Stream the frames once; memory does not grow with their number.
 
@@ -149,6 +151,8 @@ def accumulate(
         About how many to keep apart; fewer where there are very many functions.
     like : Tensor, optional
         Positions are brought to its device and type.
+    between : callable
+        What to sum over the frames from one end of a pair to the other, as :func:`pairs` does.
 
     Raises
     ------
@@ -188,7 +192,7 @@ def accumulate(
         first = int(np.searchsorted(edges, start, side="right")) - 1
         last = int(np.searchsorted(edges, stop, side="left"))
         cuts = np.clip(edges[first : last + 1], start, stop) - start
-        parts = pairs(basis, x, steps, w, shift) if lag is not None else gradients(basis, x, diffusion, w, shift)
+        parts = between(basis, x, steps, w, shift) if lag is not None else gradients(basis, x, diffusion, w, shift)
         for k, (a, b) in enumerate(pairwise(cuts)):
             out.weight[first + k] += float(parts.weight[a:b].sum())
             out.first[first + k] += parts.mean[a:b].sum(0).numpy()

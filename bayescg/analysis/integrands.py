@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.func import jvp, vjp
 
 from bayescg.errors import ConfigError, DataError
+from bayescg.truth.reduce import values_of
 
-__all__ = ["Basis", "Diffusion", "Integrands", "gradients", "pairs", "values"]
+__all__ = ["Basis", "Diffusion", "Integrands", "gradients", "outside", "pairs", "pieces", "values"]
 
 Basis = Callable[[Tensor], Tensor]
 Diffusion = Any
@@ -63,6 +64,45 @@ def pairs(basis: Basis, x: Tensor, steps: int, w: np.ndarray, shift: Tensor) -> 
     later *= weight[:, None]
     half = 0.5**0.5
     return Integrands(half * torch.stack([now, later], 1), half * (later - now)[:, None], 0.5 * (now + later), weight)
+
+
+def outside(basis: Basis, a: Callable[[Tensor], Any], b: Callable[[Tensor], Any]) -> Basis:
+    """One and the functions, all zero in two sets; and last the function that is one in the second set only."""
+
+    def functions(x: Tensor) -> Tensor:
+        u = basis(x)
+        in_a, in_b = (torch.as_tensor(values_of(region, x) > 0).to(u.device) for region in (a, b))
+        if (in_a & in_b).any():
+            raise ConfigError("the sets a and b overlap: some frames lie in both")
+        free = torch.where((in_a | in_b)[:, None], 0.0, torch.cat([torch.ones_like(u[:, :1]), u], 1))
+        return torch.cat([free, in_b[:, None].to(u)], 1)
+
+    return functions
+
+
+def pieces(basis: Basis, x: Tensor, steps: int, w: np.ndarray, shift: Tensor) -> Integrands:
+    """Of the same pairs, when the way from frame to frame is cut where it meets one of two sets.
+
+    The functions are those of :func:`outside`. Three changes are kept: from the beginning to the first frame in a set,
+    from the last such frame to the end, and between the sets, where those of all passages are alike and stand as one
+    times the root of their number. There is no shift, which would make functions that are not zero in the sets.
+    """
+    del shift
+    v = values(basis, x)
+    n, place = len(w), np.arange(len(x))
+    inside, second = (v[:, 0] == 0).numpy(), v[:, -1].numpy()
+    following = np.minimum.accumulate(np.where(inside, place, len(x))[::-1])[::-1]
+    preceding = np.maximum.accumulate(np.where(inside, place, -1))
+    before = np.r_[-1, preceding[:-1]]
+    passages = np.cumsum(inside & (before >= 0) & (second != second[before]))
+    start, end = place[:n], np.minimum(place[:n] + steps, len(x) - 1)
+    met = following[start] <= end
+    first, last = np.minimum(following[start], end), np.where(met, preceding[end], end)
+    changes = torch.stack([v[first] - v[start], v[end] - v[last], torch.zeros_like(v[:n])], 1)
+    changes[:, 2, -1] = torch.from_numpy(np.where(met, passages[last] - passages[first], 0)).double().sqrt()
+    weight = torch.from_numpy(w)
+    root, ends = (0.5 * weight).sqrt()[:, None, None], torch.stack([v[start], v[end]], 1)
+    return Integrands(root * ends, root * changes, 0.5 * weight[:, None] * ends.sum(1), weight)
 
 
 def gradients(basis: Basis, x: Tensor, diffusion: Diffusion, w: np.ndarray, shift: Tensor) -> Integrands:

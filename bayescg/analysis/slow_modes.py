@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from bayescg.draws import interval
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Functions", "SlowModes"]
+__all__ = ["Functions", "SlowModes", "in_chunks"]
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class SlowModes:
         """
         import xarray as xr
 
-        parts = list(_chunks(x))
+        parts = list(in_chunks(x))
         out = np.empty((self.eigenvalues.shape[0], sum(map(len, parts)), self.eigenvalues.shape[1]))
         for one in self.functions:
             u = np.concatenate([values(one.basis, part).numpy() for part in parts])
@@ -164,7 +164,7 @@ class SlowModes:
             Positions (n, atoms, 3) or (n, dim).
         """
         draws, rows = len(self.eigenvalues), []
-        for part in _chunks(x):
+        for part in in_chunks(x):
             sums = [one.moments(values(one.basis, part).numpy()) for one in self.functions]
             mean, square = (np.sum([s[i] for s in sums], 0) / draws for i in (0, 1))
             rows.append((mean, np.sqrt(np.maximum(square - mean**2, 0.0))))
@@ -192,7 +192,8 @@ class SlowModes:
         )
 
 
-def _chunks(x: Any):
+def in_chunks(x: Any) -> Iterator[torch.Tensor]:
+    """Positions, a few thousand at a time."""
     gather = x.gather if hasattr(x, "gather") and not torch.is_tensor(x) else None
     for start in range(0, len(x), CHUNK):
         part = gather(slice(start, min(start + CHUNK, len(x)))) if gather else x[start : start + CHUNK]

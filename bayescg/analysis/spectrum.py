@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bayescg.inference import Fit
     from bayescg.systems import System
 
-__all__ = ["bases_of", "blocks_of", "diffusion_of", "spectrum"]
+__all__ = ["bases_of", "blocks_of", "diffusion_of", "sources", "spectrum"]
 
 LEAST_EFFECTIVE = 0.01
 MOST_LOST = 0.01
@@ -138,7 +138,7 @@ def spectrum(
         eigenvalues=xr.DataArray(
             rates, dims=("draw", "mode"), coords={"draw": np.arange(draws), "mode": mode}, name="eigenvalue"
         ),
-        sd_by_source=_sources(rates, np.exp([one.centre for one in found])),
+        sd_by_source=sources(rates, np.exp([one.centre for one in found])),
         lag=lag,
         functions=[
             Functions(basis, np.arange(m, draws, members), one.coefficients, one.constant)
@@ -213,7 +213,8 @@ def blocks_of(cells: Covariances, modes: int, ordered: bool) -> Blocks:
     return choose_blocks(small, solve(small, np.ones((1, len(cells))), modes), ordered)
 
 
-def _sources(rates: np.ndarray, centres: np.ndarray) -> dict[str, np.ndarray | None]:
+def sources(rates: np.ndarray, centres: np.ndarray) -> dict[str, np.ndarray | None]:
+    """Standard deviations (modes,) of draws (draws, modes) of several refits, by what they are about."""
     sd = rates.std(0, ddof=1)
     if len(centres) == 1:
         return {"sampling": sd}

@@ -1,4 +1,4 @@
-"""Figures of slow modes: spectra, eigenfunctions, timescales against lag, Chapman-Kolmogorov tests."""
+"""Figures of slow modes: spectra, eigenfunctions, timescales against lag, Chapman-Kolmogorov tests, committors."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bayescg.analysis import ChapmanKolmogorov, SlowModes
+    from bayescg.analysis import ChapmanKolmogorov, Committor, SlowModes
 
-__all__ = ["chapman_kolmogorov", "eigenfunctions", "spectrum", "timescales"]
+__all__ = ["chapman_kolmogorov", "committor", "eigenfunctions", "spectrum", "timescales"]
 
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9")
 
@@ -94,32 +94,62 @@ def eigenfunctions(
     >>> len(eigenfunctions(found, frames, frames.positions).axes)
     8
     """
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 20_000)).astype(np.int64))
+    chosen, at = _places(frames, coordinates, units)
     mean, sd = modes.eigenfunction_moments(frames[chosen])
-    at = np.asarray(coordinates)[chosen].reshape(len(chosen), -1)
-    at = np.stack([in_degrees(c, u) for c, u in zip(at.T, units, strict=False)], 1)
     if at.shape[1] == 1:
         return _over_one(modes, at[:, 0], mean, sd, names[0], units[0])
     count = mean.shape[1]
     made, axes = figure(2, count, 3.1, 2.6)
     for k in range(count):
         top = float(np.quantile(np.abs(mean[:, k]), 0.995))
-        for ax, values, colours, low, high, what in (
-            (axes[k], mean[:, k], "RdBu_r", -top, top, f"eigenfunction {k + 1}"),
-            (axes[count + k], sd[:, k], "cividis", 0.0, float(np.quantile(sd[:, k], 0.98)), "standard deviation"),
-        ):
-            order = np.argsort(np.abs(values))  # what is rare lies above what is common
-            drawn = ax.scatter(
-                *at[order].T, c=values[order], s=3, lw=0, cmap=colours, vmin=low, vmax=high, rasterized=True
-            )
-            bar = made.colorbar(drawn, ax=ax, pad=0.02)
-            bar.set_label(what, fontsize=9)
-            bar.ax.tick_params(labelsize=8)
-            bar.outline.set_visible(False)  # type: ignore[operator]
-            for axis, name, unit in ((ax.xaxis, names[0], units[0]), (ax.yaxis, names[1], units[1])):
-                axis.set_label_text(axis_label(name, unit), fontsize=9)
-                if unit == "rad":
-                    set_angle_ticks(axis)
+        _over_two(
+            axes[k], at, mean[:, k], np.abs(mean[:, k]), "RdBu_r", (-top, top), f"eigenfunction {k + 1}", names, units
+        )
+        high = float(np.quantile(sd[:, k], 0.98))
+        _over_two(axes[count + k], at, sd[:, k], sd[:, k], "cividis", (0.0, high), "standard deviation", names, units)
+    return made
+
+
+def committor(
+    found: Committor,
+    frames: Any,
+    coordinates: Any,
+    names: Sequence[str] = ("x1", "x2"),
+    units: Sequence[str] = ("", ""),
+) -> Figure:
+    """Mean of a committor and its standard deviation over two coordinates of the frames, or its band over one.
+
+    Parameters
+    ----------
+    found : Committor
+        Of :func:`bayescg.analysis.committor`.
+    frames, coordinates, names, units
+        As for :func:`eigenfunctions`.
+
+    Examples
+    --------
+    >>> import bayescg as bcg, torch
+    >>> frames = bcg.sampling.overdamped(bcg.systems.Harmonic((1.0, 2.0)), 1000, dt=0.01, chains=20, stride=5)
+    >>> sets = (lambda x: x[:, 0] < -1), (lambda x: x[:, 0] > 1)
+    >>> found = bcg.analysis.committor(lambda x: torch.cat([x, x**2], 1), frames, *sets)
+    >>> len(committor(found, frames, frames.positions).axes)
+    4
+    """
+    chosen, at = _places(frames, coordinates, units)
+    q = found.summary(frames[chosen])
+    if at.shape[1] == 1:
+        made, (ax,) = figure(1, 1, 4.4, 3.3)
+        order = np.argsort(at[:, 0])
+        x, middle, low, high = at[order, 0], *(q[k].values[order] for k in ("mean", "low", "high"))
+        ax.fill_between(x, low, high, color=BLUE, alpha=0.25, lw=0)
+        ax.plot(x, middle, color=BLUE, lw=1.3)
+        ax.set_xlabel(axis_label(names[0], units[0]), fontsize=10)
+        ax.set_ylabel("committor, 90 % band", fontsize=10)
+        return made
+    made, axes = figure(1, 2, 3.4, 2.8)
+    mean, sd = q["mean"].values, q["sd"].values
+    _over_two(axes[0], at, mean, mean * (1 - mean), "RdBu_r", (0.0, 1.0), "committor", names, units)
+    _over_two(axes[1], at, sd, sd, "cividis", (0.0, float(sd.max())), "standard deviation", names, units)
     return made
 
 
@@ -223,3 +253,28 @@ def _over_one(modes: SlowModes, x: np.ndarray, mean: np.ndarray, sd: np.ndarray,
     ax.set_ylabel("eigenfunction, 90 % band", fontsize=10)
     ax.legend(frameon=False, fontsize=9)
     return made
+
+
+def _places(frames: Any, coordinates: Any, units: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Some of the frames, evenly spaced, and where each is drawn (n, 1 or 2)."""
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 20_000)).astype(np.int64))
+    at = np.asarray(coordinates)[chosen].reshape(len(chosen), -1)
+    return chosen, np.stack([in_degrees(c, u) for c, u in zip(at.T, units, strict=False)], 1)
+
+
+def _over_two(
+    ax: Axes, at: np.ndarray, values: np.ndarray, rare: np.ndarray, colours: str, limits: tuple[float, float],
+    what: str, names: Sequence[str], units: Sequence[str],
+) -> None:  # fmt: skip
+    """Values at points (n, 2); what is rare lies above what is common."""
+    order = np.argsort(rare)
+    low, high = limits
+    drawn = ax.scatter(*at[order].T, c=values[order], s=3, lw=0, cmap=colours, vmin=low, vmax=high, rasterized=True)
+    bar = ax.figure.colorbar(drawn, ax=ax, pad=0.02)
+    bar.set_label(what, fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    for axis, name, unit in ((ax.xaxis, names[0], units[0]), (ax.yaxis, names[1], units[1])):
+        axis.set_label_text(axis_label(name, unit), fontsize=9)
+        if unit == "rad":
+            set_angle_ticks(axis)
