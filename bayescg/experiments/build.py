@@ -26,7 +26,7 @@ from bayescg.inference.registry import find_model
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
-__all__ = ["check", "frames_of", "model_class", "model_of"]
+__all__ = ["check", "compared", "frames_of", "model_class", "model_of"]
 
 FEATURES = ("aligned", "cartesian", "distances", "internal_coordinates", "torsions", "none")
 
@@ -60,8 +60,23 @@ def check(experiment: Experiment) -> None:
             if model.needs_frames or not is_coordinate(name):
                 _choose(section, name, observables.NAMES)
     check_reference(experiment)
+    for one in compared(experiment).values():
+        check(one)
     if experiment.run.device == "cuda" and not torch.cuda.is_available():
         raise DeviceError("device 'cuda' was asked for, but torch sees no CUDA device here; use --device auto or cpu")
+
+
+def compared(experiment: Experiment) -> dict[str, Experiment]:
+    """An experiment for each of the models that the one of ``[model]`` is compared with, by name."""
+    asked = experiment.compare
+    if asked is None:
+        return {}
+    found = {}
+    for name, model in asked.models.items():
+        lag = asked.lag if model_class(model.name).needs_pairs else None
+        data = experiment.data.model_copy(update={"lag": lag})
+        found[name] = experiment.model_copy(update={"model": model, "fit": asked.fit, "data": data, "compare": None})
+    return found
 
 
 def frames_of(experiment: Experiment, directory: Path) -> Frames:

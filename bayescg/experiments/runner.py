@@ -13,7 +13,7 @@ import bayescg
 from bayescg import checkpoint
 from bayescg.analysis import reweighted
 from bayescg.errors import OutputError
-from bayescg.experiments import build, directory, queried, questions, slow_modes, summary
+from bayescg.experiments import build, comparison, directory, queried, questions, slow_modes, summary
 from bayescg.experiments.schema import Experiment
 from bayescg.experiments.stopping import stoppable
 from bayescg.inference import Fit, HasBasis, Model
@@ -57,6 +57,7 @@ def run(experiment: Experiment, out: str | Path, say: Say = print) -> dict[str, 
     path = Path(out)
     with stoppable(lambda: _how_to_go_on(path)):
         build.check(experiment)
+        comparison.check_study(experiment)
         if path.is_dir() and not (path / "config.toml").exists():
             directory.refuse_strangers(path)
         with directory.claimed(path):
@@ -109,6 +110,11 @@ class _Run:
         self.stages = directory.Stages(path)
 
     def to_the_end(self) -> dict[str, Any]:
+        if self.experiment.compare is not None:
+            results, figures = self._compared()
+            self._write_report(results, figures)
+            summary.write(self.path, results)
+            return results
         if not build.model_class(self.experiment.model.name).needs_frames:
             return self._without_frames()
         with self._stage("frames", _source(self.experiment)):
@@ -147,6 +153,8 @@ class _Run:
 
     def draw(self, results: dict[str, Any]) -> Path:
         """The figures and the report again; the numbers stay."""
+        if self.experiment.compare is not None:
+            return self._write_report(results, self._compared()[1])
         with self._warnings():
             if not build.model_class(self.experiment.model.name).needs_frames:
                 fit = self._fit(None)
@@ -157,6 +165,9 @@ class _Run:
             fit = self._fit(train)
             answers = self._ask(fit, frames, test)
             return self._write_report(results, self._figures(answers, fit, frames))
+
+    def _compared(self) -> tuple[dict[str, Any], dict[Path, str]]:
+        return comparison.Study(self.experiment, self.path, self.stages, self._stage).run()
 
     def _ask(self, fit: Fit, frames: Frames, test: Frames) -> questions.Answers:
         if isinstance(fit.model, HasBasis):
@@ -209,7 +220,8 @@ class _Run:
 
     def _write_report(self, results: dict[str, Any], figures: dict[Path, str]) -> Path:
         config = (self.path / "config.toml").read_text(encoding="utf-8")
-        cite = [*self.experiment.experiment.cite, build.model_class(self.experiment.model.name).citation]
+        models = [self.experiment, *build.compared(self.experiment).values()]
+        cite = [*self.experiment.experiment.cite, *(build.model_class(one.model.name).citation for one in models)]
         about = self.experiment.experiment.description
         return write_report(self.path / "report.html", results, figures, config, description=about, cite=cite)
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-__all__ = ["Analysis", "Data", "Experiment", "Named", "Simulation", "Training"]
+__all__ = ["Analysis", "Compare", "Data", "Experiment", "Named", "Simulation", "Training"]
 
 Range = Annotated[list[float], Field(min_length=2, max_length=2)]
 Names = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
@@ -140,6 +140,29 @@ class Analysis(Section):
     reference: Annotated[str | None, BeforeValidator(lambda value: None if value == "none" else value)] = None
 
 
+class Compare(Section):
+    """``[compare]``: other models beside that of ``[model]``, all of them fitted to the same data, several times over.
+
+    `models` are tables like ``[model]``, by the names that results are given; `fit` is their ``[fit]``, but for
+    `held_out`. Models that learn from pairs are given frames `lag` apart, which is also the lag of the timescales and
+    scores of all. Each of the `replicates` is simulated and fitted anew. `order` names those of the models that are
+    expected to fall behind all others, the worst one first.
+    """
+
+    models: Annotated[dict[str, Named], Field(min_length=1)]
+    lag: float = Field(gt=0)
+    replicates: int = Field(default=5, ge=2)
+    fit: Training = Training()
+    order: list[str] = []
+
+    @model_validator(mode="after")
+    def _order_exists(self) -> Self:
+        for name in self.order:
+            if name not in self.models:
+                raise ValueError(f"compare.order names {name!r}; compared are {', '.join(self.models)}")
+        return self
+
+
 class Experiment(Section):
     """A whole experiment file."""
 
@@ -152,6 +175,7 @@ class Experiment(Section):
     model: Named
     fit: Training = Training()
     analysis: Analysis = Analysis()
+    compare: Compare | None = None
 
     @model_validator(mode="after")
     def _has_frames(self) -> Self:
