@@ -61,8 +61,8 @@ def check_reference(experiment: Experiment) -> None:
 def compare_with_reference(experiment: Experiment, fit: Fit, frames: Frames, answers: Answers) -> None:
     """Note populations of the reference's regions, the divergence of the Ramachandran plot, and what is known of both.
 
-    The divergence is that of the draws, weighted and as they are generated, from the reference, in its bins; what the
-    numbers of frames on both sides alone would make of it stands beside.
+    The divergence is that of the draws, weighted and as they are generated, from the reference, in its bins; beside it
+    stands that of draws from the reference itself, as many as there are or as count.
     """
     settings = experiment.analysis
     assert settings.reference is not None
@@ -87,19 +87,30 @@ def compare_with_reference(experiment: Experiment, fit: Fit, frames: Frames, ans
     generated = fit.generate(min(len(frames), 100_000), draws=1, seed=experiment.run.seed)[0]
     raw = [angle(generated).double().cpu().numpy() for angle in angles]
     weight = np.ones(len(frames)) if frames.weights is None else np.asarray(frames.weights, np.float64)
+    effective = weight.sum() ** 2 / np.square(weight).sum()
     answers.diagnostics["ramachandran"] = {
         "reference": settings.reference,
         "kl_generated": reference.divergence(_histogram(reference, *raw)),
         "kl_reweighted": reference.divergence(_histogram(reference, phi, psi, weight)),
         "kl_floor_of_reference": reference.kl_floor,
-        "kl_floor_of_draws": float((reference.counts > 0).sum() / (2 * weight.sum() ** 2 / np.square(weight).sum())),
         "bins": len(reference.edges) - 1,
         "generated": len(generated),
         "reweighted": len(frames),
         "frames_of_reference": reference.frames,
     }
+    answers.diagnostics["ramachandran"] |= {
+        "kl_exact_draws_generated": _scatter(reference, len(generated), experiment.run.seed),
+        "kl_exact_draws_reweighted": _scatter(reference, int(effective), experiment.run.seed),
+    }
     for axis, name in enumerate(("phi", "psi")):
         answers.known[name] = reference.edges, reference.probability.sum(1 - axis)
+
+
+def _scatter(reference: Reference, count: int, seed: int, repeats: int = 5) -> float:
+    """Divergence from the reference of so many independent draws from itself, on average."""
+    random, shares = np.random.default_rng(seed), reference.probability
+    drawn = random.multinomial(max(1, count), shares.ravel(), size=repeats).reshape(repeats, *shares.shape)
+    return float(np.mean([reference.divergence(one) for one in drawn]))
 
 
 def _called(text: str) -> tuple[str, dict[str, Any]]:

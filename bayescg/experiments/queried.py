@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from bayescg.experiments.schema import Experiment
     from bayescg.inference import Fit
 
-__all__ = ["ask_without_frames", "is_coordinate"]
+__all__ = ["ask_without_frames", "is_coordinate", "judge_number"]
 
+_FEWEST, _SOME = 10, 100
 _EXACT = 20_000
 """Independent draws of a system that an audit compares with."""
 
@@ -54,11 +55,7 @@ def ask_without_frames(experiment: Experiment, fit: Fit, frames: Frames) -> Answ
         population = landscape.population(internal(bounds, landscape))
         answers.add(f"population_{name}", population)
         if population.warning:
-            answers.warnings.append(
-                f"{name} ({observable} from {bounds[0]:g} to {bounds[1]:g}) holds {population.visits[0]} of "
-                f"{len(frames)} draws, too few for an interval of its population or free energy: raise "
-                "analysis.samples; the generator may hardly go there, which longer training may mend"
-            )
+            answers.warnings.append(f"population of {name}: {population.warning}")
     for a, b in settings.differences:
         (observable,) = settings.regions[a]
         landscape = answers.landscapes[observable]
@@ -68,6 +65,9 @@ def ask_without_frames(experiment: Experiment, fit: Fit, frames: Frames) -> Answ
         answers.landscapes["torsions"] = free_energy(fit, frames, cv=settings.torsions, bins=60, **common)
     if isinstance(fit.model, HasCV) and fit.cv(frames.gather([0])).event_shape[0] <= 2:
         answers.landscapes["cv"] = free_energy(fit, frames, bins=60, **common)
+    plane = [n for n in settings.observables if is_coordinate(n)]
+    if len(plane) == 2:
+        answers.landscapes["plane"] = free_energy(fit, frames, cv=_observables(plane, fit, frames), **common)
     told = frames.provenance
     answers.diagnostics |= {"weighted_draws": len(frames), "pareto_k": told["pareto_k"]}
     answers.diagnostics |= {"ess_fraction": float(np.mean(told["ess_fraction"]))}
@@ -89,7 +89,31 @@ def ask_without_frames(experiment: Experiment, fit: Fit, frames: Frames) -> Answ
     if settings.reference is not None:
         compare_with_reference(experiment, fit, frames, answers)
     note_truth(settings, answers, system)
+    judge_number(answers, len(frames))
     return answers
+
+
+def judge_number(answers: Answers, count: int) -> None:
+    """Take the intervals away where next to no draws count: the bootstrap knows only of weights that were drawn.
+
+    Parameters
+    ----------
+    answers : Answers
+        With ``ess_fraction`` among the diagnostics.
+    count : int
+        Draws.
+    """
+    effective = count * answers.diagnostics["ess_fraction"]
+    if effective >= _SOME:
+        return
+    told = f"only {effective:.0f} of {count} draws count: "
+    if effective < _FEWEST:
+        for quantity in answers.quantities.values():
+            quantity |= {"sd": None, "ci90": None, "sd_by_source": dict.fromkeys(quantity["sd_by_source"])}
+        told += "averages say next to nothing, and have no interval"
+    else:
+        told += "intervals are rough"
+    answers.warnings.append(f"{told}; train for longer, or raise analysis.samples")
 
 
 def _observables(names: list[str], fit: Fit, frames: Frames) -> list[Any]:

@@ -165,13 +165,7 @@ def _free_energies(answers: Answers, settings: Analysis, seed: int, fit: Fit, fr
         population = along[observable].population(internal(bounds, along[observable]))
         answers.add(f"population_{name}", population)
         if population.warning:
-            visits = population.visits[0]
-            ordered = frames.order is not None
-            seen = f"was entered {visits} times" if ordered else f"holds {visits} frames"
-            answers.warnings.append(
-                f"{name} ({observable} from {bounds[0]:g} to {bounds[1]:g}) {seen}, too few for an interval of its "
-                f"population or free energy: {'simulate longer' if ordered else 'more frames are needed'}"
-            )
+            answers.warnings.append(f"population of {name}: {observable} {population.warning}")
     for a, b in settings.differences:
         (observable,) = settings.regions[a]
         start, end = (internal(settings.regions[r][observable], along[observable]) for r in (a, b))

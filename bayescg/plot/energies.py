@@ -87,8 +87,10 @@ def _profile(fes: FreeEnergy, known: Histogram | None, label: str) -> Figure:
     if known is not None:
         at, shares = in_degrees(np.asarray(known[0]), fes.cv_units[0]), np.asarray(known[1], np.float64)
         with np.errstate(divide="ignore"):
-            energy = -np.log(shares / np.diff(at))
-        ax.plot((at[1:] + at[:-1]) / 2, energy - energy.min(), color=ORANGE, lw=1.1, ls="--", label=label)
+            energy = -np.log(shares / shares.sum() / np.diff(at))
+        total = np.nansum(np.exp(-fes.profile.values), axis=1) * (edges[1] - edges[0])
+        energy -= np.log(total).mean()  # so that both are of densities that sum to one
+        ax.plot((at[1:] + at[:-1]) / 2, energy, color=ORANGE, lw=1.1, ls="--", label=label)
     ax.set_ylim(float(np.nanmin(low, initial=0.0)), top)
     ax.legend(frameon=False, fontsize=9)
     ax.set_ylabel("free energy (kT)", fontsize=10)

@@ -122,8 +122,8 @@ def _uncertainty(fit: Fit, frames: Frames) -> str:
     if fit.model.needs_frames:
         return "with its uncertainty from blocks of frames"
     if "refits" in frames.provenance:
-        return "from reweighted draws, with its uncertainty from the spread of the refits"
-    return "from reweighted draws, with the uncertainty of their finite number: what none of them visits is blank"
+        return "from reweighted draws, with its uncertainty from the spread of the refits, up to 25 kT"
+    return "from reweighted draws, up to 25 kT, with the uncertainty of their number: no band holds what none visits"
 
 
 def _loss_caption(fit: Fit) -> str:
@@ -131,8 +131,8 @@ def _loss_caption(fit: Fit) -> str:
         return "Loss and held-out loss during the fit, in nats per frame."
     if isinstance(fit.model, HasBuffer):
         return (
-            "Loss during the fit, in nats: minus the mean log density of reweighted buffers of draws, after a first "
-            "part that learns from energies alone. It jumps where the temperature changes (dotted lines)."
+            "Loss during the fit, in nats, of two kinds: at first minus a bound on log Z, as energies alone teach, "
+            "then minus the mean log density of reweighted buffers of draws. Dotted lines: the temperature changes."
         )
     return (
         "Loss during the fit, in nats: minus a bound on log Z at the temperature of the time, which changes at the "

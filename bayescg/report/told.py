@@ -8,6 +8,7 @@ __all__ = ["check_rows", "cost_rows", "diagnostic_rows", "quantity_table", "rows
 
 _SHOWN_APART = ("warnings", "predictive_check", "modes", "ramachandran", "missing_mass_ci90")
 _AUDIT = "missing_mass"
+_NOTHING = 1e-9  # what is exactly 0, by quadrature
 
 
 def rows(quantities: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str, str, str]]:
@@ -163,11 +164,12 @@ def text(value: Any, decimals: int | None = None) -> str:
 
 
 def _ramachandran(d: Mapping[str, Any]) -> str:
-    floor = d["kl_floor_of_reference"] + d["kl_floor_of_draws"]
+    alone, count = f"{d['kl_exact_draws_generated']:.2g}", f"{d['kl_exact_draws_reweighted']:.2g}"
     return (
         f"Ramachandran plot, Kullback-Leibler divergence from {d['reference']} ({d['bins']} x {d['bins']} bins): "
-        f"{d['kl_generated']:.2g} of {d['generated']:,} draws as generated, {d['kl_reweighted']:.2g} of "
-        f"{d['reweighted']:,} reweighted; exact draws, as many as count here, would have about {floor:.1g}."
+        f"{d['kl_generated']:.2g} of {d['generated']:,} draws as generated, where as many exact draws have {alone}; "
+        f"{d['kl_reweighted']:.2g} of {d['reweighted']:,} reweighted, where as many as count have {count}. The "
+        f"reference's own error is {d['kl_floor_of_reference']:.1g}."
     )
 
 
@@ -178,10 +180,10 @@ def _percent(share: float) -> str:
 def _known(value: float | None, sd: float | None) -> str:
     if value is None:
         return ""
+    value = 0.0 if abs(value) < _NOTHING else value
     decimals = _decimals(sd)
-    if decimals is None or abs(value) < 0.5 * 10.0**-decimals:
-        return f"{value:.4g}"
-    return f"{value:.{decimals}f}"
+    hidden = decimals is not None and 0.0 < abs(value) < 0.5 * 10.0**-decimals
+    return f"{value:.4g}" if decimals is None or hidden else f"{value:.{decimals}f}"
 
 
 def _decimals(sd: float | None) -> int | None:

@@ -3,12 +3,16 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 
+from bayescg.analysis import Quantity
 from bayescg.errors import ConfigError
 from bayescg.experiments import load, report, run
 from bayescg.experiments.build import check
+from bayescg.experiments.queried import judge_number
+from bayescg.experiments.questions import Answers
 from bayescg.inference import Fit
 
 SMALL = ("fit.steps=60", "fit.batch_size=64", "analysis.samples=4000", "model.hidden=[8]")
@@ -69,3 +73,17 @@ def test_its_report_is_made_again_from_the_fit(finished: Path) -> None:
 def test_what_does_not_belong_together_is_refused(changes: list[str], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         check(load("double-well", changes=changes))
+
+
+@pytest.mark.parametrize(
+    ("share", "told", "sure"), [(0.5, None, True), (0.02, "rough", True), (0.001, "next to nothing", False)]
+)
+def test_no_interval_is_made_of_next_to_no_draws(share: float, told: str | None, sure: bool) -> None:
+    answers = Answers(diagnostics={"ess_fraction": share})
+    answers.add("f", Quantity.of(np.linspace(-1, 1, 50), "kT", sd_by_source={"sampling": 0.6}))
+    judge_number(answers, 4000)
+    assert (answers.quantities["f"]["ci90"] is not None) == sure
+    assert (answers.quantities["f"]["sd_by_source"]["sampling"] is not None) == sure
+    assert answers.quantities["f"]["mean"] == pytest.approx(0.0)
+    assert len(answers.warnings) == (told is not None)
+    assert told is None or told in answers.warnings[0]
