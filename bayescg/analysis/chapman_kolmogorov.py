@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayescg.analysis.checks import check_question
 from bayescg.analysis.covariances import accumulate
 from bayescg.analysis.galerkin import reduced, solve
 from bayescg.analysis.spectrum import bases_of, blocks_of, spectrum
 from bayescg.analysis.statistics import block_draws, inflation
+from bayescg.arguments import check_counts, check_positive
 from bayescg.draws import interval
 from bayescg.errors import ConfigError
 
@@ -37,6 +39,13 @@ def implied_timescales(
         In ps, or the unit of a toy system.
     modes, draws, seed : int
 
+    Raises
+    ------
+    ConfigError
+        There is no lag, or one is not positive.
+    DataError
+        As :func:`spectrum`.
+
     Examples
     --------
     >>> import bayescg as bcg, torch
@@ -47,6 +56,9 @@ def implied_timescales(
     """
     import xarray as xr
 
+    if not isinstance(lags, Sequence | np.ndarray) or not len(lags):
+        raise ConfigError(f"lags={lags!r} must be a sequence of at least one lag time")
+    check_positive(**{f"lags[{i}]": t for i, t in enumerate(lags)})  # 0 would be the generator
     found = [spectrum(fit, frames, lag=t, modes=modes, draws=draws, seed=seed) for t in lags]
     joined = xr.concat([one.timescales for one in found], dim=xr.DataArray(np.asarray(lags), dims="lag", name="lag"))
     return joined.assign_attrs(unit=found[0].unit)
@@ -123,8 +135,11 @@ def chapman_kolmogorov(
     """
     import xarray as xr
 
+    check_question(frames, modes=(modes, 1), draws=(draws, 2), seed=(seed, 0))
     bases, like, model = bases_of(fit)
     lag = lag or getattr(model, "lag", None)
+    multiples = list(multiples) if isinstance(multiples, Sequence | np.ndarray) else [multiples]
+    check_counts(**{f"multiples[{i}]": (n, 1) for i, n in enumerate(multiples)})
     if lag is None or not multiples or list(multiples) != sorted(set(multiples)) or multiples[0] != 1:
         raise ConfigError(f"lag={lag!r}, multiples={multiples!r}: a lag is needed, and multiples that ascend from 1")
     reach = lag * multiples[-1]

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from bayescg.analysis.integrands import Basis, Diffusion, Integrands, gradients, pairs, values
+from bayescg.data.pairs import steps_of
 from bayescg.errors import DataError
 
 if TYPE_CHECKING:
@@ -157,7 +158,8 @@ def accumulate(
     Raises
     ------
     DataError
-        No pairs are that far apart; the functions are not finite, or not one row for each frame.
+        No pairs are that far apart; the functions are not finite, not one row for each frame, or, for the generator,
+        without gradients.
     ConfigError
         `diffusion` has the wrong shape or is not positive.
     """
@@ -199,6 +201,8 @@ def accumulate(
             for target, rows in ((out.second, parts.values), (out.dirichlet, parts.changes)):
                 flat = rows[a:b].reshape(-1, m)
                 target[first + k] += (flat.mT @ flat).numpy()
+    if lag is None:
+        _check_gradients(out)
     some = out.weight > 0
     return replace(out, **{k: getattr(out, k)[some] for k in ("weight", "first", "second", "dirichlet", "run")})
 
@@ -224,14 +228,21 @@ def _steps(frames: Frames, lag: float, found: Runs) -> int:
         )
     if frames.dt is None or frames.order is None:
         raise DataError("these frames have no time axis, so there is no lag: give dt= where they are loaded")
-    apart = frames.dt * found.step
-    steps = round(lag / apart) if np.isfinite(lag) else 0
-    if steps < 1 or abs(lag / apart - steps) > 1e-3:
+    return steps_of(lag, frames.dt * found.step)
+
+
+def _check_gradients(sums: Covariances) -> None:
+    """Refuse functions that vary without a gradient: the generator would take them for infinitely slow."""
+    weight, first, second, dirichlet = (a.sum(0) for a in (sums.weight, sums.first, sums.second, sums.dirichlet))
+    mean = first / weight
+    variance = second.diagonal() / weight - mean**2
+    flat = (dirichlet.diagonal() == 0) & (variance > 1e-12 * max(variance.max(), np.square(sums.shift).max()))
+    if flat.any():
         raise DataError(
-            f"lag {lag:g} is not a positive multiple of the time between frames, {apart:g}; the nearest is "
-            f"{max(steps, 1) * apart:g}"
+            f"function {int(flat.argmax())} of the basis varies over the frames but has no gradient at any of them, "
+            "which the generator needs: it is a step, is detached, or mixes the frames of a batch. With a lag steps "
+            "are as good as other functions"
         )
-    return steps
 
 
 def _positions(frames: Frames, start: int, stop: int, like: Tensor | None) -> Tensor:

@@ -74,11 +74,15 @@ def reduced(cov: Covariances, modes: int) -> np.ndarray:
     Raises
     ------
     DataError
-        There are fewer independent functions than modes.
+        There are fewer independent functions than modes, or none that varies.
     """
     _, b, _ = cov.mixed(np.ones(len(cov)))
     variance = np.diag(b[0])
     used = np.flatnonzero(variance > 1e-12 * variance.max())
+    if not len(used):
+        raise DataError(
+            "none of the functions varies over these frames: give functions that do, or more frames than one"
+        )
     scale = np.sqrt(variance[used])
     spread, directions = np.linalg.eigh(b[0][np.ix_(used, used)] / np.outer(scale, scale))
     spread, directions = spread[::-1], directions[:, ::-1]

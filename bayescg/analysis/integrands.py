@@ -28,8 +28,9 @@ def values(basis: Basis, x: Tensor) -> Tensor:
 
 
 def _checked(u: Tensor, x: Tensor) -> Tensor:
-    if not torch.is_tensor(u) or u.ndim != 2 or len(u) != len(x):
-        raise DataError(f"the basis must map {len(x)} frames to ({len(x)}, functions), not {tuple(np.shape(u))}")
+    if not torch.is_tensor(u) or u.ndim != 2 or len(u) != len(x) or not u.shape[1]:
+        found = tuple(u.shape) if torch.is_tensor(u) else f"a {type(u).__name__}"
+        raise DataError(f"the basis must map {len(x)} frames to a tensor ({len(x)}, functions), not {found}")
     if not u.isfinite().all():
         raise DataError("the functions are not finite for some frames: look at the coordinates, or bound the functions")
     return u.detach().cpu().double()
@@ -141,7 +142,10 @@ def _gradient(basis: Basis, x: Tensor) -> tuple[Tensor, Tensor]:
 def _scaled(g: Tensor, x: Tensor, diffusion: Diffusion) -> Tensor:
     """Gradients (n, dim, m) times a square root of D."""
     value = diffusion(x) if callable(diffusion) else diffusion
-    d = torch.as_tensor(value, dtype=torch.float64).detach().cpu()
+    try:
+        d = torch.as_tensor(value, dtype=torch.float64).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"diffusion={value!r} is no number, array or function: {error}") from error
     n, dim = g.shape[:2]
     matrices = d.shape in ((dim, dim), (n, dim, dim)) and (d.ndim == 3 or not callable(diffusion))
     if not matrices and d.shape not in ((), (n,) if callable(diffusion) else (dim,), (n, dim)):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayescg.analysis.checks import check_question
 from bayescg.analysis.covariances import Covariances, accumulate
 from bayescg.analysis.galerkin import reduced, solve
 from bayescg.analysis.spectrum import bases_of, blocks_of, diffusion_of
@@ -119,8 +120,9 @@ def kinetic_scores(
         raise ConfigError(f"score={score!r} is not known; use one of {', '.join(SCORES)}")
     if (score == "timescales") != (lag is None):
         raise ConfigError(f"score={score!r} needs {'no lag' if score == 'timescales' else 'a lag'}, got lag={lag!r}")
-    if not candidates or folds < 2:
-        raise ConfigError(f"{len(candidates)} candidates and folds={folds!r}: one and two are needed at least")
+    check_question(on, modes=(modes, 1), folds=(folds, 2))
+    if not isinstance(candidates, Mapping) or not candidates:
+        raise ConfigError('candidates must be a mapping of names to fits or functions: {"torsions": fit, ...}')
     found = {}
     for name, fit in candidates.items():
         bases, like, model = bases_of(fit)

@@ -14,6 +14,7 @@ from bayescg.analysis.covariances import CHUNK
 from bayescg.analysis.integrands import values
 from bayescg.analysis.statistics import Quantity
 from bayescg.draws import interval
+from bayescg.errors import DataError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,6 +39,22 @@ class Functions:
     draws: np.ndarray
     coefficients: np.ndarray
     constant: np.ndarray
+
+    def values(self, x: torch.Tensor) -> np.ndarray:
+        """Of the basis at positions, (n, m).
+
+        Raises
+        ------
+        DataError
+            There are others than the modes are made of.
+        """
+        u, m = values(self.basis, x).numpy(), self.coefficients.shape[1]
+        if u.shape[1] != m:
+            raise DataError(
+                f"the basis has {u.shape[1]} functions at these positions, and {m} at the frames of the modes: give "
+                "positions of the same system"
+            )
+        return u
 
     def moments(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sum over draws of the functions and of their squares at basis values (n, m), each (n, modes)."""
@@ -150,7 +167,7 @@ class SlowModes:
         parts = list(in_chunks(x))
         out = np.empty((self.eigenvalues.shape[0], sum(map(len, parts)), self.eigenvalues.shape[1]))
         for one in self.functions:
-            u = np.concatenate([values(one.basis, part).numpy() for part in parts])
+            u = np.concatenate([one.values(part) for part in parts])
             out[one.draws] = np.einsum("nm,dmk->dnk", u, one.coefficients, optimize=True) + one.constant[:, None]
         coords = {"draw": self.eigenvalues["draw"], "mode": self.eigenvalues["mode"]}
         return xr.DataArray(out, dims=("draw", "frame", "mode"), coords=coords, name="eigenfunction")
@@ -165,7 +182,7 @@ class SlowModes:
         """
         draws, rows = len(self.eigenvalues), []
         for part in in_chunks(x):
-            sums = [one.moments(values(one.basis, part).numpy()) for one in self.functions]
+            sums = [one.moments(one.values(part)) for one in self.functions]
             mean, square = (np.sum([s[i] for s in sums], 0) / draws for i in (0, 1))
             rows.append((mean, np.sqrt(np.maximum(square - mean**2, 0.0))))
         return np.concatenate([r[0] for r in rows]), np.concatenate([r[1] for r in rows])

@@ -10,15 +10,18 @@ import torch
 from torch import Tensor
 
 from bayescg.analysis.blocks import Blocks, choose_blocks
+from bayescg.analysis.checks import check_question
 from bayescg.analysis.covariances import Covariances, accumulate
 from bayescg.analysis.galerkin import reduced, solve
 from bayescg.analysis.integrands import values
 from bayescg.analysis.resample import resample
 from bayescg.analysis.slow_modes import Functions, SlowModes
 from bayescg.analysis.statistics import block_draws, inflation
-from bayescg.errors import ConfigError, DataError, ModelError
+from bayescg.data import check_temperature
+from bayescg.errors import DataError, ModelError
 from bayescg.inference import HasBasis, Model
 from bayescg.inference.functional import call_with
+from bayescg.systems.core import check_system
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
@@ -85,7 +88,8 @@ def spectrum(
     Raises
     ------
     DataError
-        Weighted frames and a lag; weights that leave too few frames; too few blocks or functions.
+        Weighted frames and a lag; weights that leave too few frames; too few blocks or functions; functions without
+        gradients, for the generator; frames of another temperature than `system`.
     ModelError
         The fit's model has no basis.
     ConfigError
@@ -109,8 +113,7 @@ def spectrum(
     """
     import xarray as xr
 
-    if modes < 1 or draws < 2:
-        raise ConfigError(f"modes={modes!r}, draws={draws!r}: at least one mode and two draws are needed")
+    check_question(frames, modes=(modes, 1), draws=(draws, 2), seed=(seed, 0))
     bases, like, model = bases_of(fit)
     if lag is None and isinstance(model, HasBasis):
         lag = model.lag
@@ -179,7 +182,16 @@ def bases_of(fit: Any) -> tuple[list[Any], Tensor | None, Model | None]:
 
 
 def diffusion_of(given: Any, system: System | None, model: Model | None, frames: Frames) -> Any:
-    """D as it was given, or else the model's, or kT."""
+    """D as it was given, or else the model's, or kT.
+
+    Raises
+    ------
+    DataError
+        The frames are at another temperature than the system.
+    """
+    if system is not None:
+        check_system(system)
+        check_temperature(frames, system.kT)
     if given is None and model is not None:
         given = getattr(model, "diffusion", None)
     if given is not None:

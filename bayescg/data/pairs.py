@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayescg.arguments import check_numbers
 from bayescg.data import split
 from bayescg.data.rows import Rows
 from bayescg.errors import DataError
@@ -13,7 +14,7 @@ from bayescg.errors import DataError
 if TYPE_CHECKING:
     from bayescg.data.frames import Frames
 
-__all__ = ["Pairs", "lagged"]
+__all__ = ["Pairs", "lagged", "steps_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,12 +163,7 @@ def lagged(frames: "Frames", lag: float) -> Pairs:
     """All pairs of `frames` that lie `lag` apart; see :meth:`Frames.lagged`."""
     if frames.dt is None or frames.order is None:
         raise DataError("these frames have no time axis, so there is no lag: give dt= where they are loaded")
-    steps = round(lag / frames.dt) if np.isfinite(lag) else 0
-    if steps < 1 or abs(lag / frames.dt - steps) > 1e-3:
-        raise DataError(
-            f"lag {lag:g} is not a positive multiple of the time between frames, {frames.dt:g}; "
-            f"the nearest is {max(steps, 1) * frames.dt:g}"
-        )
+    steps = steps_of(lag, frames.dt)
     # one integer a frame, with gaps between trajectories that are wider than the lag; in place, for millions of frames
     key = np.zeros(len(frames), dtype=np.int64)
     np.cumsum(frames.trajectory[1:] != frames.trajectory[:-1], out=key[1:])
@@ -187,3 +183,28 @@ def lagged(frames: "Frames", lag: float) -> Pairs:
         )
     del key, target
     return Pairs(i=found, j=later[found], lag=steps * frames.dt, frames=frames)
+
+
+def steps_of(lag: float, dt: float) -> int:
+    """Frames in a lag time.
+
+    Raises
+    ------
+    ConfigError
+        `lag` is no finite number.
+    DataError
+        It is not a multiple of the time between frames; the message names the nearest.
+
+    Examples
+    --------
+    >>> steps_of(0.6, 0.2)
+    3
+    """
+    check_numbers(lag=(lag, "(-inf, inf)"))
+    steps = round(lag / dt)
+    if steps < 1 or abs(lag / dt - steps) > 1e-3:
+        raise DataError(
+            f"lag {lag:g} is not a positive multiple of the time between frames, {dt:g}; the nearest is "
+            f"{max(steps, 1) * dt:g}"
+        )
+    return steps

@@ -30,7 +30,10 @@ def diffusion_value(diffusion: Diffusion, x: Tensor) -> Tensor:
         The shape does not fit, or a value is not positive.
     """
     value = diffusion(x) if callable(diffusion) else diffusion
-    d = torch.as_tensor(value, dtype=x.dtype, device=x.device).detach()
+    try:
+        d = torch.as_tensor(value, dtype=x.dtype, device=x.device).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"diffusion={value!r} is no number, sequence or function: {error}") from error
     n, dim = len(x), x[0].numel()
     known = ((n,), (n, dim), (n, dim, dim)) if callable(diffusion) else ((), (dim,), (dim, dim))
     if tuple(d.shape) not in known:

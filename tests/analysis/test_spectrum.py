@@ -134,7 +134,7 @@ def test_quantities_for_summaries(spring):
         (lambda f: spectrum(lambda x: x.sum(), f), DataError, "must map"),
         (lambda f: spectrum(lambda x: x / 0.0, f), DataError, "not finite"),
         (lambda f: spectrum(bcg.models.PredictiveCV(None, latent_dim=1), f), ModelError, "no basis"),
-        (lambda f: spectrum(powers, f, modes=0), ConfigError, "at least one mode"),
+        (lambda f: spectrum(powers, f, modes=0), ConfigError, "modes=0 must be a whole number, at least 1"),
     ],
 )
 def test_what_makes_no_sense_is_refused(spring, ask, error, message):
