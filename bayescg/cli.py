@@ -183,11 +183,12 @@ def report(directory: Annotated[Path, typer.Argument(help="Directory of a finish
 @app.command()
 def check(file: Annotated[Path, typer.Argument(help="A Python file that defines models.", metavar="FILE.py")]) -> None:
     """Test a model file of your own against the contract that every model keeps. Executes the file."""
-    _screen.print(f"executing {escape(str(file))}")
-    from bayescg.inference.contract import check_model, models_in
+    from bayescg.inference.contract import check_model, find_file, models_in
 
+    path = find_file(file)
+    _screen.print(f"executing {escape(str(path))}")
     passed = True
-    for model in models_in(file):
+    for model in models_in(path):
         table = Table("", "check", "detail", title=escape(model.__name__), title_justify="left", box=None)
         for one in check_model(model):
             passed &= one.ok

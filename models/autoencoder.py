@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
 from bayescg import nets
-from bayescg.arguments import check_counts, widths
+from bayescg.arguments import check_counts, check_numbers, widths
 from bayescg.errors import ModelError
 from bayescg.features import Features, HasPositions
 from bayescg.inference import Batch, FeatureModel
@@ -80,9 +80,12 @@ class Autoencoder(FeatureModel):
     ):
         super().__init__()
         check_counts(latent_dim=(latent_dim, 1))
-        self.latent_dim, self.hidden, self.regularise = latent_dim, widths(hidden), dict(regularise or {})
-        if unknown := set(self.regularise) - set(TERMS):
+        if unknown := set(regularise or ()) - set(TERMS):
             raise ModelError(f"regularise has no term {', '.join(sorted(unknown))}; there are {', '.join(TERMS)}")
+        if regularise is not None and not isinstance(regularise, Mapping):
+            raise ModelError('regularise maps terms to their strengths: {"gradient": 0.1}, say')
+        self.latent_dim, self.hidden, self.regularise = latent_dim, widths(hidden), dict(regularise or {})
+        check_numbers(**{name: (strength, "[0, inf)") for name, strength in self.regularise.items()})
         if self.regularise:  # variances of a batch are no sums over its frames
             self.kind, self.additive, self.minimum_batch = "generalised", False, 32  # type: ignore[misc]
         self.begin(features, dim)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.func import vjp
 
 from bayescg import nets
-from bayescg.arguments import check_counts, check_positive, widths
+from bayescg.arguments import check_counts, check_numbers, check_positive, widths
 from bayescg.data import check_effective, check_temperature
 from bayescg.errors import ConfigError, DataError
 from bayescg.features import Features, features_from_config
@@ -120,8 +120,7 @@ class GeneratorEigenfunctions(Model):
         self.modes, self.features, self.hidden = modes, features, widths(hidden)
         if not self.hidden or (loss == "ritz" and self.hidden[-1] < modes):
             raise ConfigError(f"hidden={hidden} must end with at least as many functions as modes={modes}")
-        if not 0 <= sparsity < 1:
-            raise ConfigError(f"sparsity={sparsity!r} must be from 0, which is none, to less than 1")
+        check_numbers(sparsity=(sparsity, "[0, 1)"))
         self.loss, self.sparsity, self.alpha = loss, float(sparsity), float(alpha)
         self.kT = None if system is None else system.kT
         self.diffusion: Any = system.kT if diffusion is None and system is not None else diffusion
@@ -260,7 +259,8 @@ class GeneratorEigenfunctions(Model):
         Raises
         ------
         DataError
-            The frames' weights leave almost none of them; or kT is not known, or not that of the system.
+            The frames' weights leave almost none of them; no coordinate varies; or kT is not known, or not that of the
+            system.
         """
         check_effective(frames)
         if self.kT is not None:
@@ -277,6 +277,8 @@ class GeneratorEigenfunctions(Model):
             w = torch.ones(len(index)) if frames.weights is None else torch.as_tensor(frames.weights[index])
             w = (w / w.sum()).to(y)
             mean = w @ y
+            if bool((y == y[0]).all()):
+                raise DataError("all frames are the same: there is nothing that a function of them could follow")
             self.scale.set(mean, (w @ (y - mean).square()).sqrt())
             width = self.scale.width
             if self._constant:

@@ -76,6 +76,7 @@ def test_a_mistake_is_one_message_without_traceback(
     assert done.returncode == status
     assert told in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+    assert "executing" not in done.stdout
     assert not list(tmp_path.iterdir())
 
 

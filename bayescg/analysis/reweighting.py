@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from bayescg.arguments import check_counts
 from bayescg.draws import pareto_k, pareto_smoothed
 from bayescg.errors import DataError
 from bayescg.features.topology import read_topology
@@ -67,7 +68,7 @@ def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
     fit : Fit
         Of a model that queries a system.
     samples : int
-        Energies that are computed.
+        Energies that are computed, at least 100 for each refit.
     seed : int
         Other draws than those of the training for every seed.
 
@@ -82,6 +83,8 @@ def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
     ------
     DataError
         The model learned from frames: reweight nothing, use those.
+    ConfigError
+        There are too few samples for a tail of their weights.
 
     References
     ----------
@@ -92,6 +95,7 @@ def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
     if fit.model.needs_frames:
         raise DataError(_HAS_FRAMES.format(type(fit.model).__name__))
     states = _states(fit)
+    check_counts(samples=(samples, BLOCKS * len(states)), seed=(seed, 0))
     each = samples // len(states)
     parts, weights, tails, found = [], [], [], []
     for number, state in enumerate(states):
@@ -137,9 +141,12 @@ def weighted_draws(fit: Fit, samples: int, seed: int) -> Draws:
     ------
     DataError
         The model learned from frames.
+    ConfigError
+        There are too few samples.
     """
     if fit.model.needs_frames:
         raise DataError(_HAS_FRAMES.format(type(fit.model).__name__))
+    check_counts(samples=(samples, BLOCKS), seed=(seed, 0))
     return draw(fit.model, list(fit.weights.names), state_of(fit.model), samples, seed, PARTICLES)
 
 

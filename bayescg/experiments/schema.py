@@ -131,7 +131,7 @@ class Analysis(Section):
     differences: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []
     bins: int = Field(default=30, ge=2)
     draws: int = Field(default=200, ge=10)
-    samples: int = Field(default=2000, ge=10)
+    samples: int = Field(default=2000, ge=100)
     level: float = Field(default=0.9, gt=0, lt=1)
     audit: bool | Literal["exact"] = True
     truth: dict[str, float] = {}
@@ -181,6 +181,16 @@ class Experiment(Section):
     def _has_frames(self) -> Self:
         if self.data.frames is None and self.system is None:
             raise ValueError("there is nothing to fit: give [data] frames = ..., or both [system] and [simulation]")
+        return self
+
+    @model_validator(mode="after")
+    def _samples_for_each_refit(self) -> Self:
+        queried = self.data.frames is None and self.simulation is None
+        if queried and self.fit.uncertainty == "ensemble" and self.analysis.samples < 100 * self.fit.members:
+            raise ValueError(
+                f"analysis.samples = {self.analysis.samples} leaves each of fit.members = {self.fit.members} refits "
+                "fewer than 100 weighted draws; raise it"
+            )
         return self
 
     @model_validator(mode="after")

@@ -30,7 +30,7 @@ from bayescg.inference.recording import Tensors, gradient_function, loss_functio
 from bayescg.inference.run import fit
 from bayescg.lowering import can_compile
 
-__all__ = ["Outcome", "check_model", "models_in"]
+__all__ = ["Outcome", "check_model", "find_file", "models_in"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,21 @@ def check_model(model_class: type[Model], seed: int = 0) -> list[Outcome]:
     return outcomes
 
 
+def find_file(path: str | Path) -> Path:
+    """A Python file that is there.
+
+    Raises
+    ------
+    ConfigError
+        There is none of the name.
+    """
+    path = Path(path)
+    if path.suffix != ".py" or not path.is_file():
+        what = "is not a Python file" if path.exists() else "does not exist"
+        raise ConfigError(f"{path} {what}; give a Python file that defines a subclass of bayescg.Model")
+    return path
+
+
 def models_in(path: str | Path) -> list[type[Model]]:
     """Model classes that a Python file defines. The file is executed.
 
@@ -99,10 +114,7 @@ def models_in(path: str | Path) -> list[type[Model]]:
     ModelError
         It does not run, or defines no model.
     """
-    path = Path(path)
-    if path.suffix != ".py" or not path.is_file():
-        what = "is not a Python file" if path.exists() else "does not exist"
-        raise ConfigError(f"{path} {what}; give a Python file that defines a subclass of bayescg.Model")
+    path = find_file(path)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

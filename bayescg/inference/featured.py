@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.arguments import check_counts
+from bayescg.arguments import check_counts, check_positive
 from bayescg.data.pairs import Pairs
 from bayescg.errors import ConfigError, DataError
 from bayescg.features import Features, features_from_config
@@ -152,7 +152,17 @@ class PairModel(FeatureModel):
     def begin(
         self, features: Features | None, dim: int | None, lag: float | None = None, rank: int | None = None
     ) -> None:
-        """Build now, if the number of features is known; otherwise `setup` does."""
+        """Build now, if the number of features is known; otherwise `setup` does.
+
+        Raises
+        ------
+        ConfigError
+            These are no features, or a number is out of range.
+        """
+        if lag is not None:
+            check_positive(lag=lag)
+        if rank is not None:
+            check_counts(rank=(rank, 1))
         self.lag, self.rank = lag, rank
         super().begin(features, dim)
 

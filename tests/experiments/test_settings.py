@@ -23,6 +23,7 @@ NAME = "alanine-dipeptide"
         ("fit.validation=1.0", ["fit.validation = 1.0", "less than 1"]),
         ("fit.uncertainty=bootstrp", ['did you mean "bootstrap"?', "'laplace'", "'ensemble'"]),
         ("run.device=gpu", ['run.device = "gpu"', 'did you mean "cpu"?', "'auto'"]),
+        ("analysis.samples=10", ["analysis.samples = 10", "greater than or equal to 100"]),
         ("run.seed=-1", ["run.seed = -1", "greater than or equal to 0"]),
         ("simulation.time=-1.0", ["simulation.time = -1.0", "greater than 0"]),
         ("simulation.temperatures=[330.0,500.0]", ["simulation.temperatures", 'engine = "openmm"']),
@@ -42,6 +43,13 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(change: str, told: list[s
         load(NAME, changes=[change])
     for part in told:
         assert part in str(caught.value)
+
+
+def test_each_refit_of_an_ensemble_has_draws_enough() -> None:
+    asked = ["fit.uncertainty=ensemble", "fit.members=10"]
+    with pytest.raises(ConfigError, match=r"analysis.samples = 900 leaves each of fit.members = 10 refits fewer"):
+        load("double-well", changes=[*asked, "analysis.samples=900"])
+    assert load("double-well", changes=[*asked, "analysis.samples=1000"]).analysis.samples == 1000
 
 
 def test_every_problem_is_told_at_once() -> None:

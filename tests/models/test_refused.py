@@ -8,7 +8,7 @@ import torch
 
 import bayescg as bcg
 import bayescg.models
-from bayescg.errors import CheckpointError, ConfigError, DataError
+from bayescg.errors import CheckpointError, ConfigError, DataError, ModelError
 
 models: Any = bayescg.models  # as people call them, whom no types hold
 WELL = bcg.systems.DoubleWell()
@@ -73,6 +73,9 @@ def test_a_system_is_a_system(name):
         ("ReversibleDeepMSM", {"concentration": -1.0}),
         ("PredictiveCV", {"ard": (1.0, 0.0)}),
         ("PredictiveCV", {"dim": 0}),
+        ("GeneratorEigenfunctions", {"sparsity": "a"}),
+        ("TimeLaggedAutoencoder", {"lag": float("nan")}),
+        ("VariationalDynamicsEncoder", {"rank": 0}),
     ],
 )
 def test_a_number_out_of_range_is_named_alone(name, arguments):
@@ -91,6 +94,29 @@ def test_frames_of_another_temperature_are_refused(name):
         bcg.fit(model, hot, steps=1, compile="off")
     model.setup(bcg.data.Frames.from_numpy(x, unit="reduced", temperature_kT=1.0))
     model.setup(bcg.data.Frames.from_numpy(x, unit="reduced", weights=np.ones(300)))
+
+
+def test_frames_that_are_all_the_same_have_no_slow_modes():
+    same = bcg.data.Frames.from_numpy(np.ones((300, 2)), unit="reduced", temperature_kT=1.0)
+    with pytest.raises(DataError, match="all frames are the same"):
+        bcg.fit(models.GeneratorEigenfunctions(modes=1, hidden=(4,)), same, steps=1, compile="off")
+
+
+def test_terms_of_a_regularised_autoencoder_have_strengths():
+    with pytest.raises(ModelError, match="maps terms to their strengths"):
+        models.Autoencoder(regularise=["rayleigh"])
+    with pytest.raises(ConfigError, match=r"rayleigh=-1.0 must be a number in \[0, inf\)"):
+        models.Autoencoder(regularise={"rayleigh": -1.0})
+
+
+def test_weighted_draws_are_enough_for_their_tail():
+    fit = bcg.fit(made("BoltzmannGenerator", hidden=(4,), beta_start=1.0), steps=2, batch_size=64, compile="off")
+    asks: list[Any] = [bcg.analysis.reweighted, lambda fit, samples: bcg.analysis.audit(fit, samples=samples)]
+    for samples in (3, 0, -1, 250.5):
+        for ask in asks:
+            with pytest.raises(ConfigError, match=r"samples=.* must be a whole number, at least 100"):
+                ask(fit, samples)
+    assert len(bcg.analysis.reweighted(fit, samples=100)) == 100
 
 
 def own(stiffness, kT=1.0):
