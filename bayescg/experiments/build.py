@@ -15,8 +15,8 @@ from bayescg import data, features, sampling, systems
 from bayescg.errors import BayescgError, ConfigError, DeviceError
 from bayescg.experiments import catalogue
 from bayescg.experiments.compared import check_reference
+from bayescg.experiments.known import is_coordinate
 from bayescg.experiments.lags import check_lags, check_lags_of_frames
-from bayescg.experiments.queried import is_coordinate
 from bayescg.experiments.schema import Experiment, Named
 from bayescg.features import observables
 from bayescg.inference import Model

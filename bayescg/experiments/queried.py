@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bayescg.experiments.schema import Experiment
     from bayescg.inference import Fit
 
-__all__ = ["ask_without_frames", "is_coordinate", "judge_number"]
+__all__ = ["ask_without_frames", "judge_number"]
 
 _FEWEST, _SOME = 10, 100
 _EXACT = 20_000
@@ -99,15 +99,15 @@ def judge_number(answers: Answers, count: int) -> None:
     Parameters
     ----------
     answers : Answers
-        With ``ess_fraction`` among the diagnostics.
+        With ``ess_fraction`` and ``pareto_k`` among the diagnostics. Weights of a Pareto k above 1 need have no mean.
     count : int
         Draws.
     """
-    effective = count * answers.diagnostics["ess_fraction"]
-    if effective >= _SOME:
+    effective, k = count * answers.diagnostics["ess_fraction"], answers.diagnostics["pareto_k"]
+    if effective >= _SOME and k <= 1:
         return
-    told = f"only {effective:.0f} of {count} draws count: "
-    if effective < _FEWEST:
+    told = f"only {effective:.0f} of {count} draws count{f', and Pareto k is {k:.2f}, above 1' if k > 1 else ''}: "
+    if effective < _FEWEST or k > 1:
         for quantity in answers.quantities.values():
             quantity |= {"sd": None, "ci90": None, "sd_by_source": dict.fromkeys(quantity["sd_by_source"])}
         told += "averages say next to nothing, and have no interval"

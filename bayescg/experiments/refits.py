@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import stats
 
 from bayescg.analysis import Quantity
 from bayescg.experiments.questions import internal
@@ -33,15 +34,16 @@ def log_partition(frames: Frames, draws: int, seed: int) -> Quantity:
         Of the quantity.
     """
     values, errors = (np.atleast_1d(frames.provenance[key]) for key in ("log_z", "log_z_sd"))
-    count, random = len(values), np.random.default_rng(seed)
+    count = len(values)
+    even = np.random.default_rng(seed).permutation((np.arange(draws) + 0.5) / draws)
     sampling = float(np.sqrt(np.square(errors).sum())) / count
     if count == 1:
         sources: dict[str, float | None] = {"sampling": sampling}
-        around = np.array(sampling * random.standard_normal(draws))
+        around = sampling * stats.norm.ppf(even)
     else:
         sd = float(values.std(ddof=1)) / math.sqrt(count)
         sources = {"sampling": min(sampling, sd), "parameter": math.sqrt(max(0.0, sd**2 - sampling**2))}
-        around = np.array(sd * random.standard_t(count - 1, draws))
+        around = sd * stats.t.ppf(even, count - 1)
     return Quantity.of(float(values.mean()) + around, "nat", sd_by_source=sources)
 
 

@@ -81,7 +81,7 @@ def _profile(fes: FreeEnergy, known: Histogram | None, label: str) -> Figure:
         color=BLUE,
         alpha=0.25,
         lw=0,
-        label=f"{100 * fes.level:.0f} % band",
+        label=f"{100 * fes.level:.0f} % band" if np.isfinite(low).any() else None,
     )
     ax.plot(centres, fes.mean.values, color=BLUE, lw=1.5, label="mean")
     if known is not None:

@@ -129,7 +129,8 @@ def loss(fit: Fit) -> Figure:
     if best and len(shown) > 1:
         ax.axvline(best, color=INK, lw=0.8, ls=":", label="best")
     values = np.array([r[k] for r in fit.log for k, *_ in shown if r.get(k) is not None])
-    low, high = values.min(), np.quantile(values, 0.95)
+    late = [r[k] for r in fit.log[len(fit.log) // 2 :] for k, *_ in shown if r.get(k) is not None]
+    low, high = values.min(), max(np.quantile(values, 0.95), *late)  # the first steps may be far up, and lie outside
     ax.set_ylim(low - 0.05 * (high - low + 1e-9), high + 0.1 * (high - low + 1e-9))
     ax.set_xlabel("step", fontsize=10)
     ax.set_ylabel(f"loss ({unit})", fontsize=10)

@@ -128,7 +128,8 @@ def _uncertainty(fit: Fit, frames: Frames) -> str:
 
 def _loss_caption(fit: Fit) -> str:
     if fit.model.needs_frames:
-        return "Loss and held-out loss during the fit, in nats per frame."
+        held_out = any(row.get("validation") is not None for row in fit.log)
+        return f"Loss{' and held-out loss' if held_out else ''} during the fit, in nats per frame."
     if isinstance(fit.model, HasBuffer):
         return (
             "Loss during the fit, in nats, of two kinds: at first minus a bound on log Z, as energies alone teach, "
@@ -136,7 +137,7 @@ def _loss_caption(fit: Fit) -> str:
         )
     return (
         "Loss during the fit, in nats: minus a bound on log Z at the temperature of the time, which changes at the "
-        "dotted lines. Only the last stretch is at the system's own."
+        "dotted lines. That of the system comes last."
     )
 
 

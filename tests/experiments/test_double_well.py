@@ -76,10 +76,16 @@ def test_what_does_not_belong_together_is_refused(changes: list[str], told: str)
 
 
 @pytest.mark.parametrize(
-    ("share", "told", "sure"), [(0.5, None, True), (0.02, "rough", True), (0.001, "next to nothing", False)]
+    ("share", "k", "told", "sure"),
+    [
+        (0.5, 0.3, None, True),
+        (0.02, 0.8, "rough", True),
+        (0.001, 0.8, "next to nothing", False),
+        (0.02, 1.3, "1.30, above 1", False),
+    ],
 )
-def test_no_interval_is_made_of_next_to_no_draws(share: float, told: str | None, sure: bool) -> None:
-    answers = Answers(diagnostics={"ess_fraction": share})
+def test_no_interval_is_made_of_next_to_no_draws(share: float, k: float, told: str | None, sure: bool) -> None:
+    answers = Answers(diagnostics={"ess_fraction": share, "pareto_k": k})
     answers.add("f", Quantity.of(np.linspace(-1, 1, 50), "kT", sd_by_source={"sampling": 0.6}))
     judge_number(answers, 4000)
     assert (answers.quantities["f"]["ci90"] is not None) == sure
