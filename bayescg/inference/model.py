@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -228,8 +229,8 @@ def check_programs(model: Model, batch: Batch) -> list[str]:
             for trace in traces:
                 trace.compute_log_prob()
     except (ValueError, RuntimeError) as error:
-        told, _, shapes = str(error).partition("Trace Shapes:")  # Pyro's table, of use once a site is in it
-        told = str(error) if " dist " in shapes else told.rstrip()
+        told, _, shapes = str(error).partition("Trace Shapes:")  # Pyro's table, of use once it holds a site
+        told = str(error) if set(re.findall(r"(\S+) dist\b", shapes)) - {"frames"} else told.rstrip()
         raise ModelError(f"{type(model).__name__} does not run on a batch of {len(batch)} frames: {told}") from error
     latent = {k for k, s in found.items() if not s["is_observed"]}
     extra = set(proposed) - latent

@@ -9,6 +9,7 @@ import torch
 
 from bayescg.inference.annealing import Annealing
 from bayescg.inference.importance import Draws
+from bayescg.inference.tempering import Stage
 
 
 def draws(beta, count=20_000, seed=0, sd=1.0):
@@ -97,3 +98,11 @@ def test_draws_without_a_finite_energy_are_left_out():
     found.cool(200, [bad])
     assert found.x is not None
     assert len(found.x) == 19_997
+
+
+def test_a_temperature_is_named_once_however_many_buffers_failed_there() -> None:
+    found = Annealing(0.25, 0.9, 100, 20_000, 0.2)
+    found.beta = 1.0
+    found.stages = [Stage(beta, 10, 0.0, 0.0, ess, True, 0.0) for beta, ess in ((0.25, 1e-4), (0.25, 2e-4), (0.5, 0.5))]
+    (told,) = found.warnings()
+    assert told.startswith("at beta = 0.25 fewer than 1%")

@@ -62,3 +62,15 @@ def test_a_program_that_uses_numpy_is_named_with_its_line(toy_frames, program):
 
 def test_a_custom_operator_may_use_numpy(toy_frames):
     bcg.fit(Noisy(proposal=lambda x: doubled(x)), toy_frames(dim=1), steps=2, compile="off", validation=0.0)
+
+
+@pytest.mark.parametrize(("where", "table"), [("proposal", False), ("noise", True)])
+def test_a_table_of_shapes_is_shown_once_there_is_a_site_in_it(where: str, table: bool) -> None:
+    def broken(x: torch.Tensor) -> torch.Tensor:
+        raise ValueError("nothing fits")
+
+    frames = bcg.data.Frames.from_numpy(np.zeros((20, 1)), unit="reduced", temperature_kT=1.0)
+    with pytest.raises(ModelError, match="nothing fits") as found:
+        bcg.fit(Noisy(**{where: broken}), frames, steps=1, compile="off", progress=False)
+    assert ("Trace Shapes" in str(found.value)) == table
+    assert str(found.value).rstrip() == str(found.value)
