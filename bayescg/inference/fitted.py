@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 
+from bayescg.arguments import check_counts
 from bayescg.draws import pareto_k, to_tree
 from bayescg.errors import ModelError
 from bayescg.inference.chunks import chunks, joined, observations
@@ -115,6 +116,8 @@ class Fit:
 
     def parameters(self, draws: int | None = None, seed: int = 0) -> Params:
         """Draws of the parameters that vary, each ``(draws, ...)``; None: every refit once, else 200 draws."""
+        if draws is not None:
+            check_counts(draws=(draws, 1))
         return self.weights.draw(draws or self.weights.members or 200, seed)
 
     def generate(self, frames: int, draws: int | None = None, seed: int = 0) -> Tensor:
@@ -223,6 +226,7 @@ class Fit:
             raise ModelError(
                 "a Laplace posterior predicts with the linearised model, which has no density; use draws=None"
             )
+        check_counts(particles=(particles, 1))
         varying = self.parameters(draws, seed) if draws is not None else {}
         names = list(self.weights.names)
         points = [{k: v[i] for k, v in varying.items()} for i in range(draws or 1)] if varying else [{}]
@@ -388,6 +392,7 @@ class Fit:
         self, frames: int, draws: int | None, seed: int, repeats: int = 1, replicates: bool = False
     ) -> Tensor:
         # replicates: each draw has random numbers of its own; otherwise all share theirs and differ by parameters only
+        check_counts(frames=(frames, 1), repeats=(repeats, 1), seed=(seed, 0))
         varying = self.parameters(draws, seed)
         names = list(self.weights.names)
 

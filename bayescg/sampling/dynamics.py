@@ -14,7 +14,7 @@ from bayescg.errors import ConfigError
 from bayescg.sampling.assemble import masses
 from bayescg.sampling.chains import Kernel, Start, begin, run_chains
 from bayescg.sampling.stepping import Step, check_mode, prepare
-from bayescg.systems.core import System
+from bayescg.systems.core import System, check_system
 
 __all__ = ["baoab", "euler_maruyama", "langevin", "overdamped"]
 
@@ -191,8 +191,11 @@ def overdamped(
     0.1
     """
     check_positive(dt=dt)
-    constant = system.kT if diffusion is None else diffusion
-    rates = torch.as_tensor(constant, dtype=torch.float64)
+    check_system(system)
+    try:
+        rates = torch.as_tensor(system.kT if diffusion is None else diffusion, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise ConfigError(f"diffusion={diffusion!r} is neither a number nor one for each coordinate") from None
     if rates.shape not in ((), (system.dim,)) or not bool(((rates > 0) & rates.isfinite()).all()):
         raise ConfigError(f"diffusion={diffusion!r} must be positive: one number, or one for each of {system.dim}")
     check_mode(compile)

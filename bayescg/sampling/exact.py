@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor
 
+from bayescg.arguments import check_counts
 from bayescg.data import Frames
 from bayescg.errors import ConfigError
 from bayescg.sampling.assemble import to_frames
 from bayescg.systems.analytic import AnalyticSystem
-from bayescg.systems.core import System
+from bayescg.systems.core import System, check_system
 
 __all__ = ["equilibrium", "equilibrium_positions"]
 
@@ -49,8 +50,8 @@ def equilibrium(system: System, draws: int, *, seed: int = 0) -> Frames:
     >>> round(float(frames.positions.var()), 2)
     0.25
     """
-    if draws < 1:
-        raise ConfigError(f"draws={draws} must be at least 1")
+    check_counts(draws=(draws, 1), seed=(seed, 0))
+    check_system(system)
     x = equilibrium_positions(system, draws, torch.Generator().manual_seed(seed))
     return to_frames(system, x.numpy(), {"sampler": "equilibrium", "seed": seed}, energy=system.energy(x).numpy())
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from bayescg.arguments import check_counts
+from bayescg.arguments import check_counts, check_numbers
 from bayescg.errors import ConfigError, SimulationError
 from bayescg.sampling.annealed import Annealed, Schedule
 from bayescg.sampling.assemble import to_frames
@@ -24,7 +24,7 @@ from bayescg.sampling.progress import Bar
 from bayescg.sampling.saved import Saved, interruptible
 from bayescg.sampling.stepping import check_mode, prepare
 from bayescg.sampling.weights import effective, next_beta, systematic
-from bayescg.systems.core import System
+from bayescg.systems.core import System, check_system
 
 __all__ = ["Plan", "anneal"]
 
@@ -55,10 +55,7 @@ class Plan:
             leapfrog=(self.leapfrog, 1), seed=(self.seed, 0),
         )  # fmt: skip
         check_mode(self.compile)
-        if not 0 < self.cess < 1:
-            raise ConfigError(f"cess={self.cess!r} must lie between 0 and 1; 0.9 is usual")
-        if not 0 <= self.resample <= 1:
-            raise ConfigError(f"resample={self.resample!r} is not a fraction in [0, 1]")
+        check_numbers(cess=(self.cess, "(0, 1)"), resample=(self.resample, "[0, 1]"))
 
 
 def anneal(
@@ -74,6 +71,7 @@ def anneal(
     """Anneal; see `bayescg.sampling.smc`."""
     began = time.perf_counter()
     plan.check()
+    check_system(system)
     _check_schedule(schedule, plan, system)
     where = device_of(device)
     swarm = _Swarm(system, plan, base_of(system, base, where), schedule, where)

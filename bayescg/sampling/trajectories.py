@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayescg.arguments import check_counts
 from bayescg.checkpoint import write_file
 from bayescg.errors import ConfigError, OutputError, TopologyError
 from bayescg.sampling.starts import ramachandran_starts
@@ -133,6 +134,10 @@ def molecular_dynamics(
         starts = ramachandran_starts(system, chains)
     if starts.shape != (chains, system.dim // 3, 3) or not np.isfinite(starts).all():
         raise TopologyError(f"starts must be finite and of shape (chains, {system.dim // 3}, 3), not {starts.shape}")
+    from bayescg.systems.molecules import check_nanometres
+
+    assert system.topology is not None
+    check_nanometres(starts, system.topology, "starts")
     shared = _shared_job(system, processes) | {
         "friction": friction,
         "dt": dt,
@@ -188,11 +193,12 @@ def _check(
     equilibration: float,
     wall_limit: float | None,
 ) -> None:
+    from bayescg.systems.core import check_system  # needs PyTorch
+
+    check_system(system)
     if system.temperature is None or not hasattr(system, "openmm_system"):
         raise ConfigError("molecular dynamics needs a molecular system (from_openmm, alanine_dipeptide, ...)")
-    for name, value, least in (("chains", chains, 1), ("processes", processes, 1), ("seed", seed, 0)):
-        if value < least:
-            raise ConfigError(f"{name}={value} must be at least {least}")
+    check_counts(chains=(chains, 1), processes=(processes, 1), seed=(seed, 0))
     if not 0 < friction < math.inf:
         raise ConfigError(f"friction={friction}/ps must be positive: Langevin dynamics thermalises through it")
     if not 0 <= equilibration < math.inf:

@@ -97,7 +97,7 @@ class System:
         Raises
         ------
         ConfigError
-            The last dimension of `x` is not `dim`.
+            `x` is no tensor of floating-point numbers, or its last dimension is not `dim`.
         """
         flat = self._flat(x)
         return self._energy(flat).reshape(x.shape[:-1])
@@ -152,6 +152,9 @@ class System:
         return f"{type(self).__name__}(dim={self.dim}, {unit})"
 
     def _flat(self, x: Tensor) -> Tensor:
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            what = f"a tensor of {x.dtype}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
+            raise ConfigError(f"coordinates are a tensor of floats, not {what}; give torch.as_tensor(x)")
         if x.ndim == 0 or x.shape[-1] != self.dim:
             hint = "; flatten positions (..., atoms, 3) with x.flatten(-2)" if self.topology is not None else ""
             raise ConfigError(f"expected coordinates of shape (..., {self.dim}), got {tuple(x.shape)}{hint}")

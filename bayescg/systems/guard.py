@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayescg.errors import ConfigError
+from bayescg.arguments import check_numbers
 from bayescg.systems.core import System
 
 __all__ = ["GuardedSystem"]
@@ -54,8 +54,7 @@ class GuardedSystem(System):
     """
 
     def __init__(self, system: System, cut: float):
-        if not abs(cut) < _HIGHEST:
-            raise ConfigError(f"the cut of an energy guard is a finite energy below {_HIGHEST:g}, not {cut}")
+        check_numbers(cut=(cut, f"(-{_HIGHEST:g}, {_HIGHEST:g})"))
         self.system = system
         self.cut = float(cut)
         self._key = next(_KEYS)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.errors import ConfigError
+from bayescg.arguments import check_counts
 from bayescg.systems.core import System
 from bayescg.truth.eigen import eigenpairs
 from bayescg.truth.exact import extrapolate, interpolate
@@ -120,8 +120,7 @@ def spectrum(
     >>> slow.eigenfunctions(torch.tensor([[-0.74], [0.67]])).shape
     torch.Size([2, 3])
     """
-    if modes < 1:
-        raise ConfigError(f"modes={modes!r}: at least one is needed")
+    check_counts(modes=(modes, 1))
     whole = analytic(system, box, periodic)
     if callable(diffusion):
         reduced = reduce(whole, [], dynamics=True, whole=True)

@@ -144,3 +144,16 @@ def test_a_fit_is_loaded_with_its_own_system_only(name, tmp_path):
     assert loaded.system.kT == 1.0
     with pytest.raises(CheckpointError, match="the fit is of another system"):
         bcg.Fit.load(tmp_path / "known", model=of(bcg.systems.DoubleWell(temperature_kT=2.0)))
+
+
+def test_numbers_of_draws_of_a_fit():
+    fit: Any = bcg.fit(made("EmbeddedPhysics", hidden=(4,), beta_start=1.0), steps=2, batch_size=64, compile="off")
+    for ask, what in (
+        (lambda: fit.generate(0), "frames=0"),
+        (lambda: fit.generate(1.5), "frames=1.5"),
+        (lambda: fit.generate(3, draws=0), "draws=0"),
+        (lambda: fit.generate_repeats(3, 0), "repeats=0"),
+        (lambda: fit.generate(3, seed=-1), "seed=-1"),
+    ):
+        with pytest.raises(ConfigError, match=what):
+            ask()

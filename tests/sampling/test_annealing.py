@@ -194,6 +194,8 @@ def test_unequal_islands_are_told():
         (DoubleWell(), {"base": Normal(torch.zeros(2), 1.0)}, r"batch shape \(2,\)"),
         (DoubleWell(), {"base": gaussian(3, 1.0)}, r"event shape \(3,\)"),
         (DoubleWell(), {"cess": 1.0}, "cess=1.0"),
+        (DoubleWell(), {"cess": "0.9"}, "cess='0.9' must be a number"),
+        (DoubleWell, {}, "make one of the class first"),
         (DoubleWell(), {"particles": 0}, "particles=0"),
         (DoubleWell(), {"islands": 1}, "islands=1"),
         (DoubleWell(), {"resample": 1.5}, "resample=1.5"),

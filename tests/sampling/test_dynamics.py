@@ -308,7 +308,7 @@ def test_starts_of_molecules_are_in_nm():
         langevin(molecule, 1, dt=1e-4, starts=10 * molecule.positions)
 
 
-@pytest.mark.parametrize("diffusion", [0.0, (1.0, 2.0, 3.0), (1.0, -1.0)])
+@pytest.mark.parametrize("diffusion", [0.0, (1.0, 2.0, 3.0), (1.0, -1.0), "kT"])
 def test_diffusion_must_fit(diffusion):
     with pytest.raises(ConfigError, match="diffusion"):
         overdamped(systems.DoubleWell(), 10, dt=0.01, diffusion=diffusion)

@@ -16,7 +16,7 @@ import pytest
 from openmm import app
 from scipy.integrate import quad
 
-from bayescg.errors import ConfigError, DataError, OutputError, SimulationError, TopologyError
+from bayescg.errors import ConfigError, DataError, OutputError, SimulationError, TopologyError, UnitError
 from bayescg.sampling import molecular_dynamics, ramachandran_starts
 from bayescg.systems import alanine_dipeptide, from_function, from_openmm
 from bayescg.systems.molecules import constrain_hydrogens
@@ -297,6 +297,8 @@ def test_systems_and_starts_that_do_not_fit_are_refused(system, tmp_path):
         molecular_dynamics(toy, 10.0, out=tmp_path)  # pyright: ignore[reportArgumentType]
     with pytest.raises(TopologyError, match=r"\(2, 21, 3\)"):
         molecular_dynamics(system, 10.0, out=tmp_path, starts=np.zeros((2, 21, 3)))
+    with pytest.raises(UnitError, match="starts: bonded atoms are"):
+        molecular_dynamics(system, 10.0, out=tmp_path, starts=10 * system.positions[None])
     nowhere = from_openmm(system.openmm_system, system.topology, 300.0)
     with pytest.raises(DataError, match="no positions"):
         molecular_dynamics(nowhere, 10.0, out=tmp_path)

@@ -74,5 +74,5 @@ def test_a_guarded_molecule_is_still_a_molecule():
     assert repr(guarded) == "MolecularSystem(dim=66, temperature=330.0 K).guarded(500)"
     with pytest.raises(AttributeError):
         guarded.nothing  # noqa: B018
-    with pytest.raises(ConfigError, match="finite energy"):
+    with pytest.raises(ConfigError, match="cut=inf must be a number"):
         system.guarded(float("inf"))

@@ -68,6 +68,12 @@ def test_a_temperature_is_positive(name):
         (lambda: systems.alanine_dipeptide(temperature=0), "temperature=0 must be positive"),
         (lambda: check_system(systems.DoubleWell), r"make one of the class first, DoubleWell\(\)"),
         (lambda: check_system(lambda x: x.sum(-1)), "from_function"),
+        (
+            lambda: systems.DoubleWell().forces(np.zeros((3, 2))),
+            "tensor of floats, not a ndarray; give torch",
+        ),
+        (lambda: systems.DoubleWell().energy(torch.zeros(3, 2, dtype=torch.int64)), "not a tensor of torch.int64"),
+        (lambda: systems.DoubleWell().guarded("high"), "cut='high' must be a number"),
         (lambda: check_system(None), "a NoneType, not a System"),
     ],
 )

@@ -262,7 +262,7 @@ def test_the_angles_of_an_embedded_landscape_are_out_of_scope():
         (lambda: truth.spectrum(systems.from_function(lambda x: (x**2).sum(-1), 2)), "Give box="),
         (lambda: truth.spectrum(systems.from_function(lambda x: (x**2).sum(-1), 2), box=[(-9, 9)]), "each of the 2"),
         (lambda: truth.spectrum(systems.from_function(lambda x: (x**2).sum(-1), 4), box=[(-9, 9)] * 4), "up to 3"),
-        (lambda: truth.spectrum(systems.Prinz(), modes=0), "at least one"),
+        (lambda: truth.spectrum(systems.Prinz(), modes=0), "modes=0 must be a whole number, at least 1"),
         (lambda: truth.spectrum(systems.ThreeWellRing(50), diffusion=lambda x: 1.0 + x**2), "up to 3"),
     ],
 )
