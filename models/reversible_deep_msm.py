@@ -106,32 +106,37 @@ class ReversibleDeepMSM(PairModel):
     def model(self, batch: Batch) -> None:
         """K ~ Gamma(a, a); y ~ mu(y) chi(x)^T S chi(y), up to the density mu(y)."""
         a = self.log_joint.new_full(self.log_joint.shape, self.concentration)
-        log_joint = pyro.sample(
-            "log_joint", dist.TransformedDistribution(dist.Gamma(a, a), [ExpTransform().inv]).to_event(1)
-        )
-        now, later = (self.net(end).softmax(-1) for end in (batch.x, batch.y))
+        prior = dist.TransformedDistribution(dist.Gamma(a, a), [ExpTransform().inv]).to_event(1)
+        log_joint = pyro.sample("log_joint", prior)
+        now, later = (self.net(end).log_softmax(-1) for end in (batch.x, batch.y))
         w = now.new_ones(len(now)) if batch.weight is None else batch.weight
-        c = 0.5 * (w / w.sum()) @ (now + later) if self.training else self.occupation
+        share = (0.5 * w / w.sum()).log().repeat(2)[:, None]
+        log_c = torch.logsumexp(share + torch.cat([now, later]), 0) if self.training else self.occupation.log()
+        # all in logs: next to 1 / c^2 of a state that no frame of the batch is in, nothing else would count
+        ahead = torch.logsumexp(self._log_kernel(log_c, log_joint) + later[:, None], -1)
         with batch.plate("frames"):
-            pyro.factor("pairs", torch.einsum("ni,ij,nj->n", now, self.kernel(c, log_joint), later).log())
+            pyro.factor("pairs", torch.logsumexp(now + ahead, -1))
 
     def guide(self, batch: Batch) -> None:
         """The hidden states of a pair are summed in closed form."""
 
     def joint(self, c: Tensor, log_joint: Tensor | None = None) -> Tensor:
         """Y: how often which states follow each other, ``(states, states)``, symmetric, of row sums `c`."""
+        return self.kernel(c, log_joint) * c[:, None] * c
+
+    def kernel(self, c: Tensor, log_joint: Tensor | None = None) -> Tensor:
+        """S: the probability of a later state over that of its being there at all, ``(states, states)``."""
+        return self._log_kernel(c.log(), log_joint).exp()
+
+    def _log_kernel(self, log_c: Tensor, log_joint: Tensor | None) -> Tensor:
         rows, columns = torch.tril_indices(self.states, self.states)
         entries = self.log_joint if log_joint is None else log_joint
         k = entries.new_zeros(self.states, self.states)
         k = k.index_put((rows, columns), entries).index_put((columns, rows), entries)
-        u = 0.5 * (c.log() - k.diagonal())
+        u = 0.5 * (log_c - k.diagonal())
         for _ in range(SWEEPS):
-            u = 0.5 * (u + c.log() - torch.logsumexp(k + u, 1))
-        return (k + u[:, None] + u).exp()
-
-    def kernel(self, c: Tensor, log_joint: Tensor | None = None) -> Tensor:
-        """S: the probability of a later state over that of its being there at all, ``(states, states)``."""
-        return self.joint(c, log_joint) / (c[:, None] * c)
+            u = 0.5 * (u + log_c - torch.logsumexp(k + u, 1))
+        return k + (u - log_c)[:, None] + (u - log_c)
 
     def residual(self) -> float:
         """Largest relative error of a row sum of Y after the last sweep."""
@@ -170,7 +175,7 @@ class ReversibleDeepMSM(PairModel):
             ends = np.concatenate(frames.gather(slice(start, start + _CHUNK)))
             with torch.no_grad():
                 total += self.basis(torch.as_tensor(ends).to(self.occupation)).double().sum(0)
-        self.occupation.copy_(total / (2 * len(frames)))
+        self.occupation.copy_((total / (2 * len(frames))).clamp_min(1e-30))  # no frame may be left of a state
 
     def reset(self) -> None:
         """Draw fresh weights; the states start out as clusters that mostly keep their frames."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pyro
 import pytest
 import torch
 
@@ -94,6 +95,30 @@ def test_no_state_is_lost_where_a_state_is_rare():
     assert np.abs(slow).max() > 0.9  # clusters of the slow coordinate, not of the wide one
 
 
+@pytest.mark.parametrize("logit", [-60.0, -300.0])
+def test_a_state_that_no_frame_is_in_changes_nothing(logit: float):
+    """Neither a score nor a gradient, though the inverse square of its occupation is beyond all numbers."""
+    x = torch.randn(2, 200, 2, generator=torch.Generator().manual_seed(0))
+    models: list[Any] = [ReversibleDeepMSM(states=m, hidden=(8,), dim=2, rank=2).train() for m in (3, 2)]
+    found = []
+    with torch.no_grad():
+        for model in models:
+            for p in model.net.net.parameters():
+                p.zero_()
+            model.net.affine.copy_(torch.tensor([[1.0, 0.5, 0.2], [-1.0, 0.3, 0.0], [0.0, 0.0, logit]])[: model.states])
+    for model in models:
+        batch = bcg.Batch(x[0], y=x[1], total=200)
+        given = pyro.poutine.condition(model.model, {"log_joint": model.log_joint})
+        trace: Any = pyro.poutine.trace(given).get_trace(batch)
+        trace.compute_log_prob()
+        score = trace.nodes["pairs"]["fn"].log_factor
+        score.sum().backward()
+        found.append((score.detach(), model.net.affine.grad[:2], model.log_joint.grad[:3]))
+        assert all(torch.isfinite(p.grad).all() for p in (model.net.affine, model.log_joint))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=2e-5, rtol=2e-5)
+
+
 def chain(n: int, seed: int) -> Frames:
     """Three discrete states, seen through noise too small to confuse them, of known reversible jumps."""
     rng = np.random.default_rng(seed)
@@ -143,7 +168,7 @@ def test_more_states_than_there_are_do_not_score_better():
 
 
 def test_arguments_are_checked():
-    with pytest.raises(ConfigError, match="states=1 must be at least 2"):
+    with pytest.raises(ConfigError, match="states=1 must be a whole number, at least 2"):
         ReversibleDeepMSM(states=1)
 
 
