@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from bayescg.analysis import statistics
 from bayescg.analysis.profile import FreeEnergy, block_sums, mean_of_draws, members_in_turn
 from bayescg.analysis.reweighting import UNRELIABLE, WORST_K, reweighted
+from bayescg.analysis.sparse import FEWEST, effective_frames, own_draws, remedy, told_ranges, uneven
 from bayescg.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from bayescg.inference import Fit
 
 __all__ = ["free_energy"]
+
+_UNAUDITED = (
+    "these are the fit's own draws, compared with nothing: a well that it has lost is missing here, and in the error "
+    "bars; bcg.analysis.audit(fit) looks for it"
+)
 
 
 def free_energy(
@@ -44,7 +50,8 @@ def free_energy(
         Not needed where `cv` is given.
     frames : Frames, optional
         Their weights are respected. None, for a fit that learned from energies: 200 000 draws of its own, reweighted
-        (:func:`bayescg.analysis.reweighted`).
+        (:func:`bayescg.analysis.reweighted`). What :func:`bayescg.analysis.audit` has found missing in them, or that
+        nobody has looked, is then among the `warnings`.
     cv : callable, name, or two of them; optional
         Maps positions to ``(n,)`` or ``(n, 2)``; a name of :mod:`bayescg.features.observables`; a pair such as
         ``("phi", "psi")``. None: the mean of the fit's CV.
@@ -88,10 +95,11 @@ def free_energy(
     """
     import xarray as xr
 
+    unseen: tuple[str, ...] = ()
     if frames is None:
         if fit is None:
             raise ConfigError("free_energy needs frames, or a fit that learned from energies and has its own")
-        frames = reweighted(fit, seed=seed)
+        frames, unseen = reweighted(fit, seed=seed), (_UNAUDITED,)
     values, names, cv_units = _values(fit, frames, cv)
     k = values.shape[2]
     circular = tuple(np.broadcast_to([u == "rad" for u in cv_units] if periodic is None else periodic, k).tolist())
@@ -101,6 +109,8 @@ def free_energy(
     ids = statistics.block_ids(frames, g)
     weights = statistics.block_draws(ids, draws, seed)
     count = weights.shape[1]
+    if own_draws(frames) and count < 3:
+        raise DataError(f"only {count} refits: too few for an error bar; fit an ensemble with members=3 or more")
     factors = statistics.inflation(count, draws, seed)
     w = (
         np.ones(len(frames))
@@ -110,8 +120,18 @@ def free_energy(
     total = block_sums(ids, w, count)
     cells = (bins,) * k
     log_p = np.full((draws, bins**k), np.nan)
+    runs = np.r_[True, np.diff(frames.trajectory) != 0]
+    if frames.order is not None:
+        runs[1:] |= np.diff(frames.order) != 1
+    effective, visited, untold = np.zeros(bins**k), np.zeros(bins**k), np.zeros(bins**k, dtype=bool)
     for rows, m in members_in_turn(draws, len(values)):
         cell, within = _cells(values[m], edges)
+        moved = runs | np.r_[True, np.diff(np.where(within, cell, -1)) != 0]
+        seen = effective_frames(cell[within], w[within], bins**k, None if frames.order is None else moved[within])
+        effective += seen / len(values)
+        visited += np.bincount(cell[within], minlength=bins**k) / len(values)
+        if k == 1 and frames.weights is not None:
+            untold |= uneven(cell[within], w[within], seen)
         hist = np.bincount(ids[within] * bins**k + cell[within], w[within], minlength=count * bins**k)
         hist = hist.reshape(count, -1)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -122,7 +142,9 @@ def free_energy(
     lowest = mean_of_draws(profile)
     if not np.isfinite(lowest).any():
         raise DataError("no bin is visited in most draws: use fewer bins, or a range= that holds the frames")
-    profile -= np.nanmin(lowest)
+    zero = np.nanargmin(lowest)
+    profile -= np.where(np.isfinite(profile[:, zero]), profile[:, zero], lowest[zero])[:, None]
+    untold |= effective < FEWEST
     dims = ("bin",) if k == 1 else ("bin_x", "bin_y")
     centres = {d: (e[1:] + e[:-1]) / 2 for d, e in zip(dims, edges, strict=True)}
     array = xr.DataArray(
@@ -132,16 +154,7 @@ def free_energy(
         name="free_energy",
         attrs={"unit": "kT"},
     )
-    runs = np.r_[True, np.diff(frames.trajectory) != 0]
-    if frames.order is not None:
-        runs[1:] |= np.diff(frames.order) != 1
-    k_tail = frames.provenance.get("pareto_k", 0.0)
-    warnings = (UNRELIABLE.format(k_tail),) if k_tail > WORST_K else ()
-    shortest = int(np.bincount(ids).min())
-    if frames.order is not None and shortest < 5 * g:
-        warnings += (
-            f"the CV stays correlated for g = {g:.0f} frames and blocks hold {shortest}: the error bars are too small",
-        )
+    where = told_ranges(untold, effective, visited, edges[0]) if k == 1 else ""
     return FreeEnergy(
         profile=array,
         edges=edges,
@@ -150,7 +163,10 @@ def free_energy(
         periodic=circular,
         level=level,
         inefficiency=g,
-        warnings=warnings,
+        warnings=tuple(_warnings(fit, frames, g, ids, f"{names[0]} from {where}" if where else "", unseen)),
+        effective=xr.DataArray(effective.reshape(cells), dims=dims, coords=centres),
+        untold=untold.reshape(cells),
+        remedy=remedy(frames),
         temperature=frames.temperature,
         values=values,
         frame_weights=w,
@@ -161,6 +177,22 @@ def free_energy(
         ordered=frames.order is not None,
         refits=frames.provenance.get("refits"),
     )
+
+
+def _warnings(
+    fit: Fit | None, frames: Frames, g: float, ids: np.ndarray, where: str, unseen: tuple[str, ...]
+) -> Iterator[str]:
+    k_tail, shortest = frames.provenance.get("pareto_k", 0.0), int(np.bincount(ids).min())
+    if k_tail > WORST_K:
+        yield UNRELIABLE.format(k_tail)
+    if own_draws(frames) and fit is not None:
+        audited = fit.diagnostics.get("audit")
+        yield from unseen if audited is None else audited["warnings"]
+    if frames.order is not None and shortest < 5 * g:
+        yield f"the CV stays correlated for g = {g:.0f} frames and blocks hold {shortest}: the error bars are too small"
+    if where:
+        few = f"a bin holds fewer than {FEWEST} effective frames there, or its weights are too uneven"
+        yield f"no band for {where}: {few}; {remedy(frames)}"
 
 
 def _values(fit: Fit | None, frames: Frames, cv: Any) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:

@@ -11,6 +11,7 @@ from scipy.special import expit
 
 from bayescg import units
 from bayescg.analysis import statistics
+from bayescg.analysis.sparse import FEWEST
 from bayescg.analysis.statistics import Quantity
 from bayescg.draws import interval
 from bayescg.errors import ConfigError, DataError
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = ["FreeEnergy", "block_sums", "mean_of_draws", "members_in_turn"]
-
-FEWEST_VISITS = 10
 
 Region = tuple[Any, Any]
 
@@ -32,11 +31,15 @@ class FreeEnergy:
     Attributes
     ----------
     profile : DataArray, (draw, bin) or (draw, bin_x, bin_y)
-        In kT; zero at the lowest bin of the mean. Infinite where a draw of the CV puts no frame, NaN where none does.
+        In kT; zero, in every draw, at the lowest bin of the mean: errors are those of the difference from there.
+        Infinite where a draw of the CV puts no frame, NaN where none does.
     mean, sd : DataArray
         Of the finite draws, where they are at least half; NaN elsewhere.
     band : DataArray, (bound, bin) or (bound, bin_x, bin_y)
-        Interval of the draws; its upper end is infinite where some put no frame.
+        Interval of the draws; its upper end is infinite where some put no frame. NaN in bins of fewer than ten
+        effective frames, and where the weights are too uneven (Pareto k above 0.7, one CV): there is no telling then.
+    effective : DataArray, (bin) or (bin_x, bin_y)
+        Effective number of frames; in a trajectory at most the number of visits.
     edges : tuple of ndarray
         Edges of the bins of each CV.
     names, cv_units : tuple of str
@@ -58,6 +61,9 @@ class FreeEnergy:
     level: float
     inefficiency: float
     warnings: tuple[str, ...]
+    effective: xr.DataArray
+    untold: np.ndarray
+    remedy: str
     temperature: float | None
     values: np.ndarray
     frame_weights: np.ndarray
@@ -86,12 +92,13 @@ class FreeEnergy:
 
     @property
     def band(self) -> xr.DataArray:
-        """Lower and upper end of the interval of every bin; inf where too few draws visit it."""
+        """Lower and upper end of every bin's interval; inf where too few draws visit it, NaN where none is known."""
         import xarray as xr
 
         huge = 1e9  # in place of inf, between which quantiles cannot be interpolated
         low_high = interval(np.where(np.isposinf(self.profile.values), huge, self.profile.values), self.level)
         low_high[low_high > 1e-3 * huge] = np.inf
+        low_high[:, self.untold] = np.nan
         coords = {k: v for k, v in self.profile.coords.items() if k != "draw"}
         return xr.DataArray(
             low_high, dims=("bound", *self.profile.dims[1:]), coords={"bound": ["low", "high"], **coords}
@@ -110,7 +117,8 @@ class FreeEnergy:
         -------
         Quantity
             `visits` says how often the trajectories entered `a` and `b` (for independent frames, how many are there).
-            Below 10 there is a `warning` and no interval: too few transitions to know.
+            Below 10, or where weights leave fewer than 10 effective frames, there is a `warning` and no interval: too
+            few to know.
 
         Raises
         ------
@@ -135,7 +143,9 @@ class FreeEnergy:
 
     def to_dataset(self) -> xr.Dataset:
         """The draws of the profile, its mean, sd and band, with the rest as attributes."""
-        data = self.profile.to_dataset(name="profile").assign(mean=self.mean, sd=self.sd, band=self.band)
+        data = self.profile.to_dataset(name="profile").assign(
+            mean=self.mean, sd=self.sd, band=self.band, effective=self.effective
+        )
         return data.assign_attrs(
             unit="kT",
             level=self.level,
@@ -204,10 +214,11 @@ class FreeEnergy:
         inside: Sequence[np.ndarray],
     ) -> Quantity:
         visits = tuple(min(self._visits(row) for row in i) for i in inside)
-        few = [f"{self._told(r)} {v} times" for r, v in zip(regions, visits, strict=True) if v < FEWEST_VISITS]
+        few = [f"{self._told(r)} {v} times" for r, v in zip(regions, visits, strict=True) if v < FEWEST]
         what = "entered" if self.ordered else "holds frames"
-        remedy = "simulate longer" if self.ordered else "more frames are needed"
-        warning = f"{what} {' and '.join(few)}, fewer than {FEWEST_VISITS}: {remedy}" if few else None
+        warning = f"{what} {' and '.join(few)}, fewer than {FEWEST}: {self.remedy}" if few else None
+        if warning is None:
+            warning = self._outweighed(regions, inside)
         if not np.isfinite(draws).all():
             draws, warning = np.full_like(draws, np.nan), warning or "some draws of the CV never visit it"
         found = Quantity.of(draws, unit, warning, visits=visits)
@@ -219,6 +230,13 @@ class FreeEnergy:
             influence = weighed[0] / weighed[0].mean() - weighed[1] / weighed[1].mean()
             sources = statistics.refit_sources(influence, self.refits, found.sd)
         return replace(found, sd_by_source=sources)
+
+    def _outweighed(self, regions: Sequence[Region], inside: Sequence[np.ndarray]) -> str | None:
+        """What to say of regions whose frames are many and whose weights hang on few of them."""
+        left = [self.frame_weights * i[0] for i in inside]
+        counts = [float(w.sum() ** 2 / max(np.square(w).sum(), 1e-300)) for w in left]
+        few = [f"{self._told(r)} {n:.1f}" for r, n in zip(regions, counts, strict=True) if n < FEWEST]
+        return f"effective frames in {' and '.join(few)}, fewer than {FEWEST}: {self.remedy}" if few else None
 
     def _told(self, region: Region) -> str:
         ends = np.asarray(region, dtype=np.float64).reshape(-1, 2)
