@@ -88,6 +88,8 @@ def audit(
     :math:`-\log(1 - m)` nats, and that is all that it shows. The frames of the reference are in that well, though, and
     there the generator's density, :math:`q(x) = E_{r(z | x)}[q(x, z) / r(z \mid x)]`, is next to nothing.
 
+    The fit keeps the warnings, ``fit.diagnostics["audit"]``: a free energy of its own draws repeats them.
+
     Parameters
     ----------
     fit : Fit
@@ -110,13 +112,20 @@ def audit(
     DataError
         The model learned from frames.
     ConfigError
-        The reference has frames of another size or temperature.
+        The reference is neither of the two, or has frames of another size or temperature.
 
     References
     ----------
     Del Moral, Doucet, Jasra, J. R. Stat. Soc. B 68, 411 (2006) for the reference. Forward effective sample size:
     Schopmans, Friederich, "Temperature-annealed Boltzmann generators", arXiv:2501.19077 (2025), appendix.
     """
+    from bayescg.sampling import Annealed
+
+    if not (reference is None or isinstance(reference, Annealed | Frames)):
+        raise ConfigError(
+            f"the reference is of type {type(reference).__name__}: give frames, bcg.data.Frames.from_numpy(x, ...), or "
+            "what bcg.sampling.smc returns"
+        )
     draws = weighted_draws(fit, samples, seed)
     own = evidence(draws)
     assert isinstance(fit.model, HasSystem)
@@ -155,7 +164,9 @@ def audit(
         guarded_fraction=guarded["active"] / max(1, guarded["energies"]) if guarded else None,
         energy_evaluations=samples + len(x) + spent,
     )
-    return replace(found, warnings=tuple(_warnings(found)))
+    found = replace(found, warnings=tuple(_warnings(found)))
+    fit.diagnostics["audit"] = {"reference": told, "warnings": list(found.warnings)}
+    return found
 
 
 def _inputs(fit: Fit, frames: Frames) -> Tensor:
@@ -165,10 +176,14 @@ def _inputs(fit: Fit, frames: Frames) -> Tensor:
     size = int(np.prod(frames.positions.shape[1:]))
     if size != system.dim:
         raise ConfigError(f"the reference has {size} coordinates, the system of the fit {system.dim}")
-    if system.temperature is not None and frames.temperature != system.temperature:
-        raise ConfigError(
-            f"the reference is at {frames.temperature} K, the system of the fit at {system.temperature} K"
-        )
+    if system.temperature is None:
+        name, told, given, wanted = "temperature_kT", "kT = {:g}", frames.temperature_kT, system.kT
+    else:
+        name, told, given, wanted = "temperature", "{:g} K", frames.temperature, system.temperature
+    if given is None:
+        raise ConfigError(f"the frames of the reference do not say their temperature: give them {name}={wanted:g}")
+    if not math.isclose(given, wanted, rel_tol=1e-6):
+        raise ConfigError(f"the reference is at {told.format(given)}, the system of the fit at {told.format(wanted)}")
     parts = torch.as_tensor(np.asarray(frames.positions)).split(CHUNK)
     with torch.no_grad():
         return torch.cat([fit.model.inputs(part.to(fit.device)) for part in parts])

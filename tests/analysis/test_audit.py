@@ -1,5 +1,7 @@
 """The audit says when a fit without frames has lost a mode, whatever it is compared with, and is silent otherwise."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -59,9 +61,12 @@ def test_a_lost_mode_is_found_by_frames(lost: bcg.Fit) -> None:
     assert any("leaves out" in w for w in told.warnings)
 
 
+def gaussian() -> Frames:
+    return Frames.from_numpy(np.random.default_rng(1).standard_normal((5000, 2)), unit="reduced", temperature_kT=1.0)
+
+
 def test_nothing_is_said_of_a_good_fit(kept: bcg.Fit) -> None:
-    frames = Frames.from_numpy(np.random.default_rng(1).standard_normal((5000, 2)), unit="reduced", temperature_kT=1.0)
-    told = bcg.analysis.audit(kept, frames, samples=20_000)
+    told = bcg.analysis.audit(kept, gaussian(), samples=20_000)
     assert told.warnings == ()
     assert told.missing_mass_ci90[1] < 1e-3
     assert told.forward_ess_fraction > 0.7  # of a quick fit
@@ -70,6 +75,30 @@ def test_nothing_is_said_of_a_good_fit(kept: bcg.Fit) -> None:
 def test_a_reference_of_something_else_is_refused(kept: bcg.Fit) -> None:
     with pytest.raises(ConfigError, match="3 coordinates"):
         bcg.analysis.audit(kept, Frames.from_numpy(np.zeros((9, 3)), unit="reduced"), samples=1000)
+    x, wrong = np.zeros((9, 2)), "the reference is at kT = 2, the system of the fit at kT = 1"
+    with pytest.raises(ConfigError, match=wrong):
+        bcg.analysis.audit(kept, Frames.from_numpy(x, unit="reduced", temperature_kT=2.0), samples=1000)
+    with pytest.raises(ConfigError, match="temperature_kT=1"):
+        bcg.analysis.audit(kept, Frames.from_numpy(x, unit="reduced"), samples=1000)
+    hotter = bcg.sampling.smc(bcg.systems.Harmonic((1.0, 1.0), temperature_kT=2.0), islands=10, particles=20, seed=0)
+    with pytest.raises(ConfigError, match=wrong):
+        bcg.analysis.audit(kept, hotter, samples=1000)
+    array: Any = x
+    with pytest.raises(ConfigError, match=r"of type ndarray: give frames"):
+        bcg.analysis.audit(kept, array, samples=1000)
+
+
+def test_free_energies_repeat_what_an_audit_found(lost: bcg.Fit, kept: bcg.Fit) -> None:
+    """Its own draws cannot show a lost well: unaudited, that is said; audited, what was found."""
+    for fit, warned in ((lost, True), (kept, False)):
+        fit.diagnostics.pop("audit", None)
+        before = bcg.analysis.free_energy(fit, cv=lambda x: x[:, 0], bins=10, draws=20)
+        assert "compared with nothing" in before.warnings[0]
+        told = bcg.analysis.audit(fit, exact() if warned else gaussian(), samples=20_000)
+        after = bcg.analysis.free_energy(fit, cv=lambda x: x[:, 0], bins=10, draws=20)
+        assert after.warnings[: len(told.warnings)] == told.warnings
+        assert any("leaves out" in w for w in after.warnings) == warned
+        assert not any("compared with nothing" in w for w in after.warnings)
 
 
 @pytest.mark.slow
