@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from bayescg.experiments.compared import compare_with_reference
 from bayescg.experiments.known import Coordinate, difference_name, is_coordinate, note_truth
 from bayescg.experiments.modes import modes_found
 from bayescg.experiments.questions import Answers, average, internal
-from bayescg.experiments.refits import log_partition, refits_apart
+from bayescg.experiments.refits import effective_outside, log_partition, refits_apart
 from bayescg.inference.model import HasCV
 from bayescg.sampling import equilibrium
 from bayescg.systems import GaussianMixture
@@ -53,6 +54,9 @@ def ask_without_frames(experiment: Experiment, fit: Fit, frames: Frames) -> Answ
         ((observable, bounds),) = region.items()
         landscape = answers.landscapes[observable]
         population = landscape.population(internal(bounds, landscape))
+        if not population.warning and (beside := effective_outside(landscape, bounds)) < _FEWEST:
+            told = f"only {beside:.1f} effective draws lie elsewhere, fewer than {_FEWEST}"
+            population = replace(population, ci90=None, warning=f"{told}: nothing bounds what it may hold less")
         answers.add(f"population_{name}", population)
         if population.warning:
             answers.warnings.append(f"population of {name}: {population.warning}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bayescg.analysis import FreeEnergy
     from bayescg.data import Frames
 
-__all__ = ["log_partition", "refits_apart"]
+__all__ = ["effective_outside", "log_partition", "refits_apart"]
 
 _ERRORS_APART = 5.0
 _LOST = 0.1
@@ -85,10 +85,7 @@ def refits_apart(
     weight = np.asarray(frames.weights, dtype=np.float64).reshape(count, -1)
     for name, region in regions.items():
         ((observable, bounds),) = region.items()
-        values = landscapes[observable].values[0, :, 0].reshape(count, -1)
-        low, high = internal(bounds, landscapes[observable])
-        within = (values >= low) & (values < high) if low < high else (values >= low) | (values < high)
-        inside = weight * within
+        inside = weight * _within(landscapes[observable], bounds).reshape(count, -1)
         share = inside.sum(1) / weight.sum(1)
         most = int(share.argmax())
         if share[most] ** 2 * weight[most].sum() ** 2 < _SURE * np.square(inside[most]).sum():
@@ -100,6 +97,26 @@ def refits_apart(
                 f"({share[most]:.3g}): they lost it, and averages over all refits are wrong there"
             )
     return told
+
+
+def effective_outside(landscape: FreeEnergy, bounds: list[float]) -> float:
+    """Effective number of draws outside a region, of whose share nobody knows that it is near 1 where they are few.
+
+    Parameters
+    ----------
+    landscape : FreeEnergy
+        Over one CV.
+    bounds : [low, high]
+        As in an experiment's file, angles in degrees.
+    """
+    weight = landscape.frame_weights * ~_within(landscape, bounds)
+    return float(weight.sum() ** 2 / max(np.square(weight).sum(), 1e-300))
+
+
+def _within(landscape: FreeEnergy, bounds: list[float]) -> np.ndarray:
+    values = landscape.values[0, :, 0]
+    low, high = internal(bounds, landscape)
+    return (values >= low) & (values < high) if low < high else (values >= low) | (values < high)
 
 
 def _these(which: np.ndarray, count: int) -> str:

@@ -112,12 +112,12 @@ def loss(fit: Fit) -> Figure:
     shown = [("training", "training", BLUE), ("validation", "held out", ORANGE)]
     unit = "nats per frame"
     if not fit.model.needs_frames:
-        text = "minus a bound on log Z at each temperature"
+        text = "minus a bound on log Z" + " at each temperature" * any("beta" in row for row in fit.log)
         if isinstance(fit.model, HasBuffer):  # of buffers, it is minus the mean log density of their draws
             text = "energies, then buffers" + " and energies" * (fit.model.energy_weight > 0)
         shown, unit = [("loss", text, BLUE)], "nats"
         for before, after in itertools.pairwise(fit.log):
-            if after["beta"] != before["beta"]:
+            if after.get("beta") != before.get("beta"):  # none where nothing is tempered
                 ax.axvline(after["step"], color=GREY, lw=0.6, ls=":")
     elif not any("training" in row for row in fit.log):  # nothing was held out
         shown = [("loss", "training", BLUE)]

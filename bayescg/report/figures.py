@@ -135,6 +135,8 @@ def _loss_caption(fit: Fit) -> str:
             "Loss during the fit, in nats, of two kinds: at first minus a bound on log Z, as energies alone teach, "
             "then minus the mean log density of reweighted buffers of draws. Dotted lines: the temperature changes."
         )
+    if not any("beta" in row for row in fit.log):
+        return "Loss during the fit, in nats: minus a bound on log Z."
     return (
         "Loss during the fit, in nats: minus a bound on log Z at the temperature of the time, which changes at the "
         "dotted lines. That of the system comes last."

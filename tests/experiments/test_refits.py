@@ -10,7 +10,7 @@ from bayescg.analysis import free_energy
 from bayescg.analysis.free_energy import FreeEnergy
 from bayescg.data import Frames
 from bayescg.experiments.known import Coordinate
-from bayescg.experiments.refits import log_partition, refits_apart
+from bayescg.experiments.refits import effective_outside, log_partition, refits_apart
 
 REGIONS = {"left": {"x1": [-10.0, 0.0]}, "right": {"x1": [0.0, 10.0]}}
 DRAWS, ERROR = 4000, 0.005
@@ -75,3 +75,15 @@ def test_the_partition_function_of_an_ensemble_has_the_error_of_its_spread() -> 
     assert found.ci90 is not None
     low, high = found.ci90  # Student's t with four degrees of freedom
     assert (high - low) / 2 == pytest.approx(2.132 * values.std(ddof=1) / 5**0.5, rel=0.1)
+
+
+def test_draws_beside_a_region_are_counted_by_their_weights() -> None:
+    frames, landscapes = refitted((), 0.1)
+    right = int((np.asarray(frames.positions)[:, 0] >= 0).sum())
+    assert effective_outside(landscapes["x1"], [-10.0, 0.0]) == pytest.approx(right)
+    assert effective_outside(landscapes["x1"], [-10.0, 10.0]) == 0.0
+    weights = np.random.default_rng(1).uniform(0.5, 1.5, len(frames))
+    first = int(np.flatnonzero(np.asarray(frames.positions)[:, 0] >= 0)[0])
+    weights[first] = 1e6  # one of them outweighs all others
+    weighted = free_energy(None, replace(frames, weights=weights), cv=Coordinate("x1"), bins=20, draws=20)
+    assert effective_outside(weighted, [-10.0, 0.0]) == pytest.approx(1.0, abs=0.01)
