@@ -13,13 +13,28 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_SUBMODULES = (
-    *("analysis", "data", "errors", "experiments", "features", "models"),
-    *("nets", "plot", "sampling", "systems", "truth", "units"),
-)
-_NAMES = {"Batch": "inference", "Fit": "inference", "Model": "inference", "fit": "inference"}
+__all__ = [
+    "Batch",
+    "Fit",
+    "Model",
+    "__version__",
+    "analysis",
+    "data",
+    "errors",
+    "experiments",
+    "features",
+    "fit",
+    "models",
+    "nets",
+    "plot",
+    "sampling",
+    "systems",
+    "truth",
+    "units",
+]
 
-__all__ = ["__version__", *_NAMES, *_SUBMODULES]
+_NAMES = {"Batch": "inference", "Fit": "inference", "Model": "inference", "fit": "inference"}
+_SUBMODULES = set(__all__) - _NAMES.keys() - {"__version__"}
 
 if TYPE_CHECKING:
     from bayescg import analysis as analysis
