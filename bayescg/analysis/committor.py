@@ -52,9 +52,9 @@ def committor(
     At the shortest lag it is the mean squared change of q, at long ones little is left to it but to count reactions.
     The rate is :math:`k_{ab} = \nu / E[1 - q]`, the number of reactions per time spent coming from `a`.
 
-    Draws are those of a Bayesian bootstrap over blocks that are long against the memory of q, of the pseudo-values of
-    the jackknife, from which the bias that goes with 1 / time is gone: of the coefficients of q, and of the log rates.
-    As for :func:`spectrum`, they are moved away from their mean by a factor with the Student t of so many blocks.
+    Draws are those of a Bayesian bootstrap over blocks that are long against the memory of q. What they average are the
+    jackknife's pseudo-values of the coefficients of q and of the log rates, whose mean has less bias; and as for
+    :func:`spectrum` they are moved away from it by a factor with the Student t of so many blocks.
 
     Parameters
     ----------
@@ -94,6 +94,8 @@ def committor(
     >>> found["mean"].values.round(1), bool(found["low"][1] < 0.5 < found["high"][1])
     (array([0. , 0.5, 1. ]), True)
     """
+    if frames.weights is not None and np.ptp(frames.weights) > 0:
+        raise DataError("weights say how probable frames are, not paths: a committor needs unbiased trajectories")
     bases, like, model = bases_of(fit)
     every = (frames.dt or np.nan) * runs(frames).step
     lag = float(lag or getattr(model, "lag", None) or every)
@@ -110,14 +112,13 @@ def committor(
         cov = cells.merged(blocks.ids)
         p, score = _reduced(cov)
         small = cov.projected(p)
-        (c, log_k), (left, log_left) = (_solve(small, w, lag) for w in (np.ones((1, n)), 1 - np.eye(n)))
-        (_, drawn), (centre, log_rates) = (
-            _drawn(n * whole - (n - 1) * without, weights[rows], factors[rows])
-            for whole, without in ((c, left), (log_k, log_left))
-        )
-        rates[rows] = np.exp(log_rates)
-        functions.append(Functions(held, rows, (drawn @ p.T)[:, :, None], np.zeros((len(rows), 1))))
-        centres.append(np.exp(centre))
+        whole, without = (np.concatenate(_solve(small, w, lag), 1) for w in (np.ones((1, n)), 1 - np.eye(n)))
+        parts = n * whole - (n - 1) * without
+        mean = parts.mean(0)
+        drawn = mean + factors[rows, None] * (weights[rows] @ (parts - mean) / n)
+        rates[rows] = np.exp(drawn[:, -2:])
+        functions.append(Functions(held, rows, (drawn[:, :-2] @ p.T)[:, :, None], np.zeros((len(rows), 1))))
+        centres.append(np.exp(mean[-2:]))
         folds.append(score / lag)
     assert blocks is not None
     passages = 2 * cells.weight.sum() * every / float((1 / centres[0]).sum())  # k_ab E[1 - q] = k_ba E[q]
@@ -145,12 +146,6 @@ def _solve(cov: Covariances, weights: np.ndarray, lag: float) -> tuple[np.ndarra
     flux = torch.einsum("dm,dm->d", a[:, -1], c).numpy() / lag
     from_b = np.einsum("dm,dm->d", mean, c.numpy())
     return c.numpy(), np.log(flux[:, None] / np.stack([1 - from_b, from_b], 1))
-
-
-def _drawn(parts: np.ndarray, weights: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over blocks of the jackknife's pseudo-values (blocks, m), and draws of it."""
-    mean = parts.mean(0)
-    return mean, mean + factors[:, None] * (weights @ (parts - mean) / len(parts))
 
 
 def _warnings(blocks: Blocks, passages: float) -> tuple[str, ...]:

@@ -90,4 +90,5 @@ class Committor:
 
     def __repr__(self) -> str:
         told = ", ".join(f"{n} {q.mean:.3g} ± {q.sd:.2g}" for n, q in self.quantities.items())
-        return f"Committor({told} {self.unit and '1/' + self.unit}; {len(self.rates)} draws, {self.blocks} blocks)"
+        unit = f" 1/{self.unit}" if self.unit else ""
+        return f"Committor({told}{unit}; {len(self.rates)} draws, {self.blocks} blocks)"

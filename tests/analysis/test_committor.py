@@ -1,5 +1,7 @@
 """Committors and rates from trajectories against those of the exact generator, and how often their bands hold them."""
 
+import sys
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -171,6 +173,22 @@ def test_draws_and_quantities():
     np.testing.assert_allclose(turned(x[:300]).mean("draw"), 1 - q.mean("draw"), atol=0.02)
 
 
+def test_refits_that_disagree_widen_the_band(monkeypatch):
+    """Draws go in turn to the functions of each refit, which are poor in ways of their own here."""
+    (x,) = trajectories(1, 400.0)
+    ways = [lambda x: x, lambda x: (x > 0.3).float()]
+    alone = [committor(one, frames_of(x), left, right, draws=100) for one in ways]
+    monkeypatch.setattr(sys.modules["bayescg.analysis.committor"], "bases_of", lambda fits: (fits, None, None))
+    both = committor(ways, frames_of(x), left, right, draws=100)
+    at = np.array([[0.0], [0.6]])
+    q, each = both(at), [one(at) for one in alone]
+    for k, one in enumerate(each):
+        np.testing.assert_allclose(q[k::2].mean("draw"), one[k::2].mean("draw"), atol=1e-9)
+    assert (q.std("draw") > np.mean([one.std("draw") for one in each], 0)).all()
+    parts = both.quantities["rate_ab"].sd_by_source
+    assert parts["sampling"] ** 2 + parts["parameter"] ** 2 == pytest.approx(both.quantities["rate_ab"].sd ** 2)
+
+
 def test_few_passages_are_told():
     (x,) = trajectories(1, 400.0)
     walk = x[np.argmax(x[:, 0] < -1) :][:400]
@@ -184,6 +202,7 @@ def test_few_passages_are_told():
         (lambda f: committor(basis, f, lambda x: x[:, 0] < -9, right), DataError, "set a"),
         (lambda f: committor(basis, f, left, lambda x: x[:, 0] < 0), ConfigError, "overlap"),
         (lambda f: committor(basis, f, left, right, 0.07), DataError, "nearest"),
+        (lambda f: committor(basis, replace(f, weights=np.arange(len(f)) + 1.0), left, right), DataError, "paths"),
         (lambda f: committor(basis, f, left, lambda x: x[:3, 0]), ConfigError, "must map"),
         (lambda f: committor(basis, f, left, lambda x: x[:, 0] >= -1.0), DataError, "in neither"),
     ],
