@@ -12,7 +12,7 @@ from bayescg.data import checks
 from bayescg.data.files import Chunk
 from bayescg.data.frames import Frames
 from bayescg.data.geometry import Scan
-from bayescg.data.store import Store
+from bayescg.data.store import Store, computed
 from bayescg.errors import ConfigError, DataError, TopologyError
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class Decoded:
         order = checks.places(trajectory) if ordered or step is not None else None
         times = None
         if order is not None and step is not None:
-            times = np.array([part.start for part in self.parts])[trajectory] + order * step
+            began = np.array([part.start for part in self.parts])
+            times = computed(len(order), lambda rows: began[trajectory[rows]] + order[rows] * step)
         box = self.box
         if box is not None and (box == box[0]).all():
             box = np.broadcast_to(np.array(box[0]), box.shape)

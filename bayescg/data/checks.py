@@ -7,6 +7,7 @@ import numpy as np
 
 from bayescg import units
 from bayescg.data import geometry
+from bayescg.data.store import ROWS, computed
 from bayescg.errors import DataError, TopologyError, UnitError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ __all__ = [
     "numbers",
     "places",
     "positive",
+    "run_starts",
     "shaped",
     "time_axis",
     "trajectory_index",
@@ -126,11 +128,11 @@ def trajectory_index(trajectory: Any, n: int) -> np.ndarray:
         raise DataError(
             f"trajectory= must hold one integer a frame, shape ({n},); it has shape {index.shape}, {index.dtype}"
         )
-    starts = index[np.r_[True, np.diff(index) != 0]]
+    starts = index[run_starts(index)]
     seen, count = np.unique(starts, return_counts=True)
     if (count > 1).any():
         raise DataError(f"trajectory {seen[count > 1][0]} is interrupted by another one: sort the frames by trajectory")
-    return index.astype(np.int32)
+    return index.astype(np.int32, copy=False)
 
 
 def box_vectors(box: Any, n: int, factor: float, source: str) -> np.ndarray | None:
@@ -154,9 +156,28 @@ def places(trajectory: np.ndarray) -> np.ndarray:
     >>> places(np.array([0, 0, 1, 1, 1])).tolist()
     [0, 1, 0, 1, 2]
     """
-    starts = np.flatnonzero(np.r_[True, np.diff(trajectory) != 0])
-    lengths = np.diff(np.r_[starts, len(trajectory)])
-    return np.arange(len(trajectory), dtype=np.int32) - np.repeat(starts.astype(np.int32), lengths)
+    starts = run_starts(trajectory)
+
+    def part(rows: slice) -> np.ndarray:
+        row = np.arange(rows.start, rows.stop)
+        return (row - starts[np.searchsorted(starts, row, "right") - 1]).astype(np.int32)
+
+    return computed(len(trajectory), part)
+
+
+def run_starts(trajectory: np.ndarray) -> np.ndarray:
+    """First frame of each trajectory, (trajectories,).
+
+    Examples
+    --------
+    >>> run_starts(np.array([0, 0, 1, 1, 1])).tolist()
+    [0, 2]
+    """
+    new = [np.zeros(1, dtype=np.int64)]
+    for start in range(0, len(trajectory), ROWS):
+        part = trajectory[start : start + ROWS + 1]
+        new.append(start + 1 + np.flatnonzero(part[1:] != part[:-1]))
+    return np.concatenate(new)
 
 
 def time_axis(times: np.ndarray, source: str) -> tuple[float, float]:

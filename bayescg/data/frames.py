@@ -11,6 +11,7 @@ from bayescg import units
 from bayescg.data import checks, geometry, split
 from bayescg.data.pairs import Pairs, lagged
 from bayescg.data.rows import take
+from bayescg.data.store import computed
 from bayescg.errors import DataError
 
 if TYPE_CHECKING:
@@ -163,12 +164,13 @@ class Frames:
         index = checks.trajectory_index(trajectory, n)
         step = checks.positive(units.plain(dt, "ps"), "dt", "ps")
         order = None if step is None else checks.places(index)
+        times = None if order is None or step is None else computed(n, lambda rows: order[rows] * step)
         return cls(
             positions=positions,
             unit="reduced" if unit == "reduced" else "nm",
             trajectory=index,
             order=order,
-            times=None if order is None else order * step,
+            times=times,
             dt=step,
             box=vectors,
             weights=checks.valid_weights(weights, n),

@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,7 +12,23 @@ import numpy as np
 
 from bayescg.errors import OutputError
 
-__all__ = ["Store"]
+__all__ = ["ROWS", "Store", "computed"]
+
+ROWS = 1_000_000  # at a time
+
+
+def computed(n: int, part: Callable[[slice], np.ndarray]) -> np.ndarray:
+    """Array of `n` rows that `part` gives a slice at a time: in memory while it is small, else in a temporary file.
+
+    Examples
+    --------
+    >>> computed(5, lambda rows: np.arange(rows.start, rows.stop) ** 2)
+    array([ 0,  1,  4,  9, 16])
+    """
+    store = Store()
+    for start in range(0, n, ROWS):
+        store.append(part(slice(start, min(start + ROWS, n))))
+    return store.finish()
 
 
 class Store:

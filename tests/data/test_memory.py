@@ -119,6 +119,33 @@ report["MiB"] = frames.positions.nbytes / 2**20
 passed("decoded")
 """
 
+SPECTRUM = """
+import torch
+from bayescg.analysis import spectrum
+
+torch.set_num_threads(1)
+folder, n, lag = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]) or None
+x = np.lib.format.open_memmap(folder / "x.npy", mode="w+", dtype=np.float32, shape=(n, 1))
+rng, value = np.random.default_rng(0), np.float32(0.0)
+kept = np.exp(-0.5) ** np.arange(1, 1001, dtype=np.float64)  # of an Ornstein-Uhlenbeck process, 0.5 from frame to frame
+for k in range(0, n, 1000 * 1000):
+    noise = np.sqrt(1 - np.exp(-1.0)) * rng.standard_normal((1000, min(1000, (n - k) // 1000)))
+    for t in range(1, 1000):
+        noise[t] += np.exp(-0.5) * noise[t - 1]
+    for column in range(noise.shape[1]):
+        rows = noise[:, column] + kept * value
+        x[k + 1000 * column : k + 1000 * (column + 1), 0] = rows
+        value = rows[-1]
+x.flush()
+del x, noise
+base, start = anonymous(), time.perf_counter()
+frames = Frames.from_numpy(np.load(folder / "x.npy", mmap_mode="r"), unit="reduced", dt=0.5, temperature_kT=1.0)
+passed("checked")
+found = spectrum(lambda x: torch.cat([x, x**2 / 4, x**3 / 9], 1), frames, lag=lag, modes=2)
+passed("spectrum")
+report["worst z"] = float(np.abs((found.mean.values - [1, 2]) / found.sd.values).max())
+"""
+
 REPORT = """
 done.set()
 print(json.dumps(report | {"base MiB": round(base, 1), "peak MiB": round(max(peak, anonymous()), 1)}))
@@ -148,6 +175,17 @@ def test_small_stream_stays_flat(tmp_path):
 def test_ten_million_frames_stream_in_less_than_a_gibibyte(tmp_path):
     figures = measured(STREAM, tmp_path, 10_000_000)
     assert figures["peak MiB"] < 1024
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("lag", [0.0, 0.5])
+def test_slow_modes_of_a_hundred_million_frames_take_the_memory_of_one(tmp_path, lag):
+    few, many = (measured(SPECTRUM, tmp_path, n, lag) for n in (1_000_000, 100_000_000))
+    # the time axis stays in memory up to 256 MiB, as every `Store`
+    assert many["peak MiB"] - many["base MiB"] < few["peak MiB"] - few["base MiB"] + 256 + 50
+    assert few["worst z"] < 4
+    assert many["worst z"] < 4
 
 
 @linux
