@@ -8,20 +8,20 @@ from typing import Any, ClassVar
 import pyro
 import torch
 from torch import Tensor
-from torch.func import vjp
 
 from bayescg import nets
 from bayescg.arguments import check_counts, check_numbers, check_positive, widths
 from bayescg.data import check_effective, check_temperature
 from bayescg.errors import ConfigError, DataError
-from bayescg.features import Features, features_from_config
-from bayescg.inference import Batch, Model
+from bayescg.features import Features
+from bayescg.inference import Batch, FeatureModel
+from bayescg.inference.featured import evenly
 from bayescg.systems import QuarticDoubleWell, System
 
 LOSSES = ("ritz", "penalty")
 
 
-class GeneratorEigenfunctions(Model):
+class GeneratorEigenfunctions(FeatureModel):
     r"""Slowest eigenpairs of the generator, :math:`-L f = \lambda f` (Zhang, Li, Schütte 2022; Zhang, Schütte 2023).
 
     For :math:`dx = (-D \nabla U / kT + \nabla \cdot D) dt + \sqrt{2 D}\,dW` the eigenvalues are stationary values of
@@ -93,8 +93,7 @@ class GeneratorEigenfunctions(Model):
     }  # fmt: skip
     citation = "Zhang, Li, Schütte, J. Comput. Phys. 465, 111377 (2022), doi:10.1016/j.jcp.2022.111377"
     lag = None
-
-    directions: Tensor  # a square root of the diffusion, in standardised inputs
+    scale: nets.Standardise
 
     def __init__(
         self,
@@ -115,29 +114,20 @@ class GeneratorEigenfunctions(Model):
         check_positive(alpha=alpha)
         if system is not None and not isinstance(system, System):
             raise ConfigError(f"system={system!r} is not a System: give an instance, such as DoubleWell()")
-        if features is not None and not isinstance(features, Features):
-            raise ConfigError(f"features are a {type(features).__name__}; give some of bcg.features, or None")
-        self.modes, self.features, self.hidden = modes, features, widths(hidden)
+        self.modes, self.hidden = modes, widths(hidden)
         if not self.hidden or (loss == "ritz" and self.hidden[-1] < modes):
             raise ConfigError(f"hidden={hidden} must end with at least as many functions as modes={modes}")
         check_numbers(sparsity=(sparsity, "[0, 1)"))
         self.loss, self.sparsity, self.alpha = loss, float(sparsity), float(alpha)
         self.kT = None if system is None else system.kT
         self.diffusion: Any = system.kT if diffusion is None and system is not None else diffusion
-        size = features.size if features is not None else dim if system is None else system.dim
-        if size is not None:
-            self._build(size)
+        self.begin(features, dim if system is None else system.dim)
 
-    def _build(self, size: int) -> None:
-        self.scale = nets.Standardise(size)
-        self.net = nets.TangentMLP(size, self.hidden, self.modes if self.loss == "penalty" else None)
+    def build(self, size: int) -> None:
+        """Make the functions, and a place for the solution in them."""
         functions = self.modes if self.loss == "penalty" else self.hidden[-1]
-        self.register_buffer("directions", torch.eye(size))
+        self.forms = nets.DirichletForms(size, self.hidden, self.modes if self.loss == "penalty" else None)
         self.ritz = nets.RitzModes(functions, self.modes)
-
-    @property
-    def _constant(self) -> bool:
-        return self.features is None and not callable(self.diffusion)
 
     def model(self, batch: Batch) -> None:
         """Weigh the frames of a batch by exp(-loss): one number for all of them, which they determine together."""
@@ -146,51 +136,17 @@ class GeneratorEigenfunctions(Model):
         w = torch.ones_like(y[:, 0]) if batch.weight is None else batch.weight
         w = w / w.sum()
         if self.loss == "penalty":
-            loss = self._penalised(*self._forms(y, metric, w, torch.eye(self.modes).to(y))[:2])
+            loss = self._penalised(*self.forms.of(y, metric, w, torch.eye(self.modes).to(y))[:2])
         else:
-            a, b, *_ = self._sums(y, metric, w)
-            energy, covariance, spread = self._forms(y, metric, w, self.ritz.solve(a, b))
-            loss = (self.ritz.quotients(energy, covariance.diagonal(), spread) / self.ritz.rate).sqrt().sum()
-            norms = (self.net.layers[0].weight.square().sum(0) + 1e-8).sqrt()
-            loss = loss + self.sparsity * norms.log1p().sum()
+            a, b, *_ = self.forms.sums(y, metric, w)
+            energies, covariance, spread = self.forms.of(y, metric, w, self.ritz.solve(a, b))
+            rates = self.ritz.quotients(energies, covariance.diagonal(), spread) / self.ritz.rate
+            loss = rates.sqrt().sum() + self.sparsity * self.forms.norms().log1p().sum()
         with batch.plate("frames"):
             pyro.factor("rayleigh", -loss.expand(len(batch)))
 
     def guide(self, batch: Batch) -> None:
         """Nothing is local to a frame."""
-
-    def _forms(self, y: Tensor, metric: Tensor | None, w: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the functions f = c^T chi: Dirichlet energies (k,), covariance (k, k), and sums of c^2 Var chi (k,)."""
-        values, pull = vjp(self.net.tail, self.net.layers[0](y))[:2]
-        entering = self.net.entering(self.directions)
-        along = torch.stack([pull(column.expand_as(values))[0] for column in c.T], 1) @ entering.T
-        moved = along if metric is None else along @ metric
-        centred = values - w @ values
-        f = centred @ c
-        return (
-            torch.einsum("n,nki,nki->k", w, along, moved),
-            f.T @ (w[:, None] * f),
-            (w @ centred.square()) @ c.square(),
-        )
-
-    def _sums(self, y: Tensor, metric: Tensor | None, w: Tensor, shift: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Sums over frames: stiffness A, second and first moments of the functions from `shift`, and with the inputs.
-
-        Without a shift it is the mean, and the second moment the covariance B.
-        """
-        with torch.no_grad():
-            entering = self.net.fewest(self.directions) if metric is None else self.net.entering(self.directions)
-            parts = []
-            for i in torch.arange(len(y), device=y.device).split(512):  # within the cache
-                values, slopes = self.net.carried(y[i], entering)
-                slopes = slopes * w[i].sqrt()[:, None, None]
-                moved = slopes if metric is None else metric[i] @ slopes
-                parts.append((values, slopes.flatten(0, 1).T @ moved.flatten(0, 1)))
-            away, stiffness = torch.cat([v for v, _ in parts]).double(), torch.stack([a for _, a in parts]).sum(0)
-            w = w.double()  # rounding would give combinations a negative variance
-            away = away - (w @ away if shift is None else shift)
-            weighted = w[:, None] * away
-            return stiffness.double(), weighted.T @ away, weighted.sum(0), y.double().T @ weighted
 
     def finish(self, frames: Any) -> None:
         """Solve for the modes once more, over all frames (at most 200 000): what `cv` returns."""
@@ -198,11 +154,11 @@ class GeneratorEigenfunctions(Model):
         shift, total, sums = torch.zeros(()), 0.0, []
         for part in index.split(4096):
             with torch.no_grad():
-                y, metric = self._split(self.inputs(torch.as_tensor(frames.gather(part.numpy())).to(self.directions)))
-                shift = shift if sums else self.net(y).double().mean(0)
+                y, metric = self._split(self.inputs(torch.as_tensor(frames.gather(part.numpy())).to(self.scale.mean)))
+                shift = shift if sums else self.forms(y).double().mean(0)
             w = torch.ones(len(part)) if frames.weights is None else torch.as_tensor(frames.weights[part.numpy()])
             total += float(w.sum())
-            sums.append(self._sums(y, metric, w.to(y), shift))
+            sums.append(self.forms.sums(y, metric, w.to(y), shift))
         a, second, first, tilt = (torch.stack(s).sum(0) / total for s in zip(*sums, strict=True))
         self.ritz.keep(a, second - first[:, None] * first, first + shift, tilt)
 
@@ -216,7 +172,7 @@ class GeneratorEigenfunctions(Model):
 
     def basis(self, x: Tensor) -> Tensor:
         """Functions ``(n, functions)`` of positions ``(n, atoms, 3)`` or ``(n, dim)``: where modes are sought."""
-        return self.net(self.scale(self._coordinates(x)))
+        return self.forms(self.scale(super().inputs(x)))
 
     def cv(self, x: Tensor) -> torch.distributions.Distribution:
         """Eigenfunctions, slowest first, of zero mean and unit variance: batch shape ``(n,)``, event shape ``(k,)``.
@@ -229,29 +185,21 @@ class GeneratorEigenfunctions(Model):
 
     def inputs(self, x: Tensor) -> Tensor:
         """Coordinates or features ``(n, m)``, and beside them, where it varies, half of their diffusion tensor."""
-        y = self._coordinates(x)
+        y = super().inputs(x)
         if self._constant:
             return y
         tensor = torch.cat([nets.diffusion_tensor(self.features, part, self.diffusion) for part in x.split(1024)])
-        rows, columns = torch.tril_indices(*tensor.shape[1:])
-        return torch.cat([y, tensor[:, rows, columns]], 1)
+        return torch.cat([y, nets.packed(tensor)], 1)
 
-    def _coordinates(self, x: Tensor) -> Tensor:
-        y = x.flatten(1) if self.features is None else self.features(x)
-        if hasattr(self, "net") and y.shape[-1] != (size := self.scale.mean.numel()):
-            raise DataError(f"this model reads {size} coordinates a frame, these frames have {y.shape[-1]}")
-        return y
+    @property
+    def _constant(self) -> bool:
+        return self.features is None and not callable(self.diffusion)
 
     def _split(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Standardised coordinates, and their diffusion tensors (n, m, m) where these vary."""
         size = self.scale.mean.numel()
         y = self.scale(inputs[:, :size])
-        if self._constant:
-            return y, None
-        rows, columns = torch.tril_indices(size, size)
-        place = torch.zeros(size, size, dtype=torch.int64)
-        place[rows, columns] = place[columns, rows] = torch.arange(len(rows))
-        return y, inputs[:, size:][:, place.flatten().to(inputs.device)].unflatten(1, (size, size))
+        return y, None if self._constant else nets.unpacked(inputs[:, size:], size)
 
     def setup(self, frames: Any) -> None:
         """Take scales, and the diffusion where it is kT, from the frames.
@@ -267,49 +215,38 @@ class GeneratorEigenfunctions(Model):
             check_temperature(frames, self.kT)
         if self.diffusion is None:
             self.diffusion = frames.kT
-        index = torch.linspace(0, len(frames) - 1, min(len(frames), 20_000)).long().numpy()
+        super().setup(frames)
+        index = evenly(frames)
         x = torch.as_tensor(frames.gather(index))
-        with torch.no_grad():
-            y = self._coordinates(x)
-            if not hasattr(self, "net"):
-                self._build(y.shape[-1])
-            self.to(y.dtype)
-            w = torch.ones(len(index)) if frames.weights is None else torch.as_tensor(frames.weights[index])
-            w = (w / w.sum()).to(y)
-            mean = w @ y
-            if bool((y == y[0]).all()):
-                raise DataError("all frames are the same: there is nothing that a function of them could follow")
-            self.scale.set(mean, (w @ (y - mean).square()).sqrt())
-            width = self.scale.width
-            if self._constant:
-                d = nets.diffusion_value(self.diffusion, x)
-                root = torch.linalg.cholesky(d).mT if d.dim() == 2 else d.sqrt() * torch.eye(len(width)).to(y)
-                self.directions.copy_(root / width)
-                self.ritz.rate.copy_(self.directions.square().sum(0).mean())
-            else:
-                self.directions.copy_(torch.diag(1 / width))
-                tensor = nets.diffusion_tensor(self.features, x[:256], self.diffusion)
-                self.ritz.rate.copy_((tensor.diagonal(dim1=1, dim2=2).mean(0) / width**2).mean())
+        y = super().inputs(x)
+        if bool((y == y[0]).all()):
+            raise DataError("all frames are the same: there is nothing that a function of them could follow")
+        if frames.weights is not None:
+            w = torch.as_tensor(frames.weights[index]).to(y)
+            mean = w @ y / w.sum()
+            self.scale.set(mean, (w @ (y - mean).square() / w.sum()).sqrt())
+        width: Tensor = self.scale.width
+        root = unit = torch.eye(len(width)).to(width)
+        if self._constant:
+            d = nets.diffusion_value(self.diffusion, x)
+            root = torch.linalg.cholesky(d).mT if d.dim() == 2 else d.sqrt() * unit
+            rates = root.square().sum(0)
+        else:
+            rates = nets.diffusion_tensor(self.features, x[:256], self.diffusion).diagonal(dim1=1, dim2=2).mean(0)
+        self.forms.directions.copy_(root / width)
+        self.ritz.rate.copy_((rates / width**2).mean())
 
-    def config(self) -> dict[str, Any]:
-        """JSON that rebuilds the model, unless the diffusion is a function: give the same model to `Fit.load` then."""
+    def options(self) -> dict[str, Any]:
+        """The diffusion is missing if it is a function: give the same model to `Fit.load` then."""
         d = self.diffusion
         return {
             "modes": self.modes,
-            "features": None if self.features is None else self.features.config(),
             "diffusion": None if callable(d) or d is None else torch.as_tensor(d).tolist(),
             "hidden": list(self.hidden),
             "loss": self.loss,
             "sparsity": self.sparsity,
             "alpha": self.alpha,
-            "dim": self.scale.mean.numel() if hasattr(self, "scale") else None,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> GeneratorEigenfunctions:
-        """Model with the given configuration."""
-        features = config["features"]
-        return cls(**{**config, "features": None if features is None else features_from_config(features)})
 
     @classmethod
     def example(cls) -> tuple[GeneratorEigenfunctions, Any, float]:

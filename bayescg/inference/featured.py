@@ -110,8 +110,12 @@ class FeatureModel(Model):
 
     def sample(self, frames: Frames) -> Tensor:
         """Features of at most 20 000 frames, evenly spaced, ``(n, size)``."""
-        index = np.linspace(0, len(frames) - 1, min(len(frames), _MOST)).astype(int)
-        return FeatureModel.inputs(self, torch.as_tensor(frames.gather(index)))
+        return FeatureModel.inputs(self, torch.as_tensor(frames.gather(evenly(frames))))
+
+
+def evenly(frames: Frames) -> np.ndarray:
+    """At most 20 000 frames, by number, ``(n,)``."""
+    return np.linspace(0, len(frames) - 1, min(len(frames), _MOST)).astype(int)
 
 
 def check_features(features: Any) -> None:

@@ -1,6 +1,7 @@
 """Networks: modules that return tensors or distributions."""
 
-from bayescg.nets.diffusion import diffusion_tensor, diffusion_value
+from bayescg.nets.diffusion import diffusion_tensor, diffusion_value, packed, unpacked
+from bayescg.nets.dirichlet import DirichletForms
 from bayescg.nets.flows import BOUND, SplineFlow
 from bayescg.nets.gaussian import ConditionalGaussian
 from bayescg.nets.mlp import ACTIVATIONS, MLP, Standardise
@@ -15,6 +16,7 @@ __all__ = [
     "BOUND",
     "MLP",
     "ConditionalGaussian",
+    "DirichletForms",
     "RitzModes",
     "SoftStates",
     "SplineFlow",
@@ -25,5 +27,7 @@ __all__ = [
     "diffusion_tensor",
     "diffusion_value",
     "gaussian",
+    "packed",
     "random_net",
+    "unpacked",
 ]

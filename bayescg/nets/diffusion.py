@@ -9,7 +9,7 @@ from torch.func import vjp
 
 from bayescg.errors import ConfigError
 
-__all__ = ["diffusion_tensor", "diffusion_value"]
+__all__ = ["diffusion_tensor", "diffusion_value", "packed", "unpacked"]
 
 Diffusion = float | Sequence[Any] | Tensor | Callable[[Tensor], Tensor]
 
@@ -83,3 +83,24 @@ def diffusion_tensor(features: Callable[[Tensor], Tensor] | None, x: Tensor, dif
     matrix = d.shape[-2:] == (dim, dim) and (d.dim() == 3 or not callable(diffusion))
     moved = slopes @ d if matrix else slopes * (d[:, None, :] if d.dim() == 2 else d)
     return moved @ slopes.mT
+
+
+def packed(tensor: Tensor) -> Tensor:
+    """Lower halves of symmetric matrices (n, m, m) as rows (n, m (m + 1) / 2).
+
+    Examples
+    --------
+    >>> matrix = torch.tensor([[[1.0, 2.0], [2.0, 5.0]]])
+    >>> packed(matrix), bool((unpacked(packed(matrix), 2) == matrix).all())
+    (tensor([[1., 2., 5.]]), True)
+    """
+    rows, columns = torch.tril_indices(*tensor.shape[1:])
+    return tensor[:, rows, columns]
+
+
+def unpacked(halves: Tensor, size: int) -> Tensor:
+    """Symmetric matrices (n, size, size) that `packed` made rows of."""
+    rows, columns = torch.tril_indices(size, size)
+    place = torch.zeros(size, size, dtype=torch.int64)
+    place[rows, columns] = place[columns, rows] = torch.arange(len(rows))
+    return halves[:, place.flatten().to(halves.device)].unflatten(1, (size, size))
