@@ -59,6 +59,10 @@ def check(experiment: Experiment) -> None:
         for name in names:
             if model.needs_frames or not is_coordinate(name):
                 _choose(section, name, observables.NAMES)
+    if model.needs_frames and experiment.analysis.reference is not None:
+        raise ConfigError(
+            f"analysis.reference judges runs without frames; {experiment.model.name} learns from frames: leave it out"
+        )
     check_reference(experiment)
     for one in compared(experiment).values():
         check(one)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescg.analysis import audit, free_energy, statistics
+from bayescg.analysis.sparse import remedy
 from bayescg.experiments.compared import compare_with_reference
 from bayescg.experiments.known import Coordinate, difference_name, is_coordinate, note_truth
 from bayescg.experiments.modes import modes_found
@@ -18,13 +19,17 @@ from bayescg.sampling import equilibrium
 from bayescg.systems import GaussianMixture
 
 if TYPE_CHECKING:
+    from bayescg.analysis import FreeEnergy
     from bayescg.data import Frames
     from bayescg.experiments.schema import Experiment
     from bayescg.inference import Fit
 
 __all__ = ["ask_without_frames", "judge_number"]
 
+_REMEDY = "raise analysis.samples, or train for longer"
 _FEWEST, _SOME = 10, 100
+_TAILS = 15.0
+"""From here on up, in kT, a free energy without an error bar is in no one's way."""
 _EXACT = 20_000
 """Independent draws of a system that an audit compares with."""
 
@@ -56,7 +61,7 @@ def ask_without_frames(experiment: Experiment, fit: Fit, frames: Frames) -> Answ
         population = landscape.population(internal(bounds, landscape))
         if not population.warning and (beside := effective_outside(landscape, bounds)) < _FEWEST:
             told = f"only {beside:.1f} effective draws lie elsewhere, fewer than {_FEWEST}"
-            population = replace(population, ci90=None, warning=f"{told}: nothing bounds what it may hold less")
+            population = replace(population, ci90=None, warning=f"{told}: how much less it holds is not known")
         answers.add(f"population_{name}", population)
         if population.warning:
             answers.warnings.append(f"population of {name}: {population.warning}")
@@ -89,12 +94,19 @@ def ask_without_frames(experiment: Experiment, fit: Fit, frames: Frames) -> Answ
     if isinstance(system, GaussianMixture):
         answers.diagnostics["modes"] = modes_found(frames, system)
     for landscape in answers.landscapes.values():
-        answers.warnings += [w for w in landscape.warnings if w not in answers.warnings]
+        answers.warnings += [w for w in _of_note(landscape) if w not in answers.warnings]
     if settings.reference is not None:
         compare_with_reference(experiment, fit, frames, answers)
     note_truth(settings, answers, system)
     judge_number(answers, len(frames))
+    answers.warnings = [w.replace(remedy(frames), _REMEDY) for w in answers.warnings]
     return answers
+
+
+def _of_note(landscape: FreeEnergy) -> list[str]:
+    """A landscape's warnings, without that of bins that have no band where these are all far up in its tails."""
+    within = (landscape.untold & (landscape.mean.values < _TAILS)).any()
+    return [w for w in landscape.warnings if within or not w.startswith("no band for")]
 
 
 def judge_number(answers: Answers, count: int) -> None:

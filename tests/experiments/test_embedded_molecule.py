@@ -68,6 +68,11 @@ def test_a_reference_of_something_else_is_refused(name: str, change: str, told: 
     check_reference(experiment.model_copy(update={"analysis": load(name, changes=[NO_REFERENCE]).analysis}))
 
 
+def test_a_reference_for_a_run_with_frames_is_refused_not_ignored() -> None:
+    with pytest.raises(ConfigError, match="judges runs without frames"):
+        check(load("alanine-dipeptide", changes=["analysis.reference=alanine-dipeptide-obc1-300K"]))
+
+
 def test_masses_and_engines_change_no_reference() -> None:
     changes = ["system.hydrogen_mass=3.0", "system.engine=openmm", "system.temperature=300"]
     check_reference(load("alanine-dipeptide-embedded", changes=changes))

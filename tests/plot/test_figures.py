@@ -14,7 +14,7 @@ from bayescg import plot
 from bayescg.analysis import free_energy, predictive_check
 from bayescg.data import Frames
 from bayescg.errors import DataError
-from bayescg.models import PredictiveCV
+from bayescg.models import EmbeddedPhysics, PredictiveCV
 from bayescg.plot.energies import HIGHEST
 
 
@@ -131,6 +131,10 @@ def test_the_loss(fit, tmp_path):
     (legend,) = ax.figure.legends  # beside the curves, not over them
     top = ax.get_window_extent().y1
     assert legend.get_window_extent().y0 >= top
+    log = [{"step": step, "loss": 1.0 / step} for step in (1, 2, 3)]
+    untempered = bcg.Fit(EmbeddedPhysics.example()[0], fit.weights, {}, {}, {}, log)
+    (ax,) = drawn(plot.loss(untempered), tmp_path)
+    assert [text.get_text() for text in ax.figure.legends[0].get_texts()] == ["minus a bound on log Z"]
     fit = bcg.Fit(fit.model, fit.weights, {}, {}, {}, [])
     with pytest.raises(DataError, match="no loss log"):
         plot.loss(fit)
