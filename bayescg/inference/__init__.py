@@ -5,7 +5,7 @@ import pyro
 pyro.settings.set(module_local_params=True)
 
 from bayescg.inference.batch import Batch  # noqa: E402
-from bayescg.inference.featured import FeatureModel, PairModel  # noqa: E402
+from bayescg.inference.featured import FeatureModel, PairModel, evenly  # noqa: E402
 from bayescg.inference.fitted import Fit  # noqa: E402
 from bayescg.inference.model import HasBasis, HasCV, HasFeatures, HasSampler, Model, check_programs  # noqa: E402
 from bayescg.inference.queried import SystemModel  # noqa: E402
@@ -24,6 +24,7 @@ __all__ = [
     "PairModel",
     "SystemModel",
     "check_programs",
+    "evenly",
     "find_model",
     "fit",
     "model_names",

@@ -19,7 +19,7 @@ from bayescg.nets import Standardise, Whiten
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
-__all__ = ["FeatureModel", "PairModel"]
+__all__ = ["FeatureModel", "PairModel", "evenly"]
 
 _MOST = 20_000
 
