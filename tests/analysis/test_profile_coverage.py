@@ -39,7 +39,7 @@ def shares(fit: bcg.Fit, exact: np.ndarray, samples: int, seed: int) -> tuple[fl
     """Of the bins with a band, but for the lowest, which is zero: whose band holds the truth, halved, and how many."""
     fes = free_energy(fit, reweighted(fit, samples, seed), cv=first, bins=40, range=(-3.2, 3.2), seed=seed)
     low, high = fes.band.values
-    zero = int(np.argmin(fes.mean.values))
+    zero = int(np.nanargmin(fes.mean.values))
     told = np.isfinite(low) & np.isfinite(high) & (np.arange(40) != zero)
     off = np.abs(exact - exact[zero] - (low + high) / 2)[told] / (high - low)[told]
     return float((off < 0.5).mean()), float((off < 0.25).mean()), int(told.sum())
