@@ -13,8 +13,8 @@ import xarray as xr
 from scipy.stats import t as student
 
 import bayescg
-from bayescg import plot, systems
-from bayescg.analysis import Quantity, compare
+from bayescg import checkpoint, plot, systems
+from bayescg.analysis import compare
 from bayescg.draws import interval
 from bayescg.errors import ConfigError, OutputError
 from bayescg.experiments import build, summary
@@ -138,15 +138,17 @@ class Study:
 
     def _fit(self, name: str, train: Frames, seed: int) -> Fit:
         one, saved = self._at(self.models[name], seed), self.path / "fits" / f"{name}-{seed}"
-        model = build.model_of(one, train, self.path / "trajectories")
         if not (saved / "fit.json").exists():
             bayescg.fit(
-                model,
+                build.model_of(one, train, self.path / "trajectories"),
                 train if one.data.lag is None else train.lagged(one.data.lag),
                 **one.fit.model_dump(exclude={"held_out"}),
                 **one.run.model_dump(),
             ).save(saved)
-        return Fit.load(saved, model=model if ":" in one.model.name else None)
+        if ":" not in one.model.name:
+            return Fit.load(saved)
+        config = checkpoint.read(saved / "fit.json")[1]["config"]
+        return Fit.load(saved, model=build.model_class(one.model.name).from_config(config))
 
     def _answers(self, table: xr.Dataset) -> Answers:
         answers = Answers()
@@ -156,12 +158,8 @@ class Study:
                 values = table[quantity].sel(model=name).values
                 if not np.isfinite(values).all():
                     continue
-                if quantity in _TIMES:  # a mean of draws of independent data sets
-                    one = Quantity.of(values.mean(0), "")
-                    answers.add(f"{quantity}_{name}", one)
-                else:
-                    answers.quantities[f"{quantity}_{name}"] = _over(values.ravel())
-                answers.quantities[f"{quantity}_{name}"]["truth"] = truth.get(quantity)
+                one = _over(values.reshape(len(values), -1).mean(1))
+                answers.quantities[f"{quantity}_{name}"] = {**one, "truth": truth.get(quantity)}
         answers.diagnostics["conclusion"] = " ".join(conclusions(table, self.asked.order))
         return answers
 
@@ -195,7 +193,7 @@ class Study:
                 "The CV of each method over the plane, of the first data set, beside the exact eigenfunction.",
             ),
             "methods": (
-                plot.methods(columns, known, logarithmic=[labels["coarse_reconstruction"]]),
+                plot.methods(columns, known),
                 "What each method found: a point for each data set, timescales with 90 % intervals. Reconstruction is "
                 "from a CV that is known to a fortieth of its range.",
             ),
@@ -276,7 +274,7 @@ def conclusions(table: xr.Dataset, order: Sequence[str] = ()) -> list[str]:
     below = [n for n in names if _apart(score[n], score[best])[2] == "above"]
     told.append(
         f"Held out, the CV of {_words(best)} has the highest score ({_pm(score[best])})"
-        + (f"; below it, beyond doubt, are {', '.join(map(_words, below))}." if below else "; none is surely below it.")
+        + (f"; below it, at 95 %, are {', '.join(map(_words, below))}." if below else "; none is below it at 95 %.")
     )
     return told
 
@@ -285,9 +283,9 @@ def _verdict(name: str, other: str, a: np.ndarray, b: np.ndarray) -> str:
     mean, se, where = _apart(a, b)
     apart = f"{abs(mean):.2g} ± {se:.1g} in R²"
     if where == "above":
-        return f"As published, {_words(name)} falls behind {_words(other)}, by {apart}."
+        return f"As expected, {_words(name)} falls behind {_words(other)}, by {apart}."
     if where == "below":
-        return f"Against what was published, {_words(name)} is ahead of {_words(other)}, by {apart}."
+        return f"Against what was expected, {_words(name)} is ahead of {_words(other)}, by {apart}."
     return f"These data sets do not tell {_words(name)} from {_words(other)} ({apart})."
 
 
@@ -300,7 +298,7 @@ def _apart(a: np.ndarray, b: np.ndarray) -> tuple[float, float, str]:
 
 
 def _over(values: np.ndarray) -> dict[str, Any]:
-    """Mean over data sets, its standard error, and the interval of a Student t."""
+    """Mean over data sets, its standard error, and the interval of a Student t, for data and training together."""
     mean, se = float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
     half = float(student.ppf(0.95, len(values) - 1)) * se
     sources = {"sampling": None, "parameter": None, "intrinsic": None}

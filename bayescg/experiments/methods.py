@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Exact", "Found", "coordinates", "functions_of", "measure", "one_cv"]
 
-_KNOTS = 9
+_KNOTS = 40
 _RARE = 0.005
 _BINS = 40
 _POINTS = 20_000

@@ -84,11 +84,7 @@ def planes(
     return made
 
 
-def methods(
-    columns: Mapping[str, Mapping[str, np.ndarray]],
-    truth: Mapping[str, float] | None = None,
-    logarithmic: Sequence[str] = (),
-) -> Figure:
+def methods(columns: Mapping[str, Mapping[str, np.ndarray]], truth: Mapping[str, float] | None = None) -> Figure:
     """What each method found, a panel for each quantity: a point for each data set, with a 90 % interval of its draws.
 
     Parameters
@@ -97,8 +93,6 @@ def methods(
         For each quantity, by method, its values (data sets,), or draws (data sets, draws).
     truth : mapping of str to float, optional
         Exact values, by quantity.
-    logarithmic : sequence of str
-        Quantities on a logarithmic scale.
 
     Examples
     --------
@@ -123,8 +117,6 @@ def methods(
                 "exact", (truth[quantity], 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom",
                 fontsize=8, color=ORANGE,
             )  # fmt: skip
-        if quantity in logarithmic:
-            ax.set_xscale("log")
         for line in range(len(names) - 1):
             ax.axhline(line + 0.5, color=GREY, lw=0.4)
         ax.set_ylim(len(names) - 0.5, -0.5)
