@@ -8,10 +8,11 @@ from bayescg.plot.energies import free_energy
 from bayescg.plot.fits import cv, loss
 from bayescg.plot.methods import methods, planes
 from bayescg.plot.predicted import predicted
-from bayescg.plot.spectra import chapman_kolmogorov, eigenfunctions, spectrum, timescales
+from bayescg.plot.spectra import chapman_kolmogorov, committor, eigenfunctions, spectrum, timescales
 
 __all__ = [
     "chapman_kolmogorov",
+    "committor",
     "cv",
     "eigenfunctions",
     "free_energy",
