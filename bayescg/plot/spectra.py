@@ -101,11 +101,11 @@ def eigenfunctions(
     count = mean.shape[1]
     made, axes = figure(2, count, 3.1, 2.6)
     for k in range(count):
-        top = float(np.quantile(np.abs(mean[:, k]), 0.995))
+        top = float(np.quantile(np.abs(mean[:, k]), 0.999))  # a rare state is what a slow mode is often about
         _over_two(
             axes[k], at, mean[:, k], np.abs(mean[:, k]), "RdBu_r", (-top, top), f"eigenfunction {k + 1}", names, units
         )
-        high = float(np.quantile(sd[:, k], 0.98))
+        high = float(np.quantile(sd[:, k], 0.999))
         _over_two(axes[count + k], at, sd[:, k], sd[:, k], "cividis", (0.0, high), "standard deviation", names, units)
     return made
 
