@@ -73,12 +73,19 @@ def test_weights_of_the_joint_density_do_not(
 
 @pytest.mark.slow
 def test_bands_hold_the_exact_profile_of_every_fit(exact: np.ndarray) -> None:
-    """Twenty fits, each from a seed of its own."""
+    """Twenty fits, each from a seed of its own.
+
+    Six lose the right well, have no bands there, and hold a little less of the rest: four fifths of the bins.
+    """
     found = np.array([shares(trained(seed), exact, 50_000, seed) for seed in range(20)])
-    share, error = mean_and_error(found[:, 0])
-    assert abs(share - 0.9) < 3 * error + 0.02
-    halved, error = mean_and_error(found[:, 1])
+    kept = found[found[:, 2] > 35]
+    assert len(kept) > 10
+    share, error = mean_and_error(kept[:, 0])
+    assert abs(share - 0.9) < 3 * error
+    halved, error = mean_and_error(kept[:, 1])
     assert halved < 0.9 - 5 * error
+    share, error = mean_and_error(found[:, 0])
+    assert abs(share - 0.9) < 3 * error
 
 
 def frames(x: np.ndarray, weights: np.ndarray | None = None, dt: float | None = None) -> Frames:
