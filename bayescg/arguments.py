@@ -75,7 +75,7 @@ def widths(hidden: Any) -> tuple[int, ...]:
     (64, 64)
     """
     sizes = tuple(hidden) if isinstance(hidden, Iterable) else None
-    if sizes is None or not all(isinstance(n, Integral) and not isinstance(n, bool) and n > 0 for n in sizes):
+    if sizes is None or not all(isinstance(n, Integral) and not isinstance(n, bool) and int(n) > 0 for n in sizes):
         raise ConfigError(f"hidden={hidden!r} must be a sequence of widths, whole numbers of at least 1: (64, 64), say")
     return tuple(int(n) for n in sizes)
 
