@@ -20,6 +20,7 @@ from torch import Tensor
 
 from bayescg.analysis.integrands import Basis, Diffusion, Integrands, gradients, pairs, values
 from bayescg.data.pairs import steps_of
+from bayescg.data.split import spacing
 from bayescg.errors import DataError
 
 if TYPE_CHECKING:
@@ -110,10 +111,8 @@ def runs(frames: Frames) -> Runs:
     >>> found.start.tolist(), found.stop.tolist(), found.step
     ([0, 2], [2, 3], 2)
     """
-    n, breaks, step = len(frames), [], 1
-    if frames.order is not None and n > 1:
-        steps = np.diff(frames.order[:1000])
-        step = int(np.median(steps[steps > 0])) if (steps > 0).any() else 1
+    n, breaks = len(frames), []
+    step = 1 if frames.order is None else spacing(frames.order)
     for start in range(0, n - 1, 1_000_000):
         part = slice(start, min(start + 1_000_001, n))
         new = np.diff(frames.trajectory[part]) != 0

@@ -11,6 +11,7 @@ from bayescg.analysis import statistics
 from bayescg.analysis.profile import FreeEnergy, block_sums, mean_of_draws, members_in_turn
 from bayescg.analysis.reweighting import UNRELIABLE, WORST_K, reweighted
 from bayescg.analysis.sparse import FEWEST, effective_frames, own_draws, remedy, told_ranges, uneven
+from bayescg.data.split import spacing
 from bayescg.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def free_energy(
     log_p = np.full((draws, bins**k), np.nan)
     runs = np.r_[True, np.diff(frames.trajectory) != 0]
     if frames.order is not None:
-        runs[1:] |= np.diff(frames.order) != 1
+        runs[1:] |= np.diff(frames.order) != spacing(frames.order)
     effective, visited, untold = np.zeros(bins**k), np.zeros(bins**k), np.zeros(bins**k, dtype=bool)
     for rows, m in members_in_turn(draws, len(values)):
         cell, within = _cells(values[m], edges)

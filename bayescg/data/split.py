@@ -9,7 +9,7 @@ from bayescg.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from bayescg.data.frames import Frames
 
-__all__ = ["blocks", "held_out"]
+__all__ = ["blocks", "held_out", "spacing"]
 
 
 def blocks(trajectory: np.ndarray, order: np.ndarray | None, length: int) -> np.ndarray:
@@ -24,7 +24,7 @@ def blocks(trajectory: np.ndarray, order: np.ndarray | None, length: int) -> np.
         raise ConfigError(f"a block must hold at least one frame, not {length}")
     new_run = np.diff(trajectory) != 0
     if order is not None:
-        new_run |= np.diff(order) != 1
+        new_run |= np.diff(order) != spacing(order)
     starts = np.r_[0, np.flatnonzero(new_run) + 1]
     ids, used = np.empty(len(trajectory), dtype=np.int64), 0
     for start, end in zip(starts, np.r_[starts[1:], len(trajectory)], strict=True):
@@ -32,6 +32,18 @@ def blocks(trajectory: np.ndarray, order: np.ndarray | None, length: int) -> np.
         ids[start:end] = used + (np.arange(end - start) * count) // (end - start)
         used += count
     return ids
+
+
+def spacing(order: np.ndarray) -> int:
+    """How many places most frames are apart from the next: more than one where frames were left out evenly.
+
+    Examples
+    --------
+    >>> spacing(np.array([0, 5, 10, 0, 5, 20, 25]))
+    5
+    """
+    steps = np.diff(order[:1000])
+    return int(np.median(steps[steps > 0])) if (steps > 0).any() else 1
 
 
 def held_out(frames: "Frames", count: int, test: float, seed: int) -> np.ndarray:
