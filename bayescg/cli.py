@@ -73,14 +73,12 @@ def list_() -> None:
     """Show what is installed: experiments to run, models and systems to build others from."""
     from bayescg.experiments import catalogue
 
-    for title, found in (
-        ("experiments", catalogue.experiments()),
-        ("models", catalogue.models()),
-        ("systems", catalogue.systems()),
-    ):
+    kinds = {"experiments": catalogue.experiments(), "models": catalogue.models(), "systems": catalogue.systems()}
+    width = max(len(name) for found in kinds.values() for name in found)
+    for title, found in kinds.items():
         _screen.print(f"[bold]{title}[/bold]")
         for name, summary in found.items():
-            _screen.print(f"  {name:<22} {escape(summary)}")
+            _screen.print(f"  {name:<{width}} {escape(summary)}")
 
 
 @app.command()

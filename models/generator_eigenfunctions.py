@@ -21,7 +21,7 @@ LOSSES = ("ritz", "penalty")
 
 
 class GeneratorEigenfunctions(FeatureModel):
-    r"""Slowest eigenpairs of the generator, :math:`-L f = \lambda f` (Zhang, Li, Schütte 2022; Zhang, Schütte 2023).
+    r"""Slowest eigenpairs of the generator, -Lf = λf (Zhang, Li, Schütte 2022; Zhang, Schütte 2023).
 
     For :math:`dx = (-D \nabla U / kT + \nabla \cdot D) dt + \sqrt{2 D}\,dW` the eigenvalues are stationary values of
 
