@@ -10,7 +10,8 @@ class RitzModes(nn.Module):
     r"""Solutions of :math:`A c = \lambda B c`, and a place to keep those for all frames.
 
     A ridge keeps functions that nearly depend on each other from passing for slow ones by rounding. It is that of a
-    little noise in each function, a part of 1e-7 of its variance, which decays at a hundred times `rate`.
+    little noise in each function, a part of 1e-7 of its variance, which decays at a hundred times `rate`. A function
+    that is constant but for rounding is left out.
 
     Parameters
     ----------
@@ -27,6 +28,7 @@ class RitzModes(nn.Module):
     coefficients: Tensor
 
     ridge = 1e-5
+    least = 1e-11  # of the largest variance
 
     def __init__(self, functions: int, modes: int):
         super().__init__()
@@ -38,7 +40,9 @@ class RitzModes(nn.Module):
     def solve(self, a: Tensor, b: Tensor) -> Tensor:
         """Coefficients (functions, modes) of the slowest, of unit variance; solved in double precision."""
         with torch.no_grad():
-            width = b.diagonal().double().rsqrt()
+            variance = b.diagonal().double()
+            alive = variance > self.least * variance.max()
+            width = torch.where(alive, variance, 1.0).rsqrt() * alive
             a, b = (m.double() * width * width[:, None] for m in (a, b))
             unit = torch.eye(len(a), dtype=a.dtype, device=a.device)
             lower = torch.linalg.cholesky(b + 0.01 * self.ridge * unit)

@@ -11,7 +11,7 @@ import torch
 from pyro import poutine
 from torch import nn
 
-from bayescg.nets import ACTIVATIONS, MLP, ConditionalGaussian, Standardise, ard, gaussian, random_net
+from bayescg.nets import ACTIVATIONS, MLP, ConditionalGaussian, RitzModes, Standardise, ard, gaussian, random_net
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -106,3 +106,15 @@ def test_random_net_gradients_reach_the_sampled_weights():
     gradients = torch.autograd.grad(out, list(values.values()))
     assert all(g.abs().min() > 0 for g in gradients)
     assert len(pyro.get_param_store()) == 0
+
+
+@pytest.mark.parametrize("rounding", [0.0, 1e-16])
+def test_a_function_that_does_not_vary_is_left_out_of_ritz_modes(rounding):
+    a, b = torch.tensor([[1.0, 0.2], [0.2, 3.0]]).double(), torch.tensor([[1.0, 0.1], [0.1, 0.5]]).double()
+    exact = torch.linalg.eigvals(torch.linalg.solve(b, a)).real.sort().values
+    dead = torch.zeros(3, 3).double()
+    dead[:2, :2], dead[2, 2] = b, rounding
+    c = RitzModes(3, 2).solve(torch.block_diag(a, torch.zeros(1, 1).double()), dead).double()
+    assert (c[2] == 0).all()
+    energies, variances = torch.einsum("ik,ij,jk->k", c[:2], a, c[:2]), torch.einsum("ik,ij,jk->k", c[:2], b, c[:2])
+    torch.testing.assert_close(energies / variances, exact, rtol=1e-4, atol=0)
