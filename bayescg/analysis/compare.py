@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bayescg.analysis.scores import SCORES, kinetic_scores
+from bayescg.analysis.scores import SCORES, common_diffusion, kinetic_scores
 from bayescg.data import Pairs, statistical_inefficiency
 from bayescg.errors import ConfigError
 from bayescg.inference import Fit
@@ -136,7 +136,7 @@ def compare(
     modes : int or mapping of str to int
         Of kinetic scores: how many slow modes count, for all or for each.
     diffusion : optional
-        Of ``"timescales"``, as for :func:`bayescg.analysis.spectrum`.
+        Of ``"timescales"``, one for all; None: as for :func:`bayescg.analysis.spectrum`, the same for each.
     blocks : int
 
     Returns
@@ -147,7 +147,8 @@ def compare(
     Raises
     ------
     ConfigError
-        An unknown score, fits without a density, or densities or scores that are not of the same thing.
+        An unknown score, fits without a density, densities or scores that are not of the same thing, or `modes` that
+        leave one out.
 
     References
     ----------
@@ -167,15 +168,19 @@ def compare(
     if score != "log_score" and score not in SCORES:
         raise ConfigError(f"score={score!r} is not known; use log_score, {', '.join(SCORES)}")
     lag = _common_lag(fits, on, score, lag)
+    frames = on.frames if isinstance(on, Pairs) else on
+    if score == "timescales":
+        diffusion = common_diffusion(fits, diffusion, frames)
+    counts = dict.fromkeys(fits, modes) if isinstance(modes, int) else modes
+    if score != "log_score" and set(counts) != set(fits):
+        raise ConfigError(f"modes= is of {', '.join(counts) or 'nothing'}; give it for each of {', '.join(fits)}")
     each: dict[str, np.ndarray] = {}
     memory = 0.0
     for name, fit in fits.items():
         if score == "log_score":
             each[name], own = _log_scores(fit, on, blocks)
         else:
-            count = modes if isinstance(modes, int) else modes[name]
-            frames = on.frames if isinstance(on, Pairs) else on
-            given = {"lag": lag, "diffusion": diffusion, "modes": count, "folds": blocks}
+            given = {"lag": lag, "diffusion": diffusion, "modes": counts[name], "folds": blocks}
             found = kinetic_scores({name: fit}, frames, score, **given)[name]
             each[name], own = found.folds, found.memory
         memory = max(memory, own)

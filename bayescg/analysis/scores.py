@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
+from bayescg import nets
 from bayescg.analysis.checks import check_question
 from bayescg.analysis.covariances import Covariances, accumulate
 from bayescg.analysis.galerkin import reduced, solve
@@ -17,9 +19,10 @@ from bayescg.errors import ConfigError
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
-__all__ = ["SCORES", "KineticScore", "kinetic_scores"]
+__all__ = ["SCORES", "KineticScore", "common_diffusion", "kinetic_scores"]
 
 SCORES = ("vamp2", "vampe", "timescales")
+_CHECKED = 100
 
 
 @dataclass(frozen=True, repr=False)
@@ -94,13 +97,14 @@ def kinetic_scores(
     lag : float, optional
         One for all, as scores at different lags cannot be compared. Needed by the first two.
     diffusion : optional
-        For ``"timescales"``, one for all; default: as for :func:`spectrum`.
+        For ``"timescales"``, one for all; default: as for :func:`spectrum`, which must be the same for each.
     modes, folds : int
 
     Raises
     ------
     ConfigError
-        An unknown score, a lag where there is to be none, or none where there must be one.
+        An unknown score, a lag where there is to be none, or none where there must be one, or generators of different
+        diffusion.
 
     References
     ----------
@@ -123,10 +127,10 @@ def kinetic_scores(
     check_question(on, modes=(modes, 1), folds=(folds, 2))
     if not isinstance(candidates, Mapping) or not candidates:
         raise ConfigError('candidates must be a mapping of names to fits or functions: {"torsions": fit, ...}')
+    given = None if lag is not None else common_diffusion(candidates, diffusion, on)
     found = {}
     for name, fit in candidates.items():
-        bases, like, model = bases_of(fit)
-        given = None if lag is not None else diffusion_of(diffusion, None, model, on)
+        bases, like, _ = bases_of(fit)
         cells = accumulate(bases[0], on, lag=lag, diffusion=given, like=like)
         parts = cells.merged(np.arange(len(cells)) * folds // len(cells))
         small = parts.projected(reduced(parts, modes))
@@ -142,6 +146,34 @@ def kinetic_scores(
         name: replace(one, better_by=one.mean - best.mean, better_se=_se(one.folds - best.folds))
         for name, one in found.items()
     }
+
+
+def common_diffusion(candidates: Mapping[str, Any], given: Any, on: Frames) -> Any:
+    """The diffusion of the generator whose timescales are compared: as given, or that of all candidates.
+
+    Raises
+    ------
+    ConfigError
+        They differ: the timescales of two generators are not of the same thing.
+    """
+    each = {name: diffusion_of(given, None, bases_of(fit)[2], on) for name, fit in candidates.items()}
+    first = next(iter(each))
+    x = torch.as_tensor(on.gather(np.linspace(0, len(on) - 1, min(len(on), _CHECKED)).astype(np.int64))).double()
+    tensor = torch.eye(x[0].numel(), dtype=x.dtype)
+    values = {}
+    for name, one in each.items():
+        if one is not each[first]:
+            for key in (first, name):
+                value = nets.diffusion_value(each[key], x)
+                whole = value.shape[-2:] == tensor.shape and value.dim() == 2 + callable(each[key])
+                values[key] = (value if whole else value[..., None] * tensor).expand(len(x), *tensor.shape)
+            if not torch.allclose(values[first], values[name], rtol=1e-5, atol=0.0):
+                means = ", ".join(f"{k}: {float(values[k].diagonal(dim1=1, dim2=2).mean()):.4g}" for k in (first, name))
+                raise ConfigError(
+                    f"timescales of generators with different diffusion are not of the same thing (mean D of {means}); "
+                    "give one diffusion= for all"
+                )
+    return each[first]
 
 
 def _score(cov: Covariances, train: np.ndarray, test: np.ndarray, modes: int, score: str) -> np.ndarray:

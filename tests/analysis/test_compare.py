@@ -9,7 +9,13 @@ import bayescg as bcg
 from bayescg.analysis import compare, kinetic_scores
 from bayescg.data import Frames
 from bayescg.errors import ConfigError
-from bayescg.models import Autoencoder, ReversibleDeepMSM, TimeLaggedAutoencoder, VariationalDynamicsEncoder
+from bayescg.models import (
+    Autoencoder,
+    GeneratorEigenfunctions,
+    ReversibleDeepMSM,
+    TimeLaggedAutoencoder,
+    VariationalDynamicsEncoder,
+)
 
 FEW = {
     "uncertainty": "none",
@@ -169,3 +175,27 @@ def test_fits_of_several_lags_are_compared_at_one(states, prinz):
     with pytest.raises(ConfigError, match="give one lag"):
         compare({**states, "longer": longer}, prinz[1], "vamp2", modes=1)
     assert compare({**states, "longer": longer}, prinz[1], "vamp2", lag=LAG, modes=1).lag == LAG
+
+
+def test_timescales_of_generators_are_compared_at_one_diffusion(prinz):
+    """Twice the diffusion halves every timescale: of the same functions, that would look like a worse score."""
+    fits = {
+        f"D = {d}": bcg.fit(GeneratorEigenfunctions(modes=1, hidden=(4,), diffusion=d), prinz[0], **ONE)
+        for d in (1.0, 2.0)
+    }
+    asked = {"score": "timescales", "modes": 1}
+    for compared in (compare, kinetic_scores):
+        with pytest.raises(ConfigError, match=r"same thing \(mean D of D = 1.0: 1, D = 2.0: 2\); give one"):
+            compared(fits, prinz[1], **asked)
+    found = compare(fits, prinz[1], diffusion=1.0, **asked)
+    assert found["D = 1.0"].score == pytest.approx(compare({"a": fits["D = 1.0"]}, prinz[1], **asked)["a"].score)
+    varying = {"D = 1.0": fits["D = 1.0"], "one": lambda x: x}  # that of the frames is kT = 1
+    assert len(compare(varying, prinz[1], **asked).rows) == 2
+    assert compare(fits, prinz[1], diffusion=lambda x: torch.ones_like(x), **asked).best == found.best
+
+
+def test_modes_are_given_for_each(prinz):
+    asked = dict.fromkeys("ab", lambda x: x)
+    for modes in ({"a": 1}, {"a": 1, "b": 1, "c": 1}):
+        with pytest.raises(ConfigError, match="for each of a, b"):
+            compare(asked, prinz[1], "vamp2", lag=LAG, modes=modes)
