@@ -88,7 +88,7 @@ class GeneratorEigenfunctions(FeatureModel):
     additive = False
     minimum_batch = 256
     training_defaults: ClassVar[dict[str, Any]] = {
-        "steps": 400, "batch_size": 4096, "validation": 0.0, "learning_rate": 0.04
+        "steps": 350, "batch_size": 8192, "validation": 0.0, "learning_rate": 0.03
     }  # fmt: skip
     citation = "Zhang, Li, Schütte, J. Comput. Phys. 465, 111377 (2022), doi:10.1016/j.jcp.2022.111377"
     lag = None
