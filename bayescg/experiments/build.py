@@ -53,12 +53,7 @@ def check(experiment: Experiment) -> None:
     if not model.needs_frames and experiment.system is None:
         raise ConfigError(f"{experiment.model.name} learns from the energies of a system: give [system]")
     check_lags(experiment, model)
-    asked = [*experiment.analysis.observables, *experiment.analysis.torsions]
-    in_regions = [o for region in experiment.analysis.regions.values() for o in region]
-    for section, names in (("analysis", asked), ("analysis.regions", in_regions)):
-        for name in names:
-            if model.needs_frames or not is_coordinate(name):
-                _choose(section, name, observables.NAMES)
+    _check_observables(experiment, model)
     if model.needs_frames and experiment.analysis.reference is not None:
         raise ConfigError(
             f"analysis.reference judges runs without frames; {experiment.model.name} learns from frames: leave it out"
@@ -199,6 +194,28 @@ def model_class(name: str) -> type[Model]:
     if known:
         _choose("model.name", name, known)
     return find_model(name)
+
+
+def _check_observables(experiment: Experiment, model: type[Model]) -> None:
+    """Refuse observables that nothing has; without frames, coordinates of the system (x1, x2, ...) are some as well."""
+    asked = experiment.analysis
+    in_regions = {f"analysis.regions.{name}": list(region) for name, region in asked.regions.items()}
+    keys = {"analysis.observables": asked.observables, "analysis.torsions": asked.torsions, **in_regions}
+    for key, names in keys.items():
+        for name in names:
+            if model.needs_frames or experiment.system is None:
+                _choose(key, name, observables.NAMES)
+            elif is_coordinate(name) or inspect.isclass(getattr(systems, experiment.system.name)):
+                _check_of_system(key, name, getattr(systems, experiment.system.name)(**experiment.system.arguments))
+            else:  # a molecule, which takes a while to make
+                _choose(key, name, observables.NAMES)
+
+
+def _check_of_system(key: str, name: str, system: systems.System) -> None:
+    named = () if system.topology is None else observables.NAMES
+    if name not in named and not (is_coordinate(name) and int(name[1:]) <= system.dim):
+        told = f"{key} = {name!r}: the system has {system.dim} coordinate{'s'[: system.dim > 1]}"
+        raise ConfigError(f"{told}; use one of {', '.join([*named, f'x1 to x{system.dim}'])}")
 
 
 def _choose(key: str, value: str, known: Any) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from bayescg.errors import ConfigError
 from bayescg.experiments import load, names
+from bayescg.experiments.build import check
 from bayescg.experiments.settings import parse, to_toml
 
 NAME = "alanine-dipeptide"
@@ -43,6 +44,23 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(change: str, told: list[s
         load(NAME, changes=[change])
     for part in told:
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("double-well", "analysis.observables=['x3']", r"analysis.observables = 'x3': .* 2 coordinates; .* x1 to x2"),
+        ("double-well", "analysis.observables=['rg']", "analysis.observables = 'rg'"),
+        ("double-well", "analysis.regions.b.x9=[0.0,1.0]", "analysis.regions.b = 'x9'"),
+        ("double-well", "analysis.torsions=['phi','psi']", "analysis.torsions = 'phi'"),
+        ("alanine-dipeptide-embedded", "analysis.observables=['x67']", "'x67': .* 66 coordinates; use one of rg, "),
+        ("alanine-dipeptide-embedded", "analysis.observables=['phy']", 'analysis.observables = "phy": did you mean'),
+        ("alanine-dipeptide", "analysis.observables=['x1']", 'analysis.observables = "x1"'),
+    ],
+)
+def test_what_no_system_has_is_refused_before_anything_is_computed(name: str, change: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        check(load(name, changes=[change]))
 
 
 def test_each_refit_of_an_ensemble_has_draws_enough() -> None:
