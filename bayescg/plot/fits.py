@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from bayescg.data import Frames
-    from bayescg.inference import Fit
+    from bayescg.inference import Fit, Model
 
 __all__ = ["cv", "loss"]
 
@@ -92,8 +92,9 @@ def cv(
 
 
 def loss(fit: Fit) -> Figure:
-    """Minus the bound on log p of training and held-out frames over the steps of training, in nats a frame.
+    """The loss of training and held-out frames over the steps: minus the bound on log p, in nats a frame.
 
+    Of a model that is no likelihood it is whatever that model minimises, without a unit.
     Of a model without frames it is minus the bound on log Z at the temperature of the time; dotted lines mark where
     that changes.
 
@@ -110,12 +111,12 @@ def loss(fit: Fit) -> Figure:
         raise DataError("this fit has no loss log, so there is nothing to draw")
     made, (ax,) = figure(1, 1, 4.6, 3.0)
     shown = [("training", "training", BLUE), ("validation", "held out", ORANGE)]
-    unit = "nats per frame"
+    unit = loss_unit(fit.model)
     if not fit.model.needs_frames:
         text = "minus a bound on log Z" + " at each temperature" * any("beta" in row for row in fit.log)
         if isinstance(fit.model, HasBuffer):  # of buffers, it is minus the mean log density of their draws
             text = "energies, then buffers" + " and energies" * (fit.model.energy_weight > 0)
-        shown, unit = [("loss", text, BLUE)], "nats"
+        shown = [("loss", text, BLUE)]
         for before, after in itertools.pairwise(fit.log):
             if after.get("beta") != before.get("beta"):  # none where nothing is tempered
                 ax.axvline(after["step"], color=GREY, lw=0.6, ls=":")
@@ -133,9 +134,24 @@ def loss(fit: Fit) -> Figure:
     low, high = values.min(), max(np.quantile(values, 0.95), *late)  # the first steps may be far up, and lie outside
     ax.set_ylim(low - 0.05 * (high - low + 1e-9), high + 0.1 * (high - low + 1e-9))
     ax.set_xlabel("step", fontsize=10)
-    ax.set_ylabel(f"loss ({unit})", fontsize=10)
+    ax.set_ylabel(axis_label("loss", unit), fontsize=10)
     made.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     return made
+
+
+def loss_unit(model: Model) -> str:
+    """``"nats per frame"`` of a likelihood of frames or pairs, ``"nats"`` of a bound on log Z, else none.
+
+    Examples
+    --------
+    >>> from bayescg.models import Autoencoder, GeneratorEigenfunctions, ReversibleDeepMSM
+    >>> [loss_unit(m) for m in (Autoencoder(), ReversibleDeepMSM(states=2), GeneratorEigenfunctions(modes=1))]
+    ['nats per frame', 'nats per frame', '']
+    """
+    if not model.needs_frames:
+        return "nats"
+    likelihood = model.kind != "generalised" or getattr(model, "density", None) is not None
+    return "nats per frame" if likelihood else ""
 
 
 def _covariances(fit: Fit, frames: Frames, picked: np.ndarray, seed: int) -> np.ndarray:

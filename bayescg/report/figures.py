@@ -14,6 +14,7 @@ from bayescg import plot
 from bayescg.checkpoint import write_file
 from bayescg.inference.annealing import HasBuffer
 from bayescg.inference.model import HasCV, HasSampler
+from bayescg.plot.fits import loss_unit
 from bayescg.systems.analytic import AnalyticSystem
 
 if TYPE_CHECKING:
@@ -129,7 +130,9 @@ def _uncertainty(fit: Fit, frames: Frames) -> str:
 def _loss_caption(fit: Fit) -> str:
     if fit.model.needs_frames:
         held_out = any(row.get("validation") is not None for row in fit.log)
-        return f"Loss{' and held-out loss' if held_out else ''} during the fit, in nats per frame."
+        unit = loss_unit(fit.model)
+        what = f"in {unit}" if unit else "which is no likelihood: only its fall means anything"
+        return f"Loss{' and held-out loss' if held_out else ''} during the fit, {what}."
     if isinstance(fit.model, HasBuffer):
         return (
             "Loss during the fit, in nats, of two kinds: at first minus a bound on log Z, as energies alone teach, "

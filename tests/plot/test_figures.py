@@ -14,7 +14,7 @@ from bayescg import plot
 from bayescg.analysis import free_energy, predictive_check
 from bayescg.data import Frames
 from bayescg.errors import DataError
-from bayescg.models import EmbeddedPhysics, PredictiveCV
+from bayescg.models import EmbeddedPhysics, GeneratorEigenfunctions, PredictiveCV
 from bayescg.plot.energies import HIGHEST
 
 
@@ -135,6 +135,9 @@ def test_the_loss(fit, tmp_path):
     untempered = bcg.Fit(EmbeddedPhysics.example()[0], fit.weights, {}, {}, {}, log)
     (ax,) = drawn(plot.loss(untempered), tmp_path)
     assert [text.get_text() for text in ax.figure.legends[0].get_texts()] == ["minus a bound on log Z"]
+    assert ax.get_ylabel() == "loss (nats)"
+    no_likelihood = bcg.Fit(GeneratorEigenfunctions.example()[0], fit.weights, {}, {}, {}, log)
+    assert plot.loss(no_likelihood).axes[0].get_ylabel() == "loss"
     fit = bcg.Fit(fit.model, fit.weights, {}, {}, {}, [])
     with pytest.raises(DataError, match="no loss log"):
         plot.loss(fit)
