@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bayescg.analysis.integrands import values
 from bayescg.analysis.slow_modes import Functions, in_chunks
-from bayescg.analysis.statistics import Quantity
+from bayescg.analysis.statistics import Quantity, rounded
 from bayescg.draws import interval
 
 if TYPE_CHECKING:
@@ -89,6 +89,6 @@ class Committor:
         return q.clip(0.0, 1.0)
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{n} {q.mean:.3g} ± {q.sd:.2g}" for n, q in self.quantities.items())
+        told = ", ".join(f"{n} {rounded(q.mean, q.sd)} ± {q.sd:.2g}" for n, q in self.quantities.items())
         unit = f" 1/{self.unit}" if self.unit else ""
         return f"Committor({told}{unit}; {len(self.rates)} draws, {self.blocks} blocks)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,11 +24,25 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Quantity", "block_draws", "block_ids", "evaluate", "inefficiency", "inflation", "named_observables",
-    "refit_sources", "wrap",
+    "refit_sources", "rounded", "wrap",
 ]  # fmt: skip
 
 CHUNK = 10_000
 BLOCKS = 100
+
+
+def rounded(value: float, sd: float) -> str:
+    """`value` to the second digit of `sd`.
+
+    Examples
+    --------
+    >>> rounded(4.77694, 0.0014), rounded(-123.4, 0.26), rounded(9.0, 56.0)
+    ('4.7769', '-123.4', '9')
+    """
+    if not (math.isfinite(value) and math.isfinite(sd) and value and sd > 0):
+        return f"{value:.3g}"
+    digits = 2 + math.floor(math.log10(abs(value))) - math.floor(math.log10(sd))
+    return f"{value:.{max(1, digits)}g}"
 
 
 @dataclass(frozen=True)
@@ -84,8 +99,9 @@ class Quantity:
         )
 
     def __repr__(self) -> str:
-        ending = f"90 % in [{self.ci90[0]:.3g}, {self.ci90[1]:.3g}]" if self.ci90 else f"no interval: {self.warning}"
-        return f"Quantity({self.mean:.3g} ± {self.sd:.2g}{self.unit and ' ' + self.unit}, {ending})"
+        mean, *ends = (rounded(v, self.sd) for v in (self.mean, *(self.ci90 or ())))
+        ending = f"90 % in [{', '.join(ends)}]" if ends else f"no interval: {self.warning}"
+        return f"Quantity({mean} ± {self.sd:.2g}{self.unit and ' ' + self.unit}, {ending})"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON of a run's summary: unit, mean, sd, ci90, sd_by_source."""
