@@ -114,8 +114,13 @@ class LatentMixture(nn.Module):
         return StratifiedMixture(free * _PACE * self.logits, self.mean, self.log_sd.exp(), component)
 
     def drawn(self, count: int) -> Tensor:
-        """Components of so many draws, as many of each as its weight makes of them."""
-        return torch.distributions.Categorical(logits=_PACE * self.logits).sample(torch.Size([count]))
+        """Components of so many draws, as many of each as its weight makes of them.
+
+        By the inverse of the cumulative weights, the same random numbers for all members of an ensemble.
+        """
+        below = torch.softmax(_PACE * self.logits.double(), -1).cumsum(-1)
+        even = torch.rand(count, dtype=below.dtype, device=below.device)
+        return (even.unsqueeze(-1) * below[..., -1:] >= below[..., :-1]).sum(-1)
 
     def reset_parameters(self) -> None:
         """Spread the components evenly over the standard normal density."""

@@ -9,6 +9,8 @@ import torch
 import bayescg as bcg
 from bayescg.analysis.reweighting import evidence, weighted_draws
 from bayescg.errors import DataError
+from bayescg.inference.functional import call_with, seeded
+from bayescg.inference.uncertainty import generate
 from bayescg.models import EmbeddedPhysics
 
 
@@ -100,3 +102,17 @@ def test_error_bars_of_refits_are_made_of_their_spread(ensemble):
     each = np.log(left) - np.log1p(-np.array(left))
     assert found.mean == pytest.approx(each.mean(), abs=0.5 * found.sd)
     assert 0.7 < found.sd / (each.std(ddof=1) / 5**0.5 * 2**0.5) < 1.4  # t with 4 degrees: sd of 2 ** 0.5
+
+
+def test_an_ensemble_is_generated_from_and_kept(ensemble, tmp_path):
+    """All refits at once are each refit alone, which draws components by weights of its own."""
+    ensemble.save(tmp_path)
+    again = bcg.Fit.load(tmp_path)
+    one, other = (f.generate(2000, seed=1) for f in (ensemble, again))
+    assert torch.equal(one, other)
+    for m, x in enumerate(one):
+        alone = {**ensemble.weights.point, **{k: v[m] for k, v in ensemble.weights.tensors.items()}}
+        with seeded(2), torch.no_grad():  # the next of the seed given
+            expected = call_with(ensemble.model, alone, generate, list(ensemble.weights.names), 2000, 1)
+        assert torch.isclose(x, expected, atol=1e-4).all(1).float().mean() > 0.998  # rounding moves a draw or two
+    assert len(one.std(1)[:, 0].unique()) == len(one) == ensemble.weights.members

@@ -3,6 +3,8 @@
 import torch
 
 from bayescg.distributions import StratifiedMixture
+from bayescg.distributions.mixture import LatentMixture
+from bayescg.inference.functional import call_with
 
 LOGITS, MEAN, SD = (
     torch.tensor([1.0, -1.0, 0.0]),
@@ -54,3 +56,20 @@ def test_no_component_is_left_to_chance():
         torch.tensor([0.0, -14.0]), torch.tensor([[0.0], [9.0]]), torch.ones(2, 1), torch.arange(10) % 2
     )
     assert int((q.rsample() > 4.5).sum()) == 5
+
+
+def test_components_are_drawn_by_their_weights():
+    """Those of an ensemble are vectorised; a component without weight, first or last, is never drawn."""
+    logits, rows = torch.tensor([[0.0, 0.04, -0.03, -9.0], [-9.0, 0.0, 0.02, -9.0], [0.0, -9.0, -9.0, -0.1]]), 100_000
+    prior = LatentMixture(4, 1)
+
+    def both(logits):
+        params = {"logits": logits, "mean": prior.mean, "log_sd": prior.log_sd}
+        weights = call_with(prior, params, LatentMixture.forward, torch.arange(4)).log_weights.exp()
+        return weights, call_with(prior, params, LatentMixture.drawn, rows)
+
+    torch.manual_seed(0)
+    for weights, drawn in zip(*torch.func.vmap(both, randomness="same")(logits), strict=True):
+        share = torch.bincount(drawn, minlength=4) / rows
+        assert (share - weights).abs().max() < 4 * 0.5 / rows**0.5
+        assert share[weights < 1e-9].sum() == 0
