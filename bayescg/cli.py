@@ -231,7 +231,7 @@ def _say(line: str) -> None:
 
 def _show(results: dict[str, Any], path: Path) -> None:
     """The quantities, how well held-out frames are predicted, the warnings, and where everything is."""
-    from bayescg.report import check_rows, quantity_table, verdict
+    from bayescg.report import QUICK_RUN, check_rows, quantity_table, verdict
 
     _table(*quantity_table(results))
     for line in verdict(results):
@@ -241,6 +241,8 @@ def _show(results: dict[str, Any], path: Path) -> None:
         _table(("predictive check", "p (average)", "p (spread)", "bins in band"), [row[:4] for row in found])
         _screen.print("[dim] p near 0 or 1: the model gets this average, or spread, of held-out frames wrong[/dim]")
     _screen.print()
+    if results.get("quick"):
+        _screen.print(f"[yellow]{QUICK_RUN}[/yellow]")
     for warning in results["diagnostics"]["warnings"]:
         _screen.print(f"[yellow]warning: {escape(warning)}[/yellow]")
     for figure in sorted((path / "figures").glob("*.png")):

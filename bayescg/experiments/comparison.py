@@ -143,7 +143,7 @@ class Study:
                 build.model_of(one, train, self.path / "trajectories"),
                 train if one.data.lag is None else train.lagged(one.data.lag),
                 **one.fit.model_dump(exclude={"held_out"}),
-                **one.run.model_dump(),
+                **one.run.model_dump(exclude={"quick"}),
             ).save(saved)
         if ":" not in one.model.name:
             return Fit.load(saved)

@@ -186,7 +186,7 @@ class _Run:
                 train if train is None or lag is None else train.lagged(lag),
                 run_dir=self.path,
                 **self.experiment.fit.model_dump(exclude={"held_out"}),
-                **self.experiment.run.model_dump(),
+                **self.experiment.run.model_dump(exclude={"quick"}),
             )
             fitted.save(saved)
         # what is analysed is what is on the disk, in the same place whether or not the run was interrupted

@@ -25,11 +25,15 @@ class About(Section):
 
 
 class Run(Section):
-    """``[run]``: how it runs; mostly set on the command line."""
+    """``[run]``: how it runs; mostly set on the command line.
+
+    `quick` says that all sizes are those of a quick run: ``--quick`` sets it, and results repeat it.
+    """
 
     seed: int = Field(default=0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compile: Literal["auto", "trace", "off"] = "auto"
+    quick: bool = False
 
 
 class Named(Section):

@@ -51,7 +51,7 @@ def load(
     _resolve_paths(raw, path.parent)
     small = raw.pop("quick", {})
     if quick:
-        _merge(raw, {"run": {"compile": "off"}})
+        _merge(raw, {"run": {"compile": "off", "quick": True}})
         _merge(raw, small)
     _merge(raw, {"run": {k: v for k, v in (("seed", seed), ("device", device)) if v is not None}})
     typed = [_change(raw, text) for text in changes]

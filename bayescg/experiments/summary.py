@@ -35,13 +35,14 @@ def collect(experiment: Experiment, fit: Fit, frames: Frames, answers: Answers, 
     Returns
     -------
     dict
-        JSON: schema, experiment, seed, kind, versions, compiled, quantities, diagnostics, cost.
+        JSON: schema, experiment, seed, quick, kind, versions, compiled, quantities, diagnostics, cost.
     """
     warned = [*fit.diagnostics["warnings"], *stages.warnings, *answers.warnings]
     return {
         "schema": SCHEMA,
         "experiment": experiment.experiment.name,
         "seed": experiment.run.seed,
+        "quick": experiment.run.quick,
         "kind": fit.model.kind,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         "compiled": fit.diagnostics["compiled"],

@@ -4,9 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["check_rows", "cost_rows", "diagnostic_rows", "quantity_table", "rows", "verdict"]
+__all__ = ["QUICK_RUN", "check_rows", "cost_rows", "diagnostic_rows", "quantity_table", "rows", "verdict"]
 
-_SHOWN_APART = ("warnings", "predictive_check", "modes", "ramachandran", "missing_mass_ci90")
+QUICK_RUN = "A quick run: it shows that everything works; the numbers mean little."
+
+_SHOWN_APART = ("warnings", "conclusion", "predictive_check", "modes", "ramachandran", "missing_mass_ci90")
 _AUDIT = "missing_mass"
 _NOTHING = 1e-9  # what is exactly 0, by quadrature
 

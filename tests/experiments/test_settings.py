@@ -135,6 +135,8 @@ def test_settings_of_the_command_line_win_over_quick_and_file() -> None:
     plain, quick = load(NAME), load(NAME, quick=True)
     assert quick.fit.steps < plain.fit.steps
     assert quick.run.compile == "off"
+    assert quick.run.quick
+    assert not plain.run.quick
     assert load(NAME, quick=True, changes=["fit.steps=77"]).fit.steps == 77
     assert load(NAME, seed=5, changes=["run.seed=6"]).run.seed == 6
 

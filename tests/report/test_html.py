@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bayescg.report import quantity_table, rows, verdict, write_report
+from bayescg.report import QUICK_RUN, quantity_table, rows, verdict, write_report
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360000002000001e221bc330000"
@@ -163,3 +163,18 @@ def test_what_is_known_has_a_column_where_anything_is(without_frames: dict[str, 
     assert [row[4] for row in table] == ["4.778", ""]
     exact = {**without_frames, "diagnostics": {}}
     assert quantity_table(exact)[0][4] == "truth"
+
+
+def test_a_quick_run_is_called_one(results: dict[str, Any], page: str, tmp_path: Path) -> None:
+    quick = write_report(tmp_path / "quick.html", {**results, "quick": True}, {}, "").read_text()
+    assert QUICK_RUN in quick
+    assert quick.index(QUICK_RUN) < quick.index("<h2>")
+    assert QUICK_RUN not in page
+
+
+def test_a_conclusion_is_a_paragraph(results: dict[str, Any], tmp_path: Path) -> None:
+    """A cell of the table would be one line of it, cut off at the edge of the page."""
+    results["diagnostics"]["conclusion"] = "One is above the other. " * 50
+    page = write_report(tmp_path / "concluded.html", results, {}, "").read_text()
+    assert page.count("One is above the other.") == 50
+    assert re.search(r"<h2>Conclusion</h2>\s*<p>One is above the other\.", page)
