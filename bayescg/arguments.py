@@ -1,13 +1,14 @@
 """Checks of arguments that many functions share: whole numbers, numbers in an interval, widths of networks."""
 
 import math
+import os
 from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
 from bayescg.errors import ConfigError
 
-__all__ = ["check_counts", "check_numbers", "check_positive", "widths"]
+__all__ = ["check_counts", "check_numbers", "check_paths", "check_positive", "widths"]
 
 
 def check_counts(**counts: tuple[Any, int]) -> None:
@@ -47,6 +48,24 @@ def check_numbers(**numbers: tuple[Any, str]) -> None:
         inside = (x >= low if interval[0] == "[" else x > low) and (x <= high if interval[-1] == "]" else x < high)
         if not inside:
             raise ConfigError(f"{name}={value!r} must be a number in {interval}")
+
+
+def check_paths(**paths: Any) -> None:
+    """Refuse what is no path: ``check_paths(out=out)``.
+
+    Raises
+    ------
+    ConfigError
+
+    Examples
+    --------
+    >>> check_paths(run_dir=3)
+    Traceback (most recent call last):
+    bayescg.errors.ConfigError: run_dir=3 must be a path
+    """
+    for name, value in paths.items():
+        if not isinstance(value, str | os.PathLike):
+            raise ConfigError(f"{name}={value!r} must be a path")
 
 
 def check_positive(**values: Any) -> None:

@@ -18,7 +18,11 @@ TIME = {"ps": 1.0, "fs": 1e-3, "ns": 1e3, "us": 1e6}
 BOND_RANGE = (0.05, 0.6)
 """nm: from H-H (0.074) to bonded coarse-grained beads (0.38 to 0.5)."""
 
-_OPENMM = {"nm": "nanometer", "ps": "picosecond", "K": "kelvin"}
+_OPENMM = {
+    "nm": ("nanometer", 1), "ps": ("picosecond", 1), "1/ps": ("picosecond", -1), "K": ("kelvin", 1),
+    "dalton": ("dalton", 1), "kJ/mol": ("kilojoule_per_mole", 1),
+}  # fmt: skip
+"""Name in OpenMM, and power."""
 
 
 def length_factor(unit: str) -> float:
@@ -65,12 +69,13 @@ def kT(temperature: float) -> float:
 
 
 def plain(value: Any, unit: str) -> Any:
-    """The number, or array, in nm, ps or K that an OpenMM quantity stands for; anything else as it is.
+    """The number, or array, in a unit of bayescg that an OpenMM quantity stands for; anything else as it is.
 
     Parameters
     ----------
     value : openmm.unit.Quantity, or anything
-    unit : {"nm", "ps", "K"}
+        Of a list or tuple that holds quantities, each is converted.
+    unit : {"nm", "ps", "1/ps", "K", "dalton", "kJ/mol"}
 
     Raises
     ------
@@ -83,14 +88,17 @@ def plain(value: Any, unit: str) -> Any:
     >>> plain(2.0 * openmm.unit.angstrom, "nm"), plain(300.0, "K")
     (0.2, 300.0)
     """
-    if not hasattr(value, "value_in_unit"):
-        return value
-    import openmm.unit
+    if hasattr(value, "value_in_unit"):
+        import openmm.unit
 
-    wanted = getattr(openmm.unit, _OPENMM[unit])
-    if not value.unit.is_compatible(wanted):
-        raise UnitError(f"a quantity in {value.unit.get_symbol()} was given where one in {unit} is needed: {value}")
-    return value.value_in_unit(wanted)
+        name, power = _OPENMM[unit]
+        wanted = getattr(openmm.unit, name) ** power
+        if not value.unit.is_compatible(wanted):
+            raise UnitError(f"a quantity in {value.unit.get_symbol()} was given where one in {unit} is needed: {value}")
+        return value.value_in_unit(wanted)
+    if isinstance(value, list | tuple) and any(hasattr(v, "value_in_unit") for v in value):
+        return [plain(v, unit) for v in value]
+    return value
 
 
 def _factor(unit: str, table: dict[str, float], kind: str) -> float:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bayescg.arguments import check_counts, check_positive
+from bayescg.arguments import check_counts, check_numbers, check_paths, check_positive
 from bayescg.errors import ConfigError, OutputError
 from bayescg.sampling.dynamics import langevin
-from bayescg.sampling.starts import ramachandran_starts
+from bayescg.sampling.starts import structures
 from bayescg.sampling.tempering import ladder_of, parallel_tempering
 from bayescg.sampling.trajectories import claim, in_use, steps_of
+from bayescg.units import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,13 +51,13 @@ def batched_dynamics(
     ----------
     system : MolecularSystem
         What to simulate, at its temperature.
-    time : float
-        Length of every trajectory, ps.
+    time : float or openmm.unit.Quantity
+        Length of every trajectory, ps. All times, `friction`, `temperatures` and `starts` may be quantities of OpenMM.
     out : path
         Directory for ``topology.pdb``, ``trajectory-000.xtc``, ... and ``simulation.json``, which holds the settings.
     chains : int, default 256
         Number of trajectories.
-    starts : array, shape (chains, atoms, 3), optional
+    starts : array or openmm.unit.Quantity, shape (chains, atoms, 3), optional
         Starting structures in nm. Without them, peptides start from different backbone torsions
         (`ramachandran_starts`). They are relaxed, so that no clash heats them.
     dt : float, default 0.001
@@ -86,6 +87,10 @@ def batched_dynamics(
     ------
     ConfigError
         A number is out of range.
+    TopologyError
+        `starts` has another shape.
+    UnitError
+        A quantity has another dimension, or `starts` are not in nm.
     SimulationError
         A trajectory left the range of floating-point numbers: the time step is too long.
     OutputError
@@ -109,7 +114,12 @@ def batched_dynamics(
     from openmm import XmlSerializer
 
     from bayescg.data import load
+    from bayescg.systems.core import check_system
 
+    time, dt, frame_every, equilibration = (plain(t, "ps") for t in (time, dt, frame_every, equilibration))
+    friction, temperatures = plain(friction, "1/ps"), plain(temperatures, "K")
+    check_system(system)
+    check_paths(out=out)
     if system.temperature is None or not hasattr(system, "openmm_system"):
         raise ConfigError("molecular dynamics needs a molecular system (from_openmm, alanine_dipeptide, ...)")
     check_counts(chains=(chains, 1), seed=(seed, 0))
@@ -117,9 +127,8 @@ def batched_dynamics(
     every, frames = steps_of(dt, frame_every, time)
     if temperatures is not None:
         ladder_of(system, temperatures)
-    if not 0 <= equilibration < float("inf"):
-        raise ConfigError(f"equilibration={equilibration} ps must be finite and not negative")
-    x = np.asarray(ramachandran_starts(system, chains) if starts is None else starts, np.float32)
+    check_numbers(equilibration=(equilibration, "[0, inf)"))
+    x = structures(system, starts, chains).astype(np.float32)
     out = Path(out)
     names = [f"trajectory-{chain:0{max(3, len(str(len(x) - 1)))}d}.xtc" for chain in range(len(x))]
     settings = {

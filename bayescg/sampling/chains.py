@@ -23,6 +23,7 @@ from bayescg.sampling.saved import Saved, interruptible
 from bayescg.systems.analytic import AnalyticSystem
 from bayescg.systems.core import System, check_system
 from bayescg.systems.molecules import check_nanometres
+from bayescg.units import plain
 
 __all__ = ["CHAINS", "Kernel", "Start", "begin", "device_of", "run_chains", "seeded_generator"]
 
@@ -213,6 +214,7 @@ def begin(
     where = device_of(device)
     own = getattr(system, "positions", None)
     if starts is not None:
+        starts = plain(starts, "nm")
         try:
             x = torch.as_tensor(starts.gather(slice(None)) if isinstance(starts, Frames) else starts)
         except (TypeError, ValueError, RuntimeError) as error:

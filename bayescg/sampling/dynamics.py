@@ -15,6 +15,7 @@ from bayescg.sampling.assemble import masses
 from bayescg.sampling.chains import Kernel, Start, begin, run_chains
 from bayescg.sampling.stepping import Step, check_mode, prepare
 from bayescg.systems.core import System, check_system
+from bayescg.units import plain
 
 __all__ = ["baoab", "euler_maruyama", "langevin", "overdamped"]
 
@@ -48,14 +49,14 @@ def langevin(
         Molecules move with the masses of their atoms; reduced units with mass 1.
     steps : int
         Steps of every chain after equilibration.
-    dt : float
+    dt : float or openmm.unit.Quantity
         Time step: ps for molecules, of which flexible bonds to hydrogen ask for 0.0005 or less.
     chains : int, optional
         How many run side by side in one batch; thousands cost little more than one. Default: one for each of `starts`,
         else 100.
-    friction : float, default 1.0
+    friction : float or openmm.unit.Quantity, default 1.0
         Collision rate :math:`\gamma`: 1/ps for molecules.
-    starts : array, shape (chains, dim) or (dim,), optional
+    starts : array or openmm.unit.Quantity, shape (chains, dim) or (dim,), optional
         Where to begin; a float64 array makes the whole run double precision. Without it, potentials of
         :mod:`bayescg.systems` begin in equilibrium (`equilibrium`), molecules at their own positions, others at the
         origin. Velocities are drawn from the Maxwell-Boltzmann distribution.
@@ -89,7 +90,7 @@ def langevin(
     ConfigError
         A number is out of range, or `starts` does not fit.
     UnitError
-        `starts` of a molecule are not in nm.
+        `starts` of a molecule are not in nm, or a quantity has another dimension.
     SimulationError
         A chain left the range of floating-point numbers: the time step is too long.
     CheckpointError
@@ -117,6 +118,7 @@ def langevin(
     >>> frames.provenance["cost"]["force_evaluations"]
     101000
     """
+    dt, friction = plain(dt, "ps"), plain(friction, "1/ps")
     check_positive(dt=dt, friction=friction)
     check_mode(compile)
     start = begin(
@@ -160,7 +162,7 @@ def overdamped(
     system : System
     steps : int
         Steps of every chain after equilibration.
-    dt : float
+    dt : float or openmm.unit.Quantity
         Time step.
     chains : int, optional
         How many run side by side in one batch; default: one for each of `starts`, else 100.
@@ -190,8 +192,11 @@ def overdamped(
     >>> overdamped(bcg.systems.Prinz(), 1000, dt=0.001, chains=50, stride=100).dt
     0.1
     """
+    dt = plain(dt, "ps")
     check_positive(dt=dt)
     check_system(system)
+    if hasattr(diffusion, "value_in_unit"):
+        raise ConfigError(f"diffusion={diffusion} has a unit: give it as numbers, in nm^2/ps for a molecule")
     try:
         rates = torch.as_tensor(system.kT if diffusion is None else diffusion, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):

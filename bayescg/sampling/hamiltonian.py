@@ -14,6 +14,7 @@ from bayescg.sampling.assemble import masses
 from bayescg.sampling.chains import Kernel, Start, begin, run_chains
 from bayescg.sampling.stepping import Step, check_mode, prepare
 from bayescg.systems.core import System
+from bayescg.units import plain
 
 __all__ = ["JITTER", "Hamiltonian", "accepted", "hmc", "jittered", "trajectory", "velocity_verlet", "warn_if_stuck"]
 
@@ -52,7 +53,7 @@ def hmc(
         Molecules move with the masses of their atoms; reduced units with mass 1.
     steps : int
         Proposals of every chain after equilibration.
-    dt : float
+    dt : float or openmm.unit.Quantity
         Time step of velocity Verlet; best where some 65 to 90 % are accepted (``provenance["acceptance"]``).
     leapfrog : int, default 10
         Time steps of one proposal.
@@ -86,6 +87,7 @@ def hmc(
     >>> frames, frames.provenance["acceptance"] > 0.9
     (Frames(40000 x 2, reduced, 2000 trajectories, no time axis), True)
     """
+    dt = plain(dt, "ps")
     check_positive(dt=dt)
     check_counts(leapfrog=(leapfrog, 1))
     check_mode(compile)

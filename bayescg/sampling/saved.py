@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from bayescg import checkpoint
+from bayescg.arguments import check_paths
 from bayescg.errors import CheckpointError, Interrupted
 
 __all__ = ["Saved", "interruptible"]
@@ -38,11 +39,15 @@ class Saved:
 
     Raises
     ------
+    ConfigError
+        `run_dir` is no path.
     CheckpointError
         The directory holds checkpoints of another run, or only damaged ones.
     """
 
     def __init__(self, run_dir: str | Path | None, identity: Mapping[str, Any], resume: bool):
+        if run_dir is not None:
+            check_paths(run_dir=run_dir)
         self.directory = None if run_dir is None else Path(run_dir)
         self.identity = dict(identity)
         self.found: tuple[dict[str, Tensor], dict[str, Any]] | None = None

@@ -1,16 +1,18 @@
 """Starting structures that differ in their backbone torsions."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayescg.errors import DataError
+from bayescg.arguments import check_counts
+from bayescg.errors import ConfigError, DataError, TopologyError
 from bayescg.systems.peptides import ramachandran, set_ramachandran
+from bayescg.units import plain
 
 if TYPE_CHECKING:
     from bayescg.systems.molecules import MolecularSystem
 
-__all__ = ["ramachandran_starts"]
+__all__ = ["ramachandran_starts", "structures"]
 
 # (phi, psi) in degrees: extended, right-handed helix, polyproline II, C7 equatorial. All have phi < 0: a
 # start in a basin that is rarely entered and rarely left would be over-represented in every affordable
@@ -35,6 +37,8 @@ def ramachandran_starts(system: "MolecularSystem", chains: int) -> np.ndarray:
 
     Raises
     ------
+    ConfigError
+        The system is no molecule, or `chains` no count.
     DataError
         The system has no positions.
 
@@ -44,6 +48,9 @@ def ramachandran_starts(system: "MolecularSystem", chains: int) -> np.ndarray:
     >>> ramachandran_starts(alanine_dipeptide(), chains=3).shape
     (3, 22, 3)
     """
+    if not hasattr(system, "positions"):
+        raise ConfigError(f"starting structures are those of a molecule, such as alanine_dipeptide(), not {system!r}")
+    check_counts(chains=(chains, 1))
     if not np.isfinite(system.positions).all():
         raise DataError("the system has no positions to start from; give `positions` to from_openmm, or `starts`")
     topology = system.topology
@@ -51,3 +58,28 @@ def ramachandran_starts(system: "MolecularSystem", chains: int) -> np.ndarray:
         return np.repeat(system.positions[None], chains, axis=0)
     angles = [_BASINS[chain % len(_BASINS)] for chain in range(chains)]
     return np.stack([set_ramachandran(topology, system.positions, phi, psi) for phi, psi in angles])
+
+
+def structures(system: "MolecularSystem", starts: Any, chains: int) -> np.ndarray:
+    """Structures to start from (chains, atoms, 3) in nm: those given, or `ramachandran_starts`.
+
+    Raises
+    ------
+    TopologyError
+        `starts` has another shape, or does not hold numbers.
+    UnitError
+        `starts` are not in nm.
+    """
+    from bayescg.systems.molecules import check_nanometres
+
+    given = ramachandran_starts(system, chains) if starts is None else plain(starts, "nm")
+    wanted = f"starts must be finite and of shape (chains, {system.dim // 3}, 3)"
+    try:
+        x = np.asarray(given, float)
+    except (TypeError, ValueError) as error:
+        raise TopologyError(f"{wanted}: {error}") from error
+    if x.ndim != 3 or x.shape[1:] != (system.dim // 3, 3) or not len(x) or not np.isfinite(x).all():
+        raise TopologyError(f"{wanted}, not {x.shape}")
+    assert system.topology is not None
+    check_nanometres(x, system.topology, "starts")
+    return x

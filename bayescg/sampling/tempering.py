@@ -14,7 +14,7 @@ from bayescg.sampling.chains import Start, begin, run_chains
 from bayescg.sampling.hamiltonian import Hamiltonian, accepted, warn_if_stuck
 from bayescg.sampling.stepping import check_mode
 from bayescg.systems.core import System
-from bayescg.units import kT
+from bayescg.units import kT, plain
 
 __all__ = ["ladder_of", "parallel_tempering"]
 
@@ -51,10 +51,10 @@ def parallel_tempering(
         Molecules move with the masses of their atoms; reduced units with mass 1.
     steps : int
         Proposals of every replica after equilibration.
-    temperatures : sequence of float
+    temperatures : sequence of float, or of openmm.unit.Quantity
         Increasing, the first that of the system: K for molecules, kT otherwise. The highest must cross the barriers by
         itself; where the swaps accepted (``provenance["swaps"]``) fall below a fifth, temperatures are too far apart.
-    dt : float
+    dt : float or openmm.unit.Quantity
         Time step of velocity Verlet, the same for all temperatures.
     leapfrog : int, default 10
         Time steps of one proposal.
@@ -98,6 +98,7 @@ def parallel_tempering(
     >>> frames, min(frames.provenance["swaps"]) > 0.3
     (Frames(4000 x 2, reduced, 200 trajectories, no time axis), True)
     """
+    dt, temperatures = plain(dt, "ps"), plain(temperatures, "K")
     check_positive(dt=dt)
     check_counts(leapfrog=(leapfrog, 1))
     check_mode(compile)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayescg.arguments import check_counts
+from bayescg.arguments import check_counts, check_numbers, check_paths
 from bayescg.checkpoint import write_file
-from bayescg.errors import ConfigError, OutputError, TopologyError
-from bayescg.sampling.starts import ramachandran_starts
+from bayescg.errors import ConfigError, OutputError
+from bayescg.sampling.starts import structures
 from bayescg.sampling.workers import run_all
+from bayescg.units import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +38,7 @@ def molecular_dynamics(
     *,
     out: str | os.PathLike,
     chains: int = 4,
-    starts: np.ndarray | None = None,
+    starts: Any = None,
     dt: float = 0.002,
     friction: float = 1.0,
     frame_every: float = 1.0,
@@ -58,14 +59,14 @@ def molecular_dynamics(
     ----------
     system : MolecularSystem
         What to simulate, at its temperature.
-    time : float
-        Length of every trajectory, ps.
+    time : float or openmm.unit.Quantity
+        Length of every trajectory, ps. All times, `friction` and `starts` may be quantities of OpenMM.
     out : path
         Directory for ``topology.pdb``, ``trajectory-00.xtc``, ... and ``simulation.json``, which holds the
         settings.
     chains : int, default 4
         Number of trajectories.
-    starts : numpy.ndarray, shape (chains, atoms, 3), optional
+    starts : array or openmm.unit.Quantity, shape (chains, atoms, 3), optional
         Starting structures in nm. Without them, peptides start from different backbone torsions
         (`ramachandran_starts`).
     dt : float, default 0.002
@@ -97,6 +98,8 @@ def molecular_dynamics(
         A number is out of range, or the system has no temperature in K.
     TopologyError
         `starts` has another shape.
+    UnitError
+        A quantity has another dimension, or `starts` are not in nm.
     SimulationError
         A trajectory cannot go on; the message names it and the step. Finished ones are kept.
     OutputError
@@ -125,19 +128,13 @@ def molecular_dynamics(
     """
     from bayescg.data import load
 
-    if starts is not None:
-        starts = np.asarray(starts, float)
-        chains = len(starts)
+    time, dt, frame_every, equilibration = (plain(t, "ps") for t in (time, dt, frame_every, equilibration))
+    friction = plain(friction, "1/ps")
+    check_paths(out=out)
     every, frames = steps_of(dt, frame_every, time)
     _check(system, chains, seed, processes, friction, equilibration, wall_limit)
-    if starts is None:
-        starts = ramachandran_starts(system, chains)
-    if starts.shape != (chains, system.dim // 3, 3) or not np.isfinite(starts).all():
-        raise TopologyError(f"starts must be finite and of shape (chains, {system.dim // 3}, 3), not {starts.shape}")
-    from bayescg.systems.molecules import check_nanometres
-
-    assert system.topology is not None
-    check_nanometres(starts, system.topology, "starts")
+    starts = structures(system, starts, chains)
+    chains = len(starts)
     shared = _shared_job(system, processes) | {
         "friction": friction,
         "dt": dt,
@@ -174,12 +171,15 @@ def molecular_dynamics(
 
 def steps_of(dt: float, frame_every: float, time: float) -> tuple[int, int]:
     """Steps between frames, and frames."""
+    check_numbers(dt=(dt, "(-inf, inf)"))
     if not 0 < dt <= 0.005:
         raise ConfigError(f"dt={dt} ps: a time step is positive and at most 0.005 ps (0.002 is usual)")
+    check_numbers(frame_every=(frame_every, "(-inf, inf)"))
     every = round(frame_every / dt)
     if every < 1 or not math.isclose(every * dt, frame_every, rel_tol=1e-6):
         raise ConfigError(f"frame_every={frame_every} ps must be a whole number of steps of dt={dt} ps")
-    if not math.isfinite(time) or time < frame_every:
+    check_numbers(time=(time, "[-inf, inf]"))
+    if time == math.inf or time < frame_every:
         raise ConfigError(f"time={time} ps is shorter than one frame (frame_every={frame_every} ps)")
     return every, int(time / frame_every * (1 + 1e-9))
 
@@ -199,12 +199,9 @@ def _check(
     if system.temperature is None or not hasattr(system, "openmm_system"):
         raise ConfigError("molecular dynamics needs a molecular system (from_openmm, alanine_dipeptide, ...)")
     check_counts(chains=(chains, 1), processes=(processes, 1), seed=(seed, 0))
-    if not 0 < friction < math.inf:
-        raise ConfigError(f"friction={friction}/ps must be positive: Langevin dynamics thermalises through it")
-    if not 0 <= equilibration < math.inf:
-        raise ConfigError(f"equilibration={equilibration} ps must not be negative")
-    if wall_limit is not None and not wall_limit > 0:
-        raise ConfigError(f"wall_limit={wall_limit} s must be positive")
+    check_numbers(friction=(friction, "(0, inf)"), equilibration=(equilibration, "[0, inf)"))
+    if wall_limit is not None:
+        check_numbers(wall_limit=(wall_limit, "(0, inf]"))
 
 
 def _cores() -> int:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bayescg.arguments import check_numbers
 from bayescg.systems.core import System
+from bayescg.units import plain
 
 __all__ = ["GuardedSystem"]
 
@@ -26,7 +27,7 @@ class GuardedSystem(System):
     ----------
     system : System
         What to guard.
-    cut : float
+    cut : float or openmm.unit.Quantity
         :math:`U_c`, in the unit of the system's energy.
 
     Attributes
@@ -54,6 +55,7 @@ class GuardedSystem(System):
     """
 
     def __init__(self, system: System, cut: float):
+        cut = plain(cut, "kJ/mol")
         check_numbers(cut=(cut, f"(-{_HIGHEST:g}, {_HIGHEST:g})"))
         self.system = system
         self.cut = float(cut)

@@ -235,7 +235,7 @@ def alanine_dipeptide(
         Kelvin.
     engine : {"torch", "openmm"}, default "torch"
         What computes energies and forces; see `from_openmm`.
-    hydrogen_mass : float, optional
+    hydrogen_mass : float or openmm.unit.Quantity, optional
         Mass of every hydrogen in dalton, 1 to 4, taken from the atom that carries it. Heavier hydrogens let
         time steps be longer; equilibrium averages do not depend on masses, kinetics do a little.
 
@@ -271,6 +271,7 @@ def alanine_dipeptide(
         files.append(_SOLVENTS[solvent])
     elif solvent is not None:
         raise ConfigError(f"unknown solvent {solvent!r}; use one of {', '.join(_SOLVENTS)} or None")
+    hydrogen_mass = plain(hydrogen_mass, "dalton")
     if hydrogen_mass is not None:  # with 4.7 the carbon of a methyl group has less than 1 left
         check_numbers(hydrogen_mass=(hydrogen_mass, "[1, 4]"))
     topology, positions = peptide("ACE-ALA-NME")

@@ -272,7 +272,7 @@ def test_directories_that_cannot_be_used(system, tmp_path):
     ("options", "message"),
     [
         ({"time": 0.0}, "shorter than one frame"),
-        ({"time": float("nan")}, "shorter than one frame"),
+        ({"time": float("nan")}, "time=nan must be a number"),
         ({"dt": 0.0}, "time step"),
         ({"dt": 2.0}, "time step"),  # femtoseconds by mistake
         ({"frame_every": 0.003}, "whole number of steps"),
