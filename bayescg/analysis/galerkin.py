@@ -10,10 +10,11 @@ import torch
 from bayescg.analysis.covariances import Covariances
 from bayescg.errors import DataError
 
-__all__ = ["Modes", "clusters", "matched", "reduced", "solve"]
+__all__ = ["Modes", "above_noise", "clusters", "held_out", "matched", "reduced", "solve"]
 
 CUTS = 10.0 ** -np.arange(1, 13)
 FOLDS = 5
+NOISES = 400
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,31 @@ def held_out(cov: Covariances, modes: int) -> np.ndarray:
     b = b + apart[:, :, None] * apart[:, None, :]
     a, b = (found.vectors.mT @ m @ found.vectors for m in (a, b))
     return np.sort(np.linalg.eigvals(np.linalg.solve(b, a)).real, axis=1)
+
+
+def above_noise(cov: Covariances, modes: int) -> np.ndarray:
+    """Which of the leading modes of pairs a lag apart have a correlation that chance does not give, (modes,).
+
+    The largest of several correlations is positive even where all of them are noise. How large noise gets is told by
+    the data: the deviations of the blocks from their average, each with a random sign, in the functions that are left
+    when the slower modes are taken out. A mode counts where it is above 95 % of these, and so are all slower ones.
+
+    Parameters
+    ----------
+    cov : Covariances
+        Of blocks that are long against the correlation of the frames, for pairs of frames.
+    modes : int
+    """
+    n, total = len(cov), cov.weight.sum()
+    found = solve(cov, np.ones((1, n)), cov.size)
+    c, mean, drift = found.vectors[0], found.mean[0], cov.first[:, :, None] * found.mean[0]
+    lagged = cov.second - cov.dirichlet - drift - drift.mT + np.multiply.outer(cov.weight, np.outer(mean, mean))
+    lagged = c.T @ lagged @ c / total
+    apart = (lagged - np.multiply.outer(cov.weight / total, lagged.sum(0))) * np.sqrt(n / (n - 1))
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (NOISES, n))
+    noise = np.tensordot(signs, apart, 1)
+    limit = [np.quantile(np.linalg.eigvalsh(noise[:, k:, k:])[:, -1], 0.95) for k in range(modes)]
+    return np.logical_and.accumulate(1 - found.values[0, :modes] > limit)
 
 
 def clusters(values: np.ndarray, sd: np.ndarray) -> list[list[int]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayescg.analysis.covariances import Covariances
-from bayescg.analysis.galerkin import clusters, held_out, matched, reduced, solve
+from bayescg.analysis.galerkin import above_noise, clusters, held_out, matched, reduced, solve
 
 __all__ = ["Resampled", "log_rates", "resample"]
 
@@ -22,13 +22,14 @@ class Resampled:
     centre, bias : ndarray, (modes,)
         Log rates of all frames without their bias, and the bias.
     lost : ndarray, (modes,)
-        Part of the draws in which a mode decays within the lag.
+        Part of the draws in which a mode decays within the lag: all, where its correlation is not above noise.
     coefficients, constant : ndarray, (draws, m, modes) and (draws, modes)
         Of the eigenfunctions in the functions of the basis.
     rank : int
     held_out : ndarray, (folds, modes)
         Rates on blocks that the modes were not found on.
     degenerate : list of list of int
+        Modes that cannot be told apart, without those that cannot be told from noise.
     functions : ndarray, (sample, modes or more)
         The eigenfunctions of all frames at a sample of them.
     """
@@ -92,6 +93,8 @@ def resample(
     if first is not None:
         aim = np.linalg.lstsq(at, first.functions[:, :more], rcond=None)[0]
         reference = np.concatenate([aim, reference[:, aim.shape[1] :]], 1)
+    seen = np.ones(more, bool) if lag is None else above_noise(small, more)
+    close = [[k for k in group if seen[k]] for group in groups]
     turned, all_turned = (matched(one, reference, metric, groups) for one in (point, drawn))
     estimate, jack, boot = (log_rates(one.values[:, :modes], lag) for one in (point, left, drawn))
     bias = (n - 1) * (jack.mean(0) - estimate[0])
@@ -106,12 +109,12 @@ def resample(
         log_rates=centre + factors[:, None] * wider * (boot - boot.mean(0)),
         centre=centre,
         bias=bias,
-        lost=(drawn.values[:, :modes] >= 1.0).mean(0) if lag is not None else np.zeros(modes),
+        lost=np.where(seen[:modes], (drawn.values[:, :modes] >= 1.0).mean(0) if lag is not None else 0.0, 1.0),
         coefficients=c0 + factors[:, None, None] * (c - c0),
         constant=k0 + factors[:, None] * (k - k0),
         rank=p.shape[1],
         held_out=np.exp(log_rates(held_out(small, modes), lag)),
-        degenerate=[g for g in groups if len(g) > 1 and g[0] < modes],
+        degenerate=[g for g in close if len(g) > 1 and g[0] < modes],
         functions=at @ turned[0],
     )
 

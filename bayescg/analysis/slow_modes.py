@@ -12,7 +12,7 @@ import torch
 
 from bayescg.analysis.covariances import CHUNK
 from bayescg.analysis.integrands import values
-from bayescg.analysis.statistics import Quantity
+from bayescg.analysis.statistics import Quantity, rounded
 from bayescg.draws import interval
 from bayescg.errors import DataError
 
@@ -90,12 +90,13 @@ class SlowModes:
     held_out : DataArray, (fold, mode)
         Eigenvalues on blocks that the modes were not found on.
     degenerate : list of list of int
-        Modes that cannot be told apart: only the span of their eigenfunctions means anything.
+        Modes that cannot be told apart: only the span of their eigenfunctions means anything, and the intervals of the
+        single eigenvalues are rough.
     warnings : tuple of str
     unit : str
         Of time.
     unresolved : frozenset of int
-        Modes that decay within the lag, and have no interval.
+        Modes whose correlation after the lag cannot be told from noise: they have no interval.
     """
 
     eigenvalues: xr.DataArray
@@ -129,10 +130,11 @@ class SlowModes:
 
     @property
     def ci90(self) -> xr.DataArray:
-        """90 % intervals of the eigenvalues, (bound, mode)."""
+        """90 % intervals of the eigenvalues, (bound, mode); NaN for modes that are unresolved."""
         import xarray as xr
 
-        bounds = interval(self.eigenvalues.values, 0.9)
+        bounds = np.asarray(interval(self.eigenvalues.values, 0.9))
+        bounds[:, [mode - 1 for mode in self.unresolved]] = np.nan
         coords = {"bound": ["low", "high"], "mode": self.eigenvalues["mode"]}
         return xr.DataArray(bounds, dims=("bound", "mode"), coords=coords)
 
@@ -201,7 +203,8 @@ class SlowModes:
 
     def __repr__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
-        told = ", ".join(f"{q.mean:.3g} ± {q.sd:.2g}" for n, q in self.quantities.items() if n.startswith("timescale"))
+        of_modes = [q for name, q in self.quantities.items() if name.startswith("timescale")]
+        told = ", ".join(f"{rounded(q.mean, q.sd)} ± {q.sd:.2g}" if q.ci90 else "unresolved" for q in of_modes)
         of = "generator" if self.lag is None else f"lag {self.lag:g}"
         return (
             f"SlowModes({of}: timescales {told}{unit}; {len(self.eigenvalues)} draws, {self.blocks} blocks, "

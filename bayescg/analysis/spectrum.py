@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bayescg.analysis.blocks import Blocks, choose_blocks
 from bayescg.analysis.checks import check_question
-from bayescg.analysis.covariances import Covariances, accumulate
+from bayescg.analysis.covariances import Covariances, accumulate, runs
 from bayescg.analysis.galerkin import reduced, solve
 from bayescg.analysis.integrands import values
 from bayescg.analysis.resample import resample
@@ -32,6 +32,8 @@ __all__ = ["bases_of", "blocks_of", "diffusion_of", "sources", "spectrum"]
 
 LEAST_EFFECTIVE = 0.01
 MOST_LOST = 0.01
+LEAST_RELAXATIONS = 10
+LEAST_BLOCKS = 10
 
 
 def spectrum(
@@ -59,6 +61,9 @@ def spectrum(
     small where a mode hangs on rare values; and they are centred where the jackknife says that the bias is gone. That
     has two parts: eigenvalues are minima over the functions, hence too small on few frames, and the variance around an
     estimated mean is too small, hence they are too large.
+
+    With a lag a mode has no interval where its correlation :math:`\nu` is not above what noise gives: 95 % of the
+    largest correlations that remain when the deviations of the blocks from their average are given random signs.
 
     Parameters
     ----------
@@ -122,11 +127,11 @@ def spectrum(
         _check_weights(frames)
         diffusion = diffusion_of(diffusion, system, model, frames)
     sample = _positions(frames, like)
-    blocks, found = None, []
+    blocks, total, found = None, 0.0, []
     for m, basis in enumerate(bases[:draws]):
         cells = accumulate(basis, frames, lag=lag, diffusion=diffusion, like=like)
         if blocks is None:
-            blocks = blocks_of(cells, modes, frames.order is not None)
+            blocks, total = blocks_of(cells, modes, frames.order is not None), float(cells.weight.sum())
         weights, factors = block_draws(blocks.ids, draws, seed), inflation(blocks.count, draws, seed)
         rows = np.arange(m, draws, min(len(bases), draws))
         u = values(basis, sample).numpy()
@@ -137,6 +142,7 @@ def spectrum(
     for m, one in enumerate(found):
         rates[m::members] = np.exp(one.log_rates)
     mode, lost = np.arange(1, modes + 1), np.mean([one.lost for one in found], 0) > MOST_LOST
+    relaxed = _relaxations(frames, lag, total, np.median(rates, 0), blocks)
     return SlowModes(
         eigenvalues=xr.DataArray(
             rates, dims=("draw", "mode"), coords={"draw": np.arange(draws), "mode": mode}, name="eigenvalue"
@@ -153,7 +159,7 @@ def spectrum(
         bias=np.mean([one.bias for one in found], 0),
         held_out=xr.DataArray(found[0].held_out, dims=("fold", "mode"), coords={"mode": mode}, name="held_out"),
         degenerate=found[0].degenerate,
-        warnings=_warnings(blocks, found[0].degenerate, np.flatnonzero(lost) + 1),
+        warnings=_warnings(blocks, found[0].degenerate, lost, lag, relaxed),
         unit="ps" if frames.unit == "nm" else "",
         unresolved=frozenset((np.flatnonzero(lost) + 1).tolist()),
     )
@@ -236,17 +242,54 @@ def sources(rates: np.ndarray, centres: np.ndarray) -> dict[str, np.ndarray | No
     return {k: chance * v for k, v in parts.items()}
 
 
-def _warnings(blocks: Blocks, degenerate: list[list[int]], lost: np.ndarray) -> tuple[str, ...]:
-    told = [
-        f"modes {', '.join(str(k + 1) for k in group)} cannot be told apart: only the span of their eigenfunctions "
-        "means anything"
-        for group in degenerate
-    ]
-    if len(lost):
-        told.append(f"modes {', '.join(map(str, lost))} decay within the lag: use a shorter one")
+def _relaxations(
+    frames: Frames, lag: float | None, total: float, rates: np.ndarray, blocks: Blocks
+) -> np.ndarray | None:
+    """How often modes relax in `total` frames or pairs, those with rates (modes,) or only the slowest; None: no order.
+
+    The generator's rates are those of the frames only where they come from its dynamics: not where they are weighted,
+    nor for molecules. Then the memory of the mode counts: a statistical inefficiency is two relaxation times.
+    """
+    if frames.order is None:
+        return None
+    if frames.dt is not None and (lag is not None or (frames.weights is None and frames.unit != "nm")):
+        return total * frames.dt * runs(frames).step * rates
+    return np.array([2 / blocks.inefficiency]) if blocks.inefficiency > 0 else None
+
+
+def _warnings(
+    blocks: Blocks, degenerate: list[list[int]], lost: np.ndarray, lag: float | None, relaxed: np.ndarray | None
+) -> tuple[str, ...]:
+    """What to know before the intervals are believed, `lost` and `relaxed` by mode."""
+    told = [_inseparable([k + 1 for k in group], len(lost)) for group in degenerate]
+    if lost.any():
+        of = ", ".join(map(str, np.flatnonzero(lost) + 1))
+        one = lost.sum() == 1
+        told.append(
+            f"mode{'' if one else 's'} {of} decay{'s' if one else ''} within the lag {lag:g}: what correlation is left "
+            f"cannot be told from noise, so there is no interval; use a shorter lag"
+        )
+    for k, times in enumerate([] if relaxed is None else relaxed):
+        if times < LEAST_RELAXATIONS and not lost[k]:
+            told.append(
+                f"the data hold about {times:.2g} relaxations of mode {k + 1}, fewer than {LEAST_RELAXATIONS}: its "
+                "interval may be far too narrow; simulate longer"
+            )
+    if blocks.count < LEAST_BLOCKS:
+        told.append(f"there are only {blocks.count} blocks of frames: the intervals are rough; simulate longer")
     if not blocks.enough:
         told.append(
             f"the slow modes stay correlated for {blocks.inefficiency:.1%} of the frames, and the {blocks.count} "
             "blocks are shorter than three times that: the error bars are too small; simulate longer"
         )
     return tuple(told)
+
+
+def _inseparable(group: list[int], asked: int) -> str:
+    """Of modes that are counted from 1, of which those beyond the number that was asked for are not named."""
+    own = [k for k in group if k <= asked]
+    which = f"mode{'s' if len(own) > 1 else ''} {', '.join(map(str, own))} cannot be told apart"
+    means = "only the span of their eigenfunctions means anything, and intervals of single eigenvalues are rough"
+    if own == group:
+        return f"{which}: {means}"
+    return f"{which} from the next, which was not asked for: {means}; ask for modes={group[-1]}"
