@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from scipy.special import expit, logit
 from scipy.stats import t as student
 
 import bayescg
@@ -29,11 +30,17 @@ if TYPE_CHECKING:
     from bayescg.experiments.directory import Stages
     from bayescg.experiments.schema import Experiment
 
-__all__ = ["Study", "check_study", "conclusions"]
+__all__ = ["Study", "check_study", "conclusions", "over_data_sets"]
 
 _LEVEL = 0.95
 _ERRORS = ("reconstruction", "coarse_reconstruction")
 _TIMES = ("timescale", "cv_timescale", "own_timescale")
+_TINY = 1e-12
+_SCALES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
+    "r2": (lambda r2: _fisher(r2), lambda z: _square(z)),
+    "score": (lambda score: _fisher(score - 1), lambda z: 1 + _square(z)),
+    "within": (lambda share: logit(share.clip(_TINY, 1 - _TINY)), expit),
+}
 
 
 def check_study(experiment: Experiment) -> None:
@@ -152,14 +159,14 @@ class Study:
 
     def _answers(self, table: xr.Dataset) -> Answers:
         answers = Answers()
-        truth = {"r2": 1.0, **dict.fromkeys(_TIMES, table.attrs["timescale"])}
         for quantity in ("r2", "within", *_ERRORS, *_TIMES, "score"):
             for name in table["model"].values:
                 values = table[quantity].sel(model=name).values
                 if not np.isfinite(values).all():
                     continue
-                one = _over(values.reshape(len(values), -1).mean(1))
-                answers.quantities[f"{quantity}_{name}"] = {**one, "truth": truth.get(quantity)}
+                one = over_data_sets(quantity, values.reshape(len(values), -1).mean(1))
+                truth = table.attrs["timescale"] if quantity in _TIMES else None
+                answers.quantities[f"{quantity}_{name}"] = {**one, "truth": truth}
         answers.diagnostics["conclusion"] = " ".join(conclusions(table, self.asked.order))
         return answers
 
@@ -186,7 +193,7 @@ class Study:
             "timescale": "timescale in functions of it",
         }
         columns = {t: {_words(n): table[q].sel(model=n).values for n in names} for q, t in labels.items()}
-        known = {labels["r2"]: 1.0, labels["timescale"]: exact.timescale, labels["cv_timescale"]: exact.timescale}
+        known = dict.fromkeys((labels["timescale"], labels["cv_timescale"]), exact.timescale)
         drawn = {
             "cvs": (
                 plot.planes(functions, self.system.log_prob, self.system.box, notes),
@@ -291,24 +298,49 @@ def _verdict(name: str, other: str, a: np.ndarray, b: np.ndarray) -> str:
 
 def _apart(a: np.ndarray, b: np.ndarray) -> tuple[float, float, str]:
     """Mean of b - a over the same data sets, its standard error, and whether b is above, below, or neither."""
-    d = b - a
-    mean, se = float(d.mean()), float(d.std(ddof=1) / np.sqrt(len(d)))
-    limit = float(student.ppf(_LEVEL, len(d) - 1)) * se
+    mean, se = _mean(b - a)
+    limit = float(student.ppf(_LEVEL, len(a) - 1)) * se
     return mean, se, "above" if mean > limit else "below" if mean < -limit else "neither"
 
 
-def _over(values: np.ndarray) -> dict[str, Any]:
-    """Mean over data sets, its standard error, and the interval of a Student t, for data and training together."""
-    mean, se = float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
-    half = float(student.ppf(0.95, len(values) - 1)) * se
+def over_data_sets(quantity: str, values: np.ndarray) -> dict[str, Any]:
+    """Mean over data sets, its standard error, and the interval of a Student t, for data and training together.
+
+    The t is of values on a scale without ends: Fisher's z of correlations, whose squares R² and a score less 1 are;
+    log odds of shares; logarithms of errors and timescales. So no interval holds what cannot be, however few values.
+
+    Examples
+    --------
+    >>> found = over_data_sets("r2", np.array([0.6, 0.9]))
+    >>> round(found["mean"], 2), [round(end, 2) for end in found["ci90"]]
+    (0.75, [0.0, 1.0])
+    """
+    to, back = _SCALES.get(quantity, (lambda v: np.log(v.clip(_TINY)), np.exp))
+    mean, se = _mean(values)
+    middle, error = _mean(to(values))
+    half = float(student.ppf(0.95, len(values) - 1)) * error
+    ci90 = [float(end) for end in back(np.array([middle - half, middle + half]))]
     sources = {"sampling": None, "parameter": None, "intrinsic": None}
-    return {"unit": "", "mean": mean, "sd": se, "ci90": [mean - half, mean + half], "sd_by_source": sources}
+    return {"unit": "", "mean": mean, "sd": se, "ci90": ci90, "sd_by_source": sources}
+
+
+def _mean(values: np.ndarray) -> tuple[float, float]:
+    """And its standard error."""
+    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _fisher(square: np.ndarray) -> np.ndarray:
+    return np.arctanh(np.sqrt(square.clip(0.0, 1 - _TINY)))
+
+
+def _square(z: np.ndarray) -> np.ndarray:
+    return np.tanh(z.clip(0.0)) ** 2
 
 
 def _pm(values: np.ndarray) -> str:
-    se = values.std(ddof=1) / np.sqrt(len(values))
+    mean, se = _mean(values)
     places = max(0, 1 - int(f"{se:.1e}".split("e")[1])) if se > 0 else 3
-    return f"{values.mean():.{places}f} ± {se:.{places}f}"
+    return f"{mean:.{places}f} ± {se:.{places}f}"
 
 
 def _words(name: str) -> str:

@@ -11,7 +11,7 @@ import xarray as xr
 import bayescg as bcg
 from bayescg.errors import ConfigError
 from bayescg.experiments import load, report, resume, run
-from bayescg.experiments.comparison import conclusions
+from bayescg.experiments.comparison import conclusions, over_data_sets
 from bayescg.experiments.methods import Exact, coordinates, functions_of, measure, one_cv
 
 SMALL = """
@@ -150,6 +150,36 @@ def test_the_conclusion_says_what_the_numbers_say():
 
 
 @pytest.mark.parametrize(
+    ("quantity", "values", "low", "high"),
+    [
+        ("r2", [0.60, 0.89], 0.0, 1.0),
+        ("within", [0.02, 0.3], 0.0, 1.0),
+        ("coarse_reconstruction", [0.02, 0.3], 0.0, np.inf),
+        ("cv_timescale", [8.3, 17.3], 0.0, np.inf),
+        ("score", [1.77, 1.89], 1.0, 2.0),
+    ],
+)
+def test_no_interval_holds_what_cannot_be(quantity, values, low, high):
+    """Two data sets: the t of one degree of freedom is wide, and on the plain scale it leaves the possible."""
+    values = np.array(values)
+    below, above = over_data_sets(quantity, values)["ci90"]
+    assert low <= below < values.min() < values.max() < above <= high
+    close = values.mean() * (1 + 1e-6 * np.arange(-2, 3))  # where the scale hardly bends, it is that of a plain t
+    found = over_data_sets(quantity, close)
+    half = 2.1318 * found["sd"]  # 95 % of Student's t with four degrees of freedom
+    assert found["ci90"] == pytest.approx([found["mean"] - half, found["mean"] + half], abs=1e-3 * half)
+
+
+@pytest.mark.parametrize("quantity", ["r2", "cv_timescale"])
+def test_intervals_over_data_sets_cover(quantity):
+    """Five values around a truth on the scale of the t: 90 % of 2000, within three standard errors of 0.7 %."""
+    draws = 1.0 + 0.3 * np.random.default_rng(0).normal(size=(2000, 5))
+    exact, values = (np.tanh(1.0) ** 2, np.tanh(draws.clip(0)) ** 2) if quantity == "r2" else (np.e, np.exp(draws))
+    ends = np.array([over_data_sets(quantity, v)["ci90"] for v in values])
+    assert abs(((ends[:, 0] <= exact) & (exact <= ends[:, 1])).mean() - 0.9) < 0.02
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         (['compare.order=["none_such"]'], "names 'none_such'"),
@@ -179,7 +209,9 @@ def test_from_one_command_to_a_table_figures_and_words(tmp_path):
     found = run(load(tmp_path / "small.toml"), path, silent)
     models = ("generator_eigenfunctions", "autoencoder", "deep_msm", "tica")
     for name in models:
-        assert 0 <= found["quantities"][f"r2_{name}"]["mean"] <= 1
+        r2 = found["quantities"][f"r2_{name}"]
+        assert 0 <= r2["ci90"][0] <= r2["mean"] <= r2["ci90"][1] <= 1
+        assert r2["truth"] is None
         assert found["quantities"][f"timescale_{name}"]["truth"] == pytest.approx(40.56, abs=0.01)
     assert found["cost"]["steps"] == 2 * 3 * 10
     assert found["diagnostics"]["conclusion"].startswith("R² of the CV with the exact eigenfunction")
@@ -187,7 +219,7 @@ def test_from_one_command_to_a_table_figures_and_words(tmp_path):
         assert tree["comparison"]["timescale"].sizes == {"model": 4, "replicate": 2, "draw": 10}
         assert set(tree["comparison"].to_dataset()["model"].values.tolist()) == set(models)
     assert {p.name for p in (path / "figures").iterdir()} == {"cvs.png", "methods.png"}
-    assert "conclusion" in (path / "report.html").read_text()
+    assert "<h2>Conclusion</h2>" in (path / "report.html").read_text()
 
 
 @pytest.mark.slow
