@@ -9,6 +9,7 @@ import numpy as np
 
 from bayescg.analysis import statistics
 from bayescg.analysis.profile import FreeEnergy, block_sums, mean_of_draws, members_in_turn
+from bayescg.analysis.refits import apart_in_log_z
 from bayescg.analysis.reweighting import UNRELIABLE, WORST_K, reweighted
 from bayescg.analysis.sparse import FEWEST, effective_frames, own_draws, remedy, told_ranges, uneven
 from bayescg.data.split import spacing
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from bayescg.data import Frames
     from bayescg.inference import Fit
 
-__all__ = ["free_energy"]
+__all__ = ["UNAUDITED", "free_energy"]
 
-_UNAUDITED = (
+UNAUDITED = (
     "these are the fit's own draws, compared with nothing: a well that it has lost is missing here, and in the error "
     "bars; bcg.analysis.audit(fit) looks for it"
 )
@@ -51,8 +52,8 @@ def free_energy(
         Not needed where `cv` is given.
     frames : Frames, optional
         Their weights are respected. None, for a fit that learned from energies: 200 000 draws of its own, reweighted
-        (:func:`bayescg.analysis.reweighted`). What :func:`bayescg.analysis.audit` has found missing in them, or that
-        nobody has looked, is then among the `warnings`.
+        (:func:`bayescg.analysis.reweighted`). What :func:`bayescg.analysis.audit` has found missing in such draws,
+        also in those given, or that nobody has looked, is among the `warnings`; so are refits that lost something.
     cv : callable, name, or two of them; optional
         Maps positions to ``(n,)`` or ``(n, 2)``; a name of :mod:`bayescg.features.observables`; a pair such as
         ``("phi", "psi")``. None: the mean of the fit's CV.
@@ -96,11 +97,10 @@ def free_energy(
     """
     import xarray as xr
 
-    unseen: tuple[str, ...] = ()
     if frames is None:
         if fit is None:
             raise ConfigError("free_energy needs frames, or a fit that learned from energies and has its own")
-        frames, unseen = reweighted(fit, seed=seed), (_UNAUDITED,)
+        frames = reweighted(fit, seed=seed)
     values, names, cv_units = _values(fit, frames, cv)
     k = values.shape[2]
     circular = tuple(np.broadcast_to([u == "rad" for u in cv_units] if periodic is None else periodic, k).tolist())
@@ -164,7 +164,7 @@ def free_energy(
         periodic=circular,
         level=level,
         inefficiency=g,
-        warnings=tuple(_warnings(fit, frames, g, ids, f"{names[0]} from {where}" if where else "", unseen)),
+        warnings=tuple(_warnings(fit, frames, g, ids, f"{names[0]} from {where}" if where else "")),
         effective=xr.DataArray(effective.reshape(cells), dims=dims, coords=centres),
         untold=untold.reshape(cells),
         remedy=remedy(frames),
@@ -180,15 +180,15 @@ def free_energy(
     )
 
 
-def _warnings(
-    fit: Fit | None, frames: Frames, g: float, ids: np.ndarray, where: str, unseen: tuple[str, ...]
-) -> Iterator[str]:
+def _warnings(fit: Fit | None, frames: Frames, g: float, ids: np.ndarray, where: str) -> Iterator[str]:
     k_tail, shortest = frames.provenance.get("pareto_k", 0.0), int(np.bincount(ids).min())
     if k_tail > WORST_K:
         yield UNRELIABLE.format(k_tail)
+    if told := apart_in_log_z(frames):
+        yield told
     if own_draws(frames) and fit is not None:
         audited = fit.diagnostics.get("audit")
-        yield from unseen if audited is None else audited["warnings"]
+        yield from (UNAUDITED,) if audited is None else audited["warnings"]
     if frames.order is not None and shortest < 5 * g:
         yield f"the CV stays correlated for g = {g:.0f} frames and blocks hold {shortest}: the error bars are too small"
     if where:

@@ -11,6 +11,7 @@ from scipy.special import expit
 
 from bayescg import units
 from bayescg.analysis import statistics
+from bayescg.analysis.refits import apart_in_population
 from bayescg.analysis.sparse import FEWEST
 from bayescg.analysis.statistics import Quantity
 from bayescg.draws import interval
@@ -118,7 +119,7 @@ class FreeEnergy:
         Quantity
             `visits` says how often the trajectories entered `a` and `b` (for independent frames, how many are there).
             Below 10, or where weights leave fewer than 10 effective frames, there is a `warning` and no interval: too
-            few to know.
+            few to know. So there is where some refits without frames have lost a region.
 
         Raises
         ------
@@ -218,7 +219,7 @@ class FreeEnergy:
         what = "entered" if self.ordered else "holds frames"
         warning = f"{what} {' and '.join(few)}, fewer than {FEWEST}: {self.remedy}" if few else None
         if warning is None:
-            warning = self._outweighed(regions, inside)
+            warning = self._outweighed(regions, inside) or self._lost(regions, inside)
         if not np.isfinite(draws).all():
             draws, warning = np.full_like(draws, np.nan), warning or "some draws of the CV never visit it"
         found = Quantity.of(draws, unit, warning, visits=visits)
@@ -237,6 +238,14 @@ class FreeEnergy:
         counts = [float(w.sum() ** 2 / max(np.square(w).sum(), 1e-300)) for w in left]
         few = [f"{self._told(r)} {n:.1f}" for r, n in zip(regions, counts, strict=True) if n < FEWEST]
         return f"effective frames in {' and '.join(few)}, fewer than {FEWEST}: {self.remedy}" if few else None
+
+    def _lost(self, regions: Sequence[Region], inside: Sequence[np.ndarray]) -> str | None:
+        """What to say of regions that some refits never visit."""
+        if self.refits is None:
+            return None
+        found = {self._told(r): apart_in_population(i[0], self.frame_weights, self.block_of)
+                 for r, i in zip(regions, inside, strict=True)}  # fmt: skip
+        return "; ".join(f"{region}: {told}" for region, told in found.items() if told) or None
 
     def _told(self, region: Region) -> str:
         ends = np.asarray(region, dtype=np.float64).reshape(-1, 2)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescg.analysis import audit, free_energy, statistics
+from bayescg.analysis.free_energy import UNAUDITED
+from bayescg.analysis.refits import apart_in_log_z
 from bayescg.analysis.sparse import remedy
 from bayescg.experiments.compared import compare_with_reference
 from bayescg.experiments.known import Coordinate, difference_name, is_coordinate, note_truth
 from bayescg.experiments.modes import modes_found
 from bayescg.experiments.questions import Answers, average, internal
-from bayescg.experiments.refits import effective_outside, log_partition, refits_apart
+from bayescg.experiments.refits import effective_outside, log_partition
 from bayescg.inference.model import HasCV
 from bayescg.sampling import equilibrium
 from bayescg.systems import GaussianMixture
@@ -48,6 +50,8 @@ def ask_without_frames(experiment: Experiment, fit: Fit, frames: Frames) -> Answ
     system: Any = getattr(fit.model, "system", None)
     answers = Answers()
     common: dict[str, Any] = {"draws": settings.draws, "level": settings.level, "seed": seed}
+    exact = equilibrium(system, _EXACT, seed=seed) if settings.audit == "exact" else None
+    audited = audit(fit, exact, seed=seed) if settings.audit else None  # first: free energies repeat what it found
     for name in settings.observables:
         (observable,) = _observables([name], fit, frames)
         values = statistics.evaluate(observable, frames)
@@ -77,20 +81,17 @@ def ask_without_frames(experiment: Experiment, fit: Fit, frames: Frames) -> Answ
     plane = [n for n in settings.observables if is_coordinate(n)]
     if len(plane) == 2:
         answers.landscapes["plane"] = free_energy(fit, frames, cv=_observables(plane, fit, frames), **common)
-    told = frames.provenance
-    answers.diagnostics |= {"weighted_draws": len(frames), "pareto_k": told["pareto_k"]}
-    answers.diagnostics |= {"ess_fraction": float(np.mean(told["ess_fraction"]))}
+    answers.diagnostics |= {"weighted_draws": len(frames), "pareto_k": frames.provenance["pareto_k"]}
+    answers.diagnostics |= {"ess_fraction": float(np.mean(frames.provenance["ess_fraction"]))}
     answers.add("log_z", log_partition(frames, settings.draws, seed))
-    answers.warnings += refits_apart(frames, answers.landscapes, settings.regions)
-    if settings.audit:
-        exact = equilibrium(system, _EXACT, seed=seed) if settings.audit == "exact" else None
-        found = audit(fit, exact, seed=seed)
-        audited = found.to_dict()
+    answers.warnings += [told] if (told := apart_in_log_z(frames)) else []
+    if audited is not None:
+        found = audited.to_dict()
         if exact is not None:
-            audited["reference"] = "independent draws of the system itself"
-        audited["audit_energy_evaluations"] = audited.pop("energy_evaluations")
-        answers.diagnostics |= audited
-        answers.warnings += found.warnings
+            found["reference"] = "independent draws of the system itself"
+        found["audit_energy_evaluations"] = found.pop("energy_evaluations")
+        answers.diagnostics |= found
+        answers.warnings += audited.warnings
     if isinstance(system, GaussianMixture):
         answers.diagnostics["modes"] = modes_found(frames, system)
     for landscape in answers.landscapes.values():
@@ -104,9 +105,12 @@ def ask_without_frames(experiment: Experiment, fit: Fit, frames: Frames) -> Answ
 
 
 def _of_note(landscape: FreeEnergy) -> list[str]:
-    """A landscape's warnings, without that of bins that have no band where these are all far up in its tails."""
+    """A landscape's warnings, without that of bins that have no band where these are all far up in its tails.
+
+    That no audit was made, a run says in words of its own.
+    """
     within = (landscape.untold & (landscape.mean.values < _TAILS)).any()
-    return [w for w in landscape.warnings if within or not w.startswith("no band for")]
+    return [w for w in landscape.warnings if w != UNAUDITED and (within or not w.startswith("no band for"))]
 
 
 def judge_number(answers: Answers, count: int) -> None:

@@ -1,6 +1,5 @@
-"""Refits that lost a mode are seen beside those that did not."""
+"""The partition function of refits, and draws beside a region."""
 
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +9,8 @@ from bayescg.analysis import free_energy
 from bayescg.analysis.free_energy import FreeEnergy
 from bayescg.data import Frames
 from bayescg.experiments.known import Coordinate
-from bayescg.experiments.refits import effective_outside, log_partition, refits_apart
+from bayescg.experiments.refits import effective_outside, log_partition
 
-REGIONS = {"left": {"x1": [-10.0, 0.0]}, "right": {"x1": [0.0, 10.0]}}
 DRAWS, ERROR = 4000, 0.005
 
 
@@ -31,36 +29,6 @@ def refitted(lost: tuple[int, ...], share: float, refits: int = 5) -> tuple[Fram
     told = {"refits": refits, "log_z": log_z.tolist(), "log_z_sd": [ERROR] * refits}
     frames = replace(frames, provenance={**frames.provenance, **told})
     return frames, {"x1": free_energy(None, frames, cv=Coordinate("x1"), bins=20, draws=20)}
-
-
-def test_refits_that_agree_are_not_warned_of() -> None:
-    assert refits_apart(*refitted((), 0.1), REGIONS) == []
-
-
-def test_a_large_mode_shows_in_the_partition_function() -> None:
-    told = refits_apart(*refitted((1, 3), 0.1), REGIONS)
-    assert len(told) == 2
-    assert "2 of 5 refits (1, 3)" in told[0]
-    (percent,) = re.findall(r"up to ([\d.]+)% of the probability", told[0])
-    assert float(percent) == pytest.approx(10.0, abs=3.0)  # two refits' errors of half a per cent
-    assert told[1].startswith("right: 2 of 5 refits (1, 3)")
-
-
-def test_a_small_mode_shows_in_its_population_only() -> None:
-    """One per cent is two standard errors of log Z."""
-    told = refits_apart(*refitted((2,), 0.01), REGIONS)
-    assert len(told) == 1
-    assert told[0].startswith("right: 1 of 5 refits (2)")
-
-
-def test_few_draws_say_nothing_of_what_others_lost() -> None:
-    assert refits_apart(*refitted((2,), 0.002), REGIONS) == []  # eight draws or so in the others
-
-
-def test_one_fit_has_nothing_to_disagree_with() -> None:
-    frames, landscapes = refitted((), 0.1)
-    alone = {k: v for k, v in frames.provenance.items() if k != "refits"}
-    assert refits_apart(replace(frames, provenance=alone), landscapes, REGIONS) == []
 
 
 def test_the_partition_function_of_an_ensemble_has_the_error_of_its_spread() -> None:

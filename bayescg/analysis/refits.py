@@ -1,0 +1,90 @@
+"""Whether refits without frames tell of the same system: one that lost a mode has weights as good as any other's."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from bayescg.data import Frames
+
+__all__ = ["apart_in_log_z", "apart_in_population"]
+
+_ERRORS_APART = 5.0
+_LOST = 0.1
+_SURE = 30.0
+
+
+def apart_in_log_z(frames: Frames) -> str | None:
+    r"""What to say of refits whose partition functions are too small for them to have seen all that another saw.
+
+    Draws count only what their generator reaches: where that leaves out a share m of the probability, log Z by its
+    draws is too small by :math:`-\log(1 - m)`.
+
+    Parameters
+    ----------
+    frames : Frames
+        Of :func:`bayescg.analysis.reweighted`.
+
+    Returns
+    -------
+    str or None
+        None where refits agree within five standard errors, or there is one fit only.
+    """
+    count = frames.provenance.get("refits")
+    if count is None:
+        return None
+    values, errors = (np.asarray(frames.provenance[key]) for key in ("log_z", "log_z_sd"))
+    best = int(values.argmax())
+    below = np.flatnonzero(values[best] - values > _ERRORS_APART * np.hypot(errors, errors[best]))
+    if not len(below):
+        return None
+    deepest = float(values[best] - values[below].min())
+    return (
+        f"log Z of {_these(below, count)} lies up to {deepest:.3g} below that of another, more than "
+        f"{_ERRORS_APART:g} standard errors: up to {-math.expm1(-deepest):.2%} of the probability was lost there"
+    )
+
+
+def apart_in_population(inside: np.ndarray, weight: np.ndarray, refit: np.ndarray) -> str | None:
+    """What to say of refits that lost a region: they have less than a tenth of what another has by many draws.
+
+    A small share shows here and not in log Z.
+
+    Parameters
+    ----------
+    inside : ndarray of bool, (n,)
+        Which draws are in the region.
+    weight : ndarray, (n,)
+    refit : ndarray of int, (n,)
+
+    Returns
+    -------
+    str or None
+        None where none has, or no refit has draws enough there, 30 effective ones, to say what others should have.
+
+    Examples
+    --------
+    >>> refit = np.repeat([0, 1, 2], 400)
+    >>> inside = (np.arange(1200) % 4 == 0) & (refit < 2)
+    >>> apart_in_population(inside, np.ones(1200), refit)
+    '1 of 3 refits (2) has less than a tenth of the population that another has (0.25): averages over all are wrong'
+    """
+    within = np.bincount(refit, weight * inside)
+    share = within / np.bincount(refit, weight)
+    most = int(share.argmax())
+    if within[most] ** 2 < _SURE * np.square(weight[(refit == most) & inside]).sum():
+        return None
+    lost = np.flatnonzero(share < _LOST * share[most])
+    if not len(lost):
+        return None
+    return (
+        f"{_these(lost, len(share))} {'has' if len(lost) == 1 else 'have'} less than a tenth of the population that "
+        f"another has ({share[most]:.3g}): averages over all are wrong"
+    )
+
+
+def _these(which: np.ndarray, count: int) -> str:
+    return f"{len(which)} of {count} refits ({', '.join(str(n) for n in which)})"

@@ -1,0 +1,81 @@
+"""Refits that lost a mode are seen beside those that did not, wherever free energies are made of their draws."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import bayescg as bcg
+from bayescg.analysis import FreeEnergy, free_energy
+from bayescg.data import Frames
+from bayescg.models import EmbeddedPhysics
+
+LEFT, RIGHT = (-10.0, 0.0), (0.0, 10.0)
+DRAWS, ERROR = 4000, 0.005
+
+
+def refitted(lost: tuple[int, ...], share: float, refits: int = 5) -> FreeEnergy:
+    """Two wells, of which some refits never visit the right one, with the partition functions that they would find."""
+    random = np.random.default_rng(0)
+    x = np.where(random.random((refits, DRAWS)) < share, 2.0, -2.0) + 0.3 * random.normal(size=(refits, DRAWS))
+    log_z = ERROR * random.normal(size=refits)
+    for m in lost:
+        x[m] = -np.abs(x[m])
+        log_z[m] += np.log1p(-share)
+    frames = Frames.from_numpy(
+        x.reshape(-1, 1), unit="reduced", temperature_kT=1.0, weights=np.ones(x.size),
+        trajectory=np.repeat(np.arange(refits), DRAWS),
+    )  # fmt: skip
+    told = {"refits": refits, "log_z": log_z.tolist(), "log_z_sd": [ERROR] * refits}
+    frames = replace(frames, provenance={**frames.provenance, **told})
+    return free_energy(None, frames, cv=lambda x: x[:, 0], bins=20, draws=20)
+
+
+def apart(found: FreeEnergy) -> list[str]:
+    return [w for w in found.warnings if "log Z" in w]
+
+
+def test_refits_that_agree_are_not_warned_of() -> None:
+    found = refitted((), 0.1)
+    assert apart(found) == []
+    assert found.difference(LEFT, RIGHT).warning is None
+    assert found.difference(LEFT, RIGHT).ci90 is not None
+
+
+def test_a_large_mode_shows_in_the_partition_function() -> None:
+    found = refitted((1, 3), 0.1)
+    (told,) = apart(found)
+    assert "2 of 5 refits (1, 3)" in told
+    (percent,) = re.findall(r"up to ([\d.]+)% of the probability", told)
+    assert float(percent) == pytest.approx(10.0, abs=3.0)  # two refits' errors of half a per cent
+    for one in (found.difference(LEFT, RIGHT), found.population(RIGHT)):
+        assert str(one.warning).startswith("0 to 10: 2 of 5 refits (1, 3) have less than a tenth")
+        assert one.ci90 is None
+    assert found.population(LEFT).warning is None
+
+
+def test_a_small_mode_shows_in_its_population_only() -> None:
+    """One per cent is two standard errors of log Z."""
+    found = refitted((2,), 0.01)
+    assert apart(found) == []
+    assert "1 of 5 refits (2) has" in str(found.difference(LEFT, RIGHT).warning)
+
+
+def test_few_draws_say_nothing_of_what_others_lost() -> None:
+    assert refitted((2,), 0.002).difference(LEFT, RIGHT).warning is None  # eight draws or so in the others
+
+
+def test_refits_of_a_model_that_lost_a_well_are_told_apart() -> None:
+    """Untempered, with two components: some find the right well, of 0.8 %, and some do not."""
+    model = EmbeddedPhysics(bcg.systems.DoubleWell(), hidden=(16,), components=2, wake=0.0, beta_start=1.0)
+    fit = bcg.fit(
+        model, uncertainty="ensemble", members=6, steps=400, batch_size=200, learning_rate=5e-3, seed=1,
+        compile="trace", progress=False,
+    )  # fmt: skip
+    found = free_energy(fit, bcg.analysis.reweighted(fit, 60_000), cv=lambda x: x[:, 0])
+    one = found.difference((-10.0, 0.16745), (0.16745, 10.0))
+    assert len(apart(found)) == 1
+    assert "have less than a tenth" in str(one.warning)
+    assert one.ci90 is None
+    assert any("compared with nothing" in w for w in found.warnings)
