@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from bayescg import checkpoint
+from bayescg.arguments import check_numbers, check_positive
 from bayescg.data.pairs import Pairs
 from bayescg.errors import ConfigError, DataError, DeviceError, Interrupted, ModelError
 from bayescg.inference.compiled import check_mode
@@ -147,10 +148,11 @@ def fit(
     validation = cast("float", own["validation"] if validation is None else validation)
     learning_rate = cast("float", own["learning_rate"] if learning_rate is None else learning_rate)
     counts = {"steps": steps, "batch_size": batch_size, "checkpoint_every": checkpoint_every, "particles": particles}
-    positive = {"learning_rate": learning_rate, "clip": clip}
+    check_positive(learning_rate=learning_rate)
+    check_numbers(clip=(clip, "(0, inf]"), validation=(validation, "[0, 1)"))
     check_mode(compile)
     _check_frames(model, frames, validation)
-    _check_arguments(objective or model.objective, counts, positive, validation, members, seed)
+    _check_arguments(objective or model.objective, counts, members, seed)
     choice = uncertainty or model.uncertainty
     if frames is None and (choice == "bootstrap" or (objective or model.objective) == "iwae"):
         raise ConfigError(
@@ -216,24 +218,12 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _check_arguments(
-    objective: str,
-    counts: dict[str, int],
-    positive: dict[str, float],
-    validation: float,
-    members: int,
-    seed: int,
-) -> None:
+def _check_arguments(objective: str, counts: dict[str, int], members: int, seed: int) -> None:
     if objective not in OBJECTIVES:
         raise ConfigError(f"objective={objective!r} is not known; use one of {', '.join(OBJECTIVES)}, or None")
     for name, least, value in (*((k, 1, v) for k, v in counts.items()), ("members", 2, members), ("seed", 0, seed)):
         if not isinstance(value, int | np.integer) or value < least:
             raise ConfigError(f"{name}={value} must be at least {least} and a whole number")
-    for name, value in positive.items():
-        if not value > 0:
-            raise ConfigError(f"{name}={value} must be positive")
-    if not 0 <= validation < 1:
-        raise ConfigError(f"validation={validation} is not a fraction in [0, 1)")
 
 
 def _check_frames(model: Model, frames: Any, validation: float) -> None:

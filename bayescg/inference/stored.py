@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bayescg import checkpoint
+from bayescg.arguments import check_paths
 from bayescg.errors import CheckpointError
 from bayescg.inference.functional import Params
 from bayescg.inference.importance import HasSystem
@@ -55,9 +56,12 @@ def read_fit(directory: str | Path, model: Model | None) -> tuple[Model, Posteri
 
     Raises
     ------
+    ConfigError
+        `directory` is no path.
     CheckpointError
         The directory holds no fit, a damaged one, or one of another model or system.
     """
+    check_paths(directory=directory)
     tensors, meta = checkpoint.read(Path(directory) / "fit.json")
     if model is None:
         model = find_model(meta["model"]).from_config(meta["config"])

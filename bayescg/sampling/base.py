@@ -29,6 +29,8 @@ def base_of(system: System, base: Distribution | None, device: torch.device) -> 
             )
         low, high = torch.tensor([edges for part in system.parts for edges in part.system.box], device=device).T
         base = Independent(Uniform(low, high, validate_args=False), 1)
+    if not isinstance(base, Distribution):
+        raise ConfigError(f"base={base!r} must be a distribution of torch.distributions")
     if tuple(base.batch_shape) or tuple(base.event_shape) != (system.dim,):
         raise ConfigError(
             f"the base has batch shape {tuple(base.batch_shape)} and event shape {tuple(base.event_shape)}; it must be "

@@ -275,6 +275,10 @@ class _Swarm:
 def _check_schedule(schedule: Schedule | None, plan: Plan, system: System) -> None:
     if schedule is None:
         return
+    if not isinstance(schedule, Schedule):
+        raise ConfigError(
+            f"schedule={schedule!r} must be the schedule of an earlier run: .schedule of what smc returns"
+        )
     betas = schedule.betas
     if len(betas) == 0 or betas[-1] != 1.0 or not bool((np.diff(np.r_[0.0, betas]) > 0).all()):
         raise ConfigError("the betas of a schedule must increase from above 0 to 1")

@@ -227,5 +227,8 @@ def check_system(system: Any) -> None:
         hint = "bcg.systems.from_function(energy, dim=...) makes one of a torch function"
     else:
         hint = "give one of bcg.systems, such as from_openmm(openmm_system, topology, temperature)"
-    what = system.__name__ if isinstance(system, type) else f"a {type(system).__name__}"
-    raise ConfigError(f"the system is {what}, not a System: {hint}")
+    kind = type(system)
+    what = system.__name__ if isinstance(system, type) else f"a {kind.__name__}"
+    if kind.__name__ == "System":  # OpenMM's
+        what = f"an {kind.__module__.partition('.')[0]}.System"
+    raise ConfigError(f"the system is {what}, not a System of bayescg: {hint}")

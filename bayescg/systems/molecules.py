@@ -170,6 +170,9 @@ def from_openmm(
     >>> from_openmm(vacuum, topology, temperature=300.0, positions=positions)
     MolecularSystem(dim=57, temperature=300.0 K)
     """
+    if not hasattr(openmm_system, "getNumParticles"):
+        what = f"{type(openmm_system).__module__}.{type(openmm_system).__name__}"
+        raise ConfigError(f"openmm_system is a {what}; give the openmm.System that ForceField.createSystem returns")
     atoms = openmm_system.getNumParticles()
     if not hasattr(topology, "getNumAtoms"):
         raise TopologyError(

@@ -158,6 +158,8 @@ def dihedral(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> floa
 
 
 def _parse(sequence: str) -> list[str]:
+    if not isinstance(sequence, str):
+        raise ConfigError(f"the sequence {sequence!r} must be a string, such as 'ACE-ALA-NME'")
     residues = sequence.strip().upper().split("-")
     known = f"ACE, NME and {', '.join(SIDE_CHAINS)}"
     for name in residues:

@@ -10,6 +10,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from bayescg.arguments import check_positive
 from bayescg.errors import ConfigError
 from bayescg.systems.analytic import AnalyticSystem
 
@@ -202,6 +203,7 @@ def refinements(system: AnalyticSystem, cells: int, diffusion: Diffusion = None)
         raise ConfigError(
             f"truth is known for up to {LARGEST} coordinates that do not separate, and {system!r} has {dim}"
         )
+    check_positive(cells=cells)
     if cells < 10**dim:
         raise ConfigError(f"cells={cells}: at least {10**dim} are needed in {dim} dimensions")
     finest = min(cells ** (1.0 / dim), 2000.0)

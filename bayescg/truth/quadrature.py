@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayescg.arguments import check_counts
 from bayescg.errors import ConfigError
 from bayescg.systems.core import System
 from bayescg.truth.exact import Exact, extrapolate
@@ -276,8 +277,7 @@ def _below(offset: np.ndarray, width: np.ndarray) -> np.ndarray:
 
 def _edges(bins: Any, limits: tuple[float, float] | None, level: _Spread) -> np.ndarray:
     if np.ndim(bins) == 0:
-        if bins < 1:
-            raise ConfigError(f"bins={bins!r}: at least one is needed")
+        check_counts(bins=(bins, 1))
         if limits is None:
             low = level.grid.energy <= level.grid.energy.min() + LOW_ENERGY
             limits = (float(level.centre[low].min()), float(level.centre[low].max()))

@@ -162,6 +162,8 @@ def values_of(function: Callable[[Tensor], Any], x: Tensor) -> np.ndarray:
     ConfigError
         They have another shape, or are not finite.
     """
+    if not callable(function):
+        raise ConfigError(f"{function!r} must be a function of coordinates: lambda x: x[:, 0], say")
     with torch.no_grad():
         values = np.asarray(torch.as_tensor(function(x)).detach().double())
     if values.shape == (len(x), 1):

@@ -199,14 +199,16 @@ def test_cuda_where_there_is_none_is_a_device_error(toy_frames):
         ({"checkpoint_every": 0}, "checkpoint_every=0 must be at least 1"),
         ({"particles": 0}, "particles=0 must be at least 1"),
         ({"members": 1}, "members=1 must be at least 2"),
-        ({"validation": 1.0}, "validation=1.0 is not a fraction"),
-        ({"validation": -0.1}, "validation=-0.1 is not a fraction"),
-        ({"validation": float("nan")}, "validation=nan is not a fraction"),
+        ({"validation": 1.0}, "validation=1.0 must be a number in"),
+        ({"validation": -0.1}, "validation=-0.1 must be a number in"),
+        ({"validation": float("nan")}, "validation=nan must be a number in"),
+        ({"validation": "a"}, "validation='a' must be a number in"),
+        ({"learning_rate": "a"}, "learning_rate='a' must be positive"),
         ({"learning_rate": 0.0}, "learning_rate=0.0 must be positive"),
         ({"learning_rate": float("nan")}, "learning_rate=nan must be positive"),
         ({"uncertainty": "bayes"}, "uncertainty='bayes' is not known; use one of none, mean-field"),
         ({"compile": "fast"}, "compile='fast' is not known"),
-        ({"clip": -1.0}, "clip=-1.0 must be positive"),
+        ({"clip": -1.0}, "clip=-1.0 must be a number in"),
         ({"seed": -1}, "seed=-1 must be at least 0"),
         ({"steps": 10.5}, "steps=10.5 must be at least 1 and a whole number"),
         ({"device": "gpu"}, "device='gpu' is not known"),
@@ -216,6 +218,12 @@ def test_cuda_where_there_is_none_is_a_device_error(toy_frames):
 def test_bad_arguments_are_refused(toy_frames, settings, words):
     with pytest.raises(ConfigError, match=words):
         train(toy_frames(), **settings)
+
+
+@pytest.mark.parametrize("directory", [None, 3])
+def test_what_is_no_path_holds_no_fit(directory):
+    with pytest.raises(ConfigError, match=f"directory={directory} must be a path"):
+        bcg.Fit.load(directory)
 
 
 def test_no_frames_is_a_data_error(toy_frames):

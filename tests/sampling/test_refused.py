@@ -79,6 +79,8 @@ WRONG = {
         "one in K",
     ),
     "run_dir": (lambda m, out: sampling.langevin(WELL, 1, dt=0.01, run_dir=3), ConfigError, "run_dir=3 must be a path"),
+    "a base": (lambda m, out: sampling.smc(WELL, base="n"), ConfigError, "base='n' must be a distribution"),
+    "a schedule": (lambda m, out: sampling.smc(WELL, schedule="x"), ConfigError, "schedule='x' must be the schedule"),
     "no molecule": (lambda m, out: sampling.ramachandran_starts(WELL, 4), ConfigError, "not DoubleWell"),
     "chains": (lambda m, out: sampling.ramachandran_starts(m, 0), ConfigError, "chains=0"),
 }

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import openmm
 import pytest
 import torch
 
@@ -75,6 +76,10 @@ def test_a_temperature_is_positive(name):
         (lambda: systems.DoubleWell().energy(torch.zeros(3, 2, dtype=torch.int64)), "not a tensor of torch.int64"),
         (lambda: systems.DoubleWell().guarded("high"), "cut='high' must be a number"),
         (lambda: check_system(None), "a NoneType, not a System"),
+        (lambda: check_system(openmm.System()), "an? openmm.System, not a System of bayescg.*from_openmm"),
+        (lambda: systems.from_openmm(None, None, 300.0), "openmm_system is a builtins.NoneType; give the openmm.Sys"),
+        (lambda: systems.peptide(None), "None must be a string, such as 'ACE-ALA-NME'"),
+        (lambda: systems.peptide(["A"]), r"\['A'\] must be a string"),
     ],
 )
 def test_other_arguments(make, what):

@@ -179,7 +179,10 @@ def test_bins_that_nothing_reaches_are_infinite():
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda: truth.free_energy(systems.Prinz(), lambda x: x[:, 0], bins=0), "at least one"),
+        (
+            lambda: truth.free_energy(systems.Prinz(), lambda x: x[:, 0], bins=0),
+            "bins=0 must be a whole number, at least 1",
+        ),
         (lambda: truth.free_energy(systems.Prinz(), lambda x: x[:, 0], bins=[1.0, 0.0]), "ascend"),
         (lambda: truth.free_energy(systems.Prinz(), lambda x: x[:, 0] * 0.0), "constant"),
         (lambda: truth.free_energy(systems.Prinz(), lambda x: x[:, 0].log()), "not finite"),
