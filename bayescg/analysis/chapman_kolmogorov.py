@@ -72,6 +72,7 @@ class ChapmanKolmogorov:
     ----------
     predicted, measured : DataArray, (draw, lag, from, to)
         n-th powers of the matrix at :math:`\tau`, and the matrix at :math:`n\tau`; its diagonal begins at 1 for lag 0.
+        The attribute ``unit`` is that of the lags.
     """
 
     predicted: xr.DataArray
@@ -164,7 +165,8 @@ def chapman_kolmogorov(
         out.append(point + factors[:, None, None, None] * (drawn - point))
     mode = np.arange(1, modes + 1)
     coords = {"draw": np.arange(draws), "lag": lag * np.asarray(multiples), "from": mode, "to": mode}
-    arrays = [xr.DataArray(v, dims=("draw", "lag", "from", "to"), coords=coords) for v in out]
+    unit = {"unit": "ps" if frames.unit == "nm" else ""}
+    arrays = [xr.DataArray(v, dims=("draw", "lag", "from", "to"), coords=coords, attrs=unit) for v in out]
     return ChapmanKolmogorov(*arrays)
 
 

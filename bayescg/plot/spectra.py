@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescg.draws import interval
+from bayescg.errors import DataError
 from bayescg.plot.style import BLUE, GREY, INK, ORANGE, axis_label, figure, in_degrees, set_angle_ticks
 
 if TYPE_CHECKING:
@@ -29,7 +30,12 @@ def spectrum(modes: SlowModes, truth: Sequence[float] | None = None) -> Figure:
     ----------
     modes : SlowModes
     truth : sequence of float, optional
-        Exact eigenvalues.
+        Exact eigenvalues, one for each mode.
+
+    Raises
+    ------
+    DataError
+        There are more or fewer exact eigenvalues than modes.
 
     Examples
     --------
@@ -39,10 +45,11 @@ def spectrum(modes: SlowModes, truth: Sequence[float] | None = None) -> Figure:
     >>> spectrum(found, truth=[1, 2]).axes[0].get_xlabel()
     'mode'
     """
-    made, (ax,) = figure(1, 1, 3.4, 3.0)
     number = modes.eigenvalues["mode"].values
-    middle = np.median(modes.eigenvalues.values, 0)
+    exact = _exact(truth, number)
+    made, (ax,) = figure(1, 1, 3.4, 3.0)
     low, high = modes.ci90.values
+    middle = np.where(np.isnan(low), np.nan, np.median(modes.eigenvalues.values, 0))  # none for unresolved modes
     ax.errorbar(
         number,
         middle,
@@ -54,9 +61,8 @@ def spectrum(modes: SlowModes, truth: Sequence[float] | None = None) -> Figure:
         lw=1.5,
         label="90 % interval",
     )
-    if truth is not None:
-        exact = np.asarray(truth)[: len(number)]
-        ax.plot(number[: len(exact)] + 0.15, exact, "_", color=ORANGE, ms=14, mew=2, label="exact")
+    if exact is not None:
+        ax.plot(number + 0.15, exact, "_", color=ORANGE, ms=14, mew=2, label="exact")
         ax.legend(frameon=False, fontsize=9, loc="upper left")
     ax.set_yscale("log")
     ax.set_xticks(number)
@@ -85,6 +91,11 @@ def eigenfunctions(
     names : sequence of str
     units : sequence of str
         ``"rad"`` is drawn in degrees.
+
+    Raises
+    ------
+    DataError
+        The coordinates are not one or two numbers for each frame.
 
     Examples
     --------
@@ -161,7 +172,12 @@ def timescales(found: xr.DataArray, truth: Sequence[float] | None = None) -> Fig
     found : DataArray, (lag, draw, mode)
         Of :func:`bayescg.analysis.implied_timescales`.
     truth : sequence of float, optional
-        Exact timescales.
+        Exact timescales, one for each mode.
+
+    Raises
+    ------
+    DataError
+        There are more or fewer exact timescales than modes.
 
     Examples
     --------
@@ -171,6 +187,7 @@ def timescales(found: xr.DataArray, truth: Sequence[float] | None = None) -> Fig
     >>> timescales(lags).axes[0].get_xlabel()
     'lag'
     """
+    exact = _exact(truth, found["mode"].values)
     made, (ax,) = figure(1, 1, 4.4, 3.3)
     lags, unit = found["lag"].values, found.attrs.get("unit", "")
     fine = np.linspace(lags[0], lags[-1], 200)  # a straight line is none on a logarithmic scale
@@ -181,8 +198,8 @@ def timescales(found: xr.DataArray, truth: Sequence[float] | None = None) -> Fig
         colour = COLOURS[k % len(COLOURS)]
         ax.fill_between(lags, low[:, k], high[:, k], color=colour, alpha=0.25, lw=0)
         ax.plot(lags, np.median(values[:, :, k], 0), "o-", color=colour, ms=4, lw=1.5, label=f"mode {mode}")
-        if truth is not None and k < len(truth):
-            ax.axhline(truth[k], color=INK, lw=0.8, ls="--", label="exact" if k == 0 else None)
+        if exact is not None:
+            ax.axhline(exact[k], color=INK, lw=0.8, ls="--", label="exact" if k == 0 else None)
     ax.set_yscale("log")
     ax.set_ylim(0.5 * min(float(np.nanmin(low)), float(lags[0])), 2.0 * float(np.nanmax(high)))
     ax.set_xlim(lags[0], lags[-1])
@@ -234,7 +251,7 @@ def chapman_kolmogorov(test: ChapmanKolmogorov) -> Figure:
             ax.set_title(f"{i + 1} → {j + 1}", fontsize=9)
             ax.set_ylim(*((-0.05, 1.05) if i == j else (-0.3, 0.3)))
             if i == k - 1:
-                ax.set_xlabel("lag", fontsize=9)
+                ax.set_xlabel(axis_label("lag", test.predicted.attrs.get("unit", "")), fontsize=9)
             if j == 0:
                 ax.set_ylabel("correlation", fontsize=9)
     axes[0].legend(frameon=False, fontsize=8)
@@ -255,10 +272,28 @@ def _over_one(modes: SlowModes, x: np.ndarray, mean: np.ndarray, sd: np.ndarray,
     return made
 
 
+def _exact(truth: Sequence[float] | None, modes: np.ndarray) -> np.ndarray | None:
+    """Exact values, one for each mode."""
+    if truth is None:
+        return None
+    values = np.asarray(truth, np.float64)
+    if values.shape != modes.shape:
+        raise DataError(f"truth has shape {values.shape}, not one value for each of {len(modes)} modes")
+    return values
+
+
 def _places(frames: Any, coordinates: Any, units: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Some of the frames, evenly spaced, and where each is drawn (n, 1 or 2)."""
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 20_000)).astype(np.int64))
-    at = np.asarray(coordinates)[chosen].reshape(len(chosen), -1)
+    values = np.asarray(coordinates)
+    shape = values.shape
+    if values.dtype.kind not in "fiu" or shape not in ((len(frames),), (len(frames), 1), (len(frames), 2)):
+        told = f"shape {shape}" if values.dtype.kind in "fiu" else repr(coordinates)[:60]
+        raise DataError(
+            f"coordinates: {told}; they are where each frame is drawn, one or two numbers for each of {len(frames)}, "
+            "such as the values of observables"
+        )
+    at = values[chosen].reshape(len(chosen), -1)
     return chosen, np.stack([in_degrees(c, u) for c, u in zip(at.T, units, strict=False)], 1)
 
 

@@ -1,11 +1,14 @@
 """The figure of a committor draws its mean and its spread."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 import bayescg as bcg
 from bayescg import plot
+from bayescg.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -33,3 +36,33 @@ def test_along_a_coordinate(spring):
     np.testing.assert_allclose(x, frames.positions[order, 0], rtol=1e-5)
     np.testing.assert_allclose(q, found.summary(frames.positions)["mean"].values[order])
     assert ax.get_xlabel() == "φ (°)"
+
+
+@pytest.mark.parametrize("wrong", ["phi", np.zeros(7), np.zeros((7, 2)), [["a"]], 3.0])
+def test_coordinates_that_are_not_of_the_frames_are_refused(spring, wrong):
+    frames, found = spring
+    modes = bcg.analysis.spectrum(lambda x: x, frames, modes=1, draws=10)
+    for draw, asked in ((plot.committor, found), (plot.eigenfunctions, modes)):
+        with pytest.raises(DataError, match=f"one or two numbers for each of {len(frames)}"):
+            draw(asked, frames, wrong)
+    with pytest.raises(DataError, match="one or two numbers"):
+        plot.eigenfunctions(modes, frames, np.zeros((len(frames), 3)))
+
+
+def test_exact_values_are_of_each_mode(spring):
+    frames, _ = spring
+    modes = bcg.analysis.spectrum(lambda x: x, frames, modes=2, draws=10)
+    lags = bcg.analysis.implied_timescales(lambda x: x, frames, [0.05, 0.1], modes=2, draws=10)
+    for draw, asked in ((plot.spectrum, modes), (plot.timescales, lags)):
+        for truth in ([1.0], [1.0, 2.0, 3.0]):
+            with pytest.raises(DataError, match="each of 2 modes"):
+                draw(asked, truth=truth)
+
+
+def test_lags_of_a_molecule_are_in_picoseconds(spring):
+    frames, _ = spring
+    for unit, label in (("reduced", "lag"), ("nm", "lag (ps)")):
+        asked = bcg.analysis.chapman_kolmogorov(
+            lambda x: x.flatten(1), replace(frames, unit=unit), 0.05, modes=1, multiples=(1, 2), draws=10
+        )
+        assert plot.chapman_kolmogorov(asked).axes[0].get_xlabel() == label
