@@ -36,10 +36,12 @@ _LEVEL = 0.95
 _ERRORS = ("reconstruction", "coarse_reconstruction")
 _TIMES = ("timescale", "cv_timescale", "own_timescale")
 _TINY = 1e-12
-_SCALES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
+_Scale = tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]
+_ODDS: _Scale = (lambda share: logit(share.clip(_TINY, 1 - _TINY)), expit)
+_SCALES: dict[str, _Scale] = {
     "r2": (lambda r2: _fisher(r2), lambda z: _square(z)),
     "score": (lambda score: _fisher(score - 1), lambda z: 1 + _square(z)),
-    "within": (lambda share: logit(share.clip(_TINY, 1 - _TINY)), expit),
+    **dict.fromkeys(("within", *_ERRORS), _ODDS),
 }
 
 
@@ -307,7 +309,8 @@ def over_data_sets(quantity: str, values: np.ndarray) -> dict[str, Any]:
     """Mean over data sets, its standard error, and the interval of a Student t, for data and training together.
 
     The t is of values on a scale without ends: Fisher's z of correlations, whose squares R² and a score less 1 are;
-    log odds of shares; logarithms of errors and timescales. So no interval holds what cannot be, however few values.
+    log odds of shares of variance, which errors are too; logarithms of timescales. So no interval holds what cannot
+    be, however few values.
 
     Examples
     --------

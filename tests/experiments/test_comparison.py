@@ -154,7 +154,7 @@ def test_the_conclusion_says_what_the_numbers_say():
     [
         ("r2", [0.60, 0.89], 0.0, 1.0),
         ("within", [0.02, 0.3], 0.0, 1.0),
-        ("coarse_reconstruction", [0.02, 0.3], 0.0, np.inf),
+        ("coarse_reconstruction", [0.02, 0.3], 0.0, 1.0),
         ("cv_timescale", [8.3, 17.3], 0.0, np.inf),
         ("score", [1.77, 1.89], 1.0, 2.0),
     ],
