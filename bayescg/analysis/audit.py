@@ -14,6 +14,7 @@ from torch import Tensor
 from bayescg.analysis.broad import anneal_from_broad
 from bayescg.analysis.reweighting import SAMPLES, UNRELIABLE, WORST_K, evidence, weighted_draws
 from bayescg.analysis.statistics import CHUNK, block_ids, inefficiency
+from bayescg.arguments import check_counts
 from bayescg.data import Frames
 from bayescg.errors import ConfigError
 from bayescg.inference.functional import seeded
@@ -31,6 +32,8 @@ RARE = 100.0
 _TOLERATED = 1e-3
 _LARGEST_DEFICIT = 3.0
 _FEW = 0.01
+_FEWEST = 10
+"""Effective frames of a reference, below which it says next to nothing."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ def audit(
     fit : Fit
         Of a model that queries a system.
     reference : Annealed or Frames, optional
-        From :func:`bayescg.sampling.smc`, or frames of simulations that visit all wells, at the system's temperature.
+        From :func:`bayescg.sampling.smc`, or frames of simulations that visit all wells, at the system's temperature;
+        fewer than 10 effective frames are warned of.
         Default: annealing from a broad base (:func:`bayescg.analysis.broad.anneal_from_broad`).
     samples : int
         Draws of the fit.
@@ -112,7 +116,7 @@ def audit(
     DataError
         The model learned from frames.
     ConfigError
-        The reference is neither of the two, or has frames of another size or temperature.
+        The reference is neither of the two, is a single frame, or has frames of another size or temperature.
 
     References
     ----------
@@ -126,6 +130,7 @@ def audit(
             f"the reference is of type {type(reference).__name__}: give frames, bcg.data.Frames.from_numpy(x, ...), or "
             "what bcg.sampling.smc returns"
         )
+    check_counts(particles=(particles, 1))
     draws = weighted_draws(fit, samples, seed)
     own = evidence(draws)
     assert isinstance(fit.model, HasSystem)
@@ -134,11 +139,12 @@ def audit(
     else:
         frames = reference if isinstance(reference, Frames) else reference.frames
         x = _inputs(fit, frames)
-    log_z, log_z_sd, spent, told = None, None, 0, "the frames"
+    log_z, log_z_sd, spent, told, g = None, None, 0, "the frames", 1.0
     if isinstance(reference, Frames):
         weights = np.ones(len(x)) if reference.weights is None else np.asarray(reference.weights, dtype=np.float64)
         log_q, log_p = _densities(fit, x, particles, seed)
-        blocks = block_ids(reference, inefficiency(log_p - log_q, reference))
+        g = inefficiency(log_p - log_q, reference)
+        blocks = block_ids(reference, g)
     else:
         log_z, log_z_sd, told = reference.log_z, reference.log_z_sd, "annealing from a broad base"
         weights, blocks = np.asarray(reference.frames.weights, dtype=np.float64), reference.islands
@@ -147,7 +153,8 @@ def audit(
         log_q, log_p = _densities(fit, x, particles, seed)
     weights = weights / weights.sum()
     log_w = log_p - (own.log_z if log_z is None else log_z) - log_q  # density of the system over the generator's
-    missing, bounds = _fraction(log_w > math.log(RARE), weights, blocks)
+    counted = 1.0 / (float(np.square(weights).sum()) * g)
+    missing, bounds = _fraction(log_w > math.log(RARE), weights, blocks, counted)
     forward = -_log_mean(log_w, weights) - _log_mean(-log_w, weights)
     guarded = fit.diagnostics.get("guarded")
     found = Audit(
@@ -164,7 +171,7 @@ def audit(
         guarded_fraction=guarded["active"] / max(1, guarded["energies"]) if guarded else None,
         energy_evaluations=samples + len(x) + spent,
     )
-    found = replace(found, warnings=tuple(_warnings(found)))
+    found = replace(found, warnings=tuple(_warnings(found, counted)))
     fit.diagnostics["audit"] = {"reference": told, "warnings": list(found.warnings)}
     return found
 
@@ -180,6 +187,8 @@ def _inputs(fit: Fit, frames: Frames) -> Tensor:
         name, told, given, wanted = "temperature_kT", "kT = {:g}", frames.temperature_kT, system.kT
     else:
         name, told, given, wanted = "temperature", "{:g} K", frames.temperature, system.temperature
+    if len(frames) < 2:
+        raise ConfigError(f"the reference is one frame only: give at least {_FEWEST} independent ones")
     if given is None:
         raise ConfigError(f"the frames of the reference do not say their temperature: give them {name}={wanted:g}")
     if not math.isclose(given, wanted, rel_tol=1e-6):
@@ -199,15 +208,16 @@ def _densities(fit: Fit, x: Tensor, particles: int, seed: int) -> tuple[np.ndarr
     return torch.cat(log_q).double().cpu().numpy(), torch.cat(log_p).double().cpu().numpy()
 
 
-def _fraction(chosen: np.ndarray, weight: np.ndarray, islands: np.ndarray) -> tuple[float, tuple[float, float]]:
+def _fraction(
+    chosen: np.ndarray, weight: np.ndarray, islands: np.ndarray, effective: float
+) -> tuple[float, tuple[float, float]]:
     """Probability of the chosen frames, with a 90 % interval from the islands' spread."""
     share = float(weight @ chosen)
-    effective = 1.0 / float(np.square(weight).sum())
     none_seen = 1.0 - 0.05 ** (1.0 / effective)  # what could be there and yet show in no frame
     count = int(islands.max()) + 1
     deviations = np.bincount(islands, weight * (chosen - share), minlength=count) * count
     half = stats.t.ppf(0.95, count - 1) * deviations.std(ddof=1) / math.sqrt(count)
-    return share, (float(max(0.0, share - half)), float(max(share + half, none_seen)))
+    return share, (float(max(0.0, share - half)), float(min(1.0, max(share + half, none_seen))))
 
 
 def _log_mean(log_values: np.ndarray, weight: np.ndarray) -> float:
@@ -215,8 +225,13 @@ def _log_mean(log_values: np.ndarray, weight: np.ndarray) -> float:
     return float(top + np.log(weight @ np.exp(log_values - top)))
 
 
-def _warnings(found: Audit) -> list[str]:
+def _warnings(found: Audit, counted: float) -> list[str]:
     told = []
+    if counted < _FEWEST:
+        told.append(
+            f"only {counted:.1f} frames of the reference count, fewer than {_FEWEST}: what it does not show may be "
+            "missing all the same"
+        )
     low, high = found.missing_mass_ci90
     if low > 0 and found.missing_mass > _TOLERATED:
         told.append(

@@ -1,5 +1,6 @@
 """The audit says when a fit without frames has lost a mode, whatever it is compared with, and is silent otherwise."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,25 @@ def test_nothing_is_said_of_a_good_fit(kept: bcg.Fit) -> None:
     assert told.warnings == ()
     assert told.missing_mass_ci90[1] < 1e-3
     assert told.forward_ess_fraction > 0.7  # of a quick fit
+
+
+def test_few_frames_say_little_and_one_nothing(kept: bcg.Fit, lost: bcg.Fit) -> None:
+    """Two frames, of which one is in the lost well, or none; many, which one outweighs."""
+    x = np.array([[2.5, 0.0], [-2.5, 0.0]])
+
+    def frames(x: np.ndarray) -> Frames:
+        return Frames.from_numpy(x, unit="reduced", temperature_kT=1.0)
+
+    for reference in (frames(x), frames(x[[1, 1]]), replace(exact(2000), weights=np.r_[1e9, np.ones(1999)])):
+        told = bcg.analysis.audit(lost, reference, samples=1000)
+        low, high = told.missing_mass_ci90
+        assert 0 <= low <= told.missing_mass <= high <= 1
+        assert high > 0.5
+        assert "frames of the reference count, fewer than 10" in told.warnings[0]
+    enough = bcg.analysis.audit(kept, frames(gaussian().positions[:12]), samples=1000)
+    assert not any("fewer than 10" in w for w in enough.warnings)
+    with pytest.raises(ConfigError, match="one frame only: give at least 10"):
+        bcg.analysis.audit(kept, frames(x[:1]), samples=1000)
 
 
 def test_a_reference_of_something_else_is_refused(kept: bcg.Fit) -> None:
