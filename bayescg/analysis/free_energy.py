@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescg.analysis import statistics
+from bayescg.analysis.checks import check_landscape
 from bayescg.analysis.profile import FreeEnergy, block_sums, mean_of_draws, members_in_turn
 from bayescg.analysis.refits import apart_in_log_z
 from bayescg.analysis.reweighting import UNRELIABLE, WORST_K, reweighted
@@ -61,7 +62,7 @@ def free_energy(
         For each CV.
     draws : int
     level : float
-        Of the band.
+        Of the band, between 0 and 1.
     seed : int
     range : (lo, hi), or two of them; optional
         Default: all values, or the full circle.
@@ -75,7 +76,7 @@ def free_energy(
     Raises
     ------
     ConfigError
-        A range or a number of bins that makes no sense; neither `fit` nor `cv`, or neither `fit` nor `frames`.
+        An argument that makes no sense; neither `fit` nor `cv`, or neither `fit` nor `frames`.
     DataError
         Values that are not finite or of the wrong shape, or too few frames.
 
@@ -97,12 +98,15 @@ def free_energy(
     """
     import xarray as xr
 
+    check_landscape(fit, frames, cv, periodic, level, bins=(bins, 2), draws=(draws, 2), seed=(seed, 0))
     if frames is None:
         if fit is None:
             raise ConfigError("free_energy needs frames, or a fit that learned from energies and has its own")
         frames = reweighted(fit, seed=seed)
     values, names, cv_units = _values(fit, frames, cv)
     k = values.shape[2]
+    if periodic is not None and np.size(periodic) not in (1, k):
+        raise ConfigError(f"periodic={periodic!r} must be one answer, or one for each of the {k} CV(s)")
     circular = tuple(np.broadcast_to([u == "rad" for u in cv_units] if periodic is None else periodic, k).tolist())
     edges = _edges(values, bins, range, circular)
     values = np.where(circular, statistics.wrap(values), values)
@@ -222,8 +226,6 @@ def _values(fit: Fit | None, frames: Frames, cv: Any) -> tuple[np.ndarray, tuple
 
 
 def _edges(values: np.ndarray, bins: int, limits: Any, circular: Sequence[bool]) -> tuple[np.ndarray, ...]:
-    if bins < 2:
-        raise ConfigError(f"bins={bins!r}: at least two are needed")
     k = values.shape[2]
     if limits is None:
         low, high = values.min((0, 1)), values.max((0, 1))

@@ -175,7 +175,10 @@ class FreeEnergy:
     def _inside(self, region: Region) -> np.ndarray:
         """Whether each frame is in a region, (members, n)."""
         k = len(self.edges)
-        bounds = np.asarray(region, dtype=np.float64).reshape(-1, 2) if np.size(region) == 2 * k else None
+        try:
+            bounds = np.asarray(region, dtype=np.float64).reshape(-1, 2) if np.size(region) == 2 * k else None
+        except (TypeError, ValueError):
+            bounds = None
         if bounds is None or not np.isfinite(bounds).all():
             raise ConfigError(
                 f"a region of {k} CV(s) is {'(lo, hi)' if k == 1 else '((lo, hi), (lo, hi))'}, not {region!r}"

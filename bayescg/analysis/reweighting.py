@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from bayescg.analysis.checks import check_fit
 from bayescg.arguments import check_counts
 from bayescg.draws import pareto_k, pareto_smoothed
 from bayescg.errors import DataError
@@ -92,6 +93,7 @@ def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
     """
     from bayescg.data import Frames
 
+    check_fit(fit)
     if fit.model.needs_frames:
         raise DataError(_HAS_FRAMES.format(type(fit.model).__name__))
     states = _states(fit)
@@ -144,6 +146,7 @@ def weighted_draws(fit: Fit, samples: int, seed: int) -> Draws:
     ConfigError
         There are too few samples.
     """
+    check_fit(fit)
     if fit.model.needs_frames:
         raise DataError(_HAS_FRAMES.format(type(fit.model).__name__))
     check_counts(samples=(samples, BLOCKS), seed=(seed, 0))

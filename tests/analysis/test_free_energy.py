@@ -179,7 +179,7 @@ def test_the_sources_of_a_free_energy_are_told_apart_exactly():
 @pytest.mark.parametrize(
     ("wrong", "match"),
     [
-        ({"bins": 1}, "at least two"),
+        ({"bins": 1}, "bins=1 must be a whole number, at least 2"),
         ({"range": (1, -1)}, "lower bound"),
         ({"range": ((0, 1), (0, 1))}, "each of the 1 CV"),
         ({"cv": None}, "needs a fit"),

@@ -81,6 +81,50 @@ WRONG = {
 }
 
 
+def first(x):
+    return x[:, 0]
+
+
+UNANSWERED = {
+    "a level in per cent": ({"level": 90}, ConfigError, r"level=90 must be a number in \(0, 1\)"),
+    "a level below": ({"level": -1}, ConfigError, "level=-1"),
+    "no level": ({"level": 0}, ConfigError, "level=0"),
+    "a word for a level": ({"level": "a"}, ConfigError, "level='a'"),
+    "a word for bins": ({"bins": "a"}, ConfigError, "bins='a' must be a whole number, at least 2"),
+    "half a bin": ({"bins": 2.5}, ConfigError, "bins=2.5"),
+    "no draws": ({"draws": 0}, ConfigError, "draws=0 must be a whole number, at least 2"),
+    "a word for draws": ({"draws": "a"}, ConfigError, "draws='a'"),
+    "a seed": ({"seed": -1}, ConfigError, "seed=-1"),
+    "a number for a CV": ({"cv": 3}, ConfigError, "cv=3 must be a function of positions"),
+    "no CV": ({"cv": []}, ConfigError, r"cv=\[\] must be a function"),
+    "a word for a period": ({"periodic": "a"}, ConfigError, "periodic='a' must be True or False"),
+    "periods of three": ({"periodic": [True] * 3}, ConfigError, "one for each of the 1 CV"),
+    "an array": ({"frames": np.zeros((10, 2))}, DataError, "frames are a ndarray; give Frames"),
+    "no fit beside frames": ({"fit": 3}, ConfigError, "fit is a int"),
+    "no fit": ({"fit": 3, "frames": None}, ConfigError, "fit is a int; give what bcg.fit"),
+}
+
+
+@pytest.mark.parametrize("name", UNANSWERED)
+def test_a_free_energy_that_makes_no_sense_is_refused(frames, name):
+    given, kind, told = UNANSWERED[name]
+    with pytest.raises(kind, match=told):
+        analysis.free_energy(**{"fit": None, "frames": frames, "cv": first, **given})
+
+
+def test_regions_without_numbers_are_refused(frames):
+    found = analysis.free_energy(None, frames, cv=first, bins=10, draws=20)
+    with pytest.raises(ConfigError, match=r"a region of 1 CV\(s\) is \(lo, hi\), not \('a', 'b'\)"):
+        found.difference(("a", "b"), (0, 1))
+
+
+@pytest.mark.parametrize("ask", [analysis.reweighted, analysis.audit])
+def test_what_is_no_fit_is_refused(ask):
+    for other in (None, powers):
+        with pytest.raises(ConfigError, match=f"fit is a {type(other).__name__}; give what bcg.fit"):
+            ask(other)
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_a_question_without_an_answer_is_refused(frames, name):
     ask, kind, told = WRONG[name]
