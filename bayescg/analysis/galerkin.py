@@ -118,18 +118,20 @@ def held_out(cov: Covariances, modes: int) -> np.ndarray:
     return np.sort(np.linalg.eigvals(np.linalg.solve(b, a)).real, axis=1)
 
 
-def above_noise(cov: Covariances, modes: int) -> np.ndarray:
+def above_noise(cov: Covariances, modes: int, level: float = 0.95) -> np.ndarray:
     """Which of the leading modes of pairs a lag apart have a correlation that chance does not give, (modes,).
 
     The largest of several correlations is positive even where all of them are noise. How large noise gets is told by
     the data: the deviations of the blocks from their average, each with a random sign, in the functions that are left
-    when the slower modes are taken out. A mode counts where it is above 95 % of these, and so are all slower ones.
+    when the slower modes are taken out. A mode counts where it is above a part `level` of these, and so are all slower
+    ones.
 
     Parameters
     ----------
     cov : Covariances
         Of blocks that are long against the correlation of the frames, for pairs of frames.
     modes : int
+    level : float
     """
     n, total = len(cov), cov.weight.sum()
     found = solve(cov, np.ones((1, n)), cov.size)
@@ -139,7 +141,7 @@ def above_noise(cov: Covariances, modes: int) -> np.ndarray:
     apart = (lagged - np.multiply.outer(cov.weight / total, lagged.sum(0))) * np.sqrt(n / (n - 1))
     signs = np.random.default_rng(0).choice([-1.0, 1.0], (NOISES, n))
     noise = np.tensordot(signs, apart, 1)
-    limit = [np.quantile(np.linalg.eigvalsh(noise[:, k:, k:])[:, -1], 0.95) for k in range(modes)]
+    limit = [np.quantile(np.linalg.eigvalsh(noise[:, k:, k:])[:, -1], level) for k in range(modes)]
     return np.logical_and.accumulate(1 - found.values[0, :modes] > limit)
 
 

@@ -23,6 +23,8 @@ class Resampled:
         Log rates of all frames without their bias, and the bias.
     lost : ndarray, (modes,)
         Part of the draws in which a mode decays within the lag: all, where its correlation is not above noise.
+    faint : ndarray of bool, (modes,)
+        Whether a correlation that is above 95 % of noise is not above 99 %.
     coefficients, constant : ndarray, (draws, m, modes) and (draws, modes)
         Of the eigenfunctions in the functions of the basis.
     rank : int
@@ -38,6 +40,7 @@ class Resampled:
     centre: np.ndarray
     bias: np.ndarray
     lost: np.ndarray
+    faint: np.ndarray
     coefficients: np.ndarray
     constant: np.ndarray
     rank: int
@@ -110,6 +113,7 @@ def resample(
         centre=centre,
         bias=bias,
         lost=np.where(seen[:modes], (drawn.values[:, :modes] >= 1.0).mean(0) if lag is not None else 0.0, 1.0),
+        faint=seen[:modes] & ~(seen if lag is None else above_noise(small, more, 0.99))[:modes],
         coefficients=c0 + factors[:, None, None] * (c - c0),
         constant=k0 + factors[:, None] * (k - k0),
         rank=p.shape[1],

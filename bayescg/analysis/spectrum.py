@@ -14,7 +14,7 @@ from bayescg.analysis.checks import check_question
 from bayescg.analysis.covariances import Covariances, accumulate, runs
 from bayescg.analysis.galerkin import reduced, solve
 from bayescg.analysis.integrands import values
-from bayescg.analysis.resample import resample
+from bayescg.analysis.resample import Resampled, resample
 from bayescg.analysis.slow_modes import Functions, SlowModes
 from bayescg.analysis.statistics import block_draws, inflation
 from bayescg.data import check_temperature
@@ -64,6 +64,7 @@ def spectrum(
 
     With a lag a mode has no interval where its correlation :math:`\nu` is not above what noise gives: 95 % of the
     largest correlations that remain when the deviations of the blocks from their average are given random signs.
+    Where it is not above 99 % of these, there is a warning.
 
     Parameters
     ----------
@@ -159,7 +160,7 @@ def spectrum(
         bias=np.mean([one.bias for one in found], 0),
         held_out=xr.DataArray(found[0].held_out, dims=("fold", "mode"), coords={"mode": mode}, name="held_out"),
         degenerate=found[0].degenerate,
-        warnings=_warnings(blocks, found[0].degenerate, lost, lag, relaxed),
+        warnings=_warnings(blocks, found[0], lost, lag, relaxed),
         unit="ps" if frames.unit == "nm" else "",
         unresolved=frozenset((np.flatnonzero(lost) + 1).tolist()),
     )
@@ -258,16 +259,21 @@ def _relaxations(
 
 
 def _warnings(
-    blocks: Blocks, degenerate: list[list[int]], lost: np.ndarray, lag: float | None, relaxed: np.ndarray | None
+    blocks: Blocks, first: Resampled, lost: np.ndarray, lag: float | None, relaxed: np.ndarray | None
 ) -> tuple[str, ...]:
     """What to know before the intervals are believed, `lost` and `relaxed` by mode."""
-    told = [_inseparable([k + 1 for k in group], len(lost)) for group in degenerate]
+    told = [_inseparable([k + 1 for k in group], len(lost)) for group in first.degenerate]
     if lost.any():
         of = ", ".join(map(str, np.flatnonzero(lost) + 1))
         one = lost.sum() == 1
         told.append(
             f"mode{'' if one else 's'} {of} decay{'s' if one else ''} within the lag {lag:g}: what correlation is left "
             f"cannot be told from noise, so there is no interval; use a shorter lag"
+        )
+    for k in np.flatnonzero(first.faint & ~lost):
+        told.append(
+            f"the correlation of mode {k + 1} after the lag {lag:g} is barely above noise, which one time in twenty "
+            "gives as much: the mode may be much faster than its interval says; use a shorter lag"
         )
     for k, times in enumerate([] if relaxed is None else relaxed):
         if times < LEAST_RELAXATIONS and not lost[k]:

@@ -36,6 +36,8 @@ def test_a_mode_is_unresolved_where_its_correlation_is_no_more_than_noise(spring
     found = [spectrum(powers, frames_of(x, 0.05), lag=lag, modes=1, draws=20) for x in springs]
     lost = [one for one in found if 1 in one.unresolved]
     assert least <= len(lost) <= most
+    if least:  # noise that passes says so, but for one time in a hundred
+        assert sum(not one.warnings for one in found) <= 2
     for one in lost:
         assert np.isnan(one.ci90).all()
         assert one.quantities["timescale_1"].ci90 is None
