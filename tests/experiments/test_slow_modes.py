@@ -10,8 +10,12 @@ import xarray as xr
 from bayescg.errors import ConfigError, DataError
 from bayescg.experiments import load, report, run
 from bayescg.experiments.build import frames_of
+from bayescg.report import QUICK_RUN
 
-TINY = ("simulation.time=1.0", "simulation.chains=20", "fit.steps=20", "fit.batch_size=500", "analysis.draws=20")
+TINY = (
+    "simulation.time=1.0", "simulation.chains=20", "simulation.dt=0.0005", "fit.steps=20", "fit.batch_size=500",
+    "analysis.draws=20",
+)  # fmt: skip
 
 
 def silent(_: str) -> None:
@@ -28,6 +32,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_eigenvalues_and_timescales_have_their_truth_beside_them(finished: Path) -> None:
     found = json.loads((finished / "summary.json").read_text())
     assert found["kind"] == "generalised"
+    assert found["quick"]
     for k, exact in enumerate((1.19898, 7.8885, 15.3614), start=1):
         rate, time = (found["quantities"][f"{name}_{k}"] for name in ("eigenvalue", "timescale"))
         assert rate["truth"] == pytest.approx(exact, rel=1e-4)
@@ -43,7 +48,19 @@ def test_the_report_is_made_again_with_the_figures(finished: Path) -> None:
     (finished / "figures" / "eigenfunctions.png").unlink()
     report(finished, silent)
     assert (finished / "figures" / "eigenfunctions.png").exists()
-    assert "timescale_1" in (finished / "report.html").read_text()
+    page = (finished / "report.html").read_text()
+    assert "timescale_1" in page
+    assert QUICK_RUN in page
+    assert "nats" not in page  # the loss is no likelihood
+
+
+@pytest.mark.parametrize("name", ["prinz", "three-well-ring"])
+def test_a_quick_run_takes_no_coarser_steps(name: str) -> None:
+    """A coarse step of the simulation biases every timescale, and no interval knows of it."""
+    quick, full = load(name, quick=True).simulation, load(name).simulation
+    assert quick is not None
+    assert full is not None
+    assert quick.dt == full.dt
 
 
 @pytest.mark.slow
