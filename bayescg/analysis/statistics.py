@@ -169,7 +169,8 @@ def named_observables(
 
 def label(function: Any) -> str:
     """Name of an observable."""
-    return str(getattr(function, "name", None) or getattr(function, "__name__", type(function).__name__))
+    name = str(getattr(function, "name", None) or getattr(function, "__name__", type(function).__name__))
+    return "function" if name == "<lambda>" else name
 
 
 def unit_of(function: Any) -> str:

@@ -83,7 +83,10 @@ def _profile(fes: FreeEnergy, known: Histogram | None, label: str) -> Figure:
         lw=0,
         label=f"{100 * fes.level:.0f} % band" if np.isfinite(low).any() else None,
     )
-    ax.plot(centres, fes.mean.values, color=BLUE, lw=1.5, label="mean")
+    mean = fes.mean.values
+    if (np.isfinite(mean) & ~np.isfinite(low)).any():
+        ax.plot(centres, mean, color=BLUE, lw=1, ls=":", label="mean, too few frames for a band")
+    ax.plot(centres, np.where(np.isfinite(low), mean, np.nan), color=BLUE, lw=1.5, label="mean")
     if known is not None:
         at, shares = in_degrees(np.asarray(known[0]), fes.cv_units[0]), np.asarray(known[1], np.float64)
         with np.errstate(divide="ignore"):
