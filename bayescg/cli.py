@@ -241,7 +241,7 @@ def _show(results: dict[str, Any], path: Path) -> None:
         _table(("predictive check", "p (average)", "p (spread)", "bins in band"), [row[:4] for row in found])
         _screen.print("[dim] p near 0 or 1: the model gets this average, or spread, of held-out frames wrong[/dim]")
     _screen.print()
-    if results.get("quick"):
+    if results["diagnostics"].get("quick"):
         _screen.print(f"[yellow]{QUICK_RUN}[/yellow]")
     for warning in results["diagnostics"]["warnings"]:
         _screen.print(f"[yellow]warning: {escape(warning)}[/yellow]")

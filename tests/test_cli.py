@@ -104,7 +104,7 @@ def test_a_run_ends_with_its_quantities_warnings_and_paths(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     path = tmp_path / "runs" / "alanine-dipeptide-quick-seed2"
     assert json.loads((path / "summary.json").read_text())["seed"] == 2
-    for part in ("90 % interval", "rg", "warning: phi_positive", "predictive_check.png", "report.html"):
+    for part in ("90 % interval", "rg", "warning: population of phi_positive", "predictive_check.png", "report.html"):
         assert part in done.stdout
     assert "Traceback" not in done.stderr
     table = done.stdout.partition(" quantity")[2].partition("warning:")[0].splitlines()

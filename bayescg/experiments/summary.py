@@ -35,19 +35,18 @@ def collect(experiment: Experiment, fit: Fit, frames: Frames, answers: Answers, 
     Returns
     -------
     dict
-        JSON: schema, experiment, seed, quick, kind, versions, compiled, quantities, diagnostics, cost.
+        JSON: schema, experiment, seed, kind, versions, compiled, quantities, diagnostics, cost.
     """
     warned = [*fit.diagnostics["warnings"], *stages.warnings, *answers.warnings]
     return {
         "schema": SCHEMA,
         "experiment": experiment.experiment.name,
         "seed": experiment.run.seed,
-        "quick": experiment.run.quick,
         "kind": fit.model.kind,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         "compiled": fit.diagnostics["compiled"],
         "quantities": answers.quantities,
-        "diagnostics": {**answers.diagnostics, "warnings": list(dict.fromkeys(warned))},
+        "diagnostics": {"quick": experiment.run.quick, **answers.diagnostics, "warnings": list(dict.fromkeys(warned))},
         "cost": {
             "energy_evaluations": _md_steps(experiment, frames) if fit.model.needs_frames else _queried(fit, frames),
             "steps": fit.cost["steps"],

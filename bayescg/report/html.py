@@ -53,7 +53,7 @@ def write_report(
     )
     page = environment.get_template("report.html.j2").render(
         results=results,
-        quick=told.QUICK_RUN if results.get("quick") else "",
+        quick=told.QUICK_RUN if results["diagnostics"].get("quick") else "",
         figures=[(base64.b64encode(p.read_bytes()).decode("ascii"), text, p.stem) for p, text in figures.items()],
         quantities=told.quantity_table(results),
         without_frames="weighted_draws" in results["diagnostics"],

@@ -8,7 +8,7 @@ __all__ = ["QUICK_RUN", "check_rows", "cost_rows", "diagnostic_rows", "quantity_
 
 QUICK_RUN = "A quick run: it shows that everything works; the numbers mean little."
 
-_SHOWN_APART = ("warnings", "conclusion", "predictive_check", "modes", "ramachandran", "missing_mass_ci90")
+_SHOWN_APART = ("warnings", "quick", "conclusion", "predictive_check", "modes", "ramachandran", "missing_mass_ci90")
 _AUDIT = "missing_mass"
 _NOTHING = 1e-9  # what is exactly 0, by quadrature
 

@@ -292,6 +292,7 @@ def test_frames_left_out_evenly_are_no_gaps():
     frames = Frames.from_numpy(np.zeros((4000, 1)), unit="reduced", dt=0.1, trajectory=np.repeat([0, 1], 2000))[::5]
     assert frames.blocks(100).tolist() == np.repeat(range(8), 100).tolist()
     train, test = frames.lagged(1.0).split(blocks=8, test=0.25, seed=0)
+    assert train.frames.order is not None
     lost = 2 * (1 + np.count_nonzero(np.diff(train.frames.order) > 5))  # pairs that reach out of each piece
     assert len(test.frames) == 200
     assert len(train) + lost <= 600
