@@ -166,7 +166,8 @@ def test_what_is_known_has_a_column_where_anything_is(without_frames: dict[str, 
 
 
 def test_a_quick_run_is_called_one(results: dict[str, Any], page: str, tmp_path: Path) -> None:
-    quick = write_report(tmp_path / "quick.html", {**results, "diagnostics": {**results["diagnostics"], "quick": True}}, {}, "").read_text()
+    told = {**results, "diagnostics": {**results["diagnostics"], "quick": True}}
+    quick = write_report(tmp_path / "quick.html", told, {}, "").read_text()
     assert QUICK_RUN in quick
     assert quick.index(QUICK_RUN) < quick.index("<h2>")
     assert QUICK_RUN not in page
