@@ -1,35 +1,20 @@
 """Refits that lost a mode are seen beside those that did not, wherever free energies are made of their draws."""
 
 import re
-from dataclasses import replace
 
-import numpy as np
 import pytest
 
 import bayescg as bcg
 from bayescg.analysis import FreeEnergy, free_energy
-from bayescg.data import Frames
 from bayescg.models import EmbeddedPhysics
+from tests.refitted import two_wells
 
 LEFT, RIGHT = (-10.0, 0.0), (0.0, 10.0)
-DRAWS, ERROR = 4000, 0.005
 
 
 def refitted(lost: tuple[int, ...], share: float, refits: int = 5) -> FreeEnergy:
-    """Two wells, of which some refits never visit the right one, with the partition functions that they would find."""
-    random = np.random.default_rng(0)
-    x = np.where(random.random((refits, DRAWS)) < share, 2.0, -2.0) + 0.3 * random.normal(size=(refits, DRAWS))
-    log_z = ERROR * random.normal(size=refits)
-    for m in lost:
-        x[m] = -np.abs(x[m])
-        log_z[m] += np.log1p(-share)
-    frames = Frames.from_numpy(
-        x.reshape(-1, 1), unit="reduced", temperature_kT=1.0, weights=np.ones(x.size),
-        trajectory=np.repeat(np.arange(refits), DRAWS),
-    )  # fmt: skip
-    told = {"refits": refits, "log_z": log_z.tolist(), "log_z_sd": [ERROR] * refits}
-    frames = replace(frames, provenance={**frames.provenance, **told})
-    return free_energy(None, frames, cv=lambda x: x[:, 0], bins=20, draws=20)
+    """Of two wells, of which some refits never visit the right one."""
+    return free_energy(None, two_wells(lost, share, refits), cv=lambda x: x[:, 0], bins=20, draws=20)
 
 
 def apart(found: FreeEnergy) -> list[str]:
