@@ -11,6 +11,7 @@ import numpy as np
 from bayescg.analysis.checks import check_question
 from bayescg.analysis.covariances import accumulate
 from bayescg.analysis.galerkin import reduced, solve
+from bayescg.analysis.slow_modes import SlowModes
 from bayescg.analysis.spectrum import bases_of, blocks_of, spectrum
 from bayescg.analysis.statistics import block_draws, inflation
 from bayescg.arguments import check_counts, check_positive
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
 
     from bayescg.data import Frames
 
-__all__ = ["ChapmanKolmogorov", "chapman_kolmogorov", "implied_timescales"]
+__all__ = ["ChapmanKolmogorov", "against_lag", "chapman_kolmogorov", "implied_timescales"]
 
 
 def implied_timescales(
     fit: Any, frames: Frames, lags: Sequence[float], *, modes: int = 3, draws: int = 200, seed: int = 0
 ) -> xr.DataArray:
     """Draws of implied timescales for each of several lags, (lag, draw, mode): flat where the modes are resolved.
+
+    Where the correlation of a mode after a lag cannot be told from noise, its draws are NaN.
 
     Parameters
     ----------
@@ -54,14 +57,19 @@ def implied_timescales(
     >>> found.dims, bool((abs(found.mean("draw") - 1) < 0.3).all())
     (('lag', 'draw', 'mode'), True)
     """
-    import xarray as xr
-
     if not isinstance(lags, Sequence | np.ndarray) or not len(lags):
         raise ConfigError(f"lags={lags!r} must be a sequence of at least one lag time")
     check_positive(**{f"lags[{i}]": t for i, t in enumerate(lags)})  # 0 would be the generator
-    found = [spectrum(fit, frames, lag=t, modes=modes, draws=draws, seed=seed) for t in lags]
-    joined = xr.concat([one.timescales for one in found], dim=xr.DataArray(np.asarray(lags), dims="lag", name="lag"))
-    return joined.assign_attrs(unit=found[0].unit)
+    return against_lag([spectrum(fit, frames, lag=t, modes=modes, draws=draws, seed=seed) for t in lags])
+
+
+def against_lag(found: Sequence[SlowModes]) -> xr.DataArray:
+    """Draws of the timescales of several lags, (lag, draw, mode), NaN for modes that a lag leaves unresolved."""
+    import xarray as xr
+
+    each = [one.timescales.where(~one.timescales["mode"].isin(list(one.unresolved))) for one in found]
+    lags = xr.DataArray([one.lag for one in found], dims="lag", name="lag")
+    return xr.concat(each, dim=lags).assign_attrs(unit=found[0].unit)
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,11 @@ class Comparison:
 
     @property
     def tied(self) -> list[str]:
-        """The best, and those within two standard errors of it: of these take the simplest."""
+        """The best, and those within two standard errors of it: of these take the simplest.
+
+        The standard errors are about the held-out frames: that another seed of the training would score differently is
+        not in them.
+        """
         return [r.name for r in self.rows if -r.difference <= _TELL_APART * r.difference_se]
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -187,7 +191,10 @@ def compare(
     best = max(each.values(), key=lambda values: values.mean())
     rows = [Compared(name, *_mean(values), *_mean(values - best), values) for name, values in each.items()]
     rows.sort(key=lambda row: -row.score)
-    return Comparison(tuple(rows), score, lag, _warnings(fits, on, memory, blocks))
+    told = _warnings(fits, on, memory, blocks)
+    if score == "vamp2" and len(set(counts.values())) > 1:
+        told = (*told, "vamp2 gains by any further mode, be it noise: to compare numbers of modes use vampe")
+    return Comparison(tuple(rows), score, lag, told)
 
 
 def _common_lag(fits: Mapping[str, Any], on: Frames | Pairs, score: str, lag: float | None) -> float | None:

@@ -10,6 +10,7 @@ import torch
 
 from bayescg import systems, truth
 from bayescg.analysis import ChapmanKolmogorov, SlowModes, chapman_kolmogorov, kinetic_scores, spectrum
+from bayescg.analysis.chapman_kolmogorov import against_lag
 from bayescg.errors import ConfigError
 from bayescg.experiments.lags import multiples
 from bayescg.experiments.questions import Answers
@@ -59,9 +60,16 @@ def ask_slow_modes(experiment: Experiment, fit: Fit, frames: Frames, test: Frame
         Those that the fit has not seen: a score of its functions at its lag is of them.
     """
     settings, seed = experiment.analysis, experiment.run.seed
-    count = settings.modes or int(getattr(fit.model, "modes", 0)) or min(_USUAL, _functions(fit, frames))
+    most = _functions(fit, frames)
+    asked = settings.modes or int(getattr(fit.model, "modes", 0)) or _USUAL
+    count = min(asked, most)
     modes = spectrum(fit, frames, modes=count, draws=settings.draws, seed=seed)
     answers = SlowAnswers(modes=modes, warnings=list(modes.warnings))
+    if settings.modes is not None and count < asked:
+        answers.warnings.append(
+            f"analysis.modes = {asked}, but the basis has {most} independent functions: there are {count} modes; give "
+            "the model more states or functions"
+        )
     _note(answers, modes)
     exact = _exact(experiment, fit, count)
     known = dict(settings.truth)
@@ -120,8 +128,6 @@ def eigenfunction_r2(modes: SlowModes, exact: truth.Spectrum, frames: Any, most:
 
 def _lags(answers: SlowAnswers, experiment: Experiment, fit: Fit, frames: Frames, modes: SlowModes) -> None:
     """Timescales against lag, and whether those of the fit's own lag say what happens at longer ones."""
-    import xarray as xr
-
     settings, seed, count = experiment.analysis, experiment.run.seed, modes.eigenvalues.sizes["mode"]
     tested = multiples(modes.lag, frames) if modes.lag is not None else []
     lags = settings.lags or [n * modes.lag for n in tested if modes.lag is not None]
@@ -131,9 +137,9 @@ def _lags(answers: SlowAnswers, experiment: Experiment, fit: Fit, frames: Frames
         if modes.lag is None or abs(lag - modes.lag) > 1e-6 * lag:
             one = spectrum(fit, frames, lag, modes=count, draws=settings.draws, seed=seed)
             _note(answers, one, f"_at_{lag:g}")
-        found.append(one.timescales.expand_dims(lag=[lag]))
+        found.append(one)
     if len(found) > 1:
-        answers.timescales = xr.concat(found, dim="lag").assign_attrs(unit=modes.unit)
+        answers.timescales = against_lag(found)
     if len(tested) > 1:
         asked = {"multiples": tested, "modes": count, "draws": settings.draws, "seed": seed}
         test = answers.test = chapman_kolmogorov(fit, frames, modes.lag, **asked)

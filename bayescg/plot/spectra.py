@@ -167,6 +167,8 @@ def committor(
 def timescales(found: xr.DataArray, truth: Sequence[float] | None = None) -> Figure:
     """Implied timescales against lag with 90 % bands; grey where a timescale is shorter than the lag.
 
+    A mode has no point at a lag that leaves it unresolved (NaN).
+
     Parameters
     ----------
     found : DataArray, (lag, draw, mode)
@@ -195,14 +197,16 @@ def timescales(found: xr.DataArray, truth: Sequence[float] | None = None) -> Fig
     values = found.transpose("draw", "lag", "mode").values
     low, high = interval(values, 0.9)
     for k, mode in enumerate(found["mode"].values):
-        colour = COLOURS[k % len(COLOURS)]
+        colour, resolved = COLOURS[k % len(COLOURS)], "" if np.isfinite(low[:, k]).any() else ", unresolved"
         ax.fill_between(lags, low[:, k], high[:, k], color=colour, alpha=0.25, lw=0)
-        ax.plot(lags, np.median(values[:, :, k], 0), "o-", color=colour, ms=4, lw=1.5, label=f"mode {mode}")
+        ax.plot(lags, np.median(values[:, :, k], 0), "o-", color=colour, ms=4, lw=1.5, label=f"mode {mode}{resolved}")
         if exact is not None:
             ax.axhline(exact[k], color=INK, lw=0.8, ls="--", label="exact" if k == 0 else None)
     ax.set_yscale("log")
-    ax.set_ylim(0.5 * min(float(np.nanmin(low)), float(lags[0])), 2.0 * float(np.nanmax(high)))
-    ax.set_xlim(lags[0], lags[-1])
+    seen = np.concatenate([low[np.isfinite(low)], high[np.isfinite(high)], lags])
+    ax.set_ylim(0.5 * float(seen.min()), 2.0 * float(seen.max()))
+    if len(lags) > 1:
+        ax.set_xlim(lags[0], lags[-1])
     ax.set_xlabel(axis_label("lag", unit), fontsize=10)
     ax.set_ylabel(axis_label("implied timescale", unit), fontsize=10)
     ax.legend(frameon=False, fontsize=9)

@@ -75,7 +75,8 @@ def draw_kinetics(
     if timescales is not None:
         drawn["timescales"] = (
             plot.timescales(timescales, truth),
-            "Implied timescales against lag with 90 % bands; they should be flat. Grey: shorter than the lag itself.",
+            "Implied timescales against lag with 90 % bands; they should be flat. Grey: shorter than the lag itself. "
+            "No point: at that lag the mode cannot be told from noise.",
         )
     if test is not None:
         drawn["chapman_kolmogorov"] = (

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import bayescg as bcg
+from bayescg import plot
 from bayescg.analysis import chapman_kolmogorov, implied_timescales, kinetic_scores
 from bayescg.errors import ConfigError, DataError
 
@@ -22,6 +23,16 @@ def spring():
 def test_timescales_do_not_depend_on_the_lag_where_modes_are_resolved(spring):
     found = implied_timescales(powers, spring, [0.1, 0.3, 0.5], modes=2, draws=100)
     assert (np.abs(found.mean("draw") - np.array([1, 0.5])) < 3 * found.std("draw")).all()
+
+
+def test_a_timescale_far_below_the_lag_is_told_to_be_unknown(spring):
+    """After a lag of 6 the second mode is down to e^-12, and 4000 of the frames are four trajectories of 400."""
+    found = implied_timescales(powers, spring, [0.2, 6.0], modes=2, draws=100)
+    assert bool(found.sel(lag=6.0, mode=2).isnull().all())
+    assert not bool(found.sel(lag=0.2).isnull().any())
+    legend = plot.timescales(found).axes[0].get_legend_handles_labels()[1]
+    assert legend == ["mode 1", "mode 2"]
+    assert plot.timescales(found[1:]).axes[0].get_legend_handles_labels()[1][1] == "mode 2, unresolved"
 
 
 def test_a_markovian_spring_passes_and_a_projection_fails(spring):

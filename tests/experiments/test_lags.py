@@ -100,7 +100,7 @@ def test_ones_own_frames_are_asked_for_their_time(tmp_path: Path) -> None:
 )
 def test_a_model_of_pairs_tells_of_slow_modes_at_lags(tmp_path: Path, model: str, modes: int, r2: float) -> None:
     """The timescale is the exact one up to three standard deviations, or less in one function that is not the mode."""
-    changes = (f"model.name={model}", "data.lag=0.05", "analysis.lags=[0.05, 0.1, 0.2]")
+    changes = (f"model.name={model}", "data.lag=0.05", "analysis.lags=[0.05, 0.1, 0.2]", "analysis.modes=9")
     run(wells(tmp_path, *changes), tmp_path / "run", silent)
     found = json.loads((tmp_path / "run" / "summary.json").read_text())
     slowest = found["quantities"]["timescale_1"]
@@ -111,6 +111,7 @@ def test_a_model_of_pairs_tells_of_slow_modes_at_lags(tmp_path: Path, model: str
     assert 1 < found["diagnostics"]["held_out_vamp2"] < 1 + modes
     assert f"timescale_{modes}_at_0.1" in found["quantities"]
     assert f"timescale_{modes + 1}" not in found["quantities"]
+    assert any(f"the basis has {modes} independent" in warning for warning in found["diagnostics"]["warnings"])
     drawn = {path.stem for path in (tmp_path / "run" / "figures").glob("*.png")}
     assert {"spectrum", "timescales", "chapman_kolmogorov"} <= drawn
     with xr.open_datatree(tmp_path / "run" / "posterior.nc", engine="h5netcdf") as tree:
