@@ -36,9 +36,11 @@ class GeneratorEigenfunctions(FeatureModel):
     and no order to impose. The gradient needs no derivative of the solution: it is that of
     :math:`\sum_i (c_i^T A c_i / c_i^T B c_i)^{1/2}` at fixed c. The square root lets slow modes count beside fast ones;
     a logarithm would do so more, but a step between the frames of a batch, which costs nothing there, has a logarithm
-    of minus infinity. To it comes :math:`s \sum_j \ln(1 + g_j)` with :math:`g_j` the norm of the first layer's weights
-    of input j, minus the logarithm of a prior with a peak at zero and a heavy tail: inputs that do not matter stay
-    out, where they would else fit the noise of the frames, and the others are hardly held back.
+    of minus infinity. Each function counts with a little noise (`nets.RitzModes`): else a step that sets a few rare
+    frames of a batch apart passes for a slow mode. To the sum comes :math:`s \sum_j \ln(1 + g_j)` with :math:`g_j` the
+    norm of the first layer's weights of input j, minus the logarithm of a prior with a peak at zero and a heavy tail:
+    inputs that do not matter stay out, where they would else fit the noise of the frames, and the others are hardly
+    held back.
 
     This is no likelihood: `kind` is "generalised", and no posterior is made of the loss. Error bars come from
     :func:`bayescg.analysis.spectrum`, which solves the eigenproblem in :math:`\chi` again, on all frames and under
@@ -88,7 +90,7 @@ class GeneratorEigenfunctions(FeatureModel):
     additive = False
     minimum_batch = 256
     training_defaults: ClassVar[dict[str, Any]] = {
-        "steps": 350, "batch_size": 8192, "validation": 0.0, "learning_rate": 0.03
+        "steps": 400, "batch_size": 8192, "validation": 0.0, "learning_rate": 0.1
     }  # fmt: skip
     citation = "Zhang, Li, Schütte, J. Comput. Phys. 465, 111377 (2022), doi:10.1016/j.jcp.2022.111377"
     lag = None
@@ -102,7 +104,7 @@ class GeneratorEigenfunctions(FeatureModel):
         diffusion: Any = None,
         hidden: Sequence[int] = (32, 32),
         loss: str = "ritz",
-        sparsity: float = 0.003,
+        sparsity: float = 0.002,
         alpha: float = 20.0,
         dim: int | None = None,
     ):
@@ -135,11 +137,11 @@ class GeneratorEigenfunctions(FeatureModel):
         w = torch.ones_like(y[:, 0]) if batch.weight is None else batch.weight
         w = w / w.sum()
         if self.loss == "penalty":
-            loss = self._penalised(*self.forms.of(y, metric, w, torch.eye(self.modes).to(y))[:2])
+            loss = self._penalised(*self.forms.of(y, metric, w, torch.eye(self.modes).to(y)))
         else:
-            a, b, *_ = self.forms.sums(y, metric, w)
-            energies, covariance, spread = self.forms.of(y, metric, w, self.ritz.solve(a, b))
-            rates = self.ritz.quotients(energies, covariance.diagonal(), spread) / self.ritz.rate
+            c = self.ritz.solve(*self.forms.sums(y, metric, w)[:2])
+            energies, covariance = self.forms.of(y, metric, w, c)
+            rates = self.ritz.quotients(energies, covariance.diagonal(), c) / self.ritz.rate
             loss = rates.sqrt().sum() + self.sparsity * self.forms.norms().log1p().sum()
         with batch.plate("frames"):
             pyro.factor("rayleigh", -loss.expand(len(batch)))

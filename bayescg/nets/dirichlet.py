@@ -45,8 +45,8 @@ class DirichletForms(nn.Module):
         """Of the first layer's weights of each input, ``(inputs,)``."""
         return (self.net.layers[0].weight.square().sum(0) + 1e-8).sqrt()
 
-    def of(self, y: Tensor, metric: Tensor | None, w: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        r"""Of combinations :math:`f = c^T \chi`, differentiable: energies, covariance, and what a ridge needs.
+    def of(self, y: Tensor, metric: Tensor | None, w: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Energies and covariance of combinations :math:`f = c^T \chi`, differentiable.
 
         Parameters
         ----------
@@ -61,20 +61,13 @@ class DirichletForms(nn.Module):
         -------
         energies : Tensor, shape (k,)
         covariance : Tensor, shape (k, k)
-        spread : Tensor, shape (k,)
-            Sums of squared coefficients times variances of the functions.
         """
         values, pull = vjp(self.net.tail, self.net.layers[0](y))[:2]
         entering = self.net.entering(self.directions)
         along = torch.stack([pull(column.expand_as(values))[0] for column in c.T], 1) @ entering.T
         moved = along if metric is None else along @ metric
-        centred = values - w @ values
-        f = centred @ c
-        return (
-            torch.einsum("n,nki,nki->k", w, along, moved),
-            f.T @ (w[:, None] * f),
-            (w @ centred.square()) @ c.square(),
-        )
+        f = (values - w @ values) @ c
+        return torch.einsum("n,nki,nki->k", w, along, moved), f.T @ (w[:, None] * f)
 
     @torch.no_grad()
     def sums(self, y: Tensor, metric: Tensor | None, w: Tensor, shift: Tensor | None = None) -> tuple[Tensor, ...]:

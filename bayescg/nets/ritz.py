@@ -9,9 +9,10 @@ __all__ = ["RitzModes"]
 class RitzModes(nn.Module):
     r"""Solutions of :math:`A c = \lambda B c`, and a place to keep those for all frames.
 
-    A ridge keeps functions that nearly depend on each other from passing for slow ones by rounding. It is that of a
-    little noise in each function, a part of 1e-7 of its variance, which decays at a hundred times `rate`. A function
-    that is constant but for rounding is left out.
+    Each function is taken to have a little noise of its own, which decays at a hundred times `rate`. Without it a
+    function that sets a few rare frames of a batch apart is the slowest there, as no frame lies between, whatever it is
+    elsewhere; of functions of order one, one that is different in one frame of 10 000 is not above the noise. It also
+    keeps functions that depend on each other, or hardly vary, from passing for slow ones by rounding.
 
     Parameters
     ----------
@@ -20,15 +21,15 @@ class RitzModes(nn.Module):
     Attributes
     ----------
     rate : Tensor
-        A typical eigenvalue, which gives the ridge its unit.
+        A typical eigenvalue, which gives the noise its unit.
     """
 
     rate: Tensor
     centre: Tensor
     coefficients: Tensor
 
-    ridge = 1e-5
-    least = 1e-11  # of the largest variance
+    noise = 1e-4
+    decay = 100.0
 
     def __init__(self, functions: int, modes: int):
         super().__init__()
@@ -40,28 +41,25 @@ class RitzModes(nn.Module):
     def solve(self, a: Tensor, b: Tensor) -> Tensor:
         """Coefficients (functions, modes) of the slowest, of unit variance; solved in double precision."""
         with torch.no_grad():
-            variance = b.diagonal().double()
-            alive = variance > self.least * variance.max()
-            width = torch.where(alive, variance, 1.0).rsqrt() * alive
-            a, b = (m.double() * width * width[:, None] for m in (a, b))
-            unit = torch.eye(len(a), dtype=a.dtype, device=a.device)
-            lower = torch.linalg.cholesky(b + 0.01 * self.ridge * unit)
-            half = torch.linalg.solve_triangular(lower, a + self.ridge * self.rate.double() * unit, upper=False)
+            noise = self.noise * torch.eye(len(a), dtype=torch.float64, device=a.device)
+            lower = torch.linalg.cholesky(b.double() + noise)
+            half = torch.linalg.solve_triangular(lower, a.double() + self.decay * self.rate * noise, upper=False)
             whitened = torch.linalg.solve_triangular(lower, half.mT, upper=False)
             vectors = torch.linalg.eigh(0.5 * (whitened + whitened.mT))[1][:, : self.modes]
-            return (torch.linalg.solve_triangular(lower.mT, vectors, upper=True) * width[:, None]).to(self.rate)
+            return torch.linalg.solve_triangular(lower.mT, vectors, upper=True).to(self.rate)
 
-    def quotients(self, energy: Tensor, variance: Tensor, spread: Tensor) -> Tensor:
-        """Rayleigh quotients (modes,) with the ridge: eigenvalues of `solve` at its solutions.
+    def quotients(self, energy: Tensor, variance: Tensor, c: Tensor) -> Tensor:
+        """Rayleigh quotients (modes,) with the noise: eigenvalues of `solve` at its solutions.
 
         Parameters
         ----------
         energy, variance : Tensor, shape (modes,)
             Of the modes.
-        spread : Tensor, shape (modes,)
-            Sums over the functions of their squared coefficients times their variances.
+        c : Tensor, shape (functions, modes)
+            Their coefficients.
         """
-        return (energy + self.ridge * self.rate * spread) / (variance + 0.01 * self.ridge * spread)
+        noise = self.noise * c.square().sum(0)
+        return (energy + self.decay * self.rate * noise) / (variance + noise)
 
     def keep(self, a: Tensor, b: Tensor, centre: Tensor, tilt: Tensor) -> None:
         """Solve and keep what `forward` needs; each mode increases with the input that it varies with most.
@@ -75,6 +73,7 @@ class RitzModes(nn.Module):
             Covariances with the inputs.
         """
         c = self.solve(a, b)
+        c = c / (c * (b.to(c) @ c)).sum(0).sqrt()  # without the noise
         slope = tilt.to(c) @ c
         sign = slope.gather(0, slope.abs().argmax(0, keepdim=True)).sign()
         self.coefficients.copy_(c * torch.where(sign == 0, 1.0, sign))

@@ -32,7 +32,7 @@ class TangentMLP(nn.Module):
 
     def __init__(self, inputs: int, hidden: Sequence[int], outputs: int | None = None):
         super().__init__()
-        self.layers: Any = nn.ModuleList(_Spread(a, b) for a, b in pairwise([inputs, *hidden]))
+        self.layers: Any = nn.ModuleList(_Spread(a, b, i > 0) for i, (a, b) in enumerate(pairwise([inputs, *hidden])))
         self.last = nn.Linear(hidden[-1], outputs) if outputs else None
 
     def forward(self, y: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class TangentMLP(nn.Module):
         along = self.entering(directions)
         if len(along) <= along.shape[1]:
             return along
-        square = (along.T @ along).double()
+        square = along.double().T @ along.double()
         ridge = 1e-9 * square.diagonal().mean() * torch.eye(len(square), dtype=square.dtype, device=square.device)
         return torch.linalg.cholesky(square + ridge).mT.to(along)
 
@@ -86,8 +86,25 @@ class TangentMLP(nn.Module):
         return self.carried(y, self.entering(directions))
 
 
-class _Spread(nn.Linear):
-    # functions that differ from the start: slopes of order one and steps anywhere in standardised inputs
+class _Spread(nn.Module):
+    # functions that differ from the start: slopes of order one and steps anywhere in standardised inputs. Weights of
+    # hidden units are counted in their first spread: a step of Adam, the same for each, would else move what enters the
+    # next layer by as much as there are of them, and drive it to where tanh is flat. Inputs may matter or not.
+    def __init__(self, inputs: int, outputs: int, of_hidden: bool):
+        super().__init__()
+        self.spread = 1.5 / inputs**0.5
+        self.unit = self.spread if of_hidden else 1.0
+        self.relative = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(outputs))
+        self.reset_parameters()
+
+    @property
+    def weight(self) -> Tensor:
+        return self.unit * self.relative
+
+    def forward(self, y: Tensor) -> Tensor:
+        return linear(y, self.weight, self.bias)
+
     def reset_parameters(self) -> None:
-        nn.init.normal_(self.weight, 0.0, 1.5 / self.in_features**0.5)
+        nn.init.normal_(self.relative, 0.0, self.spread / self.unit)
         nn.init.normal_(self.bias, 0.0, 0.7)

@@ -84,7 +84,7 @@ def generator(frames: Frames, seed: int) -> np.ndarray:
 
 def lagged(frames: Frames, seed: int) -> np.ndarray:
     """Ours at a lag, in functions that a quarter of the steps found."""
-    return rates(functions(frames, seed, steps=75, batch_size=4096, learning_rate=0.04), frames, LAG)
+    return rates(functions(frames, seed, steps=75, batch_size=4096, learning_rate=0.1), frames, LAG)
 
 
 def penalty(frames: Frames, seed: int) -> np.ndarray:

@@ -110,11 +110,25 @@ def test_random_net_gradients_reach_the_sampled_weights():
 
 @pytest.mark.parametrize("rounding", [0.0, 1e-16])
 def test_a_function_that_does_not_vary_is_left_out_of_ritz_modes(rounding):
+    """The others are solutions with the noise, and their Rayleigh quotients its eigenvalues."""
     a, b = torch.tensor([[1.0, 0.2], [0.2, 3.0]]).double(), torch.tensor([[1.0, 0.1], [0.1, 0.5]]).double()
-    exact = torch.linalg.eigvals(torch.linalg.solve(b, a)).real.sort().values
+    modes = RitzModes(3, 2)
+    noise = modes.noise * torch.eye(2).double()
+    exact = torch.linalg.eigvals(torch.linalg.solve(b + noise, a + modes.decay * noise)).real.sort().values
     dead = torch.zeros(3, 3).double()
     dead[:2, :2], dead[2, 2] = b, rounding
-    c = RitzModes(3, 2).solve(torch.block_diag(a, torch.zeros(1, 1).double()), dead).double()
+    c = modes.solve(torch.block_diag(a, torch.zeros(1, 1).double()), dead).double()
     assert (c[2] == 0).all()
     energies, variances = torch.einsum("ik,ij,jk->k", c[:2], a, c[:2]), torch.einsum("ik,ij,jk->k", c[:2], b, c[:2])
-    torch.testing.assert_close(energies / variances, exact, rtol=1e-4, atol=0)
+    torch.testing.assert_close(modes.quotients(energies, variances, c), exact, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(("rare", "slowest"), [(1, 1.0), (1000, 0.0)])
+def test_a_step_to_rare_frames_is_no_slow_mode(rare, slowest):
+    """No frame lies on a step from -1 to 1, so that it costs no energy: of one frame in 10 000 that says nothing."""
+    share = rare / 10_000
+    a, b = torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 4 * share * (1 - share)]])
+    modes = RitzModes(2, 1)
+    c = modes.solve(a, b)
+    found = modes.quotients((c * (a @ c)).sum(0), (c * (b @ c)).sum(0), c)
+    assert float(found) == pytest.approx(slowest, abs=0.05)
