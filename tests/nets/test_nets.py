@@ -12,6 +12,7 @@ from pyro import poutine
 from torch import nn
 
 from bayescg.nets import ACTIVATIONS, MLP, ConditionalGaussian, RitzModes, Standardise, ard, gaussian, random_net
+from bayescg.nets.tangents import TangentMLP
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -106,6 +107,20 @@ def test_random_net_gradients_reach_the_sampled_weights():
     gradients = torch.autograd.grad(out, list(values.values()))
     assert all(g.abs().min() > 0 for g in gradients)
     assert len(pyro.get_param_store()) == 0
+
+
+@pytest.mark.parametrize("used", [50, 2])
+def test_fewer_directions_have_the_same_sums_of_squares(used):
+    """Also where the net has left most of its inputs out, so that few of the directions differ."""
+    torch.manual_seed(0)
+    net = TangentMLP(50, (32, 8))
+    with torch.no_grad():
+        net.layers[0].relative[:, used:] *= 1e-6
+        fewest = net.fewest(torch.eye(50))
+        y = torch.randn(20, 50)
+        all_of_them, few = (net.carried(y, along)[1] for along in (net.entering(torch.eye(50)), fewest))
+    assert len(fewest) == 32
+    torch.testing.assert_close(few.square().sum(1), all_of_them.square().sum(1), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("rounding", [0.0, 1e-16])
