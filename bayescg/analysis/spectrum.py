@@ -160,7 +160,7 @@ def spectrum(
         bias=np.mean([one.bias for one in found], 0),
         held_out=xr.DataArray(found[0].held_out, dims=("fold", "mode"), coords={"mode": mode}, name="held_out"),
         degenerate=found[0].degenerate,
-        warnings=_warnings(blocks, found[0], lost, lag, relaxed),
+        warnings=(*_doubts(fit), *_warnings(blocks, found[0], lost, lag, relaxed)),
         unit="ps" if frames.unit == "nm" else "",
         unresolved=frozenset((np.flatnonzero(lost) + 1).tolist()),
     )
@@ -204,6 +204,11 @@ def diffusion_of(given: Any, system: System | None, model: Model | None, frames:
     if given is not None:
         return given
     return frames.kT if system is None else system.kT
+
+
+def _doubts(fit: Any) -> list[str]:
+    """What the training has found against the functions."""
+    return list(getattr(fit, "diagnostics", {}).get("doubts", []))
 
 
 def _check_weights(frames: Frames) -> None:

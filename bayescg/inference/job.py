@@ -301,8 +301,8 @@ class Job:
         self._recent = []
 
     def _keep_best(self, value: Tensor) -> None:
-        better = value < self.best_loss
-        self.best_loss = torch.where(better, value, self.best_loss)
+        better = value < self.best_loss + self.model.slack
+        self.best_loss = torch.minimum(value, self.best_loss)
         self.best_step = torch.where(better, torch.tensor(self.step), self.best_step)
         for name, v in self.state.items():
             mask = better.to(v.device).view(-1, *[1] * (v.dim() - 1)) if self.members else better.to(v.device)[0]
@@ -424,7 +424,8 @@ class Job:
             posterior = Posterior(choice, point, {k: v[1:].clone() for k, v in inner.items()}, names)
         else:
             posterior = Posterior("none", point, {}, names)
-        warned = []
+        doubts = [] if self.test is None else self.model.doubts(self.test[0]["x"], self.test[1])
+        warned = [*doubts]
         if self.source is not None and self.source.order is None:
             warned.append("the frames have no time axis: they were taken as independent draws")
         if self.members and self.train is not None and self.blocks < 20 < len(self.train):
@@ -443,6 +444,7 @@ class Job:
             "best_step": int(self.best_step[0]) if self.best else self.step, "last_step": self.step,
             "validation": float(self.best_loss[0]) if self.best else None, "compiled": self.mode,
             "compiled_why": self.gradients.why, "warnings": warned,
+            "doubts": doubts,
         }  # fmt: skip
         size = self.settings["batch_size"] * (self.members or 1)
         queried = self.step * size if self.feed is None or getattr(self.model, "energy_weight", 0.0) else 0

@@ -70,6 +70,8 @@ class Model(nn.Module, ABC):
         The default of ``bayescg.fit(uncertainty=)``.
     training_defaults : dict
         Of ``steps``, ``batch_size``, ``validation`` and ``learning_rate`` of ``bayescg.fit``, where they differ.
+    slack : float
+        How much the held-out loss may be above its lowest for a later state to be taken: its noise.
     citation : str
         What to cite.
     """
@@ -83,6 +85,7 @@ class Model(nn.Module, ABC):
     objective: ClassVar[str] = "elbo"
     uncertainty: ClassVar[str] = "none"
     training_defaults: ClassVar[dict[str, Any]] = {}
+    slack: ClassVar[float] = 0.0
     citation: ClassVar[str] = ""
 
     @abstractmethod
@@ -116,6 +119,10 @@ class Model(nn.Module, ABC):
 
     def finish(self, frames: Any) -> None:
         """Put into buffers what follows from the trained weights and all training frames; called once, at the end."""
+
+    def doubts(self, x: Tensor, weight: Tensor) -> list[str]:
+        """What frames that were held out tell against the trained model: inputs ``(n, ...)``, weights ``(n,)``."""
+        return []
 
     def reset(self) -> None:
         """Draw fresh initial weights from torch's global generator."""

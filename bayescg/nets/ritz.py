@@ -22,11 +22,14 @@ class RitzModes(nn.Module):
     ----------
     rate : Tensor
         A typical eigenvalue, which gives the noise its unit.
+    values : Tensor, shape (modes,)
+        Rayleigh quotients of the modes over the frames that they were kept for.
     """
 
     rate: Tensor
     centre: Tensor
     coefficients: Tensor
+    values: Tensor
 
     noise = 1e-4
     decay = 100.0
@@ -37,6 +40,7 @@ class RitzModes(nn.Module):
         self.register_buffer("rate", torch.ones(()))
         self.register_buffer("centre", torch.zeros(functions))
         self.register_buffer("coefficients", torch.eye(functions)[:, :modes].clone())
+        self.register_buffer("values", torch.full((modes,), torch.nan))
 
     def solve(self, a: Tensor, b: Tensor) -> Tensor:
         """Coefficients (functions, modes) of the slowest, of unit variance; solved in double precision."""
@@ -78,6 +82,7 @@ class RitzModes(nn.Module):
         sign = slope.gather(0, slope.abs().argmax(0, keepdim=True)).sign()
         self.coefficients.copy_(c * torch.where(sign == 0, 1.0, sign))
         self.centre.copy_(centre)
+        self.values.copy_((c * (a.to(c) @ c)).sum(0))
 
     def forward(self, values: Tensor) -> Tensor:
         """Modes (n, modes) of function values (n, functions)."""

@@ -149,8 +149,8 @@ def trained(name):
     for seed, x in enumerate(data(name)):
         frames = toy(x, dt=case.every)
         model = GeneratorEigenfunctions(3, hidden=(24, 16))
-        settings: Any = {"steps": 200, "batch_size": 2048, "learning_rate": 0.1, "compile": "trace"}
-        fit = bcg.fit(model, frames, seed=seed, progress=False, **settings)
+        settings: Any = {"steps": 200, "batch_size": 2048, "learning_rate": 0.1, "validation": 0.0}
+        fit = bcg.fit(model, frames, seed=seed, compile="trace", progress=False, **settings)
         for route, lag in (("generator", 0.0), ("lagged", case.lag)):
             found[route].append(spectrum(fit, frames, lag=lag, draws=400, seed=seed))
     return found

@@ -90,7 +90,7 @@ def test_weights_that_leave_nothing_are_refused_with_the_effective_sample_size()
     hot = equilibrium(ThreeWellRing(50, temperature_kT=2.0), 5000, seed=0)
     w = np.exp(-0.5 * np.asarray(hot.energy, dtype=np.float64))
     frames = Frames.from_numpy(hot.positions, unit="reduced", temperature_kT=1.0, weights=w)
-    with pytest.raises(DataError, match=r"effective sample size of .* of 5000 frames"):
+    with pytest.raises(DataError, match=r"effective sample size of .* of 4000 frames"):
         bcg.fit(GeneratorEigenfunctions(), frames)
 
 
@@ -121,6 +121,17 @@ def test_derivatives_and_the_loss_are_those_of_autograd():
     found = -sites["rayleigh"]["fn"].log_factor.detach()
     expected = (exact.detach() / model.ritz.rate).sqrt().sum() + prior
     assert float(found[0]) == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(("count", "doubted"), [(1000, True), (20_000, False)])
+def test_functions_that_follow_the_noise_of_few_frames_are_told(count, doubted):
+    """In 20 dimensions, without a prior: 1000 frames are too few for the net, 20 000 are not."""
+    frames = equilibrium(ThreeWellRing(20), count, seed=1)
+    model = GeneratorEigenfunctions(1, hidden=(16, 12), sparsity=0.0)
+    fit = bcg.fit(model, frames, steps=60, seed=0, compile="trace")
+    warnings = bcg.analysis.spectrum(fit, frames, modes=1, draws=50).warnings
+    assert any("follow its noise" in w for w in fit.diagnostics["warnings"]) == doubted
+    assert any("follow its noise" in w for w in warnings) == doubted
 
 
 @pytest.mark.parametrize("seed", [2, pytest.param(3, marks=pytest.mark.slow)])
