@@ -61,7 +61,8 @@ def ask_slow_modes(experiment: Experiment, fit: Fit, frames: Frames, test: Frame
     """
     settings, seed = experiment.analysis, experiment.run.seed
     most = _functions(fit, frames)
-    asked = settings.modes or int(getattr(fit.model, "modes", 0)) or _USUAL
+    trained = int(getattr(fit.model, "modes", 0))
+    asked = settings.modes or trained or _USUAL
     count = min(asked, most)
     modes = spectrum(fit, frames, modes=count, draws=settings.draws, seed=seed)
     answers = SlowAnswers(modes=modes, warnings=list(modes.warnings))
@@ -69,6 +70,10 @@ def ask_slow_modes(experiment: Experiment, fit: Fit, frames: Frames, test: Frame
         answers.warnings.append(
             f"analysis.modes = {asked}, but the basis has {most} independent functions: there are {count} modes; give "
             "the model more states or functions"
+        )
+    if 0 < trained < count:
+        answers.warnings.append(
+            f"the functions were trained for {trained} modes, so that those beyond may be too fast; set model.modes"
         )
     _note(answers, modes)
     exact = _exact(experiment, fit, count)
@@ -137,6 +142,11 @@ def _lags(answers: SlowAnswers, experiment: Experiment, fit: Fit, frames: Frames
         if modes.lag is None or abs(lag - modes.lag) > 1e-6 * lag:
             one = spectrum(fit, frames, lag, modes=count, draws=settings.draws, seed=seed)
             _note(answers, one, f"_at_{lag:g}")
+            if one.unresolved:
+                answers.warnings.append(
+                    f"modes without a timescale at lag {lag:g}: {', '.join(map(str, sorted(one.unresolved)))}; what "
+                    "correlation is left then cannot be told from noise"
+                )
         found.append(one)
     if len(found) > 1:
         answers.timescales = against_lag(found)
@@ -158,7 +168,7 @@ def _lags(answers: SlowAnswers, experiment: Experiment, fit: Fit, frames: Frames
 
 def _note(answers: SlowAnswers, modes: SlowModes, suffix: str = "") -> None:
     for name, quantity in modes.quantities.items():
-        if suffix and not name.startswith("timescale"):
+        if suffix and (quantity.warning or not name.startswith("timescale")):
             continue
         answers.add(name + suffix, quantity)
         if quantity.warning and not suffix and quantity.warning not in answers.warnings:

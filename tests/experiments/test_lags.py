@@ -121,9 +121,14 @@ def test_a_model_of_pairs_tells_of_slow_modes_at_lags(tmp_path: Path, model: str
 
 
 def test_functions_of_the_generator_have_timescales_at_lags_too(tmp_path: Path) -> None:
-    changes = ("model.name=GeneratorEigenfunctions", "fit.validation=0.0", "analysis.lags=[0.05, 0.1]")
+    lags = "analysis.lags=[0.05, 0.1, 0.9]"
+    changes = ("model.name=GeneratorEigenfunctions", "fit.validation=0.0", lags, "analysis.modes=4")
     run(wells(tmp_path, *changes), tmp_path / "run", silent)
-    found = json.loads((tmp_path / "run" / "summary.json").read_text())["quantities"]
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    found, warnings = summary["quantities"], summary["diagnostics"]["warnings"]
+    assert any("trained for 3 modes" in w for w in warnings)
+    assert any("modes without a timescale at lag 0.9: " in w for w in warnings)
+    assert "timescale_4_at_0.9" not in found  # a fifteenth of the lag
     for lag in ("0.05", "0.1"):
         one = found[f"timescale_1_at_{lag}"]
         assert abs(one["mean"] - one["truth"]) < 3 * one["sd"]
