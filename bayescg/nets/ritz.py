@@ -40,7 +40,7 @@ class RitzModes(nn.Module):
         self.register_buffer("rate", torch.ones(()))
         self.register_buffer("centre", torch.zeros(functions))
         self.register_buffer("coefficients", torch.eye(functions)[:, :modes].clone())
-        self.register_buffer("values", torch.full((modes,), torch.nan))
+        self.register_buffer("values", torch.zeros(modes))
 
     def solve(self, a: Tensor, b: Tensor) -> Tensor:
         """Coefficients (functions, modes) of the slowest, of unit variance; solved in double precision."""
