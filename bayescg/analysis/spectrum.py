@@ -17,8 +17,8 @@ from bayescg.analysis.integrands import values
 from bayescg.analysis.resample import Resampled, resample
 from bayescg.analysis.slow_modes import Functions, SlowModes
 from bayescg.analysis.statistics import block_draws, inflation
-from bayescg.data import check_temperature
-from bayescg.errors import DataError, ModelError
+from bayescg.data import check_effective, check_temperature
+from bayescg.errors import ModelError
 from bayescg.inference import HasBasis, Model
 from bayescg.inference.functional import call_with
 from bayescg.systems.core import check_system
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["bases_of", "blocks_of", "diffusion_of", "sources", "spectrum"]
 
-LEAST_EFFECTIVE = 0.01
 MOST_LOST = 0.01
 LEAST_RELAXATIONS = 10
 LEAST_BLOCKS = 10
@@ -125,7 +124,7 @@ def spectrum(
         lag = model.lag
     lag = lag or None
     if lag is None:
-        _check_weights(frames)
+        check_effective(frames)
         diffusion = diffusion_of(diffusion, system, model, frames)
     sample = _positions(frames, like)
     blocks, total, found = None, 0.0, []
@@ -209,18 +208,6 @@ def diffusion_of(given: Any, system: System | None, model: Model | None, frames:
 def _doubts(fit: Any) -> list[str]:
     """What the training has found against the functions."""
     return list(getattr(fit, "diagnostics", {}).get("doubts", []))
-
-
-def _check_weights(frames: Frames) -> None:
-    if frames.weights is None:
-        return
-    w = np.asarray(frames.weights, np.float64)
-    share = w.sum() ** 2 / np.square(w).sum() / len(w)
-    if share < LEAST_EFFECTIVE:
-        raise DataError(
-            f"the weights leave an effective sample size of {share * len(w):.3g} of {len(w)} frames ({share:.1e} of "
-            f"them): too few for averages. Sample closer to the target, or reweight fewer coordinates"
-        )
 
 
 def _positions(frames: Frames, like: Tensor | None) -> Tensor:
