@@ -33,7 +33,7 @@ __all__ = [
     "units",
 ]
 
-_NAMES = {"Batch": "inference", "Fit": "inference", "Model": "inference", "fit": "inference"}
+_NAMES = {"Batch": "modelling", "Fit": "inference", "Model": "modelling", "fit": "inference"}
 _SUBMODULES = set(__all__) - _NAMES.keys() - {"__version__"}
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     from bayescg import systems as systems
     from bayescg import truth as truth
     from bayescg import units as units
-    from bayescg.inference import Batch as Batch
     from bayescg.inference import Fit as Fit
-    from bayescg.inference import Model as Model
     from bayescg.inference import fit as fit
+    from bayescg.modelling import Batch as Batch
+    from bayescg.modelling import Model as Model
 
 
 def __getattr__(name: str) -> Any:

@@ -130,7 +130,7 @@ def sweep(
     The same command goes on after an interruption: what is finished is not run again.
     """
     from bayescg.experiments import load
-    from bayescg.experiments.grid import grid
+    from bayescg.experiments.many.combinations import grid
 
     settings = [{**one, "quick": True} if quick else one for one in grid(seeds, set_ or [])]
     experiment = load(name, quick=quick)
@@ -138,14 +138,14 @@ def sweep(
     path = out or Path("runs") / f"{title}{'-quick' if quick else ''}-sweep"
     _screen.print(f"[bold]{escape(title)}[/bold], {len(settings)} runs, in {escape(str(path))}")
     _announce(experiment)
-    from bayescg.experiments.many import map as run_all
+    from bayescg.experiments.many.mapping import map as run_all
 
     failed = None
     try:
         results = run_all(name, settings, cluster, out=path, workers=workers)
     except RunError as error:
         results, failed = error.results, error
-    from bayescg.experiments import sweep as sweeps
+    from bayescg.experiments.many import sweep as sweeps
 
     for group in sweeps.write(path, title, settings, results, failed.failures if failed else []):
         _show_group(group, path)
@@ -181,7 +181,7 @@ def report(directory: Annotated[Path, typer.Argument(help="Directory of a finish
 @app.command()
 def check(file: Annotated[Path, typer.Argument(help="A Python file that defines models.", metavar="FILE.py")]) -> None:
     """Test a model file of your own against the contract that every model keeps. Executes the file."""
-    from bayescg.inference.contract import check_model, find_file, models_in
+    from bayescg.contract.conformance import check_model, find_file, models_in
 
     path = find_file(file)
     _screen.print(f"executing {escape(str(path))}")
@@ -252,7 +252,7 @@ def _show(results: dict[str, Any], path: Path) -> None:
 
 def _show_group(group: dict[str, Any], path: Path) -> None:
     """What one run says of each quantity, on average over the seeds, and whether the seeds agree."""
-    from bayescg.experiments import sweep as sweeps
+    from bayescg.experiments.many import sweep as sweeps
 
     about = ", ".join(f"{key}={value}" for key, value in group["settings"].items())
     count = len(group["seeds"])

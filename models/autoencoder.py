@@ -15,7 +15,7 @@ from bayescg import nets
 from bayescg.arguments import check_counts, check_numbers, widths
 from bayescg.errors import ModelError
 from bayescg.features import Features, HasPositions
-from bayescg.inference import Batch, FeatureModel
+from bayescg.modelling import Batch, FeatureModel
 
 TERMS = ("gradient", "variance", "covariance", "rayleigh", "orthonormal")
 

@@ -16,7 +16,7 @@ from bayescg.arguments import check_counts, check_numbers, check_positive, width
 from bayescg.data import check_temperature
 from bayescg.distributions import Boltzmann
 from bayescg.features import UnboundedCoordinates
-from bayescg.inference import Batch, SystemModel
+from bayescg.modelling import Batch, SystemModel
 from bayescg.systems import DoubleWell, System
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from bayescg.arguments import check_counts, check_numbers, widths
 from bayescg.distributions import Boltzmann, LatentMixture, StratifiedMixture
 from bayescg.errors import DataError
 from bayescg.features import UnboundedCoordinates
-from bayescg.inference import Batch, SystemModel
+from bayescg.modelling import Batch, SystemModel
 from bayescg.systems import DoubleWell, System
 
 

@@ -14,7 +14,7 @@ from bayescg.arguments import check_counts, check_numbers, check_positive, width
 from bayescg.data import check_effective, check_temperature
 from bayescg.errors import ConfigError, DataError
 from bayescg.features import Features
-from bayescg.inference import Batch, FeatureModel, evenly
+from bayescg.modelling import Batch, FeatureModel, evenly
 from bayescg.systems import QuarticDoubleWell, System
 
 LOSSES = ("ritz", "penalty")

@@ -16,7 +16,7 @@ from bayescg import nets
 from bayescg.arguments import check_counts, check_positive, widths
 from bayescg.data import Pairs
 from bayescg.features import Features
-from bayescg.inference import Batch, PairModel
+from bayescg.modelling import Batch, PairModel
 
 SWEEPS = 40
 _CHUNK = 16_384  # pairs at a time

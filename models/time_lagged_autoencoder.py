@@ -14,7 +14,7 @@ from bayescg import nets
 from bayescg.arguments import check_counts, widths
 from bayescg.data import Pairs
 from bayescg.features import Features
-from bayescg.inference import Batch, PairModel
+from bayescg.modelling import Batch, PairModel
 
 
 class TimeLaggedAutoencoder(PairModel):

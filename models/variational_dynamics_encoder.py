@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bayescg import nets
 from bayescg.arguments import check_counts, widths
 from bayescg.features import Features
-from bayescg.inference import Batch, PairModel
+from bayescg.modelling import Batch, PairModel
 
 
 class VariationalDynamicsEncoder(PairModel):

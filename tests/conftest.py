@@ -16,7 +16,7 @@ import pyro
 import pytest
 import torch
 
-import bayescg.inference  # noqa: F401 - importing it sets Pyro's module_local_params, which no test may be blamed for
+import bayescg.modelling  # noqa: F401 - importing it sets Pyro's module_local_params, which no test may be blamed for
 from bayescg.data import Frames
 
 torch.set_num_threads(1)

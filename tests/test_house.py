@@ -19,10 +19,14 @@ MODELS = sorted(p for p in (ROOT / "models").glob("*.py") if p.name != "__init__
 ORDER = (
     ("errors",),
     ("arguments", "units"),
-    ("checkpoint", "draws", "lowering"),
+    ("checkpoint", "draws"),
+    ("recording",),
     ("systems", "data", "features", "nets"),
     ("truth", "distributions", "sampling"),
+    ("modelling",),
+    ("feeding",),
     ("inference",),
+    ("contract",),
     ("export", "analysis"),
     ("plot",),
     ("report",),
@@ -88,7 +92,7 @@ def test_a_model_imports_public_names_and_no_other_model(path):
 
 def test_models_are_registered_and_exported():
     import bayescg.models
-    from bayescg.inference import find_model, model_names
+    from bayescg.modelling import find_model, model_names
 
     for name in bayescg.models.__all__:
         assert name in model_names()

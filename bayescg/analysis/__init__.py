@@ -1,17 +1,17 @@
 """Questions asked of a fit: does it predict what was seen, and how do free energies look along its CVs."""
 
-from bayescg.analysis.audit import Audit, audit
-from bayescg.analysis.chapman_kolmogorov import ChapmanKolmogorov, chapman_kolmogorov, implied_timescales
-from bayescg.analysis.committor import committor
 from bayescg.analysis.compare import Compared, Comparison, compare
-from bayescg.analysis.free_energy import free_energy
+from bayescg.analysis.free_energy.audit import Audit, audit
+from bayescg.analysis.free_energy.estimate import free_energy
+from bayescg.analysis.free_energy.profile import FreeEnergy
+from bayescg.analysis.free_energy.reweighting import reweighted
+from bayescg.analysis.kinetics.chapman_kolmogorov import ChapmanKolmogorov, chapman_kolmogorov, implied_timescales
+from bayescg.analysis.kinetics.committor import committor
+from bayescg.analysis.kinetics.modes import SlowModes
+from bayescg.analysis.kinetics.reaction import Committor
+from bayescg.analysis.kinetics.scores import KineticScore, kinetic_scores
+from bayescg.analysis.kinetics.spectrum import spectrum
 from bayescg.analysis.predictive import ObservableCheck, PredictiveCheck, predictive_check
-from bayescg.analysis.profile import FreeEnergy
-from bayescg.analysis.reaction import Committor
-from bayescg.analysis.reweighting import reweighted
-from bayescg.analysis.scores import KineticScore, kinetic_scores
-from bayescg.analysis.slow_modes import SlowModes
-from bayescg.analysis.spectrum import spectrum
 from bayescg.analysis.statistics import Quantity
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bayescg.analysis.scores import SCORES, common_diffusion, kinetic_scores
+from bayescg.analysis.kinetics.scores import SCORES, common_diffusion, kinetic_scores
 from bayescg.data import Pairs, statistical_inefficiency
 from bayescg.errors import ConfigError
 from bayescg.inference import Fit

@@ -1,13 +1,13 @@
 """Frames of molecular dynamics: read, checked, split, paired."""
 
-from bayescg.data.checks import check_temperature
 from bayescg.data.correlation import statistical_inefficiency
 from bayescg.data.effective import check_effective, effective_frames
+from bayescg.data.frame_checks import check_temperature
 from bayescg.data.frames import Frames
-from bayescg.data.mdanalysis import from_mdanalysis
 from bayescg.data.pairs import Pairs
-from bayescg.data.plumed import from_colvar
-from bayescg.data.readers import from_openmm, load
+from bayescg.data.readers.loading import from_openmm, load
+from bayescg.data.readers.mdanalysis import from_mdanalysis
+from bayescg.data.readers.plumed import from_colvar
 
 __all__ = [
     "Frames",

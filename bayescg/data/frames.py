@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescg import units
-from bayescg.data import checks, geometry, split
+from bayescg.data import frame_checks, split
 from bayescg.data.pairs import Pairs, lagged
+from bayescg.data.readers import geometry
 from bayescg.data.rows import take
 from bayescg.data.store import computed
 from bayescg.errors import DataError
@@ -150,20 +151,20 @@ class Frames:
         >>> Frames.from_numpy(water, unit="angstrom").positions[0, 1]
         array([0.096, 0. , 0. ], dtype=float32)
         """
-        factor = checks.unit_factor(unit)
-        topology = checks.mdtraj_topology(topology)
-        positions = checks.numbers(x, source)
+        factor = frame_checks.unit_factor(unit)
+        topology = frame_checks.mdtraj_topology(topology)
+        positions = frame_checks.numbers(x, source)
         if positions.dtype not in (np.float32, np.float64):
             positions = positions.astype(np.float32)
-        positions = checks.shaped(positions, unit, topology, source)
+        positions = frame_checks.shaped(positions, unit, topology, source)
         if factor != 1.0:
             positions = np.asarray(positions * positions.dtype.type(factor))
         n = len(positions)
-        vectors = checks.box_vectors(box, n, factor, source)
+        vectors = frame_checks.box_vectors(box, n, factor, source)
         geometry.scan(positions, source=source, unit=str(unit), topology=topology, box=vectors)
-        index = checks.trajectory_index(trajectory, n)
-        step = checks.positive(units.plain(dt, "ps"), "dt", "ps")
-        order = None if step is None else checks.places(index)
+        index = frame_checks.trajectory_index(trajectory, n)
+        step = frame_checks.positive(units.plain(dt, "ps"), "dt", "ps")
+        order = None if step is None else frame_checks.places(index)
         times = None if order is None or step is None else computed(n, lambda rows: order[rows] * step)
         return cls(
             positions=positions,
@@ -173,12 +174,12 @@ class Frames:
             times=times,
             dt=step,
             box=vectors,
-            weights=checks.valid_weights(weights, n),
-            forces=checks.valid_forces(forces, positions, factor, source),
-            energy=checks.valid_energy(energy, n, source),
-            labels=checks.valid_labels(labels, n),
-            temperature=checks.positive(units.plain(temperature, "K"), "temperature", "K"),
-            temperature_kT=checks.positive(temperature_kT, "temperature_kT", "kT"),
+            weights=frame_checks.valid_weights(weights, n),
+            forces=frame_checks.valid_forces(forces, positions, factor, source),
+            energy=frame_checks.valid_energy(energy, n, source),
+            labels=frame_checks.valid_labels(labels, n),
+            temperature=frame_checks.positive(units.plain(temperature, "K"), "temperature", "K"),
+            temperature_kT=frame_checks.positive(temperature_kT, "temperature_kT", "kT"),
             topology=topology,
             provenance={"source": source, "reader": "numpy", "unit": unit},
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 _NAMES = {
     "Experiment": "schema",
     "load": "settings",
-    "map": "many",
+    "map": "many.mapping",
     "names": "catalogue",
     "report": "runner",
     "resume": "runner",
@@ -20,7 +20,7 @@ __all__ = ["Experiment", "load", "map", "names", "report", "resume", "run"]
 
 if TYPE_CHECKING:
     from bayescg.experiments.catalogue import names
-    from bayescg.experiments.many import map
+    from bayescg.experiments.many.mapping import map
     from bayescg.experiments.runner import report, resume, run
     from bayescg.experiments.schema import Experiment
     from bayescg.experiments.settings import load

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from bayescg import data, features, sampling, systems
+from bayescg.contract.conformance import models_in
 from bayescg.errors import BayescgError, ConfigError, DeviceError
 from bayescg.experiments import catalogue
 from bayescg.experiments.compared import check_reference
@@ -19,9 +20,8 @@ from bayescg.experiments.known import is_coordinate
 from bayescg.experiments.lags import check_lags, check_lags_of_frames
 from bayescg.experiments.schema import Experiment, Named
 from bayescg.features import observables
-from bayescg.inference import Model
-from bayescg.inference.contract import models_in
-from bayescg.inference.registry import find_model
+from bayescg.modelling import Model
+from bayescg.modelling.registry import find_model
 
 if TYPE_CHECKING:
     from bayescg.data import Frames

@@ -11,7 +11,7 @@ from bayescg.errors import ConfigError
 if TYPE_CHECKING:
     from bayescg.data import Frames
     from bayescg.experiments.schema import Experiment
-    from bayescg.inference import Model
+    from bayescg.modelling import Model
 
 __all__ = ["check_lags", "check_lags_of_frames", "multiples"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bayescg import sampling, truth
 from bayescg.analysis import spectrum, statistics
-from bayescg.inference import HasBasis
+from bayescg.modelling import HasBasis
 
 if TYPE_CHECKING:
     from bayescg.data import Frames

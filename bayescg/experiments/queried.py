@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescg.analysis import audit, free_energy, statistics
-from bayescg.analysis.free_energy import UNAUDITED
-from bayescg.analysis.refits import apart_in_log_z
-from bayescg.analysis.sparse import remedy
+from bayescg.analysis.free_energy.estimate import UNAUDITED
+from bayescg.analysis.free_energy.refits import apart_in_log_z
+from bayescg.analysis.free_energy.sparse import remedy
 from bayescg.experiments.compared import compare_with_reference
 from bayescg.experiments.known import Coordinate, difference_name, is_coordinate, note_truth
 from bayescg.experiments.modes import modes_found
 from bayescg.experiments.questions import Answers, average, internal
 from bayescg.experiments.refits import effective_outside, log_partition
-from bayescg.inference.model import HasCV
+from bayescg.modelling.model import HasCV
 from bayescg.sampling import equilibrium
 from bayescg.systems import GaussianMixture
 

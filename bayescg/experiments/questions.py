@@ -19,7 +19,7 @@ from bayescg.analysis import (
 )
 from bayescg.errors import ModelError
 from bayescg.experiments.known import note_truth
-from bayescg.inference.model import HasCV, HasSampler
+from bayescg.modelling.model import HasCV, HasSampler
 
 if TYPE_CHECKING:
     from bayescg.data import Frames

@@ -16,7 +16,8 @@ from bayescg.errors import OutputError
 from bayescg.experiments import build, comparison, directory, queried, questions, slow_modes, summary
 from bayescg.experiments.schema import Experiment
 from bayescg.experiments.stopping import stoppable
-from bayescg.inference import Fit, HasBasis, Model
+from bayescg.inference import Fit
+from bayescg.modelling import HasBasis, Model
 from bayescg.report import draw_figures, draw_kinetics, write_report
 
 if TYPE_CHECKING:

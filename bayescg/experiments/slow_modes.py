@@ -10,7 +10,7 @@ import torch
 
 from bayescg import systems, truth
 from bayescg.analysis import ChapmanKolmogorov, SlowModes, chapman_kolmogorov, kinetic_scores, spectrum
-from bayescg.analysis.chapman_kolmogorov import against_lag
+from bayescg.analysis.kinetics.chapman_kolmogorov import against_lag
 from bayescg.errors import ConfigError
 from bayescg.experiments.lags import multiples
 from bayescg.experiments.questions import Answers

@@ -9,8 +9,8 @@ feature looks across a periodic box.
 from bayescg.features import observables
 from bayescg.features.chain import Chain, chain
 from bayescg.features.coordinates import Aligned, Cartesian, Flat, aligned, cartesian
-from bayescg.features.core import Features, HasPositions, features_from_config
 from bayescg.features.distances import Distances, distances
+from bayescg.features.interface import Features, HasPositions, features_from_config
 from bayescg.features.internal import LOG_ROTATIONS, InternalCoordinates, internal_coordinates
 from bayescg.features.torsions import Torsions, torsions
 from bayescg.features.unbounded import UnboundedCoordinates, unbounded_coordinates

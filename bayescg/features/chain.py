@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bayescg.errors import ConfigError, TopologyError
-from bayescg.features.core import Features, features_from_config, register
+from bayescg.features.interface import Features, features_from_config, register
 
 __all__ = ["Chain", "chain"]
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from bayescg.errors import ConfigError, TopologyError
-from bayescg.features.core import Features, register, scripting
+from bayescg.features.interface import Features, register, scripting
 from bayescg.features.superpose import optimal_rotation
 from bayescg.features.topology import as_reference, atom_label, read_topology, select_atoms
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from bayescg.errors import ConfigError, TopologyError
-from bayescg.features.core import Features, atom_groups, register, scripting
+from bayescg.features.interface import Features, atom_groups, register, scripting
 from bayescg.features.topology import as_reference, atom_label, read_topology
 from bayescg.features.torsions import torsion_sin_cos
 from bayescg.features.zmatrix import checked_zmatrix, choose_zmatrix, protein_torsions, stereocentres

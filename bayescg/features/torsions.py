@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bayescg.errors import ConfigError, TopologyError
-from bayescg.features.core import Features, atom_groups, register
+from bayescg.features.interface import Features, atom_groups, register
 from bayescg.features.topology import atom_label, read_topology
 
 __all__ = ["KINDS", "Torsions", "find_torsions", "torsion_sin_cos", "torsions"]

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from bayescg.errors import ConfigError
-from bayescg.features.core import Features, register
+from bayescg.features.interface import Features, register
 from bayescg.features.internal import InternalCoordinates, internal_coordinates
 from bayescg.features.topology import read_topology
 

@@ -20,11 +20,11 @@ from safetensors.torch import save as serialise_tensors
 from torch import Tensor, distributed
 
 from bayescg.errors import ConfigError, DeviceError, FitError, ModelError, OutputError
-from bayescg.inference.guard import StopFlag
+from bayescg.inference.not_finite import StopFlag
 
 if TYPE_CHECKING:
     from bayescg.inference.job import Job
-    from bayescg.inference.model import Model
+    from bayescg.modelling.model import Model
 
 __all__ = ["LostProcess", "Processes", "join", "launched"]
 

@@ -19,12 +19,12 @@ from torch.func import jvp, vmap
 from bayescg.arguments import check_counts
 from bayescg.draws import pareto_k, to_tree
 from bayescg.errors import ModelError
-from bayescg.inference.chunks import chunks, joined, observations
-from bayescg.inference.functional import Params, call_with, functional_random, seeded
-from bayescg.inference.model import HasCV, HasSampler, Model
+from bayescg.feeding.chunks import chunks, joined, observations
 from bayescg.inference.objectives import log_marginal, log_weights
 from bayescg.inference.stored import read_fit, write_fit
 from bayescg.inference.uncertainty import MEMBERS, Posterior, generate
+from bayescg.modelling.model import HasCV, HasSampler, Model
+from bayescg.recording.functional import Params, call_with, functional_random, seeded
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -12,10 +12,10 @@ from pyro import poutine
 from torch import Tensor
 
 from bayescg.distributions import StratifiedMixture
-from bayescg.inference.batch import Batch
-from bayescg.inference.functional import Params, call_with, seeded
-from bayescg.inference.model import Model, point_guide
-from bayescg.inference.traces import is_local, run_pair, sites
+from bayescg.modelling.batch import Batch
+from bayescg.modelling.model import Model, point_guide
+from bayescg.modelling.traces import is_local, run_pair, sites
+from bayescg.recording.functional import Params, call_with, seeded
 from bayescg.systems.core import System
 
 __all__ = ["Draws", "HasSystem", "draw", "log_generated", "log_physics", "wake"]

@@ -18,22 +18,22 @@ from torch import Tensor
 from bayescg import checkpoint
 from bayescg.data.pairs import Pairs
 from bayescg.errors import CheckpointError, DataError
-from bayescg.inference.annealing import Annealing, schedule
-from bayescg.inference.batch import Batch
-from bayescg.inference.compiled import Step, compile_step
+from bayescg.feeding.feed import Feed, inputs_of, observed, relaxation
+from bayescg.inference.adaptive_tempering import Tempering
 from bayescg.inference.distributed import Processes
-from bayescg.inference.feed import Feed, inputs_of, observed, relaxation
 from bayescg.inference.fitted import Fit
-from bayescg.inference.functional import Params, seeded
-from bayescg.inference.guard import not_finite
 from bayescg.inference.importance import draw
-from bayescg.inference.model import Model, check_programs, finished, fresh_copy
+from bayescg.inference.not_finite import not_finite
 from bayescg.inference.objectives import Program, held_out_loss
-from bayescg.inference.optimiser import Adam, learning_rate
 from bayescg.inference.parallel import compile_parts
-from bayescg.inference.recording import gradient_function
-from bayescg.inference.tempering import Tempering
+from bayescg.inference.reweighted_annealing import Annealing, schedule
 from bayescg.inference.uncertainty import Posterior, block_weights, check_choice, laplace
+from bayescg.modelling.batch import Batch
+from bayescg.modelling.model import Model, check_programs, finished, fresh_copy
+from bayescg.recording.compiled import Step, compile_step
+from bayescg.recording.functional import Params, seeded
+from bayescg.recording.optimiser import Adam, learning_rate
+from bayescg.recording.recorded import gradient_function
 from bayescg.systems.guard import GuardedSystem
 
 if TYPE_CHECKING:

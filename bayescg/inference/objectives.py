@@ -8,11 +8,11 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from bayescg.inference.batch import Batch
-from bayescg.inference.functional import Params, attribute, call_with, functional_random, over
 from bayescg.inference.importance import wake
-from bayescg.inference.model import Model, point_guide
-from bayescg.inference.traces import is_local, run_pair, sites
+from bayescg.modelling.batch import Batch
+from bayescg.modelling.model import Model, point_guide
+from bayescg.modelling.traces import is_local, run_pair, sites
+from bayescg.recording.functional import Params, attribute, call_with, functional_random, over
 
 __all__ = ["OBJECTIVES", "Program", "frame_log_weight", "held_out_loss", "log_marginal", "log_weights"]
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from bayescg.errors import ConfigError, ModelError
-from bayescg.inference.compiled import MODES, Result, Step, compile_step
 from bayescg.inference.distributed import Processes
-from bayescg.inference.functional import Params, seeded
-from bayescg.inference.optimiser import clipped
-from bayescg.inference.recording import Gradients, Tensors
-from bayescg.inference.shards import Shard, frame_axes, sharded
+from bayescg.recording.compiled import MODES, Result, Step, compile_step
+from bayescg.recording.functional import Params, seeded
+from bayescg.recording.optimiser import clipped
+from bayescg.recording.recorded import Gradients, Tensors
+from bayescg.recording.shards import Shard, frame_axes, sharded
 
 __all__ = ["compile_parts"]
 

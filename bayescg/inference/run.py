@@ -14,15 +14,15 @@ from bayescg import checkpoint
 from bayescg.arguments import check_numbers, check_positive
 from bayescg.data.pairs import Pairs
 from bayescg.errors import ConfigError, DataError, DeviceError, Interrupted, ModelError
-from bayescg.inference.compiled import check_mode
 from bayescg.inference.distributed import join, launched
 from bayescg.inference.fitted import Fit
-from bayescg.inference.guard import stop_requested
 from bayescg.inference.job import Job
-from bayescg.inference.model import Model, check_data
+from bayescg.inference.not_finite import stop_requested
 from bayescg.inference.objectives import OBJECTIVES
 from bayescg.inference.progress import FitProgress
 from bayescg.inference.uncertainty import MEMBERS
+from bayescg.modelling.model import Model, check_data
+from bayescg.recording.compiled import check_mode
 
 if TYPE_CHECKING:
     from bayescg.data import Frames

@@ -14,11 +14,11 @@ from torch import Tensor
 from bayescg import checkpoint
 from bayescg.arguments import check_paths
 from bayescg.errors import CheckpointError
-from bayescg.inference.functional import Params
 from bayescg.inference.importance import HasSystem
-from bayescg.inference.model import Model
-from bayescg.inference.registry import find_model
 from bayescg.inference.uncertainty import Posterior
+from bayescg.modelling.model import Model
+from bayescg.modelling.registry import find_model
+from bayescg.recording.functional import Params
 
 if TYPE_CHECKING:
     from bayescg.inference.fitted import Fit

@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from bayescg.errors import ConfigError, ModelError
-from bayescg.inference.batch import Batch
-from bayescg.inference.functional import Params, call_with, functional_random, seeded
-from bayescg.inference.model import Model, point_guide
 from bayescg.inference.objectives import log_marginal
-from bayescg.inference.traces import is_local, run_pair, sites
+from bayescg.modelling.batch import Batch
+from bayescg.modelling.model import Model, point_guide
+from bayescg.modelling.traces import is_local, run_pair, sites
+from bayescg.recording.functional import Params, call_with, functional_random, seeded
 
 __all__ = ["CHOICES", "MEMBERS", "Posterior", "block_weights", "check_choice", "generate", "laplace"]
 

@@ -1,14 +1,14 @@
 """Networks: modules that return tensors or distributions."""
 
-from bayescg.nets.diffusion import diffusion_tensor, diffusion_value, packed, unpacked
-from bayescg.nets.dirichlet import DirichletForms
-from bayescg.nets.flows import BOUND, SplineFlow
+from bayescg.nets.boltzmann_generator.flows import BOUND, SplineFlow
 from bayescg.nets.gaussian import ConditionalGaussian
+from bayescg.nets.generator_eigenfunctions.diffusion import diffusion_tensor, diffusion_value, packed, unpacked
+from bayescg.nets.generator_eigenfunctions.dirichlet import DirichletForms
+from bayescg.nets.generator_eigenfunctions.ritz import RitzModes
+from bayescg.nets.generator_eigenfunctions.tangents import TangentMLP
 from bayescg.nets.mlp import ACTIVATIONS, MLP, Standardise
 from bayescg.nets.random import ard, gaussian, random_net
-from bayescg.nets.ritz import RitzModes
-from bayescg.nets.soft_states import SoftStates
-from bayescg.nets.tangents import TangentMLP
+from bayescg.nets.reversible_deep_msm.soft_states import SoftStates
 from bayescg.nets.whiten import Whiten
 
 __all__ = [

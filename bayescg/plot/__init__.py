@@ -3,12 +3,12 @@
 Save one with ``figure.savefig("name.png")``. Colours are told apart by colour-blind readers (Okabe and Ito; cividis).
 """
 
-from bayescg.plot.checks import predictive_check, ramachandran
+from bayescg.plot.eigenmodes import chapman_kolmogorov, committor, eigenfunctions, spectrum, timescales
 from bayescg.plot.energies import free_energy
 from bayescg.plot.fits import cv, loss
-from bayescg.plot.methods import methods, planes
 from bayescg.plot.predicted import predicted
-from bayescg.plot.spectra import chapman_kolmogorov, committor, eigenfunctions, spectrum, timescales
+from bayescg.plot.predictive_checks import predictive_check, ramachandran
+from bayescg.plot.side_by_side import methods, planes
 
 __all__ = [
     "chapman_kolmogorov",

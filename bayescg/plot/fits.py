@@ -11,15 +11,16 @@ from scipy.stats import gaussian_kde
 
 from bayescg.analysis.statistics import evaluate, label, named_observables, unit_of
 from bayescg.errors import DataError
-from bayescg.inference.annealing import HasBuffer
-from bayescg.inference.functional import seeded
+from bayescg.inference.reweighted_annealing import HasBuffer
 from bayescg.plot.style import BLUE, GREY, INK, ORANGE, axis_label, figure, in_degrees, set_angle_ticks
+from bayescg.recording.functional import seeded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from bayescg.data import Frames
-    from bayescg.inference import Fit, Model
+    from bayescg.inference import Fit
+    from bayescg.modelling import Model
 
 __all__ = ["cv", "loss"]
 

@@ -12,18 +12,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _NAMES = {
-    "Annealed": "annealed",
-    "Schedule": "annealed",
-    "annealed_importance": "annealing",
-    "batched_dynamics": "batched",
-    "equilibrium": "exact",
-    "hmc": "hamiltonian",
-    "langevin": "dynamics",
-    "molecular_dynamics": "trajectories",
-    "overdamped": "dynamics",
-    "parallel_tempering": "tempering",
-    "ramachandran_starts": "starts",
-    "smc": "annealing",
+    "Annealed": "annealing.annealed",
+    "Schedule": "annealing.annealed",
+    "annealed_importance": "annealing.sequential",
+    "batched_dynamics": "chains.batched",
+    "equilibrium": "independent",
+    "hmc": "chains.hamiltonian",
+    "langevin": "chains.dynamics",
+    "molecular_dynamics": "molecular.trajectories",
+    "overdamped": "chains.dynamics",
+    "parallel_tempering": "chains.parallel_tempering",
+    "ramachandran_starts": "chains.starts",
+    "smc": "annealing.sequential",
 }
 
 __all__ = [
@@ -42,15 +42,15 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from bayescg.sampling.annealed import Annealed, Schedule
-    from bayescg.sampling.annealing import annealed_importance, smc
-    from bayescg.sampling.batched import batched_dynamics
-    from bayescg.sampling.dynamics import langevin, overdamped
-    from bayescg.sampling.exact import equilibrium
-    from bayescg.sampling.hamiltonian import hmc
-    from bayescg.sampling.starts import ramachandran_starts
-    from bayescg.sampling.tempering import parallel_tempering
-    from bayescg.sampling.trajectories import molecular_dynamics
+    from bayescg.sampling.annealing.annealed import Annealed, Schedule
+    from bayescg.sampling.annealing.sequential import annealed_importance, smc
+    from bayescg.sampling.chains.batched import batched_dynamics
+    from bayescg.sampling.chains.dynamics import langevin, overdamped
+    from bayescg.sampling.chains.hamiltonian import hmc
+    from bayescg.sampling.chains.parallel_tempering import parallel_tempering
+    from bayescg.sampling.chains.starts import ramachandran_starts
+    from bayescg.sampling.independent import equilibrium
+    from bayescg.sampling.molecular.trajectories import molecular_dynamics
 
 
 def __getattr__(name: str) -> Any:

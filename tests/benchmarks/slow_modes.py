@@ -23,7 +23,7 @@ from scipy.stats import f
 from torch import Tensor
 
 import bayescg as bcg
-from bayescg.analysis.covariances import accumulate
+from bayescg.analysis.kinetics.covariances import accumulate
 from bayescg.data import Frames
 from bayescg.models import GeneratorEigenfunctions
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from bayescg.data import Frames
-from bayescg.inference import feed as feeds
-from bayescg.inference.feed import Feed
+from bayescg.feeding import feed as feeds
+from bayescg.feeding.feed import Feed
 from bayescg.models import PredictiveCV
 from tests.benchmarks.hand import autoencoder
 from tests.benchmarks.problems import DIM, LATENT, PROBLEMS, RATE, weights

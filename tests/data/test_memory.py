@@ -66,7 +66,7 @@ FEED = """
 import os
 import torch
 import bayescg as bcg
-from bayescg.inference.feed import Feed
+from bayescg.feeding.feed import Feed
 from bayescg.models import PredictiveCV
 
 torch.set_num_threads(1)

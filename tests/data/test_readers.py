@@ -54,7 +54,7 @@ def test_files_without_times_are_ordered_but_have_no_lag(kind, write, top):
 @pytest.mark.parametrize("stride", [1, 2, 3, 7, 24, 25])
 @pytest.mark.parametrize("chunk_bytes", [1, 400, 2**24])
 def test_stride_is_that_of_the_file_whatever_the_chunks(stride, chunk_bytes, write, top, positions, monkeypatch):
-    monkeypatch.setattr("bayescg.data.files.CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr("bayescg.data.readers.files.CHUNK_BYTES", chunk_bytes)
     path = write("a.trr", x=positions)
     frames: Any = load([path, write("b.trr", x=positions + 0.1)], top, stride=stride)
     kept = positions[::stride]
@@ -120,7 +120,7 @@ def test_cache_is_used_again_and_only_for_the_same_question(write, top, tmp_path
     path, cache = write("a.xtc", box=4.0, start=7.0), tmp_path / "cache"
     fresh: Any = load(path, top, cache=cache)
     with monkeypatch.context() as patch:
-        patch.setattr("bayescg.data.readers.chunks", lambda *_: pytest.fail("decoded again"))
+        patch.setattr("bayescg.data.readers.loading.chunks", lambda *_: pytest.fail("decoded again"))
         again = load(path, top, cache=cache)
     for name in ("positions", "times", "trajectory", "order", "box"):
         np.testing.assert_array_equal(getattr(fresh, name), getattr(again, name))

@@ -4,7 +4,7 @@ import torch
 
 from bayescg.distributions import StratifiedMixture
 from bayescg.distributions.mixture import LatentMixture
-from bayescg.inference.functional import call_with
+from bayescg.recording.functional import call_with
 
 LOGITS, MEAN, SD = (
     torch.tensor([1.0, -1.0, 0.0]),

@@ -60,8 +60,8 @@ def fit(
 ) -> dict[str, Any]:
     """A small fit; the first time, it takes its process along at a training step."""
     import bayescg as bcg
-    from bayescg.inference.functional import state_of
     from bayescg.models import PredictiveCV
+    from bayescg.recording.functional import state_of
 
     again = run_dir is not None and (run_dir / "began").exists()
     begun = max((int(p.stem.split("-")[1]) for p in run_dir.glob("checkpoint/*.json")), default=0) if run_dir else 0

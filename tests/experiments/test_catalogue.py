@@ -6,7 +6,7 @@ import pytest
 from bayescg import systems
 from bayescg.errors import ConfigError
 from bayescg.experiments import catalogue
-from bayescg.inference.registry import model_names
+from bayescg.modelling.registry import model_names
 
 
 def test_the_catalogue_is_what_is_installed() -> None:

@@ -17,8 +17,9 @@ import pytest
 
 import bayescg as bcg
 from bayescg.errors import ConfigError, OutputError, RunError
-from bayescg.experiments import cluster, load, pool
-from bayescg.experiments.jobs import name_of
+from bayescg.experiments import load
+from bayescg.experiments.many import cluster, pool
+from bayescg.experiments.many.jobs import name_of
 from bayescg.experiments.settings import to_toml
 
 HERE = Path(__file__).parent

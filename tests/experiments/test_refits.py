@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bayescg.analysis import free_energy
-from bayescg.analysis.free_energy import FreeEnergy
+from bayescg.analysis.free_energy.estimate import FreeEnergy
 from bayescg.data import Frames
 from bayescg.experiments.known import Coordinate
 from bayescg.experiments.refits import effective_outside, log_partition

@@ -99,7 +99,7 @@ def prepare(moment: str, count: int) -> None:
     elif moment.endswith("delete"):
         Path.unlink = around(unlink, moment.startswith("before"))
     elif moment == "after-step":
-        from bayescg.inference.optimiser import Adam
+        from bayescg.recording.optimiser import Adam
 
         Adam.step = around(Adam.step, False)
 

@@ -38,8 +38,8 @@ import bayescg as bcg
 from bayescg import checkpoint
 from bayescg.inference import distributed
 from bayescg.inference.distributed import Processes
-from bayescg.inference.optimiser import Adam
 from bayescg.models import PredictiveCV
+from bayescg.recording.optimiser import Adam
 
 COMMON = {"learning_rate": 1e-2, "seed": 3, "compile": "off", "steps": 50, "batch_size": 17, "validation": 0.2}
 

@@ -162,7 +162,7 @@ def test_a_frame_of_weight_two_is_two_frames():
 
 
 def test_fit_of_a_conjugate_model_keeps_the_contract():
-    from bayescg.inference.contract import check_model
+    from bayescg.contract.conformance import check_model
 
     GaussianMean.__doc__ = f"{GaussianMean.__doc__}\n\n    References\n    ----------\n    Any textbook.\n    "
     assert [o for o in check_model(GaussianMean) if not o.ok] == []

@@ -13,10 +13,10 @@ import bayescg as bcg
 from bayescg import checkpoint
 from bayescg.data import Frames
 from bayescg.errors import ConfigError, DataError, DeviceError, FitError, ModelError
-from bayescg.inference.functional import functional_random, seeded, state_of
-from bayescg.inference.model import check_programs
 from bayescg.inference.uncertainty import CHOICES
+from bayescg.modelling.model import check_programs
 from bayescg.models import PredictiveCV
+from bayescg.recording.functional import functional_random, seeded, state_of
 
 
 def small() -> PredictiveCV:
@@ -287,12 +287,12 @@ def test_frames_in_double_precision_are_fitted_in_it(toy_frames, uncertainty):
 def test_larger_than_memory_inputs_give_the_same_fit(toy_frames, monkeypatch):
     frames = toy_frames()
     resident = train(frames, validation=0.0)
-    monkeypatch.setattr("bayescg.inference.feed._RESIDENT_BYTES", 0)
+    monkeypatch.setattr("bayescg.feeding.feed._RESIDENT_BYTES", 0)
     assert same(train(frames, validation=0.0), resident)
 
 
 def test_every_frame_is_seen_once_an_epoch(toy_frames):
-    from bayescg.inference.feed import Feed
+    from bayescg.feeding.feed import Feed
 
     model, frames = small(), toy_frames(50)
     model.setup(frames)

@@ -11,9 +11,9 @@ import torch
 
 import bayescg as bcg
 from bayescg.errors import CheckpointError, DataError, ModelError
-from bayescg.inference.functional import state_of
 from bayescg.inference.uncertainty import CHOICES
 from bayescg.models import PredictiveCV
+from bayescg.recording.functional import state_of
 
 
 def molecules(n: int = 40) -> bcg.data.Frames:
@@ -250,7 +250,7 @@ def test_frames_are_read_a_few_at_a_time(fits, choice, monkeypatch):
     fit, x = fits[choice], molecules(11).positions
     whole = fit.cv(x), fit.cv_draws(x), fit.guide_quality(x, 2000)
     dense = fit.log_density(x, 2, particles=4000)
-    monkeypatch.setattr("bayescg.inference.chunks.chunks.__defaults__", (4,))
+    monkeypatch.setattr("bayescg.feeding.chunks.chunks.__defaults__", (4,))
     frames = Counted(x)
     for given in (frames, torch.as_tensor(x), x.astype(np.float64)):
         cv = fit.cv(given)

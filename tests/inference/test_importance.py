@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 import bayescg as bcg
-from bayescg.inference import Batch, Model
-from bayescg.inference.functional import state_of
 from bayescg.inference.importance import draw, log_generated, wake
-from bayescg.inference.traces import run_pair
+from bayescg.modelling import Batch, Model
+from bayescg.modelling.traces import run_pair
 from bayescg.models import EmbeddedPhysics
+from bayescg.recording.functional import state_of
 
 
 class Line(Model):

@@ -19,12 +19,12 @@ import bayescg as bcg
 from bayescg.data import Frames, Pairs
 from bayescg.data.rows import Rows
 from bayescg.errors import CheckpointError, DataError, Interrupted
-from bayescg.inference import feed as feeds
-from bayescg.inference import shuffle
-from bayescg.inference.feed import Feed, relaxation
-from bayescg.inference.functional import state_of
+from bayescg.feeding import feed as feeds
+from bayescg.feeding import shuffle
+from bayescg.feeding.feed import Feed, relaxation
 from bayescg.inference.run import Job
 from bayescg.models import PredictiveCV
+from bayescg.recording.functional import state_of
 
 CPU = torch.device("cpu")
 KEEP, NOISE = 0.8, 0.5

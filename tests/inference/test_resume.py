@@ -18,8 +18,8 @@ import torch
 
 from bayescg.data import Frames
 from bayescg.errors import CheckpointError, Interrupted, OutputError
-from bayescg.inference.functional import state_of
-from bayescg.inference.optimiser import Adam
+from bayescg.recording.functional import state_of
+from bayescg.recording.optimiser import Adam
 
 SCRIPT = Path(__file__).with_name("killed.py")
 spec = importlib.util.spec_from_file_location("killed", SCRIPT)

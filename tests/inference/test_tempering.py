@@ -7,11 +7,11 @@ import torch
 
 import bayescg as bcg
 from bayescg import checkpoint
-from bayescg.inference.functional import state_of
+from bayescg.inference.adaptive_tempering import Tempering
 from bayescg.inference.importance import Draws
 from bayescg.inference.job import Job
-from bayescg.inference.tempering import Tempering
 from bayescg.models import EmbeddedPhysics
+from bayescg.recording.functional import state_of
 from bayescg.sampling.weights import conditional_ess
 
 

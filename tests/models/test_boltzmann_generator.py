@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import bayescg as bcg
-from bayescg.analysis.reweighting import evidence, weighted_draws
+from bayescg.analysis.free_energy.reweighting import evidence, weighted_draws
 from bayescg.errors import ConfigError, DataError, Interrupted
-from bayescg.inference.functional import state_of
 from bayescg.inference.job import Job
 from bayescg.models import BoltzmannGenerator
+from bayescg.recording.functional import state_of
 
 BARRIER = 0.16745
 LOG_Z = 12.06493

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from bayescg.contract.conformance import check_model, models_in
 from bayescg.errors import ConfigError, ModelError
-from bayescg.inference import find_model, model_names
-from bayescg.inference.contract import check_model, models_in
+from bayescg.modelling import find_model, model_names
 
 THIRD_PARTY = Path(__file__).parent / "third_party"
 
@@ -62,7 +62,7 @@ def test_the_fault_is_named(broken, name):
 
 
 def test_the_base_of_the_broken_models_is_sound(broken, monkeypatch):
-    monkeypatch.setattr("bayescg.inference.contract.can_compile", lambda _: "not compiled here: it takes seconds")
+    monkeypatch.setattr("bayescg.contract.conformance.can_compile", lambda _: "not compiled here: it takes seconds")
     assert [o for o in check_model(broken["_Plain"]) if not o.ok] == []
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import bayescg as bcg
-from bayescg.analysis.reweighting import evidence, weighted_draws
+from bayescg.analysis.free_energy.reweighting import evidence, weighted_draws
 from bayescg.errors import ConfigError, DataError, ModelError
 from bayescg.models import EmbeddedPhysics
 

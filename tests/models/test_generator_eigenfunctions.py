@@ -11,7 +11,7 @@ import bayescg as bcg
 from bayescg import nets
 from bayescg.data import Frames
 from bayescg.errors import ConfigError, DataError
-from bayescg.inference import Batch
+from bayescg.modelling import Batch
 from bayescg.models import GeneratorEigenfunctions
 from bayescg.sampling import equilibrium
 from bayescg.systems import CurvedWell, Prinz, QuadrupleWell, QuarticDoubleWell, ThreeWellRing

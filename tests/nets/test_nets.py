@@ -12,7 +12,7 @@ from pyro import poutine
 from torch import nn
 
 from bayescg.nets import ACTIVATIONS, MLP, ConditionalGaussian, RitzModes, Standardise, ard, gaussian, random_net
-from bayescg.nets.tangents import TangentMLP
+from bayescg.nets.generator_eigenfunctions.tangents import TangentMLP
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -9,7 +9,7 @@ from scipy.special import roots_hermitenorm, roots_legendre
 from bayescg import systems, truth
 from bayescg.errors import ConfigError, SimulationError, UnitError
 from bayescg.sampling import equilibrium, langevin, overdamped
-from bayescg.sampling.dynamics import baoab, euler_maruyama
+from bayescg.sampling.chains.dynamics import baoab, euler_maruyama
 from bayescg.systems import Harmonic, from_function
 
 ONE = torch.ones(1, dtype=torch.float64)

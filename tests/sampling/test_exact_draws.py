@@ -7,7 +7,7 @@ import torch
 from bayescg import systems, truth
 from bayescg.errors import ConfigError
 from bayescg.sampling import equilibrium
-from bayescg.sampling.exact import _MARGIN
+from bayescg.sampling.independent import _MARGIN
 from bayescg.systems import CurvedWell, DoubleWell, GaussianMixture, ManyWell32, MuellerBrown5D, Prinz, ThreeWellRing
 
 DRAWS = 100_000

@@ -6,8 +6,9 @@ import torch
 
 from bayescg import systems, truth
 from bayescg.errors import ConfigError
-from bayescg.sampling import equilibrium, hamiltonian, hmc, langevin
-from bayescg.sampling.hamiltonian import JITTER, trajectory, velocity_verlet
+from bayescg.sampling import equilibrium, hmc, langevin
+from bayescg.sampling.chains import hamiltonian
+from bayescg.sampling.chains.hamiltonian import JITTER, trajectory, velocity_verlet
 from bayescg.systems import DoubleWell, Harmonic, ThreeWellRing
 
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescg.errors import ConfigError
-from bayescg.systems.forcefield.pairs import PairBook, lennard_jones, lennard_jones_14, nonbonded
+from bayescg.systems.forcefield.dihedrals import TorsionBook, cmap, harmonic_improper, periodic, ryckaert_bellemans
+from bayescg.systems.forcefield.pair_terms import PairBook, lennard_jones, lennard_jones_14, nonbonded
 from bayescg.systems.forcefield.solvent import custom_gb, gbsa_obc
 from bayescg.systems.forcefield.tables import Angles, Bonds, Born, Tables
-from bayescg.systems.forcefield.torsions import TorsionBook, cmap, harmonic_improper, periodic, ryckaert_bellemans
 
 if TYPE_CHECKING:
     import openmm

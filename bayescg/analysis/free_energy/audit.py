@@ -1,0 +1,252 @@
+"""What a fit without frames may have lost: its weights cannot tell, an independent sampler can."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+
+from bayescg.analysis.free_energy.broad import anneal_from_broad
+from bayescg.analysis.free_energy.reweighting import SAMPLES, UNRELIABLE, WORST_K, evidence, weighted_draws
+from bayescg.analysis.statistics import CHUNK, block_ids, inefficiency
+from bayescg.arguments import check_counts
+from bayescg.data import Frames
+from bayescg.errors import ConfigError
+from bayescg.inference.importance import HasSystem, log_generated, log_physics
+from bayescg.recording.functional import seeded
+
+if TYPE_CHECKING:
+    from bayescg.inference import Fit
+    from bayescg.sampling import Annealed
+
+__all__ = ["Audit", "audit"]
+
+RARE = 100.0
+"""A place is missing where the generator is less dense than the system by more than this factor."""
+
+_TOLERATED = 1e-3
+_LARGEST_DEFICIT = 3.0
+_FEW = 0.01
+_FEWEST = 10
+"""Effective frames of a reference, below which it says next to nothing."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """How far the draws of a fit without frames can be trusted.
+
+    Attributes
+    ----------
+    pareto_k, ess_fraction : float
+        Of the fit's own weights. Both are blind to what the generator never visits.
+    log_z, log_z_sd : float
+        By the fit's own weights.
+    reference : str
+        What the fit was compared with.
+    reference_log_z, reference_log_z_sd : float or None
+        By annealing from a broad base; None where the reference is frames, which do not tell.
+    forward_ess_fraction : float
+        Effective fraction of the generator's draws as the reference sees it: near 0 where something is missing.
+    missing_mass : float
+        Probability of the places where the generator is less dense than the system by a factor of more than 100.
+    missing_mass_ci90 : (float, float)
+    guarded_fraction : float or None
+        How many of the energies of the training were above the cut of their guard.
+    energy_evaluations : int
+        Of this audit, the forces of the annealing among them.
+    warnings : tuple of str
+    """
+
+    pareto_k: float
+    ess_fraction: float
+    log_z: float
+    log_z_sd: float
+    reference: str
+    reference_log_z: float | None
+    reference_log_z_sd: float | None
+    forward_ess_fraction: float
+    missing_mass: float
+    missing_mass_ci90: tuple[float, float]
+    guarded_fraction: float | None
+    energy_evaluations: int
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON of a run's summary."""
+        names = [n for n in self.__dataclass_fields__ if n != "warnings"]
+        return {n: list(v) if isinstance(v := getattr(self, n), tuple) else v for n in names}
+
+
+def audit(
+    fit: Fit, reference: Annealed | Frames | None = None, samples: int = SAMPLES, particles: int = 64, seed: int = 0
+) -> Audit:
+    r"""Compare a fit without frames with an independent sample of the same system.
+
+    A generator that has lost a well of probability m has the best of weights: its partition function is too small by
+    :math:`-\log(1 - m)` nats, and that is all that it shows. The frames of the reference are in that well, though, and
+    there the generator's density, :math:`q(x) = E_{r(z | x)}[q(x, z) / r(z \mid x)]`, is next to nothing.
+
+    The fit keeps the warnings, ``fit.diagnostics["audit"]``: a free energy of its own draws repeats them.
+
+    Parameters
+    ----------
+    fit : Fit
+        Of a model that queries a system.
+    reference : Annealed or Frames, optional
+        From :func:`bayescg.sampling.smc`, or frames of simulations that visit all wells, at the system's temperature;
+        fewer than 10 effective frames are warned of.
+        Default: annealing from a broad base (:func:`bayescg.analysis.free_energy.broad.anneal_from_broad`).
+    samples : int
+        Draws of the fit.
+    particles : int
+        Values of the latent variables for each frame of the reference.
+    seed : int
+
+    Returns
+    -------
+    Audit
+
+    Raises
+    ------
+    DataError
+        The model learned from frames.
+    ConfigError
+        The reference is neither of the two, is a single frame, or has frames of another size or temperature.
+
+    References
+    ----------
+    Del Moral, Doucet, Jasra, J. R. Stat. Soc. B 68, 411 (2006) for the reference. Forward effective sample size:
+    Schopmans, Friederich, "Temperature-annealed Boltzmann generators", arXiv:2501.19077 (2025), appendix.
+    """
+    from bayescg.sampling import Annealed
+
+    if not (reference is None or isinstance(reference, Annealed | Frames)):
+        raise ConfigError(
+            f"the reference is of type {type(reference).__name__}: give frames, bcg.data.Frames.from_numpy(x, ...), or "
+            "what bcg.sampling.smc returns"
+        )
+    check_counts(particles=(particles, 1))
+    draws = weighted_draws(fit, samples, seed)
+    own = evidence(draws)
+    assert isinstance(fit.model, HasSystem)
+    if reference is None:
+        reference, x = anneal_from_broad(fit, draws, seed)
+    else:
+        frames = reference if isinstance(reference, Frames) else reference.frames
+        x = _inputs(fit, frames)
+    log_z, log_z_sd, spent, told, g = None, None, 0, "the frames", 1.0
+    if isinstance(reference, Frames):
+        weights = np.ones(len(x)) if reference.weights is None else np.asarray(reference.weights, dtype=np.float64)
+        log_q, log_p = _densities(fit, x, particles, seed)
+        g = inefficiency(log_p - log_q, reference)
+        blocks = block_ids(reference, g)
+    else:
+        log_z, log_z_sd, told = reference.log_z, reference.log_z_sd, "annealing from a broad base"
+        weights, blocks = np.asarray(reference.frames.weights, dtype=np.float64), reference.islands
+        cost = reference.frames.provenance["cost"]
+        spent = cost["energy_evaluations"] + cost["force_evaluations"]
+        log_q, log_p = _densities(fit, x, particles, seed)
+    weights = weights / weights.sum()
+    log_w = log_p - (own.log_z if log_z is None else log_z) - log_q  # density of the system over the generator's
+    counted = 1.0 / (float(np.square(weights).sum()) * g)
+    missing, bounds = _fraction(log_w > math.log(RARE), weights, blocks, counted)
+    forward = -_log_mean(log_w, weights) - _log_mean(-log_w, weights)
+    guarded = fit.diagnostics.get("guarded")
+    found = Audit(
+        pareto_k=own.pareto_k,
+        ess_fraction=own.ess_fraction,
+        log_z=own.log_z,
+        log_z_sd=own.log_z_sd,
+        reference=told,
+        reference_log_z=log_z,
+        reference_log_z_sd=log_z_sd,
+        forward_ess_fraction=math.exp(min(forward, 0.0)),
+        missing_mass=missing,
+        missing_mass_ci90=bounds,
+        guarded_fraction=guarded["active"] / max(1, guarded["energies"]) if guarded else None,
+        energy_evaluations=samples + len(x) + spent,
+    )
+    found = replace(found, warnings=tuple(_warnings(found, counted)))
+    fit.diagnostics["audit"] = {"reference": told, "warnings": list(found.warnings)}
+    return found
+
+
+def _inputs(fit: Fit, frames: Frames) -> Tensor:
+    """Coordinates of the model of all frames, ``(n, dim)``."""
+    assert isinstance(fit.model, HasSystem)
+    system = fit.model.system
+    size = int(np.prod(frames.positions.shape[1:]))
+    if size != system.dim:
+        raise ConfigError(f"the reference has {size} coordinates, the system of the fit {system.dim}")
+    if system.temperature is None:
+        name, told, given, wanted = "temperature_kT", "kT = {:g}", frames.temperature_kT, system.kT
+    else:
+        name, told, given, wanted = "temperature", "{:g} K", frames.temperature, system.temperature
+    if len(frames) < 2:
+        raise ConfigError(f"the reference is one frame only: give at least {_FEWEST} independent ones")
+    if given is None:
+        raise ConfigError(f"the frames of the reference do not say their temperature: give them {name}={wanted:g}")
+    if not math.isclose(given, wanted, rel_tol=1e-6):
+        raise ConfigError(f"the reference is at {told.format(given)}, the system of the fit at {told.format(wanted)}")
+    parts = torch.as_tensor(np.asarray(frames.positions)).split(CHUNK)
+    with torch.no_grad():
+        return torch.cat([fit.model.inputs(part.to(fit.device)) for part in parts])
+
+
+def _densities(fit: Fit, x: Tensor, particles: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Log density of the generator and of the physics, unnormalised, at coordinates of the model."""
+    log_q, log_p = [], []
+    with seeded(seed, fit.device), torch.no_grad():
+        for part in x.to(fit.device, next(fit.model.parameters()).dtype).split(2000):
+            log_q.append(log_generated(fit.model, part, particles))
+            log_p.append(log_physics(fit.model, part))
+    return torch.cat(log_q).double().cpu().numpy(), torch.cat(log_p).double().cpu().numpy()
+
+
+def _fraction(
+    chosen: np.ndarray, weight: np.ndarray, islands: np.ndarray, effective: float
+) -> tuple[float, tuple[float, float]]:
+    """Probability of the chosen frames, with a 90 % interval from the islands' spread."""
+    share = float(weight @ chosen)
+    none_seen = 1.0 - 0.05 ** (1.0 / effective)  # what could be there and yet show in no frame
+    count = int(islands.max()) + 1
+    deviations = np.bincount(islands, weight * (chosen - share), minlength=count) * count
+    half = stats.t.ppf(0.95, count - 1) * deviations.std(ddof=1) / math.sqrt(count)
+    return share, (float(max(0.0, share - half)), float(min(1.0, max(share + half, none_seen))))
+
+
+def _log_mean(log_values: np.ndarray, weight: np.ndarray) -> float:
+    top = log_values.max()
+    return float(top + np.log(weight @ np.exp(log_values - top)))
+
+
+def _warnings(found: Audit, counted: float) -> list[str]:
+    told = []
+    if counted < _FEWEST:
+        told.append(
+            f"only {counted:.1f} frames of the reference count, fewer than {_FEWEST}: what it does not show may be "
+            "missing all the same"
+        )
+    low, high = found.missing_mass_ci90
+    if low > 0 and found.missing_mass > _TOLERATED:
+        told.append(
+            f"the generator leaves out {found.missing_mass:.2%} of the probability (90 % interval {low:.2%} to "
+            f"{high:.2%}), according to {found.reference}: nothing reweighted is right there"
+        )
+    if found.reference_log_z is not None and found.reference_log_z_sd is not None:
+        deficit, error = found.reference_log_z - found.log_z, math.hypot(found.log_z_sd, found.reference_log_z_sd)
+        if deficit > _LARGEST_DEFICIT * error:
+            told.append(
+                f"log Z is {deficit:.4f} below that of {found.reference}, {deficit / error:.1f} standard errors: "
+                f"{-math.expm1(-deficit):.2%} of the probability is missing"
+            )
+    if found.ess_fraction < _FEW:
+        told.append(f"only {found.ess_fraction:.2%} of the draws count: take many more, or train for longer")
+    if found.pareto_k > WORST_K:
+        told.append(UNRELIABLE.format(found.pareto_k))
+    return told

@@ -1,0 +1,250 @@
+"""Free energies along collective variables, with error bars from blocks of frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayescg.analysis import statistics
+from bayescg.analysis.fit_checks import check_landscape
+from bayescg.analysis.free_energy.profile import FreeEnergy, block_sums, mean_of_draws, members_in_turn
+from bayescg.analysis.free_energy.refits import apart_in_log_z
+from bayescg.analysis.free_energy.reweighting import UNRELIABLE, WORST_K, reweighted
+from bayescg.analysis.free_energy.sparse import FEWEST, effective_frames, own_draws, remedy, told_ranges, uneven
+from bayescg.data.split import spacing
+from bayescg.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from bayescg.data import Frames
+    from bayescg.inference import Fit
+
+__all__ = ["UNAUDITED", "free_energy"]
+
+UNAUDITED = (
+    "these are the fit's own draws, compared with nothing: a well that it has lost is missing here, and in the error "
+    "bars; bcg.analysis.audit(fit) looks for it"
+)
+
+
+def free_energy(
+    fit: Fit | None,
+    frames: Frames | None = None,
+    cv: Callable[..., Any] | str | Sequence[Any] | None = None,
+    bins: int = 80,
+    draws: int = 200,
+    level: float = 0.9,
+    seed: int = 0,
+    range: Sequence[Any] | None = None,
+    periodic: bool | Sequence[bool] | None = None,
+) -> FreeEnergy:
+    r"""Free energy :math:`F(s) = -kT \ln p(s)` along one or two CVs, with error bars.
+
+    Draws are made by a Bayesian bootstrap over contiguous blocks of frames, at least five times as long as the CV's
+    statistical inefficiency, times the draws of the CV itself where the fit has them (ensemble, bootstrap) and `cv` is
+    the fit's own. Intervals of a plain block bootstrap are too narrow when there are few blocks; here each draw of a
+    log probability is moved away from the estimate of all frames by a random factor
+    :math:`\sqrt{(n+1)/\chi^2_{n-1}}`, n the number of blocks, which gives a Student t with n - 1 degrees of freedom.
+
+    Parameters
+    ----------
+    fit : Fit or None
+        Not needed where `cv` is given.
+    frames : Frames, optional
+        Their weights are respected. None, for a fit that learned from energies: 200 000 draws of its own, reweighted
+        (:func:`bayescg.analysis.reweighted`). What :func:`bayescg.analysis.audit` has found missing in such draws,
+        also in those given, or that nobody has looked, is among the `warnings`; so are refits that lost something.
+    cv : callable, name, or two of them; optional
+        Maps positions to ``(n,)`` or ``(n, 2)``; a name of :mod:`bayescg.features.observables`; a pair such as
+        ``("phi", "psi")``. None: the mean of the fit's CV.
+    bins : int
+        For each CV.
+    draws : int
+    level : float
+        Of the band, between 0 and 1.
+    seed : int
+    range : (lo, hi), or two of them; optional
+        Default: all values, or the full circle.
+    periodic : bool, or two; optional
+        Whether a CV is an angle in radians; default: where its unit is ``"rad"``.
+
+    Returns
+    -------
+    FreeEnergy
+
+    Raises
+    ------
+    ConfigError
+        An argument that makes no sense; neither `fit` nor `cv`, or neither `fit` nor `frames`.
+    DataError
+        Values that are not finite or of the wrong shape, or too few frames.
+
+    References
+    ----------
+    Rubin, "The Bayesian bootstrap", Ann. Statist. 9, 130 (1981); Künsch, "The jackknife and the bootstrap for general
+    stationary observations", Ann. Statist. 17, 1217 (1989).
+
+    Examples
+    --------
+    >>> from bayescg.data import Frames
+    >>> x = np.random.default_rng(0).normal(size=(4000, 1))
+    >>> fes = free_energy(None, Frames.from_numpy(x, unit="reduced", temperature_kT=1.0), cv=lambda x: x[:, 0], bins=20)
+    >>> fes.profile.dims, fes.profile.shape
+    (('draw', 'bin'), (200, 20))
+    >>> low, high = fes.difference((-3, 0), (0, 3)).ci90
+    >>> low < 0 < high
+    True
+    """
+    import xarray as xr
+
+    check_landscape(fit, frames, cv, periodic, level, bins=(bins, 2), draws=(draws, 2), seed=(seed, 0))
+    if frames is None:
+        if fit is None:
+            raise ConfigError("free_energy needs frames, or a fit that learned from energies and has its own")
+        frames = reweighted(fit, seed=seed)
+    values, names, cv_units = _values(fit, frames, cv)
+    k = values.shape[2]
+    if periodic is not None and np.size(periodic) not in (1, k):
+        raise ConfigError(f"periodic={periodic!r} must be one answer, or one for each of the {k} CV(s)")
+    circular = tuple(np.broadcast_to([u == "rad" for u in cv_units] if periodic is None else periodic, k).tolist())
+    edges = _edges(values, bins, range, circular)
+    values = np.where(circular, statistics.wrap(values), values)
+    g = statistics.inefficiency(values.mean(0), frames, circular)
+    ids = statistics.block_ids(frames, g)
+    weights = statistics.block_draws(ids, draws, seed)
+    count = weights.shape[1]
+    if own_draws(frames) and count < 3:
+        raise DataError(f"only {count} refits: too few for an error bar; fit an ensemble with members=3 or more")
+    factors = statistics.inflation(count, draws, seed)
+    w = (
+        np.ones(len(frames))
+        if frames.weights is None
+        else np.asarray(frames.weights, np.float64) / np.mean(frames.weights)
+    )
+    total = block_sums(ids, w, count)
+    cells = (bins,) * k
+    log_p = np.full((draws, bins**k), np.nan)
+    runs = np.r_[True, np.diff(frames.trajectory) != 0]
+    if frames.order is not None:
+        runs[1:] |= np.diff(frames.order) != spacing(frames.order)
+    effective, visited, untold = np.zeros(bins**k), np.zeros(bins**k), np.zeros(bins**k, dtype=bool)
+    for rows, m in members_in_turn(draws, len(values)):
+        cell, within = _cells(values[m], edges)
+        moved = runs | np.r_[True, np.diff(np.where(within, cell, -1)) != 0]
+        seen = effective_frames(cell[within], w[within], bins**k, None if frames.order is None else moved[within])
+        effective += seen / len(values)
+        visited += np.bincount(cell[within], minlength=bins**k) / len(values)
+        if k == 1 and frames.weights is not None:
+            untold |= uneven(cell[within], w[within], seen)
+        hist = np.bincount(ids[within] * bins**k + cell[within], w[within], minlength=count * bins**k)
+        hist = hist.reshape(count, -1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            point = np.log(hist.sum(0) / total.sum())
+            drawn = np.log(weights[rows] @ hist) - np.log(weights[rows] @ total)[:, None]
+            log_p[rows] = np.where(np.isfinite(point), point + factors[rows, None] * (drawn - point), -np.inf)
+    profile = -np.where(np.isfinite(log_p).any(0), log_p, np.nan)
+    lowest = mean_of_draws(profile)
+    if not np.isfinite(lowest).any():
+        raise DataError("no bin is visited in most draws: use fewer bins, or a range= that holds the frames")
+    zero = np.nanargmin(lowest)
+    profile -= np.where(np.isfinite(profile[:, zero]), profile[:, zero], lowest[zero])[:, None]
+    untold |= effective < FEWEST
+    dims = ("bin",) if k == 1 else ("bin_x", "bin_y")
+    centres = {d: (e[1:] + e[:-1]) / 2 for d, e in zip(dims, edges, strict=True)}
+    array = xr.DataArray(
+        profile.reshape(draws, *cells),
+        dims=("draw", *dims),
+        coords={"draw": np.arange(draws), **centres},
+        name="free_energy",
+        attrs={"unit": "kT"},
+    )
+    where = told_ranges(untold, effective, visited, edges[0]) if k == 1 else ""
+    return FreeEnergy(
+        profile=array,
+        edges=edges,
+        names=names,
+        cv_units=cv_units,
+        periodic=circular,
+        level=level,
+        inefficiency=g,
+        warnings=tuple(_warnings(fit, frames, g, ids, f"{names[0]} from {where}" if where else "")),
+        effective=xr.DataArray(effective.reshape(cells), dims=dims, coords=centres),
+        untold=untold.reshape(cells),
+        remedy=remedy(frames),
+        temperature=frames.temperature,
+        values=values,
+        frame_weights=w,
+        block_of=ids,
+        weights=weights,
+        factors=factors,
+        run_starts=runs,
+        ordered=frames.order is not None,
+        refits=frames.provenance.get("refits"),
+    )
+
+
+def _warnings(fit: Fit | None, frames: Frames, g: float, ids: np.ndarray, where: str) -> Iterator[str]:
+    k_tail, shortest = frames.provenance.get("pareto_k", 0.0), int(np.bincount(ids).min())
+    if k_tail > WORST_K:
+        yield UNRELIABLE.format(k_tail)
+    if told := apart_in_log_z(frames):
+        yield told
+    if own_draws(frames) and fit is not None:
+        audited = fit.diagnostics.get("audit")
+        yield from (UNAUDITED,) if audited is None else audited["warnings"]
+    if frames.order is not None and shortest < 5 * g:
+        yield f"the CV stays correlated for g = {g:.0f} frames and blocks hold {shortest}: the error bars are too small"
+    if where:
+        few = f"a bin holds fewer than {FEWEST} effective frames there, or its weights are too uneven"
+        yield f"no band for {where}: {few}; {remedy(frames)}"
+
+
+def _values(fit: Fit | None, frames: Frames, cv: Any) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+    """Values (members, n, k) with their names and units."""
+    if cv is None:
+        if fit is None:
+            raise ConfigError("free_energy needs a fit, or cv=")
+        values = np.moveaxis(statistics.evaluate(lambda x: fit.cv_draws(x).movedim(0, 1), frames), 1, 0)
+        k = values.shape[2]
+        names, cv_units = tuple(f"CV {i + 1}" if k > 1 else "CV" for i in np.arange(k)), ("",) * k
+    else:
+        chosen = list(cv) if isinstance(cv, list | tuple) else [cv]
+        parts = statistics.named_observables(chosen, fit, frames)
+        columns = [statistics.evaluate(p, frames) for p in parts]
+        values = np.concatenate([c.reshape(len(frames), -1) for c in columns], 1)[None]
+        sizes = [c.reshape(len(frames), -1).shape[1] for c in columns]
+        names = tuple(
+            f"{statistics.label(p)}{f' {i + 1}' if s > 1 else ''}"
+            for p, s in zip(parts, sizes, strict=True)
+            for i in np.arange(s)
+        )
+        cv_units = tuple(statistics.unit_of(p) for p, s in zip(parts, sizes, strict=True) for _ in np.arange(s))
+    if values.shape[2] not in (1, 2):
+        raise DataError(f"a free energy is drawn over one or two CVs, not {values.shape[2]}; choose with cv=")
+    return values, names, cv_units
+
+
+def _edges(values: np.ndarray, bins: int, limits: Any, circular: Sequence[bool]) -> tuple[np.ndarray, ...]:
+    k = values.shape[2]
+    if limits is None:
+        low, high = values.min((0, 1)), values.max((0, 1))
+        pad = 1e-6 * (high - low) + 1e-12
+        pairs = [(-np.pi, np.pi) if c else (lo, hi + p) for c, lo, hi, p in zip(circular, low, high, pad, strict=True)]
+    else:
+        if np.size(limits) != 2 * k:
+            raise ConfigError(f"range= needs (lo, hi) for each of the {k} CV(s), not {limits!r}")
+        pairs = np.asarray(limits, dtype=np.float64).reshape(k, 2).tolist()
+    if any(not lo < hi for lo, hi in pairs):
+        raise ConfigError(f"range={limits!r}: each lower bound must lie below its upper bound")
+    return tuple(np.linspace(lo, hi, bins + 1) for lo, hi in pairs)
+
+
+def _cells(values: np.ndarray, edges: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Number of each frame's bin (n,), and whether it is in one."""
+    cell, within = np.zeros(len(values), dtype=np.int64), np.ones(len(values), dtype=bool)
+    for v, e in zip(values.T, edges, strict=True):
+        index = np.searchsorted(e, v, side="right") - 1
+        within &= (index >= 0) & (index < len(e) - 1)
+        cell = cell * (len(e) - 1) + index
+    return cell, within

@@ -1,0 +1,297 @@
+"""A free energy along collective variables: profile, differences and populations, all as draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import expit
+
+from bayescg import units
+from bayescg.analysis import statistics
+from bayescg.analysis.free_energy.refits import apart_in_population
+from bayescg.analysis.free_energy.sparse import FEWEST
+from bayescg.analysis.statistics import Quantity
+from bayescg.draws import interval
+from bayescg.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["FreeEnergy", "block_sums", "mean_of_draws", "members_in_turn"]
+
+Region = tuple[Any, Any]
+
+
+@dataclass(frozen=True, repr=False)
+class FreeEnergy:
+    """Free energy along one or two CVs, as draws.
+
+    Attributes
+    ----------
+    profile : DataArray, (draw, bin) or (draw, bin_x, bin_y)
+        In kT; zero, in every draw, at the lowest bin of the mean: errors are those of the difference from there.
+        Infinite where a draw of the CV puts no frame, NaN where none does.
+    mean, sd : DataArray
+        Of the finite draws, where they are at least half; NaN elsewhere.
+    band : DataArray, (bound, bin) or (bound, bin_x, bin_y)
+        Interval of the draws; its upper end is infinite where some put no frame. NaN in bins of fewer than ten
+        effective frames, and where the weights are too uneven (Pareto k above 0.7, one CV): there is no telling then.
+    effective : DataArray, (bin) or (bin_x, bin_y)
+        Effective number of frames; in a trajectory at most the number of visits.
+    edges : tuple of ndarray
+        Edges of the bins of each CV.
+    names, cv_units : tuple of str
+    periodic : tuple of bool
+    level : float
+        Of `band`.
+    inefficiency : float
+        Frames per independent draw of the CV.
+    blocks : int
+        Blocks of frames in the bootstrap.
+    warnings : tuple of str
+    """
+
+    profile: xr.DataArray
+    edges: tuple[np.ndarray, ...]
+    names: tuple[str, ...]
+    cv_units: tuple[str, ...]
+    periodic: tuple[bool, ...]
+    level: float
+    inefficiency: float
+    warnings: tuple[str, ...]
+    effective: xr.DataArray
+    untold: np.ndarray
+    remedy: str
+    temperature: float | None
+    values: np.ndarray
+    frame_weights: np.ndarray
+    block_of: np.ndarray
+    weights: np.ndarray
+    factors: np.ndarray
+    run_starts: np.ndarray
+    ordered: bool
+    refits: int | None = None
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of frames in the bootstrap."""
+        return self.weights.shape[1]
+
+    @property
+    def mean(self) -> xr.DataArray:
+        """Mean over draws."""
+        return self.profile.reduce(mean_of_draws, "draw")
+
+    @property
+    def sd(self) -> xr.DataArray:
+        """Standard deviation over draws."""
+        square = (self.profile - self.mean) ** 2
+        return square.reduce(mean_of_draws, "draw") ** 0.5
+
+    @property
+    def band(self) -> xr.DataArray:
+        """Lower and upper end of every bin's interval; inf where too few draws visit it, NaN where none is known."""
+        import xarray as xr
+
+        huge = 1e9  # in place of inf, between which quantiles cannot be interpolated
+        low_high = interval(np.where(np.isposinf(self.profile.values), huge, self.profile.values), self.level)
+        low_high[low_high > 1e-3 * huge] = np.inf
+        low_high[:, self.untold] = np.nan
+        coords = {k: v for k, v in self.profile.coords.items() if k != "draw"}
+        return xr.DataArray(
+            low_high, dims=("bound", *self.profile.dims[1:]), coords={"bound": ["low", "high"], **coords}
+        )
+
+    def difference(self, a: Region, b: Region, unit: str = "kT") -> Quantity:
+        r"""Free energy of region `b` minus that of region `a`, :math:`-\ln(P_b / P_a)`: what going from a to b costs.
+
+        Parameters
+        ----------
+        a, b : (lo, hi), or ((lo, hi), (lo, hi)) for two CVs
+            Half-open intervals in the CV; for a periodic one lo > hi goes around the end.
+        unit : {"kT", "kJ/mol"}
+
+        Returns
+        -------
+        Quantity
+            `visits` says how often the trajectories entered `a` and `b` (for independent frames, how many are there).
+            Below 10, or where weights leave fewer than 10 effective frames, there is a `warning` and no interval: too
+            few to know. So there is where some refits without frames have lost a region.
+
+        Raises
+        ------
+        ConfigError
+            A region of the wrong shape, or an unknown unit.
+        """
+        inside = self._inside(a), self._inside(b)
+        draws, points = self._log_ratio(*inside)
+        factor = self._factor(unit)
+        return self._quantity(factor * draws, factor * points, unit, (a, b), inside)
+
+    def population(self, region: Region) -> Quantity:
+        """Probability of a region; the interval stays within 0 and 1.
+
+        Parameters
+        ----------
+        region : (lo, hi), or ((lo, hi), (lo, hi)) for two CVs
+        """
+        inside = self._inside(region)
+        draws, points = self._log_ratio(inside, ~inside)
+        return self._quantity(expit(draws), expit(points), "", (region,), (inside,))
+
+    def to_dataset(self) -> xr.Dataset:
+        """The draws of the profile, its mean, sd and band, with the rest as attributes."""
+        data = self.profile.to_dataset(name="profile").assign(
+            mean=self.mean, sd=self.sd, band=self.band, effective=self.effective
+        )
+        return data.assign_attrs(
+            unit="kT",
+            level=self.level,
+            blocks=self.blocks,
+            inefficiency=self.inefficiency,
+            warnings=list(self.warnings),
+        )
+
+    def __repr__(self) -> str:
+        shape = " x ".join(str(len(e) - 1) for e in self.edges)
+        seen = float(np.isfinite(self.mean.values).mean())
+        return (
+            f"FreeEnergy({', '.join(self.names)}: {shape} bins, {seen:.0%} visited, {len(self.profile)} draws, "
+            f"{self.blocks} blocks, g = {self.inefficiency:.1f} frames)"
+        )
+
+    def _factor(self, unit: str) -> float:
+        if unit == "kT":
+            return 1.0
+        if unit != "kJ/mol":
+            raise ConfigError(f"unit={unit!r} is not known here; use 'kT' or 'kJ/mol'")
+        if self.temperature is None:
+            raise DataError("kJ/mol needs the temperature of the frames in K: give temperature= where they are loaded")
+        return units.kT(self.temperature)
+
+    def _inside(self, region: Region) -> np.ndarray:
+        """Whether each frame is in a region, (members, n)."""
+        k = len(self.edges)
+        try:
+            bounds = np.asarray(region, dtype=np.float64).reshape(-1, 2) if np.size(region) == 2 * k else None
+        except (TypeError, ValueError):
+            bounds = None
+        if bounds is None or not np.isfinite(bounds).all():
+            raise ConfigError(
+                f"a region of {k} CV(s) is {'(lo, hi)' if k == 1 else '((lo, hi), (lo, hi))'}, not {region!r}"
+            )
+        inside = np.ones(self.values.shape[:2], dtype=bool)
+        for (lo, hi), v, circular, name in zip(
+            bounds, np.moveaxis(self.values, 2, 0), self.periodic, self.names, strict=True
+        ):
+            if not circular and lo >= hi:
+                raise ConfigError(
+                    f"the region ({lo:g}, {hi:g}) of {name} is empty: the first bound must be the lower one"
+                )
+            inside &= ((v >= lo) & (v < hi)) if lo < hi else ((v >= lo) | (v < hi))
+        return inside
+
+    def _log_ratio(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Draws of ln P(a) - ln P(b), and its value over all frames for the draw of the CV that each has."""
+        out, points = np.full((2, len(self.factors)), np.nan)
+        for rows, inside_a, inside_b in self._members(a, b):
+            sums = np.stack([block_sums(self.block_of, w, self.blocks) for w in (inside_a, inside_b)], 1)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                point = _log_ratio(sums.sum(0))
+                out[rows] = point + self.factors[rows] * (_log_ratio(self.weights[rows] @ sums) - point)
+            points[rows] = point
+        return out, points
+
+    def _members(self, *inside: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+        for rows, m in members_in_turn(len(self.factors), len(self.values)):
+            yield rows, *(i[m] * self.frame_weights for i in inside)
+
+    def _quantity(
+        self,
+        draws: np.ndarray,
+        points: np.ndarray,
+        unit: str,
+        regions: Sequence[Region],
+        inside: Sequence[np.ndarray],
+    ) -> Quantity:
+        visits = tuple(min(self._visits(row) for row in i) for i in inside)
+        few = [f"{self._told(r)} {v} times" for r, v in zip(regions, visits, strict=True) if v < FEWEST]
+        what = "entered" if self.ordered else "holds frames"
+        warning = f"{what} {' and '.join(few)}, fewer than {FEWEST}: {self.remedy}" if few else None
+        if warning is None:
+            warning = self._outweighed(regions, inside) or self._lost(regions, inside)
+        if not np.isfinite(draws).all():
+            draws, warning = np.full_like(draws, np.nan), warning or "some draws of the CV never visit it"
+        found = Quantity.of(draws, unit, warning, visits=visits)
+        if not np.isfinite(found.sd):
+            return found
+        sources = _sources(draws, points, found.sd)
+        if self.refits is not None:
+            weighed = [i[0] * self.frame_weights for i in (inside[0], inside[-1] if len(inside) > 1 else ~inside[0])]
+            influence = weighed[0] / weighed[0].mean() - weighed[1] / weighed[1].mean()
+            sources = statistics.refit_sources(influence, self.refits, found.sd)
+        return replace(found, sd_by_source=sources)
+
+    def _outweighed(self, regions: Sequence[Region], inside: Sequence[np.ndarray]) -> str | None:
+        """What to say of regions whose frames are many and whose weights hang on few of them."""
+        left = [self.frame_weights * i[0] for i in inside]
+        counts = [float(w.sum() ** 2 / max(np.square(w).sum(), 1e-300)) for w in left]
+        few = [f"{self._told(r)} {n:.1f}" for r, n in zip(regions, counts, strict=True) if n < FEWEST]
+        return f"effective frames in {' and '.join(few)}, fewer than {FEWEST}: {self.remedy}" if few else None
+
+    def _lost(self, regions: Sequence[Region], inside: Sequence[np.ndarray]) -> str | None:
+        """What to say of regions that some refits never visit."""
+        if self.refits is None:
+            return None
+        found = {self._told(r): apart_in_population(i[0], self.frame_weights, self.block_of)
+                 for r, i in zip(regions, inside, strict=True)}  # fmt: skip
+        return "; ".join(f"{region}: {told}" for region, told in found.items() if told) or None
+
+    def _told(self, region: Region) -> str:
+        ends = np.asarray(region, dtype=np.float64).reshape(-1, 2)
+        return ", ".join(f"{lo:.3g} to {hi:.3g} {u}".rstrip() for (lo, hi), u in zip(ends, self.cv_units, strict=True))
+
+    def _visits(self, inside: np.ndarray) -> int:
+        if not self.ordered:
+            return int(inside.sum())
+        return int((inside[1:] & ~inside[:-1] & ~self.run_starts[1:]).sum())
+
+
+def mean_of_draws(profile: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Mean of the finite draws, NaN where fewer than half of them are finite.
+
+    Examples
+    --------
+    >>> mean_of_draws(np.array([[1.0, np.inf, np.inf], [3.0, 2.0, np.inf]])).tolist()
+    [2.0, 2.0, nan]
+    """
+    seen = np.isfinite(profile)
+    total = np.where(seen, profile, 0.0).sum(axis)
+    return np.where(seen.mean(axis) >= 0.5, total / np.maximum(seen.sum(axis), 1), np.nan)
+
+
+def block_sums(ids: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
+    """Sum of the values (n,) in each of `count` blocks."""
+    return np.bincount(ids, values, minlength=count)
+
+
+def _log_ratio(sums: np.ndarray) -> np.ndarray:
+    return np.log(sums[..., 0]) - np.log(sums[..., 1])
+
+
+def _sources(draws: np.ndarray, points: np.ndarray, sd: float) -> dict[str, float | None]:
+    """Of a CV that is given, the frames are all that is uncertain; where its draws differ, so do their `points`."""
+    if np.ptp(points) == 0:
+        return {"sampling": sd}
+    sampling, parameter = float((draws - points).std()), float(points.std())
+    chance = sd / float(np.hypot(parameter, sampling))  # in a finite number of draws the two go together a little
+    return {"sampling": chance * sampling, "parameter": chance * parameter}
+
+
+def members_in_turn(draws: int, members: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Each refit with the numbers of the draws that use it: refits are used in turn."""
+    for m in np.arange(min(members, draws)):
+        yield np.arange(m, draws, members), int(m)

@@ -1,0 +1,171 @@
+"""Frames of a fit that learned from energies: its own draws, weighted to the system's Boltzmann distribution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from bayescg.analysis.fit_checks import check_fit
+from bayescg.arguments import check_counts
+from bayescg.draws import pareto_k, pareto_smoothed
+from bayescg.errors import DataError
+from bayescg.features.topology import read_topology
+from bayescg.inference.importance import Draws, HasSystem, draw
+from bayescg.recording.functional import Params, state_of
+
+if TYPE_CHECKING:
+    from bayescg.data import Frames
+    from bayescg.inference import Fit
+
+__all__ = ["SAMPLES", "UNRELIABLE", "WORST_K", "Evidence", "evidence", "reweighted", "weighted_draws"]
+
+SAMPLES = 200_000
+PARTICLES = 16
+WORST_K = 0.7
+UNRELIABLE = "Pareto k of the weights is {:.2f}, above 0.7: averages made of them, and their errors, are rough"
+BLOCKS = 100
+_HAS_FRAMES = "{} learns from frames and has no weighted draws of its own: give frames="
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the weights of a fit's draws say of the fit.
+
+    Attributes
+    ----------
+    log_z, log_z_sd : float
+        Log of the partition function, and its standard error over blocks of draws.
+    ess_fraction : float
+        Effective fraction of draws from the generator.
+    pareto_k : float
+        Shape of the tail of the weights; above 0.7 nothing made of them can be trusted.
+    """
+
+    log_z: float
+    log_z_sd: float
+    ess_fraction: float
+    pareto_k: float
+
+
+def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
+    r"""Fresh draws of a fit without frames, each with its Pareto-smoothed importance weight.
+
+    The weights are :math:`e^{-U(x)/kT} / \hat q(x)`: averages with them are averages over the system itself, whatever
+    the generator's own distribution, wherever it has any mass. Where there are latent variables z, the generator's
+    density is the mean of :math:`q(x, z) / r(z \mid x)` over the draw's own z and 15 others from the reverse map r,
+    which is right on average (:func:`bayescg.inference.importance.draw`); with its own z alone the weights of rare
+    configurations, such as those of a barrier, are few, large and easily missed.
+
+    Of an ensemble every refit gives its share of the draws, with weights of the same sum. Each is an estimate of its
+    own, wrong by the chance of its draws and by what its training left out or described badly; the refits' spread
+    tells of both, and is what analyses of such frames make their error bars of. What all refits leave out, it cannot
+    tell: see :func:`bayescg.analysis.audit`.
+
+    Parameters
+    ----------
+    fit : Fit
+        Of a model that queries a system.
+    samples : int
+        Energies that are computed, at least 100 for each refit.
+    seed : int
+        Other draws than those of the training for every seed.
+
+    Returns
+    -------
+    Frames
+        Independent, with ``weights``; ``provenance`` tells ``pareto_k``, the largest of the refits',
+        ``energy_evaluations``, ``log_z``, its standard error ``log_z_sd`` and ``ess_fraction``, lists with one entry
+        for each refit, and, of an ensemble, the number of ``refits``, each a trajectory.
+
+    Raises
+    ------
+    DataError
+        The model learned from frames: reweight nothing, use those.
+    ConfigError
+        There are too few samples for a tail of their weights.
+
+    References
+    ----------
+    Vehtari, Simpson, Gelman, Yao, Gabry, "Pareto smoothed importance sampling", JMLR 25 (2024).
+    """
+    from bayescg.data import Frames
+
+    check_fit(fit)
+    if fit.model.needs_frames:
+        raise DataError(_HAS_FRAMES.format(type(fit.model).__name__))
+    states = _states(fit)
+    check_counts(samples=(samples, BLOCKS * len(states)), seed=(seed, 0))
+    each = samples // len(states)
+    parts, weights, tails, found = [], [], [], []
+    for number, state in enumerate(states):
+        own = seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        # torch looks at 32 bits of a seed
+        draws = draw(fit.model, list(fit.weights.names), state, each, own, PARTICLES)
+        log_weight, k = pareto_smoothed(draws.log_importance.double().cpu().numpy())
+        weight = np.exp(log_weight - log_weight.max())
+        parts.append(draws.x)
+        weights.append(weight / weight.sum())
+        tails.append(k)
+        found.append(evidence(draws))
+    assert isinstance(fit.model, HasSystem)
+    system = fit.model.system
+    frames = Frames.from_numpy(
+        torch.cat([fit.model.positions(x) for x in parts]).cpu().numpy(),
+        unit="reduced" if system.temperature is None else "nm",
+        temperature=system.temperature,
+        temperature_kT=system.kT if system.temperature is None else None,
+        weights=np.concatenate(weights),
+        trajectory=None if len(states) == 1 else np.repeat(np.arange(len(states)), each),
+        topology=None if system.topology is None else read_topology(system.topology)[0],
+        source=f"{samples} draws of {type(fit.model).__name__}",
+    )
+    told: dict[str, Any] = {"pareto_k": max(tails), "energy_evaluations": each * len(states)}
+    told |= {name: [getattr(e, name) for e in found] for name in ("log_z", "log_z_sd", "ess_fraction")}
+    if len(states) > 1:
+        told["refits"] = len(states)
+    return replace(frames, provenance={**frames.provenance, **told})
+
+
+def _states(fit: Fit) -> list[Params]:
+    """Parameters and buffers of every refit, the trained one first."""
+    trained = state_of(fit.model)
+    refits = fit.weights.tensors if fit.weights.members else {}
+    return [trained, *({**trained, **{k: v[m] for k, v in refits.items()}} for m in range(fit.weights.members or 0))]
+
+
+def weighted_draws(fit: Fit, samples: int, seed: int) -> Draws:
+    """Draws of a fit without frames, with their log weights; of an ensemble, of the trained refit.
+
+    Raises
+    ------
+    DataError
+        The model learned from frames.
+    ConfigError
+        There are too few samples.
+    """
+    check_fit(fit)
+    if fit.model.needs_frames:
+        raise DataError(_HAS_FRAMES.format(type(fit.model).__name__))
+    check_counts(samples=(samples, BLOCKS), seed=(seed, 0))
+    return draw(fit.model, list(fit.weights.names), state_of(fit.model), samples, seed, PARTICLES)
+
+
+def evidence(draws: Draws) -> Evidence:
+    """Partition function, effective fraction and Pareto k of weighted draws."""
+    log_w = draws.log_importance.double().cpu().numpy()
+    top = log_w.max()
+    w = np.exp(log_w - top)
+    share = draws.log_share.double().exp().cpu().numpy()
+    ratio = draws.log_weight.double()
+    ratio = (ratio - ratio.max()).exp().cpu().numpy()
+    z = w.mean() / share.mean()  # shares are 1 on average: what they are by chance, the weights are as well
+    blocks = np.array([b.mean() for b in np.array_split(w - z * share, BLOCKS)])  # each stratified as the whole is
+    return Evidence(
+        log_z=float(top + np.log(z)),
+        log_z_sd=float(blocks.std(ddof=1) / w.mean() / np.sqrt(BLOCKS)),
+        ess_fraction=float((share @ ratio) ** 2 / (share.sum() * (share @ ratio**2))),
+        pareto_k=float(pareto_k(log_w)),
+    )

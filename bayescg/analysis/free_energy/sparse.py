@@ -1,0 +1,117 @@
+"""Which bins of a free energy hold too few frames, or too uneven ones, for an error bar."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bayescg.analysis.free_energy.reweighting import WORST_K
+from bayescg.draws import pareto_k
+
+if TYPE_CHECKING:
+    from bayescg.data import Frames
+
+__all__ = ["FEWEST", "effective_frames", "own_draws", "remedy", "told_ranges", "uneven"]
+
+FEWEST = 10
+"""Effective frames, or visits, below which there is no interval."""
+
+_TAIL = 25
+_MANY = 3 * FEWEST
+
+
+def effective_frames(cell: np.ndarray, weight: np.ndarray, count: int, enters: np.ndarray | None = None) -> np.ndarray:
+    r"""Effective number of frames in each bin, ``(count,)``: :math:`(\sum w)^2 / \sum w^2`, at most its visits.
+
+    Parameters
+    ----------
+    cell : ndarray, (n,)
+        Bin of each frame.
+    weight : ndarray, (n,)
+    count : int
+        Bins.
+    enters : ndarray of bool, (n,), optional
+        Whether the frame before was elsewhere, in a trajectory.
+
+    Examples
+    --------
+    >>> effective_frames(np.array([0, 0, 1, 1, 1]), np.array([1.0, 1.0, 8.0, 0.0, 0.0]), 3).tolist()
+    [2.0, 1.0, 0.0]
+    """
+    first, second = (np.bincount(cell, w, minlength=count) for w in (weight, weight**2))
+    effective = np.divide(first**2, second, out=np.zeros(count), where=second > 0)
+    return effective if enters is None else np.minimum(effective, np.bincount(cell[enters], minlength=count))
+
+
+def uneven(cell: np.ndarray, weight: np.ndarray, effective: np.ndarray) -> np.ndarray:
+    """Whether the weights in each bin have a tail so heavy that the largest may not have been seen: Pareto k above 0.7.
+
+    Bins are looked at one by one, where at least 25 frames count less than half: a bootstrap cannot know what is not
+    among the frames.
+
+    Parameters
+    ----------
+    cell, weight : ndarray, (n,)
+    effective : ndarray, (bins,)
+
+    References
+    ----------
+    Vehtari, Simpson, Gelman, Yao, Gabry, "Pareto smoothed importance sampling", JMLR 25 (2024).
+
+    Examples
+    --------
+    >>> heavy = np.random.default_rng(0).pareto(1.0, 400)
+    >>> cell = np.repeat([0, 1], 200)
+    >>> weight = np.r_[np.ones(200), heavy[200:]]
+    >>> uneven(cell, weight, effective_frames(cell, weight, 2)).tolist()
+    [False, True]
+    """
+    held = np.bincount(cell[weight > 0], minlength=len(effective))
+    found = np.zeros(len(effective), dtype=bool)
+    order = np.argsort(cell, kind="stable")
+    ends = np.cumsum(np.bincount(cell, minlength=len(effective)))
+    for one in np.flatnonzero((held >= _TAIL) & (effective < held / 2)):
+        own = weight[order[ends[one - 1] if one else 0 : ends[one]]]
+        found[one] = pareto_k(np.log(own[own > 0])) > WORST_K
+    return found
+
+
+def told_ranges(poor: np.ndarray, effective: np.ndarray, visited: np.ndarray, edges: np.ndarray) -> str:
+    """Where a profile has no band and one would not see why: "-0.5 to 0.2 and 1.1 to 1.3", or nothing.
+
+    Named are bins between others that hold frames enough, and bins of frames enough whose weights are not. Not named
+    are the ends of the profile, where it is plain that frames run out.
+
+    Parameters
+    ----------
+    poor : ndarray of bool, (bins,)
+        Bins without a band.
+    effective, visited : ndarray, (bins,)
+        Effective frames, and frames.
+    edges : ndarray, (bins + 1,)
+
+    Examples
+    --------
+    >>> effective = np.array([2.0, 50.0, 3.0, 0.0, 60.0, 1.0])
+    >>> told_ranges(effective < 10, effective, effective, np.arange(7.0))
+    '2 to 4'
+    """
+    rich = effective >= _MANY
+    between = np.maximum.accumulate(rich) & np.maximum.accumulate(rich[::-1])[::-1]
+    named = poor & (between | (visited >= FEWEST))
+    ends = np.flatnonzero(np.diff(np.r_[False, named, False]))
+    ranges = [f"{edges[a]:.3g} to {edges[b]:.3g}" for a, b in zip(ends[::2], ends[1::2], strict=True)]
+    return f"{', '.join(ranges[:-1])} and {ranges[-1]}" if len(ranges) > 1 else "".join(ranges)
+
+
+def own_draws(frames: Frames) -> bool:
+    """Whether the frames are a fit's own reweighted draws."""
+    return "pareto_k" in frames.provenance
+
+
+def remedy(frames: Frames) -> str:
+    """What brings more of them."""
+    if own_draws(frames):
+        return "draw more, bcg.analysis.reweighted(fit, samples=...), or train for longer"
+    return "simulate longer" if frames.order is not None else "more frames are needed"

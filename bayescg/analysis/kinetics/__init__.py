@@ -1,0 +1,1 @@
+"""Slow modes, timescales and committors from frames of dynamics."""

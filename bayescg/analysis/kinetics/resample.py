@@ -1,0 +1,131 @@
+"""Draws of slow modes in one basis: bootstrap, jackknife, gauge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayescg.analysis.kinetics.covariances import Covariances
+from bayescg.analysis.kinetics.galerkin import above_noise, clusters, held_out, matched, reduced, solve
+
+__all__ = ["Resampled", "log_rates", "resample"]
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """What one basis says.
+
+    Attributes
+    ----------
+    log_rates : ndarray, (draws, modes)
+    centre, bias : ndarray, (modes,)
+        Log rates of all frames without their bias, and the bias.
+    lost : ndarray, (modes,)
+        Part of the draws in which a mode decays within the lag: all, where its correlation is not above noise.
+    faint : ndarray of bool, (modes,)
+        Whether a correlation that is above 95 % of noise is not above 99 %.
+    coefficients, constant : ndarray, (draws, m, modes) and (draws, modes)
+        Of the eigenfunctions in the functions of the basis.
+    rank : int
+    held_out : ndarray, (folds, modes)
+        Rates on blocks that the modes were not found on.
+    degenerate : list of list of int
+        Modes that cannot be told apart, without those that cannot be told from noise.
+    functions : ndarray, (sample, modes or more)
+        The eigenfunctions of all frames at a sample of them.
+    """
+
+    log_rates: np.ndarray
+    centre: np.ndarray
+    bias: np.ndarray
+    lost: np.ndarray
+    faint: np.ndarray
+    coefficients: np.ndarray
+    constant: np.ndarray
+    rank: int
+    held_out: np.ndarray
+    degenerate: list[list[int]]
+    functions: np.ndarray
+
+
+def log_rates(values: np.ndarray, lag: float | None) -> np.ndarray:
+    """Log eigenvalues of minus the generator from Rayleigh quotients: themselves, or 1 - nu for a lag.
+
+    Examples
+    --------
+    >>> np.exp(log_rates(1 - np.exp(-np.array([0.5, 1.0])), 0.5)).round(6).tolist()
+    [1.0, 2.0]
+    """
+    tiny = 1e-6  # a correlation of less, or none, is as good as lost
+    values = np.maximum(values, 1e-300)
+    return np.log(values) if lag is None else np.log(-np.log1p(-np.minimum(values, 1 - tiny)) / lag)
+
+
+def resample(
+    cov: Covariances,
+    weights: np.ndarray,
+    factors: np.ndarray,
+    modes: int,
+    lag: float | None,
+    sample: np.ndarray,
+    first: Resampled | None = None,
+) -> Resampled:
+    """Slowest modes under weights of the blocks (draws, blocks), moved away from the estimate by `factors` (draws,).
+
+    Parameters
+    ----------
+    cov : Covariances
+        Of the blocks.
+    weights, factors : ndarray
+    modes : int
+    lag : float or None
+    sample : ndarray, (sample, m)
+        Values of the basis at some frames.
+    first : Resampled, optional
+        Of another basis at the same frames, whose gauge to take.
+    """
+    p = reduced(cov, modes)
+    small, n, even = cov.projected(p), len(cov), np.ones((1, len(cov)))
+    more = min(modes + 2, p.shape[1])  # so that a degenerate pair at the end is not cut
+    point, left, drawn = (solve(small, w, more) for w in (even, 1 - np.eye(n), weights))
+    spread = np.sqrt((n - 1) * log_rates(left.values, lag).var(0))
+    groups = clusters(log_rates(point.values, lag)[0], spread)
+    reference, metric = point.vectors[0], small.mixed(even)[1][0]
+    at = (sample - cov.shift) @ p - point.mean
+    if first is not None:
+        aim = np.linalg.lstsq(at, first.functions[:, :more], rcond=None)[0]
+        reference = np.concatenate([aim, reference[:, aim.shape[1] :]], 1)
+    seen = np.ones(more, bool) if lag is None else above_noise(small, more)
+    close = [[k for k in group if seen[k]] for group in groups]
+    turned, all_turned = (matched(one, reference, metric, groups) for one in (point, drawn))
+    estimate, jack, boot = (log_rates(one.values[:, :modes], lag) for one in (point, left, drawn))
+    bias = (n - 1) * (jack.mean(0) - estimate[0])
+    centre = estimate[0] - bias
+    # where a mode hangs on rare values, the bootstrap's spread is too small, which the jackknife's is not
+    wider = spread[:modes] / (boot.std(0) * np.sqrt((n + 1) / (n - 1)))
+    (c0, k0), (c, k) = (
+        _coefficients(vectors[:, :, :modes], one.mean, p, cov.shift)
+        for vectors, one in ((turned, point), (all_turned, drawn))
+    )
+    return Resampled(
+        log_rates=centre + factors[:, None] * wider * (boot - boot.mean(0)),
+        centre=centre,
+        bias=bias,
+        lost=np.where(seen[:modes], (drawn.values[:, :modes] >= 1.0).mean(0) if lag is not None else 0.0, 1.0),
+        faint=seen[:modes] & ~(seen if lag is None else above_noise(small, more, 0.99))[:modes],
+        coefficients=c0 + factors[:, None, None] * (c - c0),
+        constant=k0 + factors[:, None] * (k - k0),
+        rank=p.shape[1],
+        held_out=np.exp(log_rates(held_out(small, modes), lag)),
+        degenerate=[g for g in close if len(g) > 1 and g[0] < modes],
+        functions=at @ turned[0],
+    )
+
+
+def _coefficients(
+    vectors: np.ndarray, mean: np.ndarray, p: np.ndarray, shift: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of the eigenfunctions in the functions themselves, (draws, m, modes), and their constant, (draws, modes)."""
+    c = p @ vectors
+    return c, -np.einsum("m,dmk->dk", shift, c) - np.einsum("dr,drk->dk", mean, vectors)

@@ -1,0 +1,293 @@
+"""Slow modes with error bars: eigenvalues, timescales and eigenfunctions in the functions of a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayescg.analysis.fit_checks import check_question
+from bayescg.analysis.kinetics.blocks import Blocks, choose_blocks
+from bayescg.analysis.kinetics.covariances import Covariances, accumulate, runs
+from bayescg.analysis.kinetics.galerkin import reduced, solve
+from bayescg.analysis.kinetics.integrands import values
+from bayescg.analysis.kinetics.modes import Functions, SlowModes
+from bayescg.analysis.kinetics.resample import Resampled, resample
+from bayescg.analysis.statistics import block_draws, inflation
+from bayescg.data import check_effective, check_temperature
+from bayescg.errors import ModelError
+from bayescg.modelling import HasBasis, Model
+from bayescg.recording.functional import call_with
+from bayescg.systems.core import check_system
+
+if TYPE_CHECKING:
+    from bayescg.data import Frames
+    from bayescg.inference import Fit
+    from bayescg.systems import System
+
+__all__ = ["bases_of", "blocks_of", "diffusion_of", "sources", "spectrum"]
+
+MOST_LOST = 0.01
+LEAST_RELAXATIONS = 10
+LEAST_BLOCKS = 10
+
+
+def spectrum(
+    fit: Fit | Model | Callable[[Tensor], Tensor],
+    frames: Frames,
+    lag: float | None = None,
+    *,
+    system: System | None = None,
+    diffusion: Any = None,
+    modes: int = 3,
+    draws: int = 1000,
+    seed: int = 0,
+) -> SlowModes:
+    r"""Slowest modes of reversible dynamics in the span of given functions, with calibrated error bars.
+
+    For the generator the eigenproblem is :math:`A c = \lambda B c` with :math:`A = E[\nabla\chi \cdot D \nabla\chi]`
+    and B the covariance of the functions, over frames at equilibrium or weighted to it. For pairs of frames a lag
+    :math:`\tau` apart it is :math:`C_{0\tau} c = \nu C_{00} c`, made symmetric, and
+    :math:`\lambda = -\ln \nu / \tau`.
+
+    Draws are those of a Bayesian bootstrap over contiguous blocks, whose length follows from the correlation of the
+    modes. Four things make its intervals cover: they are taken for :math:`\log \lambda`, which is nearly symmetric;
+    draws are moved away from the estimate by a factor with the Student t that so many blocks ask for (see
+    :func:`bayescg.analysis.free_energy`); their spread is the jackknife's, which unlike the bootstrap's is not too
+    small where a mode hangs on rare values; and they are centred where the jackknife says that the bias is gone. That
+    has two parts: eigenvalues are minima over the functions, hence too small on few frames, and the variance around an
+    estimated mean is too small, hence they are too large.
+
+    With a lag a mode has no interval where its correlation :math:`\nu` is not above what noise gives: 95 % of the
+    largest correlations that remain when the deviations of the blocks from their average are given random signs.
+    Where it is not above 99 % of these, there is a warning.
+
+    Parameters
+    ----------
+    fit : Fit, Model or callable
+        A fit whose model has a ``basis``, or any differentiable torch function from positions to (n, functions). A
+        constant function is not needed.
+    frames : Frames
+        Their weights are respected by the generator, and refused with a lag.
+    lag : float, optional
+        Lag time (ps, or the unit of a toy system). None: that of the fit's model; for a callable, and for 0, the
+        generator.
+    system : System, optional
+        Only its kT is used, as the default of `diffusion`.
+    diffusion : float, array or callable, optional
+        D of the generator: a number, one for each coordinate, a symmetric matrix, or a function from positions to any
+        of these for each frame. Default: that of the fit's model, or else kT, a mobility of one. For molecules the
+        eigenvalues are those of such overdamped dynamics, not of the dynamics that were run.
+    modes : int
+    draws : int
+    seed : int
+
+    Returns
+    -------
+    SlowModes
+        `eigenvalues` and `timescales` (draw, mode), `eigenfunctions(x)`, `quantities` for summaries.
+
+    Raises
+    ------
+    DataError
+        Weighted frames and a lag; weights that leave too few frames; too few blocks or functions; functions without
+        gradients, for the generator; frames of another temperature than `system`.
+    ModelError
+        The fit's model has no basis.
+    ConfigError
+        A number is out of range.
+
+    References
+    ----------
+    Zhang, Li, Schütte, J. Comput. Phys. 465, 111377 (2022), arXiv:2110.14523, for the generator from samples; Noé,
+    Nüske, Multiscale Model. Simul. 11, 635 (2013), for the variational principle with a lag; Rubin, Ann. Statist. 9,
+    130 (1981), for the bootstrap.
+
+    Examples
+    --------
+    >>> import bayescg as bcg
+    >>> ou = bcg.systems.Harmonic()  # eigenvalues 1, 2, 3, ...
+    >>> frames = bcg.sampling.overdamped(ou, 1000, dt=0.01, chains=20, stride=10)
+    >>> found = spectrum(lambda x: torch.cat([x, x**2], 1), frames, modes=2)
+    >>> low, high = found.ci90.values
+    >>> found.eigenvalues.dims, bool((low < [1, 2]).all() and (high > [1, 2]).all())
+    (('draw', 'mode'), True)
+    """
+    import xarray as xr
+
+    check_question(frames, modes=(modes, 1), draws=(draws, 2), seed=(seed, 0))
+    bases, like, model = bases_of(fit)
+    if lag is None and isinstance(model, HasBasis):
+        lag = model.lag
+    lag = lag or None
+    if lag is None:
+        check_effective(frames)
+        diffusion = diffusion_of(diffusion, system, model, frames)
+    sample = _positions(frames, like)
+    blocks, total, found = None, 0.0, []
+    for m, basis in enumerate(bases[:draws]):
+        cells = accumulate(basis, frames, lag=lag, diffusion=diffusion, like=like)
+        if blocks is None:
+            blocks, total = blocks_of(cells, modes, frames.order is not None), float(cells.weight.sum())
+        weights, factors = block_draws(blocks.ids, draws, seed), inflation(blocks.count, draws, seed)
+        rows = np.arange(m, draws, min(len(bases), draws))
+        u = values(basis, sample).numpy()
+        first = found[0] if found else None
+        found.append(resample(cells.merged(blocks.ids), weights[rows], factors[rows], modes, lag, u, first))
+    assert blocks is not None
+    rates, members = np.empty((draws, modes)), len(found)
+    for m, one in enumerate(found):
+        rates[m::members] = np.exp(one.log_rates)
+    mode, lost = np.arange(1, modes + 1), np.mean([one.lost for one in found], 0) > MOST_LOST
+    relaxed = _relaxations(frames, lag, total, np.median(rates, 0), blocks)
+    return SlowModes(
+        eigenvalues=xr.DataArray(
+            rates, dims=("draw", "mode"), coords={"draw": np.arange(draws), "mode": mode}, name="eigenvalue"
+        ),
+        sd_by_source=sources(rates, np.exp([one.centre for one in found])),
+        lag=lag,
+        functions=[
+            Functions(basis, np.arange(m, draws, members), one.coefficients, one.constant)
+            for m, (basis, one) in enumerate(zip(bases, found, strict=False))
+        ],
+        rank=found[0].rank,
+        blocks=blocks.count,
+        inefficiency=blocks.inefficiency,
+        bias=np.mean([one.bias for one in found], 0),
+        held_out=xr.DataArray(found[0].held_out, dims=("fold", "mode"), coords={"mode": mode}, name="held_out"),
+        degenerate=found[0].degenerate,
+        warnings=(*_doubts(fit), *_warnings(blocks, found[0], lost, lag, relaxed)),
+        unit="ps" if frames.unit == "nm" else "",
+        unresolved=frozenset((np.flatnonzero(lost) + 1).tolist()),
+    )
+
+
+def bases_of(fit: Any) -> tuple[list[Any], Tensor | None, Model | None]:
+    """The functions of each refit, what their positions must be like, and the model."""
+    model = fit if isinstance(fit, Model) else getattr(fit, "model", None)
+    if not isinstance(model, Model):
+        if not callable(fit):
+            raise ModelError(f"{type(fit).__name__} is neither a fit nor a function from positions to values")
+        return [fit], None, None
+    if not isinstance(model, HasBasis):
+        raise ModelError(f"{type(model).__name__} has no basis of functions in which to look for slow modes")
+    known, like = model, next(model.parameters(), None)
+    refits = None if isinstance(fit, Model) else fit.weights
+    if refits is None or refits.members is None:
+        return [model.basis], like, model
+    point = refits.point
+    each = [{k: v[m] for k, v in refits.tensors.items()} for m in range(refits.members)]
+    return (
+        [lambda x, v=v: call_with(known, {**point, **v}, lambda inner: inner.basis(x)) for v in each],
+        like,
+        model,
+    )
+
+
+def diffusion_of(given: Any, system: System | None, model: Model | None, frames: Frames) -> Any:
+    """D as it was given, or else the model's, or kT.
+
+    Raises
+    ------
+    DataError
+        The frames are at another temperature than the system.
+    """
+    if system is not None:
+        check_system(system)
+        check_temperature(frames, system.kT)
+    if given is None and model is not None:
+        given = getattr(model, "diffusion", None)
+    if given is not None:
+        return given
+    return frames.kT if system is None else system.kT
+
+
+def _doubts(fit: Any) -> list[str]:
+    """What the training has found against the functions."""
+    return list(getattr(fit, "diagnostics", {}).get("doubts", []))
+
+
+def _positions(frames: Frames, like: Tensor | None) -> Tensor:
+    """Of a few frames from all over."""
+    index = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 2000)).astype(np.int64))
+    x = torch.as_tensor(frames.gather(index))
+    return x if like is None else x.to(like)
+
+
+def blocks_of(cells: Covariances, modes: int, ordered: bool) -> Blocks:
+    """Blocks of the cells that are long against the memory of the slowest modes."""
+    few = cells.merged(np.arange(len(cells)) * 20 // len(cells)) if len(cells) > 20 else cells
+    small = cells.projected(reduced(few, modes))
+    return choose_blocks(small, solve(small, np.ones((1, len(cells))), modes), ordered)
+
+
+def sources(rates: np.ndarray, centres: np.ndarray) -> dict[str, np.ndarray | None]:
+    """Standard deviations (modes,) of draws (draws, modes) of several refits, by what they are about."""
+    sd = rates.std(0, ddof=1)
+    if len(centres) == 1:
+        return {"sampling": sd}
+    own = centres[np.arange(len(rates)) % len(centres)]
+    parts = {"sampling": (rates - own).std(0), "parameter": own.std(0)}
+    chance = sd / np.sqrt(sum(v**2 for v in parts.values()))  # in finitely many draws the two go together a little
+    return {k: chance * v for k, v in parts.items()}
+
+
+def _relaxations(
+    frames: Frames, lag: float | None, total: float, rates: np.ndarray, blocks: Blocks
+) -> np.ndarray | None:
+    """How often modes relax in `total` frames or pairs, those with rates (modes,) or only the slowest; None: no order.
+
+    The generator's rates are those of the frames only where they come from its dynamics: not where they are weighted,
+    nor for molecules. Then the memory of the mode counts: a statistical inefficiency is two relaxation times.
+    """
+    if frames.order is None:
+        return None
+    if frames.dt is not None and (lag is not None or (frames.weights is None and frames.unit != "nm")):
+        return total * frames.dt * runs(frames).step * rates
+    return np.array([2 / blocks.inefficiency]) if blocks.inefficiency > 0 else None
+
+
+def _warnings(
+    blocks: Blocks, first: Resampled, lost: np.ndarray, lag: float | None, relaxed: np.ndarray | None
+) -> tuple[str, ...]:
+    """What to know before the intervals are believed, `lost` and `relaxed` by mode."""
+    told = [_inseparable([k + 1 for k in group], len(lost)) for group in first.degenerate]
+    if lost.any():
+        of = ", ".join(map(str, np.flatnonzero(lost) + 1))
+        one = lost.sum() == 1
+        told.append(
+            f"mode{'' if one else 's'} {of} decay{'s' if one else ''} within the lag {lag:g}: what correlation is left "
+            f"cannot be told from noise, so there is no interval; use a shorter lag"
+        )
+    for k in np.flatnonzero(first.faint & ~lost):
+        told.append(
+            f"the correlation of mode {k + 1} after the lag {lag:g} is barely above noise, which one time in twenty "
+            "gives as much: the mode may be much faster than its interval says; use a shorter lag"
+        )
+    for k, times in enumerate([] if relaxed is None else relaxed):
+        if times < LEAST_RELAXATIONS and not lost[k]:
+            told.append(
+                f"the data hold about {times:.2g} relaxations of mode {k + 1}, fewer than {LEAST_RELAXATIONS}: its "
+                "interval may be far too narrow; simulate longer"
+            )
+    if blocks.count < LEAST_BLOCKS:
+        told.append(f"there are only {blocks.count} blocks of frames: the intervals are rough; simulate longer")
+    if not blocks.enough:
+        told.append(
+            f"the slow modes stay correlated for {blocks.inefficiency:.1%} of the frames, and the {blocks.count} "
+            "blocks are shorter than three times that: the error bars are too small; simulate longer"
+        )
+    return tuple(told)
+
+
+def _inseparable(group: list[int], asked: int) -> str:
+    """Of modes that are counted from 1, of which those beyond the number that was asked for are not named."""
+    own = [k for k in group if k <= asked]
+    which = f"mode{'s' if len(own) > 1 else ''} {', '.join(map(str, own))} cannot be told apart"
+    means = "only the span of their eigenfunctions means anything, and intervals of single eigenvalues are rough"
+    if own == group:
+        return f"{which}: {means}"
+    return f"{which} from the next, which was not asked for: {means}; ask for modes={group[-1]}"

@@ -1,0 +1,1 @@
+"""What every model must keep, tried on its own example: ``bayescg check FILE.py``."""

@@ -1,0 +1,1 @@
+"""Files and objects of other packages that frames are read from."""

@@ -1,0 +1,247 @@
+"""One trajectory file at a time, chunk by chunk: mdtraj's formats and NumPy arrays."""
+
+import struct
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayescg import units
+from bayescg.data import frame_checks
+from bayescg.errors import DataError, TopologyError, UnitError
+
+if TYPE_CHECKING:
+    import mdtraj
+
+__all__ = [
+    "Chunk",
+    "chunks",
+    "dcd_header",
+    "declared_unit",
+    "existing",
+    "extension",
+    "known_step",
+    "open_array",
+    "read_topology",
+    "readable",
+]
+
+WITH_TIMES = {".xtc", ".trr", ".h5", ".hdf5", ".lh5", ".nc", ".netcdf", ".ncdf", ".dtr"}
+IN_NANOMETRES = {".xtc", ".trr", ".h5", ".hdf5", ".lh5", ".gro"}
+CHUNK_BYTES = 2**24
+AKMA = 0.04888821
+"""ps per unit of time of the DCD format."""
+
+
+@dataclass
+class Chunk:
+    """Consecutive frames of a file: `positions` in nm (as they are where reduced), `times` in ps, `box` in nm."""
+
+    positions: np.ndarray
+    times: np.ndarray | None = None
+    box: np.ndarray | None = None
+
+
+def extension(path: Path) -> str:
+    """A file name's extension in lower case, ``.pdb.gz`` included.
+
+    Examples
+    --------
+    >>> extension(Path("run.1/A.PDB.gz"))
+    '.pdb.gz'
+    """
+    suffixes = [s.lower() for s in path.suffixes]
+    return "".join(suffixes[-2:]) if suffixes[-1:] == [".gz"] else "".join(suffixes[-1:])
+
+
+def existing(path: Any) -> Path:
+    """`path`, which must be a file (or the directory that a .dtr trajectory is)."""
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"{path}: no such file (looked in {path.resolve().parent})")
+    if path.is_dir() and extension(path) != ".dtr":
+        raise DataError(
+            f"{path} is a directory: give the trajectory files in it, for instance sorted(Path.glob('*.xtc'))"
+        )
+    return path
+
+
+def readable(path: Any) -> Path:
+    """`path`, which must be a file of a known format."""
+    path = existing(path)
+    kind = extension(path)
+    if kind != ".npy":
+        import mdtraj  # noqa: F401 - its formats are registered by the import
+        from mdtraj.formats.registry import FormatRegistry
+
+        if kind not in FormatRegistry.loaders:
+            known = ", ".join(sorted([".npy", *FormatRegistry.loaders]))
+            raise DataError(f"{path}: no reader for files that end in {kind or 'nothing'}; known are {known}")
+    return path
+
+
+def read_topology(top: Any, first: Path) -> "mdtraj.Topology | None":
+    """The topology in `top` (a file, ``mdtraj.Topology`` or ``Trajectory``), or the one that file `first` carries."""
+    import mdtraj
+    from mdtraj.core.trajectory import _TOPOLOGY_EXTS
+
+    if isinstance(top, mdtraj.Topology):
+        return top
+    if isinstance(top, mdtraj.Trajectory):
+        return top.topology
+    if top is None and extension(first) == ".npy":
+        return None
+    if top is None and extension(first) not in _TOPOLOGY_EXTS:
+        raise TopologyError(
+            f"{first} holds coordinates only: give top=, a file with the atoms (.pdb, .gro, .prmtop, ...)"
+        )
+    path = existing(first if top is None else top)
+    with warnings.catch_warnings():
+        # mdtraj leaves a file that it cannot parse open, and leaving the block closes it
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            return mdtraj.load_topology(str(path))
+        except Exception as error:
+            told = _told(error)
+    raise TopologyError(f"{path}: no topology can be read from it: {told}; give another file with the atoms")
+
+
+def chunks(path: Path, topology: "mdtraj.Topology | None", unit: str | None) -> Iterator[Chunk]:
+    """The frames of one file, a few megabytes at a time.
+
+    `unit` says what the numbers in the file are, against the convention of its format; None trusts the format.
+    """
+    if extension(path) == ".npy":
+        yield from _numpy_chunks(path, topology, unit)
+    else:
+        assert topology is not None
+        yield from _mdtraj_chunks(path, topology, unit)
+
+
+def declared_unit(path: Path, unit: str | None) -> str:
+    """What the numbers in a file are taken to be.
+
+    Examples
+    --------
+    >>> declared_unit(Path("a.dcd"), None), declared_unit(Path("a.dcd"), "nm")
+    ('angstrom', 'nm')
+    """
+    return unit or ("nm" if extension(path) in IN_NANOMETRES else "angstrom")
+
+
+def known_step(path: Path) -> float | None:
+    """Time between frames (ps) that the head of a file tells, where its frames carry no times."""
+    return dcd_header(path)[1] if extension(path) == ".dcd" else None
+
+
+def open_array(path: Path, topology: "mdtraj.Topology | None", unit: str | None) -> np.ndarray:
+    """The array in an ``.npy`` file, (n, atoms, 3) or (n, dim), left on disk."""
+    if unit is None:
+        raise UnitError(f'{path}: an .npy file does not say its unit: give unit="nm", "angstrom", ... or "reduced"')
+    units.length_factor(unit)
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{path}: not a readable array of numbers, or cut short: {_told(error)}") from error
+    if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
+        raise DataError(f"{path}: holds {getattr(array, 'dtype', type(array))}, not an array of float32 or float64")
+    return frame_checks.shaped(array, unit, topology, str(path))
+
+
+def _numpy_chunks(path: Path, topology: "mdtraj.Topology | None", unit: str | None) -> Iterator[Chunk]:
+    array = open_array(path, topology, unit)
+    factor = array.dtype.type(units.length_factor(str(unit)))
+    step = max(1, CHUNK_BYTES // (array.dtype.itemsize * int(np.prod(array.shape[1:]))))
+    for start in range(0, len(array), step):
+        yield Chunk(np.array(array[start : start + step], subok=False) * factor)
+
+
+def _mdtraj_chunks(path: Path, topology: "mdtraj.Topology", unit: str | None) -> Iterator[Chunk]:
+    import mdtraj
+    from mdtraj.core.trajectory import _TOPOLOGY_EXTS
+
+    kind = extension(path)
+    factor = units.length_factor(declared_unit(path, unit)) / units.length_factor(declared_unit(path, None))
+    options: dict[str, Any] = {} if kind in _TOPOLOGY_EXTS else {"top": topology}
+    frames = max(1, CHUNK_BYTES // (12 * topology.n_atoms))
+    read = 0
+    source = mdtraj.iterload(str(path), chunk=frames, **options)
+    while True:
+        part, failure = None, None
+        with warnings.catch_warnings():
+            # mdtraj's advice on faster packages is not about the user's data, and a file that it cannot parse it
+            # leaves open: the end of the except block closes it
+            warnings.simplefilter("ignore")
+            try:
+                part = next(source, None)
+            except Exception as error:
+                failure = _unreadable(path, topology, read, error)
+        if failure is not None:
+            raise failure
+        if part is None:
+            break
+        frame_checks.check_atoms(part.n_atoms, topology, str(path))
+        read += len(part)
+        box = part.unitcell_vectors
+        yield Chunk(
+            positions=part.xyz if factor == 1.0 else part.xyz * np.float32(factor),
+            times=part.time if kind in WITH_TIMES else None,
+            box=None if box is None else (box * factor).astype(np.float32),
+        )
+    promised = dcd_header(path)[0] if kind == ".dcd" else 0
+    if read < promised:
+        raise DataError(
+            f"{path}: cut short: its header promises {promised} frames, {read} are there; copy it again, "
+            "or rewrite the frames that are there (mdconvert, catdcd)"
+        )
+
+
+def dcd_header(path: Path) -> tuple[int, float | None]:
+    """Number of frames that a DCD file promises, and the time between them (ps) where its writer knew it.
+
+    mdtraj and VMD write a time step of exactly 1, which means nothing; OpenMM, NAMD and CHARMM write the real one.
+    """
+    with path.open("rb") as file:
+        head = file.read(48)
+    if len(head) < 48 or head[4:8] != b"CORD":
+        return 0, None
+    order = "<" if head[:4] == struct.pack("<i", 84) else ">"
+    frames, _, interval = struct.unpack(order + "3i", head[8:20])
+    (step,) = struct.unpack(order + "f", head[44:48])
+    known = step > 0 and step != 1.0 and interval > 0
+    return frames, float(f"{interval * step * AKMA:.6g}") if known else None
+
+
+def _unreadable(path: Path, topology: "mdtraj.Topology", read: int, error: Exception) -> DataError:
+    if isinstance(error, ImportError):
+        return DataError(f"{path}: its format needs a package that is not installed: {_told(error)}")
+    atoms = _atoms(path)
+    if atoms is not None and atoms != topology.n_atoms:
+        try:
+            frame_checks.check_atoms(atoms, topology, str(path))
+        except TopologyError as mismatch:
+            return mismatch
+    return DataError(
+        f"{path}: cannot be read after frame {read}: {_told(error)}. The file is cut short, damaged or of another "
+        "format than its name says; copy it again, or rewrite the frames that are whole (gmx trjconv, mdconvert)"
+    )
+
+
+def _atoms(path: Path) -> int | None:
+    import mdtraj
+
+    try:
+        with mdtraj.open(str(path)) as file:
+            first = file.read(1)
+        return (first if isinstance(first, np.ndarray) else first[0]).shape[1]
+    except Exception:
+        return None
+
+
+def _told(error: Exception) -> str:
+    """What an error of another library says, on one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if not line.startswith("\x1b")), type(error).__name__)[:200]

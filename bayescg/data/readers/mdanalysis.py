@@ -1,0 +1,144 @@
+"""The door for MDAnalysis: whatever a Universe reads, atoms selected in its own language."""
+
+import warnings
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayescg.data.frames import Frames
+from bayescg.data.readers.assembly import Assembly
+from bayescg.data.readers.files import Chunk
+from bayescg.errors import DataError
+
+if TYPE_CHECKING:
+    import mdtraj
+
+__all__ = ["from_mdanalysis"]
+
+CHUNK_BYTES = 2**24
+
+
+def from_mdanalysis(
+    atoms: Any,
+    temperature: float | None = None,
+    stride: int = 1,
+    select: str | None = None,
+    *,
+    dt: float | None = None,
+    weights: Any = None,
+    memory_limit: int = 2**28,
+) -> Frames:
+    """Frames from an MDAnalysis Universe or AtomGroup, converted from angstrom to nm.
+
+    Parameters
+    ----------
+    atoms : MDAnalysis.Universe or AtomGroup
+        Whose trajectory is read, from its first frame to its last; it is left at the first.
+    temperature : float, optional
+        Temperature in K.
+    stride : int
+        Keep every `stride`-th frame.
+    select : str, optional
+        Atoms to keep, in MDAnalysis' selection language.
+    dt : float, optional
+        Time between saved frames in ps, where MDAnalysis does not know it.
+    weights : array, (n,), optional
+        Importance weights of the kept frames, unnormalised.
+    memory_limit : int
+        Bytes of decoded frames to hold in memory; more go to a temporary file.
+
+    Raises
+    ------
+    DataError
+        As :func:`bayescg.data.load`.
+
+    Examples
+    --------
+    >>> import MDAnalysis
+    >>> universe = MDAnalysis.Universe.empty(2, trajectory=True)
+    >>> universe.atoms.positions = [[0.0, 0.0, 0.0], [1.5, 0.0, 0.0]]
+    >>> from_mdanalysis(universe, dt=1.0).positions[0, 1]
+    array([0.15, 0.  , 0.  ], dtype=float32)
+    """
+    group = atoms.atoms
+    if select is not None:
+        try:
+            group = group.select_atoms(select)
+        except Exception as error:
+            raise DataError(f"select={select!r} is not in MDAnalysis' selection language: {error}") from error
+    if len(group) == 0:
+        raise DataError(f"select={select!r} chooses none of {len(atoms.atoms)} atoms")
+    trajectory = group.universe.trajectory
+    source = str(getattr(trajectory, "filename", None) or "universe")
+    topology = _topology(group)
+    assembly = Assembly(topology, None, stride, memory_limit)
+    try:
+        assembly.add(source, _chunks(group, timed=dt is None), "angstrom", dt)
+        decoded = assembly.finish()
+    except BaseException:
+        assembly.abandon()
+        raise
+    finally:
+        trajectory[0]
+    return decoded.frames(
+        unit="nm",
+        ordered=True,
+        dt=None,
+        topology=topology,
+        temperature=temperature,
+        weights=weights,
+        provenance={
+            "files": [source],
+            "reader": "MDAnalysis",
+            "select": select,
+            "stride": stride,
+            "versions": {"MDAnalysis": version("MDAnalysis")},
+        },
+    )
+
+
+def _chunks(group: Any, timed: bool) -> Iterator[Chunk]:
+    size = max(1, CHUNK_BYTES // (12 * len(group)))
+    x, times, box = [], [], []
+    trajectory = group.universe.trajectory
+    for step in trajectory:
+        x.append(group.positions * np.float32(0.1))
+        times.append(step.time)
+        if step.dimensions is not None:
+            box.append(step.triclinic_dimensions * np.float32(0.1))
+        if len(x) == size or step.frame == len(trajectory) - 1:
+            yield Chunk(np.stack(x), np.array(times) if timed else None, np.stack(box) if len(box) == len(x) else None)
+            x, times, box = [], [], []
+
+
+def _topology(group: Any) -> "mdtraj.Topology":
+    """The group's names, elements and bonds as mdtraj knows them."""
+    import mdtraj
+    from mdtraj.core.element import Element, virtual
+
+    topology, made, chains, residues = mdtraj.Topology(), {}, {}, {}
+    names = getattr(group, "names", [f"A{k}" for k in range(len(group))])
+    elements = getattr(group, "elements", [""] * len(group))
+    for atom, name, symbol in zip(group, names, elements, strict=True):
+        if atom.segindex not in chains:
+            chains[atom.segindex] = topology.add_chain()
+        if atom.resindex not in residues:
+            residue = atom.residue
+            residues[atom.resindex] = topology.add_residue(
+                str(getattr(residue, "resname", "UNK")), chains[atom.segindex], int(getattr(residue, "resid", 1))
+            )
+        try:
+            element = Element.getBySymbol(str(symbol))
+        except KeyError:
+            element = virtual
+        made[atom.index] = topology.add_atom(str(name), element, residues[atom.resindex])
+    if hasattr(group, "bonds"):
+        for bond in group.bonds.atomgroup_intersection(group, strict=True):
+            topology.add_bond(*(made[k] for k in bond.indices))
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            topology.create_standard_bonds()
+    return topology

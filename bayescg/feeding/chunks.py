@@ -1,0 +1,92 @@
+"""Many configurations at a few thousand a time: memory stays flat where the frames are on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent
+
+from bayescg.data.pairs import Pairs
+from bayescg.data.rows import Rows
+from bayescg.errors import DataError
+from bayescg.modelling.model import Model, check_data
+
+__all__ = ["CHUNK", "chunks", "joined", "observations"]
+
+CHUNK = 4096
+
+
+def chunks(x: Any, like: Tensor, size: int = CHUNK) -> Iterator[Tensor]:
+    """Positions on the device and in the type of `like`, at most `size` of them at a time.
+
+    Parameters
+    ----------
+    x : Frames, Tensor or ndarray
+        Frames and arrays on disk stay there.
+    like : Tensor
+    size : int
+
+    Raises
+    ------
+    DataError
+        A coordinate is not finite.
+    """
+    gather = x.gather if hasattr(x, "gather") and not torch.is_tensor(x) else None
+    x = x if gather or torch.is_tensor(x) or isinstance(x, Rows) else np.asanyarray(x)
+    for start in range(0, max(len(x), 1), size):
+        part = gather(np.arange(start, min(start + size, len(x)))) if gather else x[start : start + size]
+        part = torch.as_tensor(part if torch.is_tensor(part) else np.array(part)).to(like)
+        if not torch.isfinite(part).all():
+            bad = start + torch.nonzero(~torch.isfinite(part))[:, 0].unique()[:5]
+            raise DataError(f"the coordinates of frames {bad.tolist()} are not finite")
+        yield part
+
+
+def observations(model: Model, data: Any) -> Iterator[dict[str, Tensor]]:
+    """Fields of a `Batch`: ``"x"``, the model's inputs of frames, or ``"x"`` and ``"y"`` of pairs, a chunk at a time.
+
+    Parameters
+    ----------
+    model : Model
+    data : Frames, Pairs, Tensor or ndarray
+
+    Raises
+    ------
+    DataError
+        A coordinate is not finite, or the data are not what the model learns from.
+    """
+    check_data(model, data)
+    like = next(model.parameters())
+    ends = {"x": data}
+    if isinstance(data, Pairs):
+        ends = dict(zip("xy", data.ends(), strict=True))
+    for parts in zip(*(chunks(end, like) for end in ends.values()), strict=True):
+        with torch.no_grad():
+            yield {name: model.inputs(part) for name, part in zip(ends, parts, strict=True)}
+
+
+def joined(parts: Sequence[Distribution]) -> Distribution | None:
+    """One distribution over all the batches; None where it is of a kind that is more than its parameters.
+
+    Examples
+    --------
+    >>> from torch.distributions import Normal
+    >>> one, two = (Independent(Normal(torch.zeros(n, 2), torch.ones(n, 2)), 1) for n in (3, 4))
+    >>> joined([one, two]).batch_shape
+    torch.Size([7])
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    if isinstance(first, Independent):
+        base = joined([p.base_dist for p in parts])  # type: ignore[attr-defined]
+        return base and type(first)(base, first.reinterpreted_batch_ndims)
+    names = [name for name in first.arg_constraints if name in vars(first)]
+    if not names or len(names) < len(first.arg_constraints):
+        return None
+    kind: Any = type(first)
+    return kind(**{name: torch.cat([getattr(p, name) for p in parts]) for name in names})

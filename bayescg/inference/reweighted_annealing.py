@@ -1,0 +1,223 @@
+"""Reweighted annealing: at each temperature one buffer of draws, from which the next one is learned."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayescg.draws import pareto_smoothed
+from bayescg.errors import ConfigError
+from bayescg.inference.adaptive_tempering import HasTemperature, Stage, Tempering
+from bayescg.inference.importance import Draws
+from bayescg.modelling.model import Model
+from bayescg.recording.functional import Params
+from bayescg.sampling.weights import effective, next_beta
+
+__all__ = ["Annealing", "HasBuffer", "flattened", "schedule"]
+
+_ARRIVED = 0.8
+"""Of all steps, after which the system's own temperature is to be reached."""
+
+_REFRESHED = 3
+"""Further buffers drawn at the system's own temperature."""
+
+_STRIDE = 0.15
+"""Rise of log beta that a first step is guessed to bring."""
+
+_FOLLOWED = 0.1
+"""Effective fraction of a buffer below which its weights are flattened, and its temperature gets another buffer."""
+
+_TRIES = 2
+"""Buffers of one temperature after which it is left all the same."""
+
+_EQUAL = 1e-3
+"""Spread of log weights, in nats, below which they have no tail to smooth."""
+
+_POOR = 0.01
+"""Effective fraction of a buffer below which what is learned from it is noise."""
+
+
+@runtime_checkable
+class HasBuffer(HasTemperature, Protocol):
+    """Models whose guide is also a density of given configurations, which can be learned from a weighted buffer."""
+
+    buffer: int
+    warm: float
+    energy_weight: float
+
+
+class Annealing:
+    r"""Inverse temperatures from `start` to 1, all but the first learned from reweighted draws of the one before.
+
+    In the first `warm` of all steps the guide is trained on energies at `start`. Then, again and again, `count` draws
+    of the guide are made, with one energy each. They choose the next :math:`\beta`, where their conditional effective
+    sample size falls to `cess`; get weights :math:`e^{-\beta U / kT} / q`, the largest ones Pareto-smoothed and all of
+    them raised to a power below 1 where otherwise fewer than a tenth of the draws would count; and from them come the
+    batches of the next steps, in which the guide's likelihood rises: the divergence from the target to the guide, which
+    leaves no mode of the draws out. A temperature is left when a tenth of its draws count, or after two buffers. The
+    temperatures share the steps up to eight tenths of all; with the rest, fresh buffers refine the guide at the
+    system's own temperature.
+
+    Parameters
+    ----------
+    start, cess : float
+    steps : int
+        Of the whole fit.
+    count : int
+        Draws of a buffer.
+    warm : float
+    both : bool
+        Whether energies go on teaching beside the buffers.
+
+    References
+    ----------
+    Schopmans, Friederich, "Temperature-annealed Boltzmann generators", arXiv:2501.19077 (2025), where the ladder is
+    geometric and the largest weights are clipped. Powers of weights: Koblents, Míguez, Stat. Comput. 25, 407 (2015).
+    """
+
+    def __init__(self, start: float, cess: float, steps: int, count: int, warm: float, both: bool = False):
+        self.beta, self.cess, self.steps, self.count = start, cess, steps, count
+        self.next = self.first = max(1, round(warm * steps))
+        self.both = both
+        self.stages: list[Stage] = []
+        self.losses: list[Tensor] = []
+        self.x: Tensor | None = None
+        self.edges: Tensor | None = None
+
+    @property
+    def done(self) -> bool:
+        """Never: buffers are refreshed to the end."""
+        return False
+
+    def observe(self, loss: Tensor) -> None:
+        """Take note of the loss of a step."""
+        self.losses = [*self.losses[-19:], loss.detach().mean()]
+
+    def due(self, step: int) -> bool:
+        """Whether a new buffer is to be drawn after so many steps."""
+        return self.next <= step < self.steps
+
+    def cool(self, step: int, draws: list[Draws]) -> None:
+        """Take a buffer of draws, made at the present temperature, and go on to the next."""
+        (found,) = draws
+        log_w, per_beta = found.log_importance.double(), found.log_target.double() / self.beta
+        possible = torch.isfinite(log_w) & torch.isfinite(per_beta)
+        log_w, per_beta = log_w[possible], per_beta[possible]
+        log_z = float(torch.logsumexp(log_w, 0)) - math.log(len(possible))
+        ess = float(effective(log_w)) / len(possible)
+        loss = float(torch.stack(self.losses).mean())
+        self.stages.append(Stage(self.beta, step, loss, log_z, ess, True, 0.0))
+        before, tried = self.beta, sum(stage.beta == self.beta for stage in self.stages)
+        if before < 1 and (ess > _FOLLOWED or tried >= _TRIES):
+            self.beta = next_beta(before, log_w, per_beta, self.cess)
+        moved = (log_w + (self.beta - before) * per_beta).cpu().numpy()
+        if np.ptp(moved) > _EQUAL:
+            moved = flattened(pareto_smoothed(moved)[0], _FOLLOWED)
+        share = torch.as_tensor(np.exp(moved - moved.max()), device=log_w.device)
+        self.x, self.edges = found.x[possible], share.cumsum(0) / share.sum()
+        self.losses, self.next = [], step + self._length(step)
+
+    def _length(self, step: int) -> int:
+        """Steps that a buffer serves which is drawn now."""
+        if self.beta >= 1:
+            refreshed = sum(stage.beta >= 1 for stage in self.stages)
+            return max(1, math.ceil((self.steps - step) / max(1, 1 + _REFRESHED - refreshed)))
+        arrived = round(_ARRIVED * self.steps)
+        levels = sorted({*(stage.beta for stage in self.stages), self.beta})[-4:]
+        stride = math.log(levels[-1] / levels[0]) / (len(levels) - 1) if len(levels) > 1 else _STRIDE
+        return max(1, int((arrived - step) / (1 + math.ceil(-math.log(self.beta) / stride))))
+
+    def batch(self, size: int, seed: int) -> Params:
+        """Configurations out of the buffer, each as often as its weight asks: ``"x"``, ``(size, dim)``."""
+        assert self.x is not None
+        assert self.edges is not None
+        device = self.x.device
+        first = torch.rand(1, generator=torch.Generator(device).manual_seed(seed), dtype=torch.float64, device=device)
+        points = (torch.arange(size, dtype=torch.float64, device=device) + first) / size
+        return {"x": self.x[torch.searchsorted(self.edges, points, right=True).clamp_max(len(self.x) - 1)]}
+
+    def queried(self, steps: int, size: int, members: int) -> int:
+        """Energies computed in so many steps with batches of `size`, those of all refits."""
+        return (steps if self.both else min(steps, self.first)) * size + len(self.stages) * self.count * members
+
+    def warnings(self) -> list[str]:
+        """What a careful reader should know of the way to the system's own temperature."""
+        told = []
+        if self.beta < 1:
+            told.append(
+                f"the fit ended at beta = {self.beta:.3g}, before the system's own temperature (1) was reached: give "
+                "it more steps"
+            )
+        poor = list(dict.fromkeys(f"{s.beta:.3g}" for s in self.stages if s.ess < _POOR))  # several buffers at each
+        if poor:
+            told.append(
+                f"at beta = {', '.join(poor)} fewer than {_POOR:.0%} of the buffer's draws counted: the generator did "
+                "not follow; give it more steps, or a larger buffer"
+            )
+        return told
+
+    def tensors(self) -> Params:
+        """The buffer, for a checkpoint."""
+        return {} if self.x is None or self.edges is None else {"x": self.x, "edges": self.edges}
+
+    def state(self) -> dict[str, Any]:
+        """JSON that `load` takes back."""
+        return {
+            "beta": self.beta, "next": self.next, "stages": [asdict(s) for s in self.stages],
+            "losses": [float(v) for v in self.losses],
+        }  # fmt: skip
+
+    def load(self, state: dict[str, Any], tensors: Params | None = None) -> None:
+        """Take back what `state` and `tensors` returned."""
+        self.beta, self.next = state["beta"], state["next"]
+        self.stages = [Stage(**s) for s in state["stages"]]
+        self.losses = [torch.tensor(v) for v in state["losses"]]
+        self.x, self.edges = (tensors or {}).get("x"), (tensors or {}).get("edges")
+
+
+def flattened(log_w: np.ndarray, least: float) -> np.ndarray:
+    """Log weights times the largest factor up to 1 with which this effective fraction of the draws counts.
+
+    Examples
+    --------
+    >>> log_w = 3.0 * np.random.default_rng(0).normal(size=10_000)
+    >>> found = torch.as_tensor(flattened(log_w, 0.1))
+    >>> round(float(effective(found)) / 10_000, 3)
+    0.1
+    """
+
+    def fraction(power: float) -> float:
+        return float(effective(torch.as_tensor(power * log_w))) / len(log_w)
+
+    low, high = 0.0, 1.0
+    if fraction(high) >= least:
+        return log_w
+    for _ in range(30):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if fraction(middle) >= least else (low, middle)
+    return low * log_w
+
+
+def schedule(model: Model, steps: int, members: int | None) -> Tempering | Annealing | None:
+    """How the temperature of a model that queries a system changes during a fit.
+
+    Raises
+    ------
+    ConfigError
+        Refits cannot share a buffer.
+    """
+    if not isinstance(model, HasTemperature) or model.beta_start >= 1:
+        return None
+    if not isinstance(model, HasBuffer):
+        return Tempering(model.beta_start, model.cess, steps)
+    if members is not None:
+        raise ConfigError(
+            f"{type(model).__name__} learns from buffers of its own draws, which refits cannot share: use "
+            "uncertainty='none' and fit it with several seeds"
+        )
+    return Annealing(model.beta_start, model.cess, steps, model.buffer, model.warm, model.energy_weight > 0)

@@ -1,0 +1,27 @@
+"""What the author of a model reads: the base classes, the batch, the registry."""
+
+import pyro
+
+pyro.settings.set(module_local_params=True)
+
+from bayescg.modelling.batch import Batch  # noqa: E402
+from bayescg.modelling.feature_model import FeatureModel, PairModel, evenly  # noqa: E402
+from bayescg.modelling.model import HasBasis, HasCV, HasFeatures, HasSampler, Model, check_programs  # noqa: E402
+from bayescg.modelling.registry import find_model, model_names  # noqa: E402
+from bayescg.modelling.system_model import SystemModel  # noqa: E402
+
+__all__ = [
+    "Batch",
+    "FeatureModel",
+    "HasBasis",
+    "HasCV",
+    "HasFeatures",
+    "HasSampler",
+    "Model",
+    "PairModel",
+    "SystemModel",
+    "check_programs",
+    "evenly",
+    "find_model",
+    "model_names",
+]

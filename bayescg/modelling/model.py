@@ -1,0 +1,315 @@
+"""The base class of every model, and the check that its two programs belong together."""
+
+from __future__ import annotations
+
+import copy
+import re
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from bayescg.data.pairs import Pairs
+from bayescg.errors import DataError, ModelError
+from bayescg.modelling.batch import Batch
+from bayescg.modelling.traces import is_local, run_pair
+from bayescg.recording.functional import Params, attribute, buffers_kept
+from bayescg.recording.tensors_only import TensorsOnly
+
+__all__ = [
+    "HasBasis",
+    "HasCV",
+    "HasFeatures",
+    "HasSampler",
+    "Model",
+    "check_data",
+    "check_programs",
+    "finished",
+    "point_guide",
+    "random_parameters",
+]
+
+KINDS = ("evidence", "generalised", "resampled")
+
+
+class Model(nn.Module, ABC):
+    """A generative model and its guide: two Pyro programs over a batch of frames. Holds no training code.
+
+    A subclass writes `model`, `guide`, `config` and `example`. Global random variables are sampled in `model` before
+    the plate, each at a site named after the parameter that it makes random (:func:`bayescg.nets.random_net`);
+    `bayescg.fit` supplies their guide, as its argument ``uncertainty`` says. `guide` samples what is local to a frame.
+
+    A program may update buffers of its modules, in place (``self.mean.mul_(0.9).add_(0.1 * batch.x.mean(0))``) or by
+    assignment (``self.mean = ...``): each step of training does so once, each refit has its own, and they are saved.
+    What is done to them outside training, to look at held-out frames say, is undone. Any other value that is to
+    change must be such a buffer. Derivatives within a program (forces, gradients of eigenfunctions) are
+    `torch.func.grad`'s.
+
+    Attributes
+    ----------
+    kind : {"evidence", "generalised", "resampled"}
+        What the objective is: a bound on the log evidence, a loss with a prior, or refits under random weights.
+    additive : bool
+        Whether the objective is a sum over frames. One that couples the frames of a batch sets False: it is then not
+        rescaled, and `minimum_batch` holds.
+    needs_pairs : bool
+        Whether it learns from pairs of frames a lag time apart (:meth:`bayescg.data.Frames.lagged`): ``batch.x`` is
+        then what the programs read of the first frame of each pair and ``batch.y`` of the second, and `setup` is given
+        the `Pairs`. Such a model has an attribute `lag`, None until `setup` has told it.
+    needs_frames : bool
+        Whether it learns from frames. One that queries a system sets False: its guide draws all that its batches
+        hold (``batch.x`` is None), and the loss is an average over the draws.
+    optional_frames : bool
+        Whether a model that queries a system may be given frames all the same: ``batch.x`` then holds them.
+    objective : str
+        The default of ``bayescg.fit(objective=)``.
+    uncertainty : str
+        The default of ``bayescg.fit(uncertainty=)``.
+    training_defaults : dict
+        Of ``steps``, ``batch_size``, ``validation`` and ``learning_rate`` of ``bayescg.fit``, where they differ.
+    slack : float
+        How much the held-out loss may be above its lowest for a later state to be taken: its noise.
+    citation : str
+        What to cite.
+    """
+
+    kind: ClassVar[str] = "evidence"
+    additive: ClassVar[bool] = True
+    minimum_batch: ClassVar[int] = 1
+    needs_pairs: ClassVar[bool] = False
+    needs_frames: ClassVar[bool] = True
+    optional_frames: ClassVar[bool] = False
+    objective: ClassVar[str] = "elbo"
+    uncertainty: ClassVar[str] = "none"
+    training_defaults: ClassVar[dict[str, Any]] = {}
+    slack: ClassVar[float] = 0.0
+    citation: ClassVar[str] = ""
+
+    @abstractmethod
+    def model(self, batch: Batch) -> Any:
+        """Generative program; the observed frames are the site ``"x"``."""
+
+    @abstractmethod
+    def guide(self, batch: Batch) -> Any:
+        """Variational program over the latent variables of the frames."""
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """JSON that rebuilds the model through `from_config`."""
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Model:
+        """Model with the given configuration and fresh weights."""
+        return cls(**config)
+
+    @classmethod
+    @abstractmethod
+    def example(cls) -> tuple[Model, Any, Any]:
+        """Tiny model, tiny `Frames` (or `Pairs`) and an exact answer or None; the contract test runs it."""
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """What the programs read in place of positions ``(n, atoms, 3)``; computed once before training."""
+        return x.flatten(1)
+
+    def setup(self, frames: Any) -> None:
+        """Take sizes and scales from the training `Frames` (or `Pairs`); called once, before the weights are drawn."""
+
+    def finish(self, frames: Any) -> None:
+        """Put into buffers what follows from the trained weights and all training frames; called once, at the end."""
+
+    def doubts(self, x: Tensor, weight: Tensor) -> list[str]:
+        """What frames that were held out tell against the trained model: inputs ``(n, ...)``, weights ``(n,)``."""
+        return []
+
+    def reset(self) -> None:
+        """Draw fresh initial weights from torch's global generator."""
+        for module in self.modules():
+            if module is not self and hasattr(module, "reset_parameters"):
+                module.reset_parameters()  # type: ignore[operator]
+
+
+@runtime_checkable
+class HasCV(Protocol):
+    """Models that map a configuration to a distribution over collective variables."""
+
+    def cv(self, x: Tensor) -> torch.distributions.Distribution:
+        """Distribution of batch shape ``(n,)`` and event shape ``(latent_dim,)`` for positions ``(n, atoms, 3)``."""
+        ...
+
+
+@runtime_checkable
+class HasBasis(Protocol):
+    """Models that learn functions in which the slow modes are sought.
+
+    Attributes
+    ----------
+    lag : float or None
+        Lag time that the functions were trained for; None: for the generator, and the model then has a `diffusion`
+        too (:func:`bayescg.analysis.kinetics.spectrum`).
+    """
+
+    lag: float | None
+
+    def basis(self, x: Tensor) -> Tensor:
+        """Functions ``(n, functions)`` of positions ``(n, atoms, 3)`` or ``(n, dim)``, differentiable; no constant."""
+        ...
+
+
+@runtime_checkable
+class HasFeatures(Protocol):
+    """Models that read features of the positions."""
+
+    features: nn.Module | None
+
+
+@runtime_checkable
+class HasSampler(Protocol):
+    """Models that generate configurations."""
+
+    def positions(self, x: Tensor) -> Tensor:
+        """Positions ``(n, atoms, 3)`` of generated values ``(n, ...)`` of the site ``"x"``."""
+        ...
+
+
+def random_parameters(model: Model, batch: Batch) -> list[str]:
+    """Names of the parameters that the model's program makes random: its global latent sites.
+
+    Raises
+    ------
+    ModelError
+        A global site that the guide does not sample has no parameter of its name.
+    """
+    with torch.no_grad():
+        proposed, latent, *_ = run_pair(model.model, model.guide, batch)
+    parameters = dict(model.named_parameters())
+    found = []
+    for name, site in latent.items():
+        if site["is_observed"] or name in proposed:
+            continue
+        if is_local(site):
+            raise ModelError(f"site {name!r} of the model is local to the frames, but the guide does not sample it")
+        if name not in parameters:
+            raise ModelError(
+                f"global site {name!r} of the model is neither sampled by the guide nor named after a parameter; "
+                f"parameters are {', '.join(list(parameters)[:8])}"
+            )
+        found.append(name)
+    return found
+
+
+def point_guide(model: Model, names: list[str]) -> None:
+    """Propose for each named random parameter the module's own value."""
+    for name in names:
+        value = attribute(model, name)
+        pyro.sample(name, dist.Delta(value).to_event(value.dim()))
+
+
+def check_programs(model: Model, batch: Batch) -> list[str]:
+    """Run both programs once, plainly and validated, and return the names of the random parameters.
+
+    Raises
+    ------
+    ModelError
+        The sites of model and guide disagree, a shape differs, a guide site is not reparameterised, a value or a log
+        density is not finite, or one of them uses NumPy or Pyro's global parameter store.
+    DataError
+        The batch is smaller than the model's minimum.
+    """
+    if model.kind not in KINDS:
+        raise ModelError(f"{type(model).__name__}.kind is {model.kind!r}; it must be one of {', '.join(KINDS)}")
+    if len(batch) < model.minimum_batch:
+        raise DataError(
+            f"{type(model).__name__} needs at least {model.minimum_batch} frames in a batch, got {len(batch)}"
+        )
+    if not pyro.settings.get("module_local_params"):
+        raise ModelError("Pyro's setting module_local_params was switched off; bayescg needs it on")
+    before = set(pyro.get_param_store().keys())
+    try:
+        with torch.no_grad(), pyro.validation_enabled(True), TensorsOnly(), buffers_kept(model):
+            names = random_parameters(model, batch)
+            proposed, found, *traces = run_pair(
+                model.model, lambda b: (point_guide(model, names), model.guide(b)), batch
+            )
+            for trace in traces:
+                trace.compute_log_prob()
+    except (ValueError, RuntimeError) as error:
+        told, _, shapes = str(error).partition("Trace Shapes:")  # Pyro's table, of use once it holds a site
+        told = str(error) if set(re.findall(r"(\S+) dist\b", shapes)) - {"frames"} else told.rstrip()
+        raise ModelError(f"{type(model).__name__} does not run on a batch of {len(batch)} frames: {told}") from error
+    latent = {k for k, s in found.items() if not s["is_observed"]}
+    extra = set(proposed) - latent
+    if extra:
+        raise ModelError(
+            f"the guide samples {', '.join(sorted(extra))}, which the model does not (its latent sites: "
+            f"{', '.join(sorted(latent)) or 'none'}); is a name misspelt?"
+        )
+    for name, site in proposed.items():
+        if not site["fn"].has_rsample:
+            raise ModelError(
+                f"guide site {name!r} ({type(site['fn']).__name__}) has no reparameterised sampler; "
+                "sum it in closed form"
+            )
+        ours, theirs = site["fn"], found[name]["fn"]
+        if ours.event_shape != theirs.event_shape:
+            raise ModelError(
+                f"site {name!r}: the guide's event shape is {tuple(ours.event_shape)}, "
+                f"the model's {tuple(theirs.event_shape)}"
+            )
+    for where, t in (("guide", proposed), ("model", found)):
+        for name, site in t.items():
+            _check_finite(where, name, site)
+    added = set(pyro.get_param_store().keys()) - before
+    if added:
+        for name in added:
+            del pyro.get_param_store()[name]
+        raise ModelError("the programs call pyro.param, whose store is shared by the process; use nn.Parameter")
+    return names
+
+
+def finished(model: Model, frames: Any, point: Params, refits: Params, members: int | None) -> tuple[Params, Params]:
+    """Trained values with what `Model.finish` adds to them, of each refit and of the point itself, which stays."""
+    if frames is None or type(model).finish is Model.finish:
+        return point, refits
+    rows = []
+    for values in [*({k: v[m] for k, v in refits.items()} for m in range(members or 0)), point]:
+        model.load_state_dict({**point, **values}, strict=False)
+        model.finish(frames)
+        rows.append({k: v.detach().clone() for k, v in model.named_buffers()})
+    point = {**point, **rows.pop()}
+    more = {k: torch.stack([row[k] for row in rows]) for k in rows[0]} if rows else {}
+    return point, {**refits, **more}
+
+
+def check_data(model: Model, data: Any) -> None:
+    """Refuse frames where the model learns from lagged pairs, pairs where it does not, and pairs of another lag.
+
+    Raises
+    ------
+    DataError
+    """
+    name, lag = type(model).__name__, getattr(model, "lag", None)
+    if model.needs_pairs and not isinstance(data, Pairs):
+        raise DataError(
+            f"{name} learns from pairs of frames a lag time apart, not from single frames; give it frames.lagged(lag)"
+        )
+    if not model.needs_pairs and isinstance(data, Pairs):
+        raise DataError(f"{name} learns from single frames, not from lagged pairs; give it the frames themselves")
+    if model.needs_pairs and lag is not None and abs(data.lag - lag) > 1e-6 * lag:
+        raise DataError(
+            f"this {name} is one of lag {lag:g}, these pairs are {data.lag:g} apart; use frames.lagged({lag:g})"
+        )
+
+
+def fresh_copy(model: Model) -> Model:
+    """Copy of a model that shares nothing with it."""
+    return copy.deepcopy(model)
+
+
+def _check_finite(where: str, name: str, site: dict[str, Any]) -> None:
+    for what, value in (("value", site["value"]), ("log density", site["log_prob"])):
+        if torch.is_tensor(value) and not torch.isfinite(value).all():
+            bad = torch.nonzero(~torch.isfinite(value))[:5].tolist()
+            raise ModelError(f"site {name!r} of the {where} has a {what} that is not finite, first at {bad}")

@@ -1,0 +1,90 @@
+"""What models that query a system share: the coordinates of its configurations and their configuration."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, Self
+
+from torch import Tensor
+
+from bayescg.arguments import check_positive
+from bayescg.distributions import system_config, system_from_config
+from bayescg.errors import ConfigError, DataError
+from bayescg.features import UnboundedCoordinates, features_from_config, unbounded_coordinates
+from bayescg.modelling.model import Model
+from bayescg.systems import MolecularSystem, System
+from bayescg.systems.core import check_system
+
+__all__ = ["SystemModel"]
+
+
+class SystemModel(Model):
+    """Base of models whose program is a system's Boltzmann factor, over its Cartesian or a molecule's own coordinates.
+
+    A subclass calls `begin` in its ``__init__`` and writes `options`, its other arguments.
+
+    Attributes
+    ----------
+    system : System
+        A molecule's is guarded.
+    coordinates : UnboundedCoordinates or None
+        None for Cartesian coordinates.
+    guard : float
+        In kT.
+    """
+
+    needs_frames = False
+    system: System
+    coordinates: UnboundedCoordinates | None
+
+    def begin(self, system: System, coordinates: UnboundedCoordinates | None, guard: float) -> None:
+        """Take the system; of a molecule in coordinates of its own, guarded `guard` kT above its structure.
+
+        Raises
+        ------
+        ConfigError
+            This is no system, these are no such coordinates, or `guard` is not positive.
+        """
+        check_system(system)
+        check_positive(guard=guard)
+        if coordinates is None and system.topology is not None:
+            coordinates = unbounded_coordinates(system)
+        if coordinates is not None and not isinstance(coordinates, UnboundedCoordinates):
+            raise ConfigError(
+                f"coordinates are a {type(coordinates).__name__}; give bcg.features.unbounded_coordinates(system)"
+            )
+        self.system = system.guarded_above_start(guard) if isinstance(system, MolecularSystem) else system
+        self.coordinates, self.guard = coordinates, float(guard)
+
+    @abstractmethod
+    def options(self) -> dict[str, Any]:
+        """The arguments of the class other than `system` and `coordinates`, as JSON."""
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Flat coordinates ``(n, dim)``, or internal ones of positions ``(n, atoms, 3)``.
+
+        Raises
+        ------
+        DataError
+            They are not as many as the system's.
+        """
+        flat = x.flatten(1)
+        if flat.shape[-1] != self.system.dim:
+            raise DataError(f"the system has {self.system.dim} coordinates, these frames have {flat.shape[-1]}")
+        return flat if self.coordinates is None else self.coordinates(flat.unflatten(-1, (-1, 3)))
+
+    def positions(self, x: Tensor) -> Tensor:
+        """Positions ``(..., atoms, 3)`` of a molecule's generated coordinates; those of other systems as they are."""
+        return x if self.coordinates is None else self.coordinates.positions(x)
+
+    def config(self) -> dict[str, Any]:
+        """JSON that rebuilds the model, where the system is one of :mod:`bayescg.systems`."""
+        coordinates = None if self.coordinates is None else self.coordinates.config()
+        return {"system": system_config(self.system), "coordinates": coordinates, **self.options()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Model with the given configuration."""
+        given = config["coordinates"]
+        coordinates = None if given is None else features_from_config(given)
+        return cls(**{**config, "system": system_from_config(config["system"]), "coordinates": coordinates})

@@ -1,0 +1,1 @@
+"""What :class:`bayescg.models.BoltzmannGenerator` is made of."""

@@ -1,0 +1,1 @@
+"""What :class:`bayescg.models.GeneratorEigenfunctions` is made of."""

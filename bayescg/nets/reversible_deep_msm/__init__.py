@@ -1,0 +1,1 @@
+"""What :class:`bayescg.models.ReversibleDeepMSM` is made of."""

@@ -1,0 +1,1 @@
+"""Tensor functions recorded and compiled: everything that touches torch's own inside is in this room."""

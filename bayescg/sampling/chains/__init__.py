@@ -1,0 +1,1 @@
+"""Chains of configurations, many side by side: dynamics, Monte Carlo, tempering."""

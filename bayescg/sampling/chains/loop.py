@@ -1,0 +1,297 @@
+"""What the samplers of Markov chains share: starts, the loop over steps, frames, checkpoints."""
+
+import hashlib
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayescg.arguments import check_counts
+from bayescg.data import Frames
+from bayescg.errors import ConfigError, DeviceError, SimulationError
+from bayescg.sampling.chains.recorder import Recorder
+from bayescg.sampling.independent import equilibrium_positions
+from bayescg.sampling.progress import Bar
+from bayescg.sampling.sampled_frames import to_frames
+from bayescg.sampling.saved import Saved, interruptible
+from bayescg.systems.analytic import AnalyticSystem
+from bayescg.systems.core import System, check_system
+from bayescg.systems.molecules import check_nanometres
+from bayescg.units import plain
+
+__all__ = ["CHAINS", "Kernel", "Start", "begin", "device_of", "run_chains", "seeded_generator"]
+
+CHAINS = 100
+"""Where neither `chains` nor `starts` say how many."""
+
+_LOOK = 1000  # steps between looks at whether all is well, at most
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where chains begin, and the source of their random numbers.
+
+    Attributes
+    ----------
+    x : torch.Tensor, shape (chains, dim)
+        Its precision and device are those of everything.
+    energy : torch.Tensor, shape (chains,)
+    generator : torch.Generator
+        Of the same device.
+    """
+
+    x: Tensor
+    energy: Tensor
+    generator: torch.Generator
+
+
+class Kernel(ABC):
+    """Many chains of one sampler, side by side.
+
+    Parameters
+    ----------
+    system : System
+    start : Start
+
+    Attributes
+    ----------
+    system, start
+        As given.
+    generator : torch.Generator
+        That of `start`.
+    state : dict of str to Tensor
+        All that changes from step to step: positions ``x`` and forces ``f`` (chains, dim), and what else there is. Of
+        replicas at other temperatures, which follow, no frames are kept.
+    cost : dict of str to (int, int)
+        Evaluations of one chain at the start and in each step.
+    mass : Tensor or None
+        Of each coordinate, (dim,), where the sampler has velocities.
+    """
+
+    mass: Tensor | None = None
+
+    def __init__(self, system: System, start: "Start"):
+        self.system, self.start, self.generator = system, start, start.generator
+        self.state: dict[str, Tensor] = {"x": start.x, "f": system.forces(start.x)}
+        self.cost: dict[str, tuple[int, int]] = {"energy_evaluations": (1, 0), "force_evaluations": (1, 1)}
+
+    def noise(self) -> Tensor:
+        """Standard normal numbers in the shape of the positions."""
+        x = self.state["x"]
+        return torch.randn(x.shape, generator=self.generator, dtype=x.dtype, device=x.device)
+
+    @abstractmethod
+    def advance(self) -> None:
+        """One step of all chains."""
+
+    def report(self, steps: int) -> dict[str, Any]:
+        """What else the provenance should say after so many steps."""
+        return {}
+
+
+def run_chains(
+    name: str,
+    kernel: Kernel,
+    settings: Mapping[str, Any],
+    *,
+    steps: int,
+    stride: int,
+    equilibration: int,
+    energy: bool,
+    forces: bool,
+    dt: float | None,
+    run_dir: str | Path | None,
+    resume: bool,
+    progress: bool | None,
+) -> Frames:
+    """Let the chains run and keep a frame every `stride` steps.
+
+    Parameters
+    ----------
+    name : str
+        Of the sampler.
+    kernel : Kernel
+        At its starts.
+    settings : mapping
+        JSON that the result depends on, for the provenance and to tell a run from another.
+    steps, stride, equilibration, energy, forces, run_dir, resume, progress
+        See `bayescg.sampling.langevin`.
+    dt : float or None
+        Time of one step; None where steps are not time.
+    """
+    began = time.perf_counter()
+    system, x, generator = kernel.system, kernel.start.x, kernel.generator
+    settings = dict(settings) | {
+        "chains": len(x), "steps": steps, "stride": stride, "equilibration": equilibration, "energy": energy,
+        "forces": forces, "precision": str(x.dtype).removeprefix("torch."), "device": x.device.type,
+    }  # fmt: skip
+    saved = Saved(run_dir, {"sampler": name, **settings, **_identity(kernel)}, resume)
+    shapes: dict[str, tuple[int, ...]] = {"positions": (system.dim,)}
+    shapes |= {"energy": ()} if energy else {}
+    shapes |= {"forces": (system.dim,)} if forces else {}
+    files = None if saved.directory is None else saved.directory / "frames"
+    recorder = Recorder(shapes, len(x), steps // stride, x.dtype, files, resume=saved.found is not None)
+    step, before = 0, 0.0
+    if saved.found is not None:
+        tensors, meta = saved.found
+        generator.set_state(tensors.pop("generator"))
+        kernel.state = {k: v.to(x.device) for k, v in tensors.items()}
+        step, before = meta["step"], meta["wall_seconds"]
+    total = equilibration + steps
+
+    def wall() -> float:
+        return before + time.perf_counter() - began
+
+    with torch.no_grad(), interruptible(name, saved), Bar(name, total, step, progress) as bar:
+        while step < total:
+            until = min(step + _LOOK, equilibration + ((step - equilibration) // stride + 1) * stride)
+            for _ in range(step, until):
+                kernel.advance()
+            _look(name, kernel, step, until)
+            step = until
+            if step > equilibration and (step - equilibration) % stride == 0:
+                recorder.put((step - equilibration) // stride - 1, _values(kernel, energy, forces))
+            bar.update(step, f"{step:,} of {total:,} steps of {len(x):,} chains")
+            if saved.due or (step == total and saved.directory is not None):
+                recorder.flush()
+                tensors = kernel.state | {"generator": generator.get_state()}
+                saved.write(step, tensors, {"wall_seconds": wall()})
+    recorder.flush()
+    frames = steps // stride
+    cost: dict[str, Any] = {key: len(x) * (first + each * total) for key, (first, each) in kernel.cost.items()}
+    if energy and "u" not in kernel.state:
+        cost["energy_evaluations"] += len(x) * frames
+    cost |= {"steps": total, "wall_seconds": wall(), "device": x.device.type}
+    flat = {key: a.reshape(len(x) * frames, *a.shape[2:]) for key, a in recorder.arrays.items()}
+    return to_frames(
+        system,
+        flat.pop("positions"),
+        {"sampler": name, **settings, **kernel.report(total), "cost": cost},
+        dt=None if dt is None else dt * stride,
+        ordered=True,
+        trajectory=np.repeat(np.arange(len(x), dtype=np.int32), frames),
+        **flat,
+    )
+
+
+def begin(
+    system: System,
+    starts: Any,
+    *,
+    chains: int | None,
+    steps: int,
+    stride: int,
+    equilibration: int,
+    seed: int,
+    device: str,
+) -> Start:
+    """Where the chains begin: as given, or in equilibrium, or at the system's own positions, or at the origin.
+
+    Raises
+    ------
+    ConfigError
+        A number is out of range, this is no system, or `starts` does not fit it or the number of chains.
+    UnitError
+        `starts` of a molecule are not in nm.
+    DeviceError
+        The device is not there.
+    SimulationError
+        The energy of a start is not finite.
+    """
+    check_system(system)
+    count = CHAINS if chains is None else chains
+    check_counts(
+        steps=(steps, 1), chains=(count, 1), stride=(stride, 1), equilibration=(equilibration, 0), seed=(seed, 0)
+    )
+    if steps % stride:
+        raise ConfigError(f"steps={steps} must be a multiple of stride={stride}")
+    where = device_of(device)
+    own = getattr(system, "positions", None)
+    if starts is not None:
+        starts = plain(starts, "nm")
+        try:
+            x = torch.as_tensor(starts.gather(slice(None)) if isinstance(starts, Frames) else starts)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"starts must be an array of shape (chains, {system.dim}), or Frames: {error}") from error
+        shape = tuple(x.shape)
+        x = x if x.is_floating_point() else x.float()
+        if x.ndim == 3 or (x.ndim == 2 and x.shape[1] != system.dim):  # (..., atoms, 3)
+            x = x.flatten(-2)
+        x = x.expand(count, -1) if x.ndim == 1 else x
+        if x.ndim != 2 or x.shape[1] != system.dim or not len(x):
+            raise ConfigError(f"starts must be of shape (chains, {system.dim}) or ({system.dim},), not {shape}")
+        if chains is not None and len(x) != chains:
+            raise ConfigError(f"there are {len(x)} starts for chains={chains}: give one for each, or leave chains out")
+        if system.topology is not None:
+            check_nanometres(x.unflatten(1, (-1, 3)).detach().cpu().numpy(), system.topology, "starts")
+    elif isinstance(system, AnalyticSystem):
+        x = equilibrium_positions(system, count, seeded_generator(seed, 0))
+    elif own is not None:
+        x = torch.as_tensor(own, dtype=torch.float32).reshape(1, -1).expand(count, -1)
+    else:
+        x = torch.zeros(count, system.dim)
+    x = x.detach().to(where).contiguous().clone()
+    energy = system.energy(x).detach()
+    bad = torch.nonzero(~torch.isfinite(energy)).flatten().tolist()
+    if bad:
+        at = "" if starts is not None or own is not None else ", the origin,"
+        raise SimulationError(f"start {bad[0]}{at} has no finite energy ({len(bad)} of {len(x)}); give other starts=")
+    return Start(x, energy, seeded_generator(seed, 1, where))
+
+
+def seeded_generator(seed: int, stream: int, device: torch.device | None = None) -> torch.Generator:
+    """One of several independent generators of one seed."""
+    number = int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0] >> 1)
+    return torch.Generator(device or "cpu").manual_seed(number)
+
+
+def device_of(name: str) -> torch.device:
+    """The device of a name.
+
+    Raises
+    ------
+    ConfigError, DeviceError
+        The name is unknown, or the device is not there.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device={name!r} is not known; use auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("device='cuda' was asked for, but torch sees no CUDA device here; use device='auto' or 'cpu'")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _identity(kernel: Kernel) -> dict[str, Any]:
+    """What tells a system and its starts from others."""
+    digest = hashlib.sha256(kernel.start.x.cpu().numpy().tobytes()).hexdigest()[:16]
+    energy = float(kernel.start.energy.double().mean())
+    told = {"system": repr(kernel.system), "starts": digest, "mean energy of the starts": f"{energy:.5g}"}
+    if kernel.mass is not None:
+        told["masses"] = hashlib.sha256(kernel.mass.cpu().numpy().tobytes()).hexdigest()[:16]
+    return told
+
+
+def _values(kernel: Kernel, energy: bool, forces: bool) -> dict[str, Tensor]:
+    n = len(kernel.start.x)
+    state = {name: kernel.state[name][:n] for name in ("x", "f", "u") if name in kernel.state}
+    values = {"positions": state["x"]}
+    if energy:
+        values["energy"] = state["u"] if "u" in state else kernel.system.energy(state["x"])
+    if forces:
+        values["forces"] = state["f"]
+    return values
+
+
+def _look(name: str, kernel: Kernel, since: int, step: int) -> None:
+    good = torch.isfinite(kernel.state["x"]).all(1)
+    if not bool(good.all()):
+        bad = torch.nonzero(~good).flatten().tolist()
+        raise SimulationError(
+            f"{name}: {len(bad)} of {len(good)} chains, the first of them chain {bad[0]}, are no longer finite between "
+            f"steps {since} and {step}; choose a shorter dt, or starts of lower energy"
+        )

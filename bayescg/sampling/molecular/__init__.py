@@ -1,0 +1,1 @@
+"""Molecular dynamics by OpenMM, a process for each trajectory."""
