@@ -64,8 +64,9 @@ class Program(nn.Module):
         self.weights_guide()
         self.inner.guide(batch)
 
-    def forward(self, batch: Batch, total_weight: float) -> Tensor:
-        """Minus the bound per frame, a scalar."""
+    def forward(self, tensors: Params, total: int, total_weight: float) -> Tensor:
+        """Minus the bound per frame, a scalar, for the fields of a `Batch` out of `total` frames."""
+        batch = Batch(**tensors, total=total)
         if self.particles is not None:
             return self._importance_weighted(batch) / total_weight
         ours, found, proposed, trace = run_pair(self.inner.model, self.guide, batch)

@@ -14,8 +14,6 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.utils import _pytree as pytree
 
 from bayescg.errors import ModelError
-from bayescg.inference.objectives import Program
-from bayescg.modelling.batch import Batch
 from bayescg.recording.functional import Params, attempted, functional_random, one_by_one, over, seeded
 from bayescg.recording.unrecordable import (
     FixedShapes,
@@ -38,14 +36,14 @@ __all__ = [
 ]
 
 Tensors = dict[str, Tensor]
-"""Fields of a `Batch` by name; ``weight`` has a leading axis of members where there are members."""
+"""What a program reads of a batch, by name; ``weight`` has a leading axis of members where there are members."""
 
 Gradients = Callable[[Params, Params, Tensors], tuple[Params, Tensor, Params]]
 """From parameters, buffers and batch: the gradients, the loss, and the buffers that the program has changed."""
 
 
 def loss_function(
-    program: Program, total: int, total_weight: float, members: bool
+    program: nn.Module, total: int, total_weight: float, members: bool
 ) -> Callable[[Params, Params, Tensors], Tensor]:
     """Loss of every member, ``(members,)`` or a scalar, as a function of parameters, buffers and batch."""
     pure = _pure(program, total, total_weight, ())
@@ -61,7 +59,13 @@ def loss_function(
 
 
 def gradient_function(
-    program: Program, total: int, total_weight: float, members: bool, params: Params, buffers: Params, tensors: Tensors
+    program: nn.Module,
+    total: int,
+    total_weight: float,
+    members: bool,
+    params: Params,
+    buffers: Params,
+    tensors: Tensors,
 ) -> tuple[Gradients, tuple[str, ...]]:
     """Gradients and loss as a pure function, run plainly, and the names of the buffers that a run changes.
 
@@ -69,7 +73,8 @@ def gradient_function(
 
     Parameters
     ----------
-    program : Program
+    program : nn.Module
+        From the tensors of a batch, `total` and `total_weight` to a scalar loss.
     total, total_weight : int, float
         Number of frames of the data set and the sum of their weights.
     members : bool
@@ -201,7 +206,7 @@ def lift_noise(function: Callable, example: tuple[Any, ...]) -> tuple[fx.GraphMo
 
 
 def _pure(
-    program: Program, total: int, total_weight: float, moving: tuple[str, ...], with_gradients: bool = False
+    program: nn.Module, total: int, total_weight: float, moving: tuple[str, ...], with_gradients: bool = False
 ) -> Callable[[Params, Params, Tensors], Any]:
     """Loss and changed buffers of one member, or its gradients, loss and changed buffers."""
     module = _WithGradients(program)
@@ -211,7 +216,7 @@ def _pure(
         # what the program changes in place must not be what the caller holds
         values = {**leaves, **buffers, **{k: buffers[k].clone() for k in moving}}
         state = {f"program.{k}": v for k, v in values.items()}
-        arguments = (leaves if with_gradients else None, Batch(**tensors, total=total), total_weight)
+        arguments = (leaves if with_gradients else None, tensors, total, total_weight)
 
         def run() -> Any:
             return functional_call(module, state, arguments)
@@ -224,12 +229,12 @@ def _pure(
 
 class _WithGradients(nn.Module):
     # a backward pass may ask for the parameters again (that of a continuous flow does): they must still be these
-    def __init__(self, program: Program):
+    def __init__(self, program: nn.Module):
         super().__init__()
         self.program = program
 
-    def forward(self, leaves: Params | None, batch: Batch, total_weight: float) -> tuple[Any, ...]:
-        loss = self.program(batch, total_weight)
+    def forward(self, leaves: Params | None, tensors: Tensors, total: int, total_weight: float) -> tuple[Any, ...]:
+        loss = self.program(tensors, total, total_weight)
         return (loss,) if leaves is None else (_gradients(loss, leaves), loss.detach())
 
 
@@ -241,13 +246,13 @@ def _gradients(loss: Tensor, leaves: Params) -> Params:
 
 
 def _moving(
-    program: Program, total: int, total_weight: float, params: Params, buffers: Params, tensors: Tensors
+    program: nn.Module, total: int, total_weight: float, params: Params, buffers: Params, tensors: Tensors
 ) -> tuple[str, ...]:
     """Names of the buffers that a run of the program changes."""
     copies = {k: v.clone() for k, v in buffers.items()}
     state = {**params, **copies}
     with torch.no_grad(), seeded(0), functional_random():
-        functional_call(program, state, (Batch(**tensors, total=total), total_weight))
+        functional_call(program, state, (tensors, total, total_weight))
     moving = tuple(k for k, v in copies.items() if state[k] is not v or v._version)
     for name in moving:
         try:

@@ -342,9 +342,9 @@ def test_the_importance_weighted_bound_is_nearer_to_the_evidence(toy_frames):
 
     def loss(particles: int | None, part=slice(None), repeats: int = 200) -> float:
         program = Program(fit.model, names, particles=particles)
-        batch = bcg.Batch(x=x[part], weight=torch.full((len(x[part]),), 0.5).double(), total=len(x))
+        tensors = {"x": x[part], "weight": torch.full((len(x[part]),), 0.5).double()}
         with torch.no_grad(), seeded(3), functional_random():
-            return float(torch.stack([program(batch, 0.5 * len(x)) for _ in range(repeats)]).mean())
+            return float(torch.stack([program(tensors, len(x), 0.5 * len(x)) for _ in range(repeats)]).mean())
 
     elbo, one, many = loss(None), loss(1), loss(30)
     assert one == pytest.approx(elbo, abs=0.05)
