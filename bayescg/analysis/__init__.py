@@ -1,5 +1,6 @@
 """Questions asked of a fit: does it predict what was seen, and how do free energies look along its CVs."""
 
+from bayescg.analysis.block_bootstrap import average
 from bayescg.analysis.compare import Compared, Comparison, compare
 from bayescg.analysis.free_energy.audit import Audit, audit
 from bayescg.analysis.free_energy.estimate import free_energy
@@ -12,7 +13,7 @@ from bayescg.analysis.kinetics.reaction import Committor
 from bayescg.analysis.kinetics.scores import KineticScore, kinetic_scores
 from bayescg.analysis.kinetics.spectrum import spectrum
 from bayescg.analysis.predictive import ObservableCheck, PredictiveCheck, predictive_check
-from bayescg.analysis.statistics import Quantity
+from bayescg.analysis.quantity import Quantity
 
 __all__ = [
     "Audit",
@@ -27,6 +28,7 @@ __all__ = [
     "Quantity",
     "SlowModes",
     "audit",
+    "average",
     "chapman_kolmogorov",
     "committor",
     "compare",

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayescg.analysis import statistics
-from bayescg.analysis.statistics import Quantity, wrap
+from bayescg.analysis.block_bootstrap import block_draws, block_ids, inefficiency
+from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of, wrap
+from bayescg.analysis.quantity import Quantity
 from bayescg.draws import interval
 from bayescg.errors import DataError
 
@@ -217,15 +218,15 @@ def predictive_check(
     generated, pairs = (x.reshape(*x.shape[:n], *shape) for x, n in ((generated, 2), (pairs, 3)))
     rng = np.random.default_rng(seed)
     found = {}
-    for observable in statistics.named_observables(observables, fit, frames):
-        name = statistics.label(observable)
+    for observable in named_observables(observables, fit, frames):
+        name = label(observable)
         a, twice = (np.asarray(observable(x).detach(), dtype=np.float64) for x in (generated, pairs))
         if not np.isfinite(a).all():
             raise DataError(f"{name} of generated configurations is not finite")
         found[name] = _check(
             name,
-            statistics.unit_of(observable),
-            statistics.evaluate(observable, frames),
+            unit_of(observable),
+            evaluate(observable, frames),
             frames,
             a,
             twice,
@@ -245,7 +246,7 @@ def _check(
     if periodic:
         seen, generated = wrap(seen), wrap(generated)
     w = np.ones(len(frames)) if frames.weights is None else np.asarray(frames.weights, dtype=np.float64)
-    g = statistics.inefficiency(seen, frames, (periodic,))
+    g = inefficiency(seen, frames, (periodic,))
     effective = w.sum() ** 2 / (w**2).sum() / g
     edges = _edges(seen, generated, bins, periodic)
     observed = np.histogram(seen, edges, weights=w)[0] / w.sum()
@@ -269,7 +270,7 @@ def _check(
         coverage=float(held[enough].mean()) if enough.any() else float("nan"),
         p_mean=float((above > 0).mean()), p_sd=float((rep_sds > spread).mean()), observed_mean=float(centre[0]),
         observed_sd=float(spread[0]), predicted_mean=means, predicted_sd=sds,
-        observed_mean_sd=_sampling_sd(seen, w, statistics.block_ids(frames, g), periodic, seed),
+        observed_mean_sd=_sampling_sd(seen, w, block_ids(frames, g), periodic, seed),
         intrinsic_sd=float(np.sqrt(np.mean(within**2) / 2)), effective_frames=float(effective),
     )  # fmt: skip
 
@@ -295,7 +296,7 @@ def _moments(values: np.ndarray, weights: np.ndarray, periodic: bool) -> tuple[n
 
 def _sampling_sd(seen: np.ndarray, weights: np.ndarray, ids: np.ndarray, periodic: bool, seed: int) -> float:
     """Standard deviation of the average over block bootstraps of the frames, made unbiased for few blocks."""
-    boot = statistics.block_draws(ids, 400, seed)
+    boot = block_draws(ids, 400, seed)
     blocks = boot.shape[1]
     terms = (np.cos(seen), np.sin(seen)) if periodic else (seen,)
     total = boot @ np.bincount(ids, weights)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescg import systems
-from bayescg.analysis import statistics
+from bayescg.analysis.block_bootstrap import average
+from bayescg.analysis.evaluation import evaluate, named_observables
 from bayescg.errors import ConfigError
 from bayescg.experiments.known import difference_name
-from bayescg.experiments.questions import Answers, average
+from bayescg.experiments.questions import Answers
 from bayescg.experiments.references import load_reference, reference_names
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ def compare_with_reference(experiment: Experiment, fit: Fit, frames: Frames, ans
     settings = experiment.analysis
     assert settings.reference is not None
     reference = load_reference(settings.reference)
-    angles = statistics.named_observables(["phi", "psi"], fit, frames)
-    phi, psi = (statistics.evaluate(angle, frames) for angle in angles)
+    angles = named_observables(["phi", "psi"], fit, frames)
+    phi, psi = (evaluate(angle, frames) for angle in angles)
     for name, region in reference.regions.items():
         if settings.regions.get(name, region) != region:
             continue  # the experiment calls another region so

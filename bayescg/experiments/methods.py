@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from bayescg import sampling, truth
-from bayescg.analysis import spectrum, statistics
+from bayescg.analysis import spectrum
+from bayescg.analysis.evaluation import evaluate
 from bayescg.modelling import HasBasis
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def functions_of(cv: Callable[[Tensor], Tensor], frames: Frames) -> Callable[[Te
     >>> hats.sum(1).tolist(), hats[0, 0].item(), hats[2, -1].item()
     ([1.0, 1.0, 1.0], 1.0, 1.0)
     """
-    z = statistics.evaluate(cv, frames)[:, 0]
+    z = evaluate(cv, frames)[:, 0]
     even = np.linspace(_RARE, 1 - _RARE, _KNOTS)
     tried = np.sort(np.concatenate([np.quantile(z, even), z.min() + np.ptp(z) * even]))
     chosen, below = [tried[0]], np.searchsorted(np.sort(z), tried) / len(z)

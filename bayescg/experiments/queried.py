@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayescg.analysis import audit, free_energy, statistics
+from bayescg.analysis import audit, free_energy
+from bayescg.analysis.block_bootstrap import average
+from bayescg.analysis.evaluation import evaluate, named_observables, unit_of
 from bayescg.analysis.free_energy.estimate import UNAUDITED
-from bayescg.analysis.free_energy.refits import apart_in_log_z
+from bayescg.analysis.free_energy.refits import apart_in_log_z, log_partition
 from bayescg.analysis.free_energy.sparse import remedy
 from bayescg.experiments.compared import compare_with_reference
 from bayescg.experiments.known import Coordinate, difference_name, is_coordinate, note_truth
 from bayescg.experiments.modes import modes_found
-from bayescg.experiments.questions import Answers, average, internal
-from bayescg.experiments.refits import effective_outside, log_partition
+from bayescg.experiments.questions import Answers
 from bayescg.modelling.model import HasCV
 from bayescg.sampling import equilibrium
 from bayescg.systems import GaussianMixture
@@ -54,16 +55,16 @@ def ask_without_frames(experiment: Experiment, fit: Fit, frames: Frames) -> Answ
     audited = audit(fit, exact, seed=seed) if settings.audit else None  # first: free energies repeat what it found
     for name in settings.observables:
         (observable,) = _observables([name], fit, frames)
-        values = statistics.evaluate(observable, frames)
-        answers.add(name, average(values, frames, settings.draws, seed, statistics.unit_of(observable)))
+        values = evaluate(observable, frames)
+        answers.add(name, average(values, frames, settings.draws, seed, unit_of(observable)))
     profiled = [n for n in settings.observables if not is_coordinate(n)] + settings.torsions
     for name in dict.fromkeys([*profiled, *(o for region in settings.regions.values() for o in region)]):
         answers.landscapes[name] = free_energy(fit, frames, cv=_observables([name], fit, frames)[0], **common)
     for name, region in settings.regions.items():
         ((observable, bounds),) = region.items()
         landscape = answers.landscapes[observable]
-        population = landscape.population(internal(bounds, landscape))
-        if not population.warning and (beside := effective_outside(landscape, bounds)) < _FEWEST:
+        population = landscape.population(landscape.from_degrees(bounds))
+        if not population.warning and (beside := landscape.effective_outside(landscape.from_degrees(bounds))) < _FEWEST:
             told = f"only {beside:.1f} effective draws lie elsewhere, fewer than {_FEWEST}"
             population = replace(population, ci90=None, warning=f"{told}: how much less it holds is not known")
         answers.add(f"population_{name}", population)
@@ -72,7 +73,7 @@ def ask_without_frames(experiment: Experiment, fit: Fit, frames: Frames) -> Answ
     for a, b in settings.differences:
         (observable,) = settings.regions[a]
         landscape = answers.landscapes[observable]
-        start, end = (internal(settings.regions[r][observable], landscape) for r in (a, b))
+        start, end = (landscape.from_degrees(settings.regions[r][observable]) for r in (a, b))
         answers.add(difference_name(settings, a, b), landscape.difference(start, end))
     if len(settings.torsions) == 2:
         answers.landscapes["torsions"] = free_energy(fit, frames, cv=settings.torsions, bins=60, **common)
@@ -138,4 +139,4 @@ def judge_number(answers: Answers, count: int) -> None:
 
 def _observables(names: list[str], fit: Fit, frames: Frames) -> list[Any]:
     chosen = [Coordinate(n) if is_coordinate(n) else n for n in names]
-    return statistics.named_observables(chosen, fit, frames)
+    return named_observables(chosen, fit, frames)

@@ -15,8 +15,9 @@ from bayescg.analysis import (
     SlowModes,
     free_energy,
     predictive_check,
-    statistics,
 )
+from bayescg.analysis.block_bootstrap import average
+from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of
 from bayescg.errors import ModelError
 from bayescg.experiments.known import note_truth
 from bayescg.modelling.model import HasCV, HasSampler
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from bayescg.experiments.schema import Analysis, Experiment
     from bayescg.inference import Fit
 
-__all__ = ["Answers", "ask", "average", "internal"]
+__all__ = ["Answers", "ask"]
 
 _KEYS = ("unit", "mean", "sd", "ci90", "truth", "sd_by_source")
 _TOO_FAR = 0.01
@@ -109,9 +110,9 @@ def _predictions(answers: Answers, settings: Analysis, seed: int, fit: Fit, fram
         fit, test, wanted, bins=settings.bins, level=settings.level, samples=settings.samples, seed=seed
     )
     noisy = []
-    for function in statistics.named_observables(settings.observables, fit, frames):
-        name = statistics.label(function)
-        values = statistics.evaluate(function, frames)
+    for function in named_observables(settings.observables, fit, frames):
+        name = label(function)
+        values = evaluate(function, frames)
         predicted = check[name].average
         if predicted.warning and predicted.warning not in answers.warnings:
             answers.warnings.append(predicted.warning)
@@ -119,7 +120,7 @@ def _predictions(answers: Answers, settings: Analysis, seed: int, fit: Fit, fram
         if noise > _LARGEST_NOISE * predicted.sd > 0:
             noisy.append(f"{name} ({noise:.2g} {predicted.unit})")
         answers.add(name, predicted)
-        seen = average(values, frames, settings.draws, seed, statistics.unit_of(function))
+        seen = average(values, frames, settings.draws, seed, unit_of(function))
         answers.add(f"{name}_of_frames", seen)
         if (
             predicted.ci90
@@ -162,13 +163,13 @@ def _free_energies(answers: Answers, settings: Analysis, seed: int, fit: Fit, fr
     along = {o: free_energy(fit, frames, cv=o, **common) for o in {o: 0 for r in settings.regions.values() for o in r}}
     for name, region in settings.regions.items():
         ((observable, bounds),) = region.items()
-        population = along[observable].population(internal(bounds, along[observable]))
+        population = along[observable].population(along[observable].from_degrees(bounds))
         answers.add(f"population_{name}", population)
         if population.warning:
             answers.warnings.append(f"population of {name}: {observable} {population.warning}")
     for a, b in settings.differences:
         (observable,) = settings.regions[a]
-        start, end = (internal(settings.regions[r][observable], along[observable]) for r in (a, b))
+        start, end = (along[observable].from_degrees(settings.regions[r][observable]) for r in (a, b))
         answers.add(f"free_energy_{a}_to_{b}", along[observable].difference(start, end))
     answers.landscapes = along
     if 1 <= len(settings.torsions) <= 2:
@@ -203,28 +204,6 @@ def _quality(answers: Answers, settings: Analysis, seed: int, fit: Fit, test: Fr
 def _deviations(draws: np.ndarray) -> np.ndarray:
     """From the mean, widened as the draws' own mean is nearer to them than the true one."""
     return (draws - draws.mean()) * np.sqrt(len(draws) / (len(draws) - 1))
-
-
-def average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: str) -> Quantity:
-    """Average over correlated frames, by a bootstrap over blocks."""
-    weight = np.ones(len(frames)) if frames.weights is None else np.asarray(frames.weights, dtype=np.float64)
-    ids = statistics.block_ids(frames, statistics.inefficiency(values, frames))
-    random = statistics.block_draws(ids, draws, seed)
-    sums, totals = (np.bincount(ids, w, minlength=random.shape[1]) for w in (values * weight, weight))
-    point = sums.sum() / totals.sum()
-    drawn = (random @ sums) / (random @ totals)
-    around = point + statistics.inflation(random.shape[1], draws, seed) * (drawn - point)
-    sources: dict[str, float | None] = {"sampling": float(around.std(ddof=1))}
-    if (refits := frames.provenance.get("refits")) is not None:
-        sources = statistics.refit_sources(weight * (values - point), refits, float(around.std(ddof=1)))
-    return Quantity.of(around, unit, sd_by_source=sources)
-
-
-def internal(bounds: list[float], landscape: FreeEnergy) -> tuple[float, float]:
-    """A region's ends in the unit of the landscape: radians where the file says degrees."""
-    if landscape.cv_units != ("rad",):
-        return bounds[0], bounds[1]
-    return math.radians(bounds[0]), math.radians(bounds[1])
 
 
 def _finite(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import gaussian_kde
 
-from bayescg.analysis.statistics import evaluate, label, named_observables, unit_of
+from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of
 from bayescg.errors import DataError
 from bayescg.inference.reweighted_annealing import HasBuffer
 from bayescg.plot.style import BLUE, GREY, INK, ORANGE, axis_label, figure, in_degrees, set_angle_ticks

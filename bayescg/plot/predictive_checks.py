@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescg.analysis import PredictiveCheck
-from bayescg.analysis.statistics import evaluate, named_observables
+from bayescg.analysis.evaluation import evaluate, named_observables
 from bayescg.plot.style import BLUE, INK, axis_label, figure, in_degrees, set_angle_ticks
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from bayescg.analysis.block_bootstrap import block_ids, inefficiency
+from bayescg.analysis.evaluation import CHUNK
 from bayescg.analysis.free_energy.broad import anneal_from_broad
 from bayescg.analysis.free_energy.reweighting import SAMPLES, UNRELIABLE, WORST_K, evidence, weighted_draws
-from bayescg.analysis.statistics import CHUNK, block_ids, inefficiency
 from bayescg.arguments import check_counts
 from bayescg.data import Frames
 from bayescg.errors import ConfigError

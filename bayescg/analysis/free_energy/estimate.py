@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayescg.analysis import statistics
+from bayescg.analysis.block_bootstrap import block_draws, block_ids, inefficiency, inflation
+from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of, wrap
 from bayescg.analysis.fit_checks import check_landscape
 from bayescg.analysis.free_energy.profile import FreeEnergy, block_sums, mean_of_draws, members_in_turn
 from bayescg.analysis.free_energy.refits import apart_in_log_z
@@ -109,14 +110,14 @@ def free_energy(
         raise ConfigError(f"periodic={periodic!r} must be one answer, or one for each of the {k} CV(s)")
     circular = tuple(np.broadcast_to([u == "rad" for u in cv_units] if periodic is None else periodic, k).tolist())
     edges = _edges(values, bins, range, circular)
-    values = np.where(circular, statistics.wrap(values), values)
-    g = statistics.inefficiency(values.mean(0), frames, circular)
-    ids = statistics.block_ids(frames, g)
-    weights = statistics.block_draws(ids, draws, seed)
+    values = np.where(circular, wrap(values), values)
+    g = inefficiency(values.mean(0), frames, circular)
+    ids = block_ids(frames, g)
+    weights = block_draws(ids, draws, seed)
     count = weights.shape[1]
     if own_draws(frames) and count < 3:
         raise DataError(f"only {count} refits: too few for an error bar; fit an ensemble with members=3 or more")
-    factors = statistics.inflation(count, draws, seed)
+    factors = inflation(count, draws, seed)
     w = (
         np.ones(len(frames))
         if frames.weights is None
@@ -205,21 +206,19 @@ def _values(fit: Fit | None, frames: Frames, cv: Any) -> tuple[np.ndarray, tuple
     if cv is None:
         if fit is None:
             raise ConfigError("free_energy needs a fit, or cv=")
-        values = np.moveaxis(statistics.evaluate(lambda x: fit.cv_draws(x).movedim(0, 1), frames), 1, 0)
+        values = np.moveaxis(evaluate(lambda x: fit.cv_draws(x).movedim(0, 1), frames), 1, 0)
         k = values.shape[2]
         names, cv_units = tuple(f"CV {i + 1}" if k > 1 else "CV" for i in np.arange(k)), ("",) * k
     else:
         chosen = list(cv) if isinstance(cv, list | tuple) else [cv]
-        parts = statistics.named_observables(chosen, fit, frames)
-        columns = [statistics.evaluate(p, frames) for p in parts]
+        parts = named_observables(chosen, fit, frames)
+        columns = [evaluate(p, frames) for p in parts]
         values = np.concatenate([c.reshape(len(frames), -1) for c in columns], 1)[None]
         sizes = [c.reshape(len(frames), -1).shape[1] for c in columns]
         names = tuple(
-            f"{statistics.label(p)}{f' {i + 1}' if s > 1 else ''}"
-            for p, s in zip(parts, sizes, strict=True)
-            for i in np.arange(s)
+            f"{label(p)}{f' {i + 1}' if s > 1 else ''}" for p, s in zip(parts, sizes, strict=True) for i in np.arange(s)
         )
-        cv_units = tuple(statistics.unit_of(p) for p, s in zip(parts, sizes, strict=True) for _ in np.arange(s))
+        cv_units = tuple(unit_of(p) for p, s in zip(parts, sizes, strict=True) for _ in np.arange(s))
     if values.shape[2] not in (1, 2):
         raise DataError(f"a free energy is drawn over one or two CVs, not {values.shape[2]}; choose with cv=")
     return values, names, cv_units

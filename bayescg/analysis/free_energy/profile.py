@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,10 @@ import numpy as np
 from scipy.special import expit
 
 from bayescg import units
-from bayescg.analysis import statistics
+from bayescg.analysis.block_bootstrap import refit_sources
 from bayescg.analysis.free_energy.refits import apart_in_population
 from bayescg.analysis.free_energy.sparse import FEWEST
-from bayescg.analysis.statistics import Quantity
+from bayescg.analysis.quantity import Quantity
 from bayescg.draws import interval
 from bayescg.errors import ConfigError, DataError
 
@@ -142,6 +143,20 @@ class FreeEnergy:
         draws, points = self._log_ratio(inside, ~inside)
         return self._quantity(expit(draws), expit(points), "", (region,), (inside,))
 
+    def effective_outside(self, region: Region) -> float:
+        """Effective number of frames outside a region: where they are few, nobody knows that its share is near 1.
+
+        Parameters
+        ----------
+        region : (lo, hi), or ((lo, hi), (lo, hi)) for two CVs
+        """
+        return _effective(self.frame_weights * ~self._inside(region)[0])
+
+    def from_degrees(self, bounds: Sequence[float]) -> tuple[float, float]:
+        """A region's ends in the unit of the only CV: those of an angle are given in degrees."""
+        low, high = map(math.radians, bounds) if self.cv_units == ("rad",) else bounds
+        return low, high
+
     def to_dataset(self) -> xr.Dataset:
         """The draws of the profile, its mean, sd and band, with the rest as attributes."""
         data = self.profile.to_dataset(name="profile").assign(
@@ -232,13 +247,12 @@ class FreeEnergy:
         if self.refits is not None:
             weighed = [i[0] * self.frame_weights for i in (inside[0], inside[-1] if len(inside) > 1 else ~inside[0])]
             influence = weighed[0] / weighed[0].mean() - weighed[1] / weighed[1].mean()
-            sources = statistics.refit_sources(influence, self.refits, found.sd)
+            sources = refit_sources(influence, self.refits, found.sd)
         return replace(found, sd_by_source=sources)
 
     def _outweighed(self, regions: Sequence[Region], inside: Sequence[np.ndarray]) -> str | None:
         """What to say of regions whose frames are many and whose weights hang on few of them."""
-        left = [self.frame_weights * i[0] for i in inside]
-        counts = [float(w.sum() ** 2 / max(np.square(w).sum(), 1e-300)) for w in left]
+        counts = [_effective(self.frame_weights * i[0]) for i in inside]
         few = [f"{self._told(r)} {n:.1f}" for r, n in zip(regions, counts, strict=True) if n < FEWEST]
         return f"effective frames in {' and '.join(few)}, fewer than {FEWEST}: {self.remedy}" if few else None
 
@@ -276,6 +290,10 @@ def mean_of_draws(profile: np.ndarray, axis: int = 0) -> np.ndarray:
 def block_sums(ids: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
     """Sum of the values (n,) in each of `count` blocks."""
     return np.bincount(ids, values, minlength=count)
+
+
+def _effective(weights: np.ndarray) -> float:
+    return float(weights.sum() ** 2 / max(np.square(weights).sum(), 1e-300))
 
 
 def _log_ratio(sums: np.ndarray) -> np.ndarray:

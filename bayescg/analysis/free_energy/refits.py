@@ -1,4 +1,7 @@
-"""Whether refits without frames tell of the same system: one that lost a mode has weights as good as any other's."""
+"""The partition function by reweighted draws, and whether refits without frames tell of the same system.
+
+One that lost a mode has weights as good as any other's.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,42 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import stats
+
+from bayescg.analysis.quantity import Quantity
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
-__all__ = ["apart_in_log_z", "apart_in_population"]
+__all__ = ["apart_in_log_z", "apart_in_population", "log_partition"]
 
 _ERRORS_APART = 5.0
 _LOST = 0.1
 _SURE = 30.0
+
+
+def log_partition(frames: Frames, draws: int, seed: int) -> Quantity:
+    """Log of the partition function by reweighted draws; of an ensemble, the mean of the refits'.
+
+    Parameters
+    ----------
+    frames : Frames
+        Of :func:`bayescg.analysis.reweighted`.
+    draws, seed : int
+        Of the quantity.
+    """
+    values, errors = (np.atleast_1d(frames.provenance[key]) for key in ("log_z", "log_z_sd"))
+    count = len(values)
+    even = np.random.default_rng(seed).permutation((np.arange(draws) + 0.5) / draws)
+    sampling = float(np.sqrt(np.square(errors).sum())) / count
+    if count == 1:
+        sources: dict[str, float | None] = {"sampling": sampling}
+        around = sampling * stats.norm.ppf(even)
+    else:
+        sd = float(values.std(ddof=1)) / math.sqrt(count)
+        sources = {"sampling": min(sampling, sd), "parameter": math.sqrt(max(0.0, sd**2 - sampling**2))}
+        around = sd * stats.t.ppf(even, count - 1)
+    return Quantity.of(float(values.mean()) + around, "nat", sd_by_source=sources)
 
 
 def apart_in_log_z(frames: Frames) -> str | None:

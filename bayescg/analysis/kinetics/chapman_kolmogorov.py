@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayescg.analysis.block_bootstrap import block_draws, inflation
 from bayescg.analysis.fit_checks import check_question
 from bayescg.analysis.kinetics.covariances import accumulate
 from bayescg.analysis.kinetics.galerkin import reduced, solve
 from bayescg.analysis.kinetics.modes import SlowModes
 from bayescg.analysis.kinetics.spectrum import bases_of, blocks_of, spectrum
-from bayescg.analysis.statistics import block_draws, inflation
 from bayescg.arguments import check_counts, check_positive
 from bayescg.draws import interval
 from bayescg.errors import ConfigError

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayescg.analysis.block_bootstrap import block_draws, inflation
 from bayescg.analysis.kinetics.blocks import Blocks, longer_than
 from bayescg.analysis.kinetics.covariances import Covariances, accumulate, runs
 from bayescg.analysis.kinetics.galerkin import CUTS, FOLDS
@@ -17,7 +18,6 @@ from bayescg.analysis.kinetics.integrands import outside, pieces
 from bayescg.analysis.kinetics.modes import Functions
 from bayescg.analysis.kinetics.reaction import Committor
 from bayescg.analysis.kinetics.spectrum import bases_of, sources
-from bayescg.analysis.statistics import block_draws, inflation
 from bayescg.errors import DataError
 
 if TYPE_CHECKING:

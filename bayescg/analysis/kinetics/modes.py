@@ -12,7 +12,7 @@ import torch
 
 from bayescg.analysis.kinetics.covariances import CHUNK
 from bayescg.analysis.kinetics.integrands import values
-from bayescg.analysis.statistics import Quantity, rounded
+from bayescg.analysis.quantity import Quantity, rounded
 from bayescg.draws import interval
 from bayescg.errors import DataError
 

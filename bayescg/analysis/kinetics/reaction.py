@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bayescg.analysis.kinetics.integrands import values
 from bayescg.analysis.kinetics.modes import Functions, in_chunks
-from bayescg.analysis.statistics import Quantity, rounded
+from bayescg.analysis.quantity import Quantity, rounded
 from bayescg.draws import interval
 
 if TYPE_CHECKING:

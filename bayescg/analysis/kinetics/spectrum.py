@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayescg.analysis.block_bootstrap import block_draws, inflation
 from bayescg.analysis.fit_checks import check_question
 from bayescg.analysis.kinetics.blocks import Blocks, choose_blocks
 from bayescg.analysis.kinetics.covariances import Covariances, accumulate, runs
@@ -16,7 +17,6 @@ from bayescg.analysis.kinetics.galerkin import reduced, solve
 from bayescg.analysis.kinetics.integrands import values
 from bayescg.analysis.kinetics.modes import Functions, SlowModes
 from bayescg.analysis.kinetics.resample import Resampled, resample
-from bayescg.analysis.statistics import block_draws, inflation
 from bayescg.data import check_effective, check_temperature
 from bayescg.errors import ModelError
 from bayescg.modelling import HasBasis, Model

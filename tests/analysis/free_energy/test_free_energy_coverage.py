@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import quad
 
 from bayescg.analysis import free_energy
-from bayescg.analysis import statistics as shared
+from bayescg.analysis.free_energy import estimate
 from bayescg.data import Frames
 
 LEFT, RIGHT = (-3.0, 0.0), (0.0, 3.0)
@@ -62,7 +62,7 @@ def test_intervals_cover_as_they_say(steps, trajectories):
 
 
 def test_frames_taken_as_independent_fail(monkeypatch):
-    monkeypatch.setattr(shared, "block_ids", lambda frames, g: np.arange(len(frames)))
+    monkeypatch.setattr(estimate, "block_ids", lambda frames, g: np.arange(len(frames)))
     held, _, ratio = coverage(metropolis(40, 2000, seed=3))
     assert held < 31
     assert ratio > 1.7

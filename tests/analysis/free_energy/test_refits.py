@@ -1,20 +1,28 @@
 """Refits that lost a mode are seen beside those that did not, wherever free energies are made of their draws."""
 
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
 import bayescg as bcg
 from bayescg.analysis import FreeEnergy, free_energy
+from bayescg.analysis.free_energy.refits import log_partition
 from bayescg.models import EmbeddedPhysics
 from tests.refitted import two_wells
 
 LEFT, RIGHT = (-10.0, 0.0), (0.0, 10.0)
 
 
+def first(x: torch.Tensor) -> torch.Tensor:
+    return x[:, 0]
+
+
 def refitted(lost: tuple[int, ...], share: float, refits: int = 5) -> FreeEnergy:
     """Of two wells, of which some refits never visit the right one."""
-    return free_energy(None, two_wells(lost, share, refits), cv=lambda x: x[:, 0], bins=20, draws=20)
+    return free_energy(None, two_wells(lost, share, refits), cv=first, bins=20, draws=20)
 
 
 def apart(found: FreeEnergy) -> list[str]:
@@ -64,3 +72,30 @@ def test_refits_of_a_model_that_lost_a_well_are_told_apart() -> None:
     assert "have less than a tenth" in str(one.warning)
     assert one.ci90 is None
     assert any("compared with nothing" in w for w in found.warnings)
+
+
+def test_the_partition_function_of_an_ensemble_has_the_error_of_its_spread() -> None:
+    frames = two_wells((1,), 0.1)
+    values = np.array(frames.provenance["log_z"])
+    found = log_partition(frames, 20_000, 0)
+    assert found.mean == pytest.approx(values.mean(), abs=0.003)
+    sampling, parameter = found.sd_by_source["sampling"], found.sd_by_source["parameter"]
+    assert sampling is not None
+    assert parameter is not None
+    assert np.hypot(sampling, parameter) == pytest.approx(values.std(ddof=1) / 5**0.5)
+    assert found.ci90 is not None
+    low, high = found.ci90  # Student's t with four degrees of freedom
+    assert (high - low) / 2 == pytest.approx(2.132 * values.std(ddof=1) / 5**0.5, rel=0.1)
+
+
+def test_draws_beside_a_region_are_counted_by_their_weights() -> None:
+    frames = two_wells((), 0.1)
+    landscape = free_energy(None, frames, cv=first, bins=20, draws=20)
+    right = int((np.asarray(frames.positions)[:, 0] >= 0).sum())
+    assert landscape.effective_outside(LEFT) == pytest.approx(right)
+    assert landscape.effective_outside((-10.0, 10.0)) == 0.0
+    weights = np.random.default_rng(1).uniform(0.5, 1.5, len(frames))
+    heaviest = int(np.flatnonzero(np.asarray(frames.positions)[:, 0] >= 0)[0])
+    weights[heaviest] = 1e6  # one of them outweighs all others
+    weighted = free_energy(None, replace(frames, weights=weights), cv=first, bins=20, draws=20)
+    assert weighted.effective_outside(LEFT) == pytest.approx(1.0, abs=0.01)

@@ -66,8 +66,8 @@ def test_the_symmetric_quadruple_well():
 
 def test_refits_are_turned_onto_the_first(plane):
     """Draws of several bases, as of an ensemble, agree; what differs between bases is the parameters' part."""
+    from bayescg.analysis.block_bootstrap import block_draws, inflation
     from bayescg.analysis.kinetics.covariances import accumulate
-    from bayescg.analysis.statistics import block_draws, inflation
 
     found = []
     for angle in (0.0, 1.0):

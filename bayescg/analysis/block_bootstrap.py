@@ -1,0 +1,137 @@
+"""Error bars of averages over correlated frames: the Bayesian bootstrap over blocks of frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from bayescg.analysis.quantity import Quantity
+from bayescg.data import statistical_inefficiency
+from bayescg.errors import DataError
+from bayescg.inference.uncertainty import block_weights
+
+if TYPE_CHECKING:
+    from bayescg.data import Frames
+
+__all__ = ["average", "block_draws", "block_ids", "inefficiency", "inflation", "refit_sources"]
+
+BLOCKS = 100
+
+
+def average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: str) -> Quantity:
+    """Average over correlated frames, by a bootstrap over blocks.
+
+    Parameters
+    ----------
+    values : ndarray, (n,)
+        Of the frames, whose weights are respected.
+    frames : Frames
+    draws, seed : int
+    unit : str
+
+    Examples
+    --------
+    >>> from bayescg.data import Frames
+    >>> x = np.random.default_rng(0).normal(size=(1000, 1))
+    >>> average(x[:, 0], Frames.from_numpy(x, unit="reduced"), draws=200, seed=0, unit="nm")
+    Quantity(-0.049 ± 0.034 nm, 90 % in [-0.102, 0.007])
+    """
+    weight = np.ones(len(frames)) if frames.weights is None else np.asarray(frames.weights, dtype=np.float64)
+    ids = block_ids(frames, inefficiency(values, frames))
+    block_weight = block_draws(ids, draws, seed)
+    blocks = block_weight.shape[1]
+    sums, totals = (np.bincount(ids, w, minlength=blocks) for w in (values * weight, weight))
+    point = sums.sum() / totals.sum()
+    resampled = (block_weight @ sums) / (block_weight @ totals)
+    averages = point + inflation(blocks, draws, seed) * (resampled - point)
+    sd = float(averages.std(ddof=1))
+    sources: dict[str, float | None] = {"sampling": sd}
+    if (refits := frames.provenance.get("refits")) is not None:
+        sources = refit_sources(weight * (values - point), refits, sd)
+    return Quantity.of(averages, unit, sd_by_source=sources)
+
+
+def inefficiency(values: np.ndarray, frames: Frames, periodic: Sequence[bool] = (False,)) -> float:
+    """Frames per independent draw of these values ``(n,)`` or ``(n, k)``; 1 for frames without order.
+
+    Examples
+    --------
+    >>> from bayescg.data import Frames
+    >>> x = np.repeat(np.random.default_rng(0).normal(size=500), 8)
+    >>> round(inefficiency(x, Frames.from_numpy(x[:, None], unit="reduced", dt=1.0)))
+    8
+    """
+    if frames.order is None:
+        return 1.0
+    columns = []
+    for column, circular in zip(values.reshape(len(values), -1).T, periodic, strict=True):
+        columns += [np.cos(column), np.sin(column)] if circular else [column]
+    series = np.stack(columns, 1)
+    if not np.ptp(series, axis=0).any():
+        return 1.0
+    return statistical_inefficiency(series, frames.trajectory)
+
+
+def block_ids(frames: Frames, g: float) -> np.ndarray:
+    """Contiguous blocks, ``(n,)``: 5 to 10 `g` frames long or longer, at most about 100 of them, at least about 10.
+
+    Blocks of 5 g lose a tenth of the variance of a mean, those of 10 g a twentieth; more than 100 blocks gain nothing.
+    """
+    n = len(frames)
+    if "refits" in frames.provenance:  # each an estimate of its own
+        return np.asarray(frames.trajectory)
+    if frames.order is None:
+        return frames.blocks(max(1, n // BLOCKS))
+    length = max(5 * g, min(10 * g, n / 20), n / BLOCKS)
+    return frames.blocks(max(1, int(min(np.ceil(length), n / 10))))
+
+
+def block_draws(blocks: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """Weights of the blocks ``(draws, blocks)`` in the Bayesian bootstrap: Dirichlet(1, ..., 1), mean 1."""
+    count = int(blocks.max()) + 1
+    return block_weights(torch.arange(count), draws, seed).double().numpy()
+
+
+def refit_sources(influence: np.ndarray, refits: int, sd: float) -> dict[str, float | None]:
+    """Split the error of an average over draws of several refits into that of their draws and that of their training.
+
+    Parameters
+    ----------
+    influence : ndarray, (n,)
+        What each draw adds to the average, less the mean; as many draws of each refit, one refit after the other.
+    refits : int
+    sd : float
+        Of the average.
+
+    Examples
+    --------
+    >>> noise = np.random.default_rng(0).normal(size=(10, 1000))
+    >>> found = refit_sources((noise + np.arange(10)[:, None]).ravel(), 10, 1.0)
+    >>> round(found["sampling"], 2), round(found["parameter"], 2)
+    (0.01, 1.0)
+    """
+    parts = np.stack([part.mean(1) for part in np.array_split(influence.reshape(refits, -1), 10, axis=1)], 1)
+    within, total = parts.var(1, ddof=1).mean() / parts.shape[1], parts.mean(1).var(ddof=1)
+    share = min(1.0, float(within / total)) if total > 0 else 1.0
+    return {"sampling": sd * share**0.5, "parameter": sd * (1 - share) ** 0.5}
+
+
+def inflation(blocks: int, draws: int, seed: int) -> np.ndarray:
+    r"""Factors ``(draws,)`` by which a block bootstrap's draws are moved away from the estimate.
+
+    With n blocks the Bayesian bootstrap has (n - 1)/(n + 1) of the variance of a mean, and its tails are those of a
+    Gaussian although the variance is itself estimated. Factors :math:`\sqrt{(n+1)/(n-1)} \sqrt{(n-1)/\chi^2_{n-1}}`
+    give the draws the spread and the Student t of n - 1 degrees of freedom that the interval of a mean has.
+
+    Examples
+    --------
+    >>> bool(inflation(10, 4000, 0).mean() > inflation(100, 4000, 0).mean() > 1)
+    True
+    """
+    if blocks < 3:
+        raise DataError(f"only {blocks} blocks of frames: too few for an error bar; simulate longer")
+    chi2 = np.random.default_rng([seed, blocks]).chisquare(blocks - 1, draws)
+    return np.sqrt((blocks + 1) / chi2)

@@ -1,0 +1,92 @@
+"""Values of observables, given by name or as functions of positions, over all frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from bayescg.errors import DataError
+from bayescg.features.observables import from_names
+
+if TYPE_CHECKING:
+    from bayescg.data import Frames
+    from bayescg.inference import Fit
+
+__all__ = ["CHUNK", "evaluate", "label", "named_observables", "unit_of", "wrap"]
+
+CHUNK = 10_000
+
+
+def evaluate(function: Callable[[torch.Tensor], Any], frames: Frames) -> np.ndarray:
+    """Values of a function of positions over all frames, ``(n, ...)``, a chunk of frames in memory at a time.
+
+    Raises
+    ------
+    DataError
+        A value is not finite, or there is not one for each frame.
+    """
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(frames), CHUNK):
+            index = np.arange(start, min(start + CHUNK, len(frames)))
+            value = function(torch.as_tensor(frames.gather(index)))
+            value = value.detach().cpu().numpy() if torch.is_tensor(value) else np.asarray(value)
+            if value.ndim == 0 or len(value) != len(index):
+                raise DataError(
+                    f"{label(function)} gave shape {value.shape} for {len(index)} frames; one value a frame is needed"
+                )
+            parts.append(value.astype(np.float64))
+    values = np.concatenate(parts)
+    bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))
+    if len(bad):
+        raise DataError(f"{label(function)} is not finite for frames {bad[:5].tolist()}")
+    return values
+
+
+def named_observables(
+    observables: Sequence[str | Callable[..., Any]], fit: Fit | None, frames: Frames
+) -> list[Callable[..., Any]]:
+    """Observables, those given by name made from the topology of the frames.
+
+    The reference of ``rmsd`` is that of the fit's aligned features, or else the first frame.
+    """
+    topology = frames.topology
+    if topology is None and fit is not None and fit.frames is not None:
+        topology = fit.frames.topology
+    reference = getattr(getattr(fit and fit.model, "features", None), "reference", None)
+    if reference is None and frames.positions.ndim == 3:
+        reference = frames.gather([0])[0]
+    found = []
+    for one in observables:
+        if not isinstance(one, str):
+            found.append(one)
+        elif topology is None:
+            raise DataError(f"the observable {one!r} needs a topology: load the frames with top= or topology=")
+        else:
+            found += from_names([one], topology, reference)
+    return found
+
+
+def label(function: Any) -> str:
+    """Name of an observable."""
+    name = str(getattr(function, "name", None) or getattr(function, "__name__", type(function).__name__))
+    return "function" if name == "<lambda>" else name
+
+
+def unit_of(function: Any) -> str:
+    """Unit of an observable; ``"rad"`` makes it periodic."""
+    return str(getattr(function, "unit", ""))
+
+
+def wrap(angle: np.ndarray) -> np.ndarray:
+    """Angles moved into [-pi, pi).
+
+    Examples
+    --------
+    >>> float(wrap(np.array(3 * np.pi)))
+    -3.14159...
+    """
+    return (angle + np.pi) % (2 * np.pi) - np.pi
