@@ -10,7 +10,6 @@ from bayescg.analysis.kinetics.chapman_kolmogorov import ChapmanKolmogorov, chap
 from bayescg.analysis.kinetics.committor import committor
 from bayescg.analysis.kinetics.modes import SlowModes
 from bayescg.analysis.kinetics.reaction import Committor
-from bayescg.analysis.kinetics.scores import KineticScore, kinetic_scores
 from bayescg.analysis.kinetics.spectrum import spectrum
 from bayescg.analysis.predictive import ObservableCheck, PredictiveCheck, predictive_check
 from bayescg.analysis.quantity import Quantity
@@ -22,7 +21,6 @@ __all__ = [
     "Compared",
     "Comparison",
     "FreeEnergy",
-    "KineticScore",
     "ObservableCheck",
     "PredictiveCheck",
     "Quantity",
@@ -34,7 +32,6 @@ __all__ = [
     "compare",
     "free_energy",
     "implied_timescales",
-    "kinetic_scores",
     "predictive_check",
     "reweighted",
     "spectrum",

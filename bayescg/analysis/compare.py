@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bayescg.analysis.kinetics.scores import SCORES, common_diffusion, kinetic_scores
+from bayescg.analysis.fit_checks import check_question
+from bayescg.analysis.kinetics.scores import SCORES, common_diffusion, kinetic_score
+from bayescg.arguments import check_counts
 from bayescg.data import Pairs, statistical_inefficiency
 from bayescg.errors import ConfigError
 from bayescg.inference import Fit
@@ -38,6 +40,8 @@ class Compared:
         To the best, 0 for that one, else negative; and the standard error of the difference, block by block.
     blocks : ndarray, (blocks,)
         The score of each.
+    in_sample : float or None
+        Of kinetic scores: that of modes on the frames that they were found on, which is too good.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Compared:
     difference: float
     difference_se: float
     blocks: np.ndarray
+    in_sample: float | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -120,9 +125,14 @@ def compare(
     - ``"log_score"``: log density of a frame with the latent variables integrated out, or of the later frame of a pair
       given the first one, at the trained parameters, in nats. The density is one of features: only fits of the same
       features and lag can be compared, unless it is relative to equilibrium (`ReversibleDeepMSM`).
-    - ``"vamp2"``, ``"vampe"``, ``"timescales"``: see :func:`bayescg.analysis.kinetic_scores`, for anything with
-      functions of slow modes, whatever its features and loss. To choose the number of modes, use one of the last two:
-      ``"vamp2"`` gains by any further mode, be it noise.
+    - ``"vamp2"``, ``"vampe"``, ``"timescales"``: for anything with functions of slow modes, whatever its features and
+      loss. The modes are found on all other blocks. With :math:`C_{00}, C_{0\tau}` the covariances of these on the
+      block, :math:`\nu` their eigenvalues on the others, and A the Dirichlet form of the generator there, they are
+      :math:`1 + \|C_{00}^{-1/2} C_{0\tau} C_{00}^{-1/2}\|_F^2`;
+      :math:`1 + \mathrm{tr}(2 \nu C_{0\tau} - \nu C_{00} \nu C_{00})`, an average over frames but for its last term,
+      at most the same; and :math:`\mathrm{tr}(2 C_{00} \Lambda^{-1} - \Lambda^{-1} A \Lambda^{-1})`, for the generator,
+      at most the sum of the timescales. To choose the number of modes, use one of the last two: ``"vamp2"`` gains by
+      any further mode, be it noise.
 
     A lag is not chosen by a score: scores at different lags are of different things. Fits that were trained at
     different lags can be compared at one `lag`; whether dynamics is Markovian at a lag,
@@ -157,7 +167,8 @@ def compare(
     References
     ----------
     Vehtari, Gelman, Gabry, Stat. Comput. 27, 1413 (2017), section 5, for standard errors of differences; Roberts et
-    al., Ecography 40, 913 (2017), for blocks; McGibbon, Pande, J. Chem. Phys. 142, 124105 (2015), for kinetic scores.
+    al., Ecography 40, 913 (2017), for blocks; McGibbon, Pande, J. Chem. Phys. 142, 124105 (2015), for kinetic
+    scores; Wu, Noé, J. Nonlinear Sci. 30, 23 (2020), arXiv:1707.04659, eqs. (22) and (33), for VAMP-2 and VAMP-E.
 
     Examples
     --------
@@ -167,34 +178,32 @@ def compare(
     >>> found.best, found.tied, found["fast"].difference < 0
     ('slow', ['slow'], True)
     """
-    if not fits or blocks < 2:
-        raise ConfigError(f"{len(fits)} fits and blocks={blocks!r}: one and two are needed at least")
+    if not isinstance(fits, Mapping) or not fits:
+        raise ConfigError('fits must be a mapping of names to fits or functions: {"torsions": fit, ...}')
+    frames = on.frames if isinstance(on, Pairs) else on
+    check_question(frames, blocks=(blocks, 2))
     if score != "log_score" and score not in SCORES:
         raise ConfigError(f"score={score!r} is not known; use log_score, {', '.join(SCORES)}")
     lag = _common_lag(fits, on, score, lag)
-    frames = on.frames if isinstance(on, Pairs) else on
     if score == "timescales":
         diffusion = common_diffusion(fits, diffusion, frames)
-    counts = dict.fromkeys(fits, modes) if isinstance(modes, int) else modes
+    counts = modes if isinstance(modes, Mapping) else dict.fromkeys(fits, modes)
     if score != "log_score" and set(counts) != set(fits):
         raise ConfigError(f"modes= is of {', '.join(counts) or 'nothing'}; give it for each of {', '.join(fits)}")
-    each: dict[str, np.ndarray] = {}
-    memory = 0.0
-    for name, fit in fits.items():
-        if score == "log_score":
-            each[name], own = _log_scores(fit, on, blocks)
-        else:
-            given = {"lag": lag, "diffusion": diffusion, "modes": counts[name], "folds": blocks}
-            found = kinetic_scores({name: fit}, frames, score, **given)[name]
-            each[name], own = found.folds, found.memory
-        memory = max(memory, own)
-    best = max(each.values(), key=lambda values: values.mean())
-    rows = [Compared(name, *_mean(values), *_mean(values - best), values) for name, values in each.items()]
+    check_counts(**{f"modes of {name}": (count, 1) for name, count in counts.items()})
+    scores = {
+        name: _log_scores(fit, on, blocks)
+        if score == "log_score"
+        else kinetic_score(fit, frames, score, lag, diffusion, counts[name], blocks)
+        for name, fit in fits.items()
+    }
+    best = max((values for values, _, _ in scores.values()), key=lambda values: values.mean())
+    rows = [Compared(n, *_mean(v), *_mean(v - best), v, in_sample) for n, (v, in_sample, _) in scores.items()]
     rows.sort(key=lambda row: -row.score)
-    told = _warnings(fits, on, memory, blocks)
+    warnings = _warnings(fits, on, max(memory for _, _, memory in scores.values()), blocks)
     if score == "vamp2" and len(set(counts.values())) > 1:
-        told = (*told, "vamp2 gains by any further mode, be it noise: to compare numbers of modes use vampe")
-    return Comparison(tuple(rows), score, lag, told)
+        warnings.append("vamp2 gains by any further mode, be it noise: to compare numbers of modes use vampe")
+    return Comparison(tuple(rows), score, lag, tuple(warnings))
 
 
 def _common_lag(fits: Mapping[str, Any], on: Frames | Pairs, score: str, lag: float | None) -> float | None:
@@ -209,16 +218,17 @@ def _common_lag(fits: Mapping[str, Any], on: Frames | Pairs, score: str, lag: fl
         if lag is not None:
             raise ConfigError(f"score='timescales' is of the generator and has no lag, got lag={lag!r}")
         return None
-    trained = {name: own for name, fit in fits.items() if (own := getattr(_model(fit), "lag", None)) is not None}
+    of_models = {name: getattr(_model(fit), "lag", None) for name, fit in fits.items()}
+    trained = {name: t for name, t in of_models.items() if t is not None}
     if score == "log_score":
         _check_densities(fits)
-    asked = on.lag if isinstance(on, Pairs) else None
+    of_pairs = on.lag if isinstance(on, Pairs) else None
     if lag is None or score == "log_score":
-        lags = {round(v, 9) for v in (*trained.values(), *(v for v in (asked, lag) if v is not None))}
+        lags = {round(v, 9) for v in (*trained.values(), *(v for v in (of_pairs, lag) if v is not None))}
         if len(lags) > 1:
-            told = ", ".join(f"{name}: {own:g}" for name, own in trained.items())
+            each = ", ".join(f"{name}: {t:g}" for name, t in trained.items())
             rest = "give one lag= to compare them at" if score != "log_score" else "fit them at one lag"
-            raise ConfigError(f"scores at different lags are of different things (trained at {told}); {rest}")
+            raise ConfigError(f"scores at different lags are of different things (trained at {each}); {rest}")
         lag = next(iter(lags), None)
     if lag is None and score != "log_score":
         raise ConfigError(f"score={score!r} needs a lag: none of those compared has one of its own")
@@ -242,14 +252,14 @@ def _check_densities(fits: Mapping[str, Any]) -> None:
         of = "equilibrium" if density == "equilibrium" else None if features is None else repr(features.config())
         spaces[name] = (pairs, of, getattr(model, "rank", None) if density == "features" else None)
     if len(set(spaces.values())) > 1:
-        told = ", ".join(
+        each = ", ".join(
             f"{n}: {'pairs' if p else 'frames'} by {o or 'coordinates'}" for n, (p, _, o) in spaces.items()
         )
-        raise ConfigError(f"log densities of different spaces cannot be compared ({told:.300}); use vampe or vamp2")
+        raise ConfigError(f"log densities of different spaces cannot be compared ({each:.300}); use vampe or vamp2")
 
 
-def _log_scores(fit: Fit, on: Frames | Pairs, blocks: int) -> tuple[np.ndarray, float]:
-    """Mean of each block, and the statistical inefficiency as a part of all."""
+def _log_scores(fit: Fit, on: Frames | Pairs, blocks: int) -> tuple[np.ndarray, None, float]:
+    """Mean of each block, none in sample, and the statistical inefficiency as a part of all."""
     if fit.model.needs_pairs:
         data = on if isinstance(on, Pairs) else on.lagged(getattr(fit.model, "lag"))  # noqa: B009
         trajectory = data.frames.trajectory[data.i]
@@ -264,8 +274,8 @@ def _log_scores(fit: Fit, on: Frames | Pairs, blocks: int) -> tuple[np.ndarray, 
     ids = np.arange(len(density)) * blocks // len(density)
     means = np.bincount(ids, weight * density) / np.bincount(ids, weight)
     if data.order is None or not np.ptp(density):
-        return means, 0.0
-    return means, statistical_inefficiency(density[:, None], trajectory) / len(density)
+        return means, None, 0.0
+    return means, None, statistical_inefficiency(density[:, None], trajectory) / len(density)
 
 
 def _model(fit: Any) -> Any:
@@ -276,16 +286,16 @@ def _mean(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def _warnings(fits: Mapping[str, Any], on: Frames | Pairs, memory: float, blocks: int) -> tuple[str, ...]:
-    told = []
+def _warnings(fits: Mapping[str, Any], on: Frames | Pairs, memory: float, blocks: int) -> list[str]:
+    warnings = []
     same = on.fingerprint()
     for name, fit in fits.items():
-        seen = fit.frames if isinstance(fit, Fit) else None
-        if seen is not None and same in (seen.fingerprint(), getattr(seen, "frames", seen).fingerprint()):
-            told.append(f"{name} was trained on these frames: its score is too good; hold some out")
+        trained = fit.frames if isinstance(fit, Fit) else None
+        if trained is not None and same in (trained.fingerprint(), getattr(trained, "frames", trained).fingerprint()):
+            warnings.append(f"{name} was trained on these frames: its score is too good; hold some out")
     if _LONGER * memory * blocks > 1:
-        told.append(
+        warnings.append(
             f"the {blocks} blocks are shorter than {_LONGER} times what the frames remember: standard errors are too "
             f"small; use at most {max(2, int(1 / (_LONGER * memory)))} blocks, or longer trajectories"
         )
-    return tuple(told)
+    return warnings

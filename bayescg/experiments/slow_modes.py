@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from bayescg import systems, truth
-from bayescg.analysis import ChapmanKolmogorov, SlowModes, chapman_kolmogorov, kinetic_scores, spectrum
+from bayescg.analysis import ChapmanKolmogorov, SlowModes, chapman_kolmogorov, compare, spectrum
 from bayescg.analysis.kinetics.chapman_kolmogorov import against_lag
 from bayescg.errors import ConfigError
 from bayescg.experiments.lags import multiples
@@ -95,8 +95,8 @@ def ask_slow_modes(experiment: Experiment, fit: Fit, frames: Frames, test: Frame
         "effective_frames": fit.diagnostics["effective_frames"],
     }  # fmt: skip
     if modes.lag is not None:
-        score = kinetic_scores({"fit": fit}, test, lag=modes.lag, modes=count)["fit"]
-        answers.diagnostics |= {"held_out_vamp2": score.mean, "held_out_vamp2_se": score.se}
+        score = compare({"fit": fit}, test, "vamp2", lag=modes.lag, modes=count)["fit"]
+        answers.diagnostics |= {"held_out_vamp2": score.score, "held_out_vamp2_se": score.se}
     sd = modes.sd_by_source
     if (refits := sd.get("parameter")) is not None and (refits > sd["sampling"]).any():
         answers.warnings.append(

@@ -6,7 +6,7 @@ import torch
 from scipy.signal import lfilter
 
 import bayescg as bcg
-from bayescg.analysis import compare, kinetic_scores
+from bayescg.analysis import compare
 from bayescg.data import Frames
 from bayescg.errors import ConfigError
 from bayescg.models import (
@@ -61,15 +61,6 @@ def test_pairs_and_frames_give_the_same(states, prinz):
 def test_frames_of_the_training_are_noticed(states, prinz):
     found = compare(states, prinz[0])
     assert "4 states was trained on these frames" in " ".join(found.warnings)
-
-
-def test_kinetic_scores_are_those_of_kinetic_scores(states, prinz):
-    found = compare(states, prinz[1], "vampe", modes=1)
-    alone = kinetic_scores(states, prinz[1], "vampe", lag=LAG, modes=1)
-    for name, one in alone.items():
-        assert found[name].score == pytest.approx(one.mean)
-        assert found[name].difference == pytest.approx(one.better_by)
-        assert found[name].difference_se == pytest.approx(one.better_se)
 
 
 def test_a_mode_of_noise_does_not_pay():
@@ -187,9 +178,8 @@ def test_timescales_of_generators_are_compared_at_one_diffusion(prinz):
         for d in (1.0, 2.0)
     }
     asked = {"score": "timescales", "modes": 1}
-    for compared in (compare, kinetic_scores):
-        with pytest.raises(ConfigError, match=r"same thing \(mean D of D = 1.0: 1, D = 2.0: 2\); give one"):
-            compared(fits, prinz[1], **asked)
+    with pytest.raises(ConfigError, match=r"same thing \(mean D of D = 1.0: 1, D = 2.0: 2\); give one"):
+        compare(fits, prinz[1], **asked)
     found = compare(fits, prinz[1], diffusion=1.0, **asked)
     assert found["D = 1.0"].score == pytest.approx(compare({"a": fits["D = 1.0"]}, prinz[1], **asked)["a"].score)
     varying = {"D = 1.0": fits["D = 1.0"], "one": lambda x: x}  # that of the frames is kT = 1

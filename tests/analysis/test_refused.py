@@ -76,8 +76,8 @@ WRONG = {
         r"multiples\[1\]=2.5",
     ),
     "no draws": (lambda f: analysis.chapman_kolmogorov(powers, f, 0.1, draws=0), ConfigError, "draws=0"),
-    "no mapping": (lambda f: analysis.kinetic_scores([powers], f, lag=0.1), ConfigError, "mapping of names"),
-    "folds": (lambda f: analysis.kinetic_scores({"x": powers}, f, lag=0.1, folds=2.5), ConfigError, "folds=2.5"),
+    "no mapping": (lambda f: analysis.compare([powers], f, "vamp2", lag=0.1), ConfigError, "mapping of names"),
+    "folds": (lambda f: analysis.compare({"x": powers}, f, "vamp2", lag=0.1, blocks=2.5), ConfigError, "blocks=2.5"),
 }
 
 

@@ -10,7 +10,7 @@ import torch
 from bayescg.analysis.kinetics.covariances import Covariances
 from bayescg.errors import DataError
 
-__all__ = ["Modes", "above_noise", "clusters", "held_out", "matched", "reduced", "solve"]
+__all__ = ["Modes", "above_noise", "clusters", "held_out", "matched", "on_blocks", "reduced", "solve"]
 
 CUTS = 10.0 ** -np.arange(1, 13)
 FOLDS = 5
@@ -108,14 +108,20 @@ def held_out(cov: Covariances, modes: int) -> np.ndarray:
     fold = np.arange(len(cov)) * count // len(cov)
     inside = (fold == np.arange(count)[:, None]).astype(np.float64)
     try:
-        found = solve(cov, 1 - inside, modes)
+        trained = solve(cov, 1 - inside, modes)
     except DataError:
         return np.full((count, modes), np.inf)
-    a, b, mean = cov.mixed(inside)
-    apart = mean - found.mean  # the mean that is taken off is that of the frames the modes were found on
-    b = b + apart[:, :, None] * apart[:, None, :]
-    a, b = (found.vectors.mT @ m @ found.vectors for m in (a, b))
+    a, b = on_blocks(trained, cov, inside)
     return np.sort(np.linalg.eigvals(np.linalg.solve(b, a)).real, axis=1)
+
+
+def on_blocks(modes: Modes, cov: Covariances, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Dirichlet forms and covariances of modes under other weights than they were found with, (draws, modes, modes)."""
+    a, b, mean = cov.mixed(weights)
+    apart = mean - modes.mean  # the mean that is taken off is that of the frames the modes were found on
+    b = b + apart[:, :, None] * apart[:, None, :]
+    a, b = (modes.vectors.mT @ m @ modes.vectors for m in (a, b))
+    return a, b
 
 
 def above_noise(cov: Covariances, modes: int, level: float = 0.95) -> np.ndarray:

@@ -6,7 +6,7 @@ import torch
 
 import bayescg as bcg
 from bayescg import plot
-from bayescg.analysis import chapman_kolmogorov, implied_timescales, kinetic_scores
+from bayescg.analysis import chapman_kolmogorov, compare, implied_timescales
 from bayescg.errors import ConfigError, DataError
 
 
@@ -51,30 +51,29 @@ def test_a_markovian_spring_passes_and_a_projection_fails(spring):
 @pytest.mark.parametrize(("score", "lag"), [("vamp2", 0.2), ("vampe", 0.2), ("timescales", None)])
 def test_better_functions_score_higher_and_held_out_less_than_in_sample(spring, score, lag):
     asked = {"right": powers, "poor": lambda x: torch.tanh(3 * (x - 1.0))}
-    found = kinetic_scores(asked, spring, score, lag=lag, modes=1)
+    found = compare(asked, spring, score, lag=lag, modes=1)
     right, poor = found["right"], found["poor"]
-    assert right.better_by == 0
-    assert poor.better_by < -3 * poor.better_se
+    assert right.difference == 0
+    assert poor.difference < -3 * poor.difference_se
     exact = 1 + np.exp(-2 * 0.2) if lag else 1.0
     assert abs(right.in_sample - exact) < 4 * right.se
-    assert right.mean < right.in_sample + right.se
+    assert right.score < right.in_sample + right.se
 
 
 def test_in_sample_scores_of_many_functions_are_too_good():
     frames = bcg.sampling.overdamped(bcg.systems.Harmonic(), 2000, dt=0.02, chains=1, stride=5, seed=2)
     centres = torch.linspace(-2.5, 2.5, 60)
-    found = kinetic_scores({"rich": lambda x: torch.exp(-((x - centres) ** 2) / 0.02)}, frames, lag=0.3, modes=5)[
-        "rich"
-    ]
-    assert found.mean < found.in_sample
+    rich = {"rich": lambda x: torch.exp(-((x - centres) ** 2) / 0.02)}
+    found = compare(rich, frames, "vamp2", lag=0.3, modes=5)["rich"]
+    assert found.score < found.in_sample
 
 
 @pytest.mark.parametrize(
     ("ask", "error", "message"),
     [
-        (lambda f: kinetic_scores({"a": powers}, f, "vamp3", lag=0.2), ConfigError, "vamp2"),
-        (lambda f: kinetic_scores({"a": powers}, f, "vamp2"), ConfigError, "needs a lag"),
-        (lambda f: kinetic_scores({"a": powers}, f, "timescales", lag=0.2), ConfigError, "no lag"),
+        (lambda f: compare({"a": powers}, f, "vamp3", lag=0.2), ConfigError, "vamp2"),
+        (lambda f: compare({"a": powers}, f, "vamp2"), ConfigError, "needs a lag"),
+        (lambda f: compare({"a": powers}, f, "timescales", lag=0.2), ConfigError, "no lag"),
         (lambda f: chapman_kolmogorov(powers, f), ConfigError, "a lag is needed"),
         (lambda f: chapman_kolmogorov(powers, f, 0.2, multiples=(2, 3)), ConfigError, "ascend from 1"),
         (lambda f: chapman_kolmogorov(powers, f, 100.0), DataError, "shorter lag"),
