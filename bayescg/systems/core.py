@@ -195,16 +195,16 @@ def from_function(
     system = System(energy, dim, temperature_kT=temperature_kT)
     try:
         with torch.enable_grad():
-            found: Any = energy(torch.zeros(2, dim, requires_grad=True))
+            energies: Any = energy(torch.zeros(2, dim, requires_grad=True))
     except Exception as error:  # whatever a stranger's function raises
         raise ConfigError(
             f"the energy function fails on a tensor of shape (2, {dim}): {error}. It is to map (n, {dim}) to (n,) by "
             "operations of torch alone, which forces need: torch.exp, say, and not np.exp"
         ) from error
-    if not isinstance(found, Tensor) or found.shape != (2,):
-        what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+    if not isinstance(energies, Tensor) or energies.shape != (2,):
+        what = f"shape {tuple(energies.shape)}" if isinstance(energies, Tensor) else type(energies).__name__
         raise ConfigError(f"the energy function must map (n, {dim}) to (n,); for n = 2 it returned {what}")
-    if not found.requires_grad:
+    if not energies.requires_grad:
         raise ConfigError(
             "the energy function has no gradient, so that forces would be zero: leave out torch.no_grad, detach, item "
             "and NumPy (a constant energy is 0 * x.sum(-1))"

@@ -161,10 +161,10 @@ def _parse(sequence: str) -> list[str]:
     if not isinstance(sequence, str):
         raise ConfigError(f"the sequence {sequence!r} must be a string, such as 'ACE-ALA-NME'")
     residues = sequence.strip().upper().split("-")
-    known = f"ACE, NME and {', '.join(SIDE_CHAINS)}"
+    names = f"ACE, NME and {', '.join(SIDE_CHAINS)}"
     for name in residues:
         if name not in {"ACE", "NME"} | SIDE_CHAINS.keys():
-            raise ConfigError(f"unknown residue {name!r} in the sequence {sequence!r}; known are {known}")
+            raise ConfigError(f"unknown residue {name!r} in the sequence {sequence!r}; known are {names}")
     if residues[0] != "ACE" or residues[-1] != "NME":
         raise ConfigError(f"the sequence {sequence!r} must be capped: it starts with ACE and ends with NME")
     if len(residues) < 3 or {"ACE", "NME"} & set(residues[1:-1]):
@@ -278,12 +278,12 @@ def _place(a: np.ndarray, b: np.ndarray, c: np.ndarray, length: float, angle: fl
 
 def _beyond(neighbours: list[set[int]], fixed: int, start: int) -> list[int]:
     """Atoms on the far side of the bond fixed-start, `start` included."""
-    found, stack = {fixed, start}, [start]
+    reached, stack = {fixed, start}, [start]
     while stack:
-        fresh = neighbours[stack.pop()] - found
-        found |= fresh
+        fresh = neighbours[stack.pop()] - reached
+        reached |= fresh
         stack.extend(fresh)
-    return sorted(found - {fixed})
+    return sorted(reached - {fixed})
 
 
 def _unit(v: np.ndarray) -> np.ndarray:

@@ -42,8 +42,8 @@ class Born(nn.Module):
         pairs = np.stack(np.triu_indices(atoms, 1))
         self.i, self.j = (Gather(torch.tensor(column), atoms) for column in pairs)
         # both directions of every pair: whose integral it is, and who makes it
-        seen, maker = np.concatenate([pairs, pairs[::-1]], 1)
-        self.seen = Gather(torch.tensor(seen), atoms)
+        target, maker = np.concatenate([pairs, pairs[::-1]], 1)
+        self.seen = Gather(torch.tensor(target), atoms)
         columns = {
             "charge": table.charge,
             "radius": table.radius,
@@ -53,14 +53,14 @@ class Born(nn.Module):
             "gamma": table.gamma,
             "area": table.surface * (table.radius + table.probe) ** 2,
             "qq": table.charge[pairs[0]] * table.charge[pairs[1]],
-            "rho": table.offset_radius[seen],
+            "rho": table.offset_radius[target],
             "s": table.scaled_radius[maker],
         }
         if table.neck is not None:
             columns |= {
-                "depth": table.neck.scale * table.neck.depth[seen, maker],
-                "position": table.neck.position[seen, maker],
-                "reach": table.neck.reach[seen, maker],
+                "depth": table.neck.scale * table.neck.depth[target, maker],
+                "position": table.neck.position[target, maker],
+                "reach": table.neck.reach[target, maker],
             }
         for name, column in columns.items():
             self.register_buffer(name, torch.tensor(column)[:, None])
@@ -76,8 +76,8 @@ class Born(nn.Module):
         pairs = self._factor(f) * self.qq * (1.0 / f - (0.0 if math.isinf(table.cutoff) else 1.0 / table.cutoff))
         if math.isfinite(table.cutoff):
             pairs = torch.where(r < table.cutoff, pairs, 0.0)
-        own = 0.5 * self._factor(radius) * self.charge**2 / radius + self.area * (self.radius / radius) ** 6
-        return pairs.sum(0) + own.sum(0)
+        single = 0.5 * self._factor(radius) * self.charge**2 / radius + self.area * (self.radius / radius) ** 6
+        return pairs.sum(0) + single.sum(0)
 
     def radii(self, r: Tensor) -> Tensor:
         """Born radii (atoms, batch) in nm from the distances (pairs, batch)."""

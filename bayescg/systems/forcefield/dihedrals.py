@@ -81,12 +81,12 @@ def ryckaert_bellemans(book: TorsionBook, force: Any) -> None:
 
 def harmonic_improper(book: TorsionBook, force: Any) -> None:
     """Read the CustomTorsionForce of the harmonic impropers in OpenMM's CHARMM force fields."""
-    formula, names, given = parse(force.getEnergyFunction())
+    formula, names, constants = parse(force.getEnergyFunction())
     parameters = [force.getPerTorsionParameterName(i) for i in range(force.getNumPerTorsionParameters())]
     if (
         formula != "k*min(dtheta,2*pi-dtheta)^2"
         or names != {"dtheta": "abs(theta-theta0)"}
-        or not np.isclose(given.get("pi", 0.0), np.pi, rtol=0.0, atol=1e-8)
+        or not np.isclose(constants.get("pi", 0.0), np.pi, rtol=0.0, atol=1e-8)
         or set(parameters) != {"k", "theta0"}
     ):
         raise ValueError(f"its energy {force.getEnergyFunction()!r} is not CHARMM's harmonic improper")

@@ -54,8 +54,8 @@ def matches(template: str, formula: str) -> "dict[str, float] | None":
         f"(?P<{piece[1:-1]}>{_NUMBER})" if piece.startswith("{") else re.escape(piece)
         for piece in re.split(r"(\{\w+\})", template)
     )
-    found = re.fullmatch(pattern, formula)
-    return None if found is None else {name: float(value) for name, value in found.groupdict().items()}
+    match = re.fullmatch(pattern, formula)
+    return None if match is None else {name: float(value) for name, value in match.groupdict().items()}
 
 
 def polynomial(formula: str, variable: str) -> dict[int, Any]:
@@ -72,13 +72,13 @@ def polynomial(formula: str, variable: str) -> dict[int, Any]:
     {1: (1.0, ''), 2: (-0.8, ''), 3: (1.0, 'gamma')}
     """
     term = re.compile(rf"([-+]?)(?:({_NUMBER})\*|([a-zA-Z_]\w*)\*)?{variable}(?:\^(\d+))?(?=[-+]|$)")
-    found: dict[int, Any] = {}
+    coefficients: dict[int, Any] = {}
     position = 0
     while position < len(formula):
         match = term.match(formula, position)
         if match is None:
             raise ValueError(f"{formula!r} is not a polynomial in {variable}")
         sign, number, name, power = match.groups()
-        found[int(power or 1)] = ((-1.0 if sign == "-" else 1.0) * float(number or 1.0), name or "")
+        coefficients[int(power or 1)] = ((-1.0 if sign == "-" else 1.0) * float(number or 1.0), name or "")
         position = match.end()
-    return found
+    return coefficients

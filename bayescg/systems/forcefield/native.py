@@ -124,13 +124,13 @@ def _fields(tables: Tables) -> "dict[str, int | np.ndarray]":
     count("angles", tables.angles, "k")
     add("angle", tables.angles, atoms=int, angle=float, k=float)
     count("torsions", tables.torsions, "cos")
-    given = 0 if tables.torsions is None else tables.torsions.cos.shape[1]
-    orders = next((n for n in (5, 7) if n >= given), given)  # the kernels unroll these
+    columns = 0 if tables.torsions is None else tables.torsions.cos.shape[1]
+    orders = next((n for n in (5, 7) if n >= columns), columns)  # the kernels unroll these
     fields["orders"] = orders
     add("torsion", tables.torsions, atoms=int)
     for name in ("cos", "sin"):
-        series = np.zeros((0, given)) if tables.torsions is None else getattr(tables.torsions, name)
-        fields[f"torsion_{name}"] = np.pad(series, ((0, 0), (0, orders - given)))
+        series = np.zeros((0, columns)) if tables.torsions is None else getattr(tables.torsions, name)
+        fields[f"torsion_{name}"] = np.pad(series, ((0, 0), (0, orders - columns)))
     count("impropers", tables.impropers, "k")
     add("improper", tables.impropers, torsion=int, angle=float, k=float)
     count("maps", tables.cmap, "phi")

@@ -123,16 +123,16 @@ def lennard_jones(book: PairBook, force: Any) -> None:
 
 def lennard_jones_14(book: PairBook, force: Any) -> None:
     """Read the CustomBondForce that OpenMM's CHARMM force fields call LennardJones14."""
-    formula, names, given = parse(force.getEnergyFunction())
-    found = matches("{scale}*epsilon*((sigma/r)^12-(sigma/r)^6)", formula)
+    formula, names, constants = parse(force.getEnergyFunction())
+    prefactor = matches("{scale}*epsilon*((sigma/r)^12-(sigma/r)^6)", formula)
     parameters = [force.getPerBondParameterName(i) for i in range(force.getNumPerBondParameters())]
-    if found is None or names or given or set(parameters) != {"sigma", "epsilon"}:
+    if prefactor is None or names or constants or set(parameters) != {"sigma", "epsilon"}:
         raise ValueError(f"its energy {force.getEnergyFunction()!r} is not CHARMM's 1-4 Lennard-Jones")
     rows = [force.getBondParameters(i) for i in range(force.getNumBonds())]
     if rows:
         i, j = np.array([row[:2] for row in rows]).T
         values = dict(zip(parameters, np.array([row[2] for row in rows]).T, strict=True))
-        book.add(Range(), i, j, 0.0, *_wells(values["sigma"], values["epsilon"] * found["scale"] / 4.0))
+        book.add(Range(), i, j, 0.0, *_wells(values["sigma"], values["epsilon"] * prefactor["scale"] / 4.0))
 
 
 def _wells(sigma: np.ndarray, epsilon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

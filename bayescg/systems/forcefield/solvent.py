@@ -97,11 +97,15 @@ def _computed(force: Any, index: int, name: str, per_pair: bool) -> str:
 def _integral(force: Any, columns: dict[str, np.ndarray]) -> Neck | None:
     """Check the descreening integral; its neck, if it has one."""
     expression = _computed(force, 0, "I", per_pair=True)
-    formula, names, given = parse(expression)
-    if formula == _DESCREENING and names == _LENGTHS and not given:
+    formula, names, constants = parse(expression)
+    if formula == _DESCREENING and names == _LENGTHS and not constants:
         return None
     with_neck = {"Ivdw": _DESCREENING, "Ineck": _NECK, **_LENGTHS, **_RADII}
-    if formula != "Ivdw+neckScale*Ineck" or names != with_neck or given.keys() != {"neckScale", "neckCut", "offset"}:
+    if (
+        formula != "Ivdw+neckScale*Ineck"
+        or names != with_neck
+        or constants.keys() != {"neckScale", "neckCut", "offset"}
+    ):
         raise ValueError(f"the computed value I = {expression!r} is not that of a known solvent")
     tables = {
         force.getTabulatedFunctionName(i): discrete_2d(force.getTabulatedFunction(i))
@@ -110,18 +114,18 @@ def _integral(force: Any, columns: dict[str, np.ndarray]) -> Neck | None:
     if "radindex" not in columns or tables.keys() != {"getd0", "getm0"}:
         raise ValueError("its tables are not those of OpenMM's implicit solvents")
     index = columns["radindex"].astype(int)
-    radius = columns["or"] + given["offset"]
+    radius = columns["or"] + constants["offset"]
     return Neck(
-        scale=given["neckScale"],
+        scale=constants["neckScale"],
         depth=tables["getm0"][index[:, None], index],
         position=tables["getd0"][index[:, None], index],
-        reach=radius[:, None] + radius + given["neckCut"],
+        reach=radius[:, None] + radius + constants["neckCut"],
     )
 
 
 def _born_radius(force: Any, columns: dict[str, np.ndarray]) -> dict[str, Any]:
     expression = _computed(force, 1, "B", per_pair=False)
-    formula, names, given = parse(expression)
+    formula, names, constants = parse(expression)
     atoms = len(columns["or"])
     if formula == "1/(1/or-I)" and not names:
         # the radius without offset is only told by the surface term; every HCT of OpenMM's has this offset
@@ -131,7 +135,7 @@ def _born_radius(force: Any, columns: dict[str, np.ndarray]) -> dict[str, Any]:
     if (
         not (formula.startswith(opening) and formula.endswith(closing))
         or names != {"psi": "I*or", "radius": "or+offset"}
-        or given.keys() != {"offset"}
+        or constants.keys() != {"offset"}
     ):
         raise ValueError(f"the computed value B = {expression!r} is not that of a known solvent")
     terms = polynomial(formula[len(opening) : -len(closing)], "psi")
@@ -144,7 +148,7 @@ def _born_radius(force: Any, columns: dict[str, np.ndarray]) -> dict[str, Any]:
         "beta": -values.get(2, zero),
         "gamma": values.get(3, zero),
         "rescaled": True,
-        "offset": given["offset"],
+        "offset": constants["offset"],
     }
 
 
@@ -153,33 +157,33 @@ def _energies(force: Any, offset: float) -> dict[str, Any]:
     import openmm
 
     cutoff = cutoff_of(force)
-    found: dict[str, Any] = {"surface": 0.0, "probe": _PROBE, "cutoff": cutoff}
-    seen = set()
+    settings: dict[str, Any] = {"surface": 0.0, "probe": _PROBE, "cutoff": cutoff}
+    terms = set()
     for i in range(force.getNumEnergyTerms()):
         expression, kind = force.getEnergyTermParameters(i)
-        formula, names, given = parse(expression)
+        formula, names, parameters = parse(expression)
         if kind == openmm.CustomGBForce.SingleParticle:
             term, constants = _single(formula, names)
         elif kind == openmm.CustomGBForce.ParticlePairNoExclusions and names == _F:
             term, constants = _pair(formula, cutoff)
         else:
             term, constants = "", None
-        if constants is None or term in seen or given.get("offset") != offset:
+        if constants is None or term in terms or parameters.get("offset") != offset:
             raise ValueError(f"the energy term {expression!r} is not that of a known solvent")
-        seen.add(term)
+        terms.add(term)
         if term != "surface":
             constants = {
                 "coulomb": constants["coulomb"],
-                "solute_dielectric": given["soluteDielectric"],
-                "solvent_dielectric": given["solventDielectric"],
-                "kappa": given["kappa"] if "salt" in constants else 0.0,
+                "solute_dielectric": parameters["soluteDielectric"],
+                "solvent_dielectric": parameters["solventDielectric"],
+                "kappa": parameters["kappa"] if "salt" in constants else 0.0,
             }
-            if "coulomb" in found and constants.items() - found.items():
+            if "coulomb" in settings and constants.items() - settings.items():
                 raise ValueError(f"the energy term {expression!r} has other constants than the one before")
-        found |= constants
-    if not {"self", "pair"} <= seen:
+        settings |= constants
+    if not {"self", "pair"} <= terms:
         raise ValueError("it lacks the energy of single atoms or that of pairs")
-    return found
+    return settings
 
 
 def _single(formula: str, names: dict[str, str]) -> "tuple[str, dict[str, Any] | None]":
