@@ -122,8 +122,10 @@ class Open:
         there = within[self.into]
         ghost = there + (values[self.outer] - there) * (self.fraction - 1.0) / self.fraction
         total, count = (np.bincount(self.into, w, len(values)) for w in (ghost, np.ones(len(ghost))))
-        known = np.where(self.free, values, np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0))
-        array = known.reshape(self._grid.shape)
+        continued = np.where(
+            self.free, values, np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+        )
+        array = continued.reshape(self._grid.shape)
         for _ in range(array.ndim - 1):  # corners, which only such continued cells lie next to
             array = np.where(np.isnan(array), _onward(array, self._grid.system.periodic), array)
         return np.where(np.isnan(array), within.reshape(array.shape), array).ravel()
@@ -138,6 +140,6 @@ def _onward(array: np.ndarray, periodic: Sequence[bool]) -> np.ndarray:
         size = array.shape[axis]
         at = {k: np.take(padded, np.arange(2 + k, 2 + k + size), axis) for k in (-2, -1, 1, 2)}
         guesses += [2.0 * at[1] - at[2], 2.0 * at[-1] - at[-2]]
-    known = ~np.isnan(guesses)
-    count = known.sum(0)
-    return np.divide(np.where(known, guesses, 0.0).sum(0), count, out=np.full(array.shape, np.nan), where=count > 0)
+    finite = ~np.isnan(guesses)
+    count = finite.sum(0)
+    return np.divide(np.where(finite, guesses, 0.0).sum(0), count, out=np.full(array.shape, np.nan), where=count > 0)

@@ -128,13 +128,13 @@ class Grid:
             value = np.full(len(points), self.system.kT if self.diffusion is None else float(self.diffusion))
         else:
             with torch.no_grad():
-                given = torch.cat([self.diffusion(p) for p in torch.split(points, CHUNK)]).double().numpy()
-            if given.shape not in ((len(points),), (len(points), len(self.shape))):
+                diagonal = torch.cat([self.diffusion(p) for p in torch.split(points, CHUNK)]).double().numpy()
+            if diagonal.shape not in ((len(points),), (len(points), len(self.shape))):
                 raise ConfigError(
                     f"diffusion must map (n, {len(self.shape)}) to (n,) or (n, {len(self.shape)}); "
-                    f"for n = {len(points)} it returned shape {given.shape}"
+                    f"for n = {len(points)} it returned shape {diagonal.shape}"
                 )
-            value = given if given.ndim == 1 else given[np.arange(len(points)), axis]
+            value = diagonal if diagonal.ndim == 1 else diagonal[np.arange(len(points)), axis]
         if not (value > 0).all() or not np.isfinite(value).all():
             raise ConfigError("a diffusion constant must be positive and finite everywhere in the box")
         return value
@@ -167,10 +167,10 @@ class Grid:
             beyond = self._beyond(axis)
             if not wraps and beyond.max() > CUT_OFF:
                 share = beyond.max() / (1.0 + beyond.max())
-                told = f"{share:.0%}" if share > 0.01 else f"{share:.0e}"
+                percentage = f"{share:.0%}" if share > 0.01 else f"{share:.0e}"
                 raise ConfigError(
                     f"the box cuts off probability at the {'lower' if beyond[0] > beyond[1] else 'upper'} end of "
-                    f"coordinate {axis + 1}, {self.system.box[axis]}: beyond lies about {told} of it; "
+                    f"coordinate {axis + 1}, {self.system.box[axis]}: beyond lies about {percentage} of it; "
                     "give a larger box="
                 )
 

@@ -60,13 +60,13 @@ def log_partition(
     (164.69568, True)
     """
     parts = [part.system for part in analytic(system, box, periodic).parts]
-    found: dict[int, tuple[float, float]] = {}
+    answers: dict[int, tuple[float, float]] = {}
     for part in parts:
-        if id(part) not in found:
+        if id(part) not in answers:
             grids = refinements(part, cells)
             value, error = _extrapolated(grids, [np.array(grid.log_partition) for grid in grids])
-            found[id(part)] = float(value), float(error) + grids[0].outside
-    return Exact(sum(found[id(part)][0] for part in parts), sum(found[id(part)][1] for part in parts))
+            answers[id(part)] = float(value), float(error) + grids[0].outside
+    return Exact(sum(answers[id(part)][0] for part in parts), sum(answers[id(part)][1] for part in parts))
 
 
 def expectation(

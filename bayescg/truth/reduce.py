@@ -80,10 +80,10 @@ def reduce(
     """
     places = _places(system)
     if whole or len(system.parts) == 1:
-        chosen = list(range(len(system.parts)))
+        relevant = list(range(len(system.parts)))
     else:
-        chosen = _relevant(system, functions, places) or [0]
-    parts = [system.parts[k] for k in chosen]
+        relevant = _relevant(system, functions, places) or [0]
+    parts = [system.parts[k] for k in relevant]
     dims = [part.system.dim for part in parts]
     names = ", ".join(dict.fromkeys(part.name for part in parts))
     if sum(dims) > LARGEST:
@@ -96,11 +96,11 @@ def reduce(
         )
 
     def project(x: Tensor) -> Tensor:
-        return torch.cat([system.split(x)[k] for k in chosen], -1)
+        return torch.cat([system.split(x)[k] for k in relevant], -1)
 
     def lift(z: Tensor) -> Tensor:
         full = [p[:1].expand(len(z), -1).to(z) for p in places]
-        for k, values in zip(chosen, torch.split(z, dims, -1), strict=True):
+        for k, values in zip(relevant, torch.split(z, dims, -1), strict=True):
             full[k] = values
         return system.join(full)
 

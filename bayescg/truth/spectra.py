@@ -129,27 +129,27 @@ def spectrum(
     else:
         numbers = [k for k, part in enumerate(whole.parts) if part.moves_alone]
         projections = [lambda x, k=k: whole.split(x)[k] for k in numbers]
-        found: dict[int, _PartSpectrum] = {}
+        spectra: dict[int, _PartSpectrum] = {}
         for part in (whole.parts[k].system for k in numbers):
-            if id(part) not in found:
-                found[id(part)] = _solve(part, modes, diffusion, cells)
-        solved = [found[id(whole.parts[k].system)] for k in numbers]
+            if id(part) not in spectra:
+                spectra[id(part)] = _solve(part, modes, diffusion, cells)
+        solved = [spectra[id(whole.parts[k].system)] for k in numbers]
     alone = callable(diffusion) or len(numbers) == len(whole.parts)
-    chosen = _lowest([part.eigenvalues for part in solved], modes)
-    used = sorted({k for combination in chosen for k, _ in combination})
+    combinations = _lowest([part.eigenvalues for part in solved], modes)
+    used = sorted({k for combination in combinations for k, _ in combination})
 
     def eigenfunctions(x: Tensor) -> Tensor:
         x = torch.as_tensor(x)
         flat = x.detach().reshape(-1, x.shape[-1]).double()
         at = {k: interpolate(solved[k].grid, solved[k].eigenfunctions, projections[k](flat).numpy()) for k in used}
-        columns = [np.prod([at[k][:, m] for k, m in combination], axis=0) for combination in chosen]
-        return torch.from_numpy(np.stack(columns, -1).reshape(*x.shape[:-1], len(chosen))).to(x.dtype)
+        columns = [np.prod([at[k][:, m] for k, m in combination], axis=0) for combination in combinations]
+        return torch.from_numpy(np.stack(columns, -1).reshape(*x.shape[:-1], len(combinations))).to(x.dtype)
 
     return Spectrum(
-        eigenvalues=np.array([sum(solved[k].eigenvalues[m] for k, m in c) for c in chosen]),
-        error=np.array([sum(solved[k].error[m] for k, m in c) for c in chosen]),
+        eigenvalues=np.array([sum(solved[k].eigenvalues[m] for k, m in c) for c in combinations]),
+        error=np.array([sum(solved[k].error[m] for k, m in c) for c in combinations]),
         eigenfunctions=eigenfunctions,
-        eigenfunction_error=np.array([sum(solved[k].eigenfunction_error[m] for k, m in c) for c in chosen]),
+        eigenfunction_error=np.array([sum(solved[k].eigenfunction_error[m] for k, m in c) for c in combinations]),
         scope="all" if alone else "functions of " + ", ".join(whole.parts[k].name for k in numbers),
     )
 
@@ -175,14 +175,14 @@ def _lowest(eigenvalues: list[np.ndarray], modes: int) -> list[tuple[tuple[int, 
     heap: list[tuple[float, tuple[tuple[int, int], ...]]] = []
     for k, values in enumerate(eigenvalues):
         heappush(heap, (float(values[0]), ((k, 0),)))
-    chosen = []
-    while heap and len(chosen) < modes:
+    lowest = []
+    while heap and len(lowest) < modes:
         total, combination = heappop(heap)
-        chosen.append(combination)
+        lowest.append(combination)
         last, mode = combination[-1]
         if mode + 1 < len(eigenvalues[last]):
             step = eigenvalues[last][mode + 1] - eigenvalues[last][mode]
             heappush(heap, (total + float(step), (*combination[:-1], (last, mode + 1))))
         for k in range(last + 1, len(eigenvalues)):
             heappush(heap, (total + float(eigenvalues[k][0]), (*combination, (k, 0))))
-    return chosen
+    return lowest
