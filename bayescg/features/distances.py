@@ -85,10 +85,10 @@ def distances(top: Any, pairs: Sequence[Sequence[int]] | None = None, select: st
     """
     topology, _ = read_topology(top)
     if pairs is None:
-        chosen = select_atoms(topology, select or "not element H").tolist()
-        if len(chosen) < 2:
-            raise TopologyError(f"only one atom is selected ({atom_label(topology, chosen[0])}); no distances")
-        pairs = list(combinations(chosen, 2))
+        atoms = select_atoms(topology, select or "not element H").tolist()
+        if len(atoms) < 2:
+            raise TopologyError(f"only one atom is selected ({atom_label(topology, atoms[0])}); no distances")
+        pairs = list(combinations(atoms, 2))
     elif select is not None:
         raise ConfigError("give either pairs= or select=, not both")
     rows = atom_groups(pairs, 2, topology.n_atoms).tolist()

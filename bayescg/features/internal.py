@@ -107,8 +107,8 @@ class InternalCoordinates(Features):
         start = 3
         for level, size in enumerate(self._sizes):
             # Where the atoms d, a and b of a level are among those placed before, one after the other.
-            found = [place[row[k]] for k in (3, 2, 1) for row in rows[start : start + size]]
-            self.register_buffer(f"level{level + 1}", torch.tensor(found), persistent=False)
+            earlier = [place[row[k]] for k in (3, 2, 1) for row in rows[start : start + size]]
+            self.register_buffer(f"level{level + 1}", torch.tensor(earlier), persistent=False)
             start += size
         self._third_on_first = rows[2][1] == rows[0][0]
 
@@ -322,14 +322,14 @@ def internal_coordinates(
     rows = choose_zmatrix(topology) if zmatrix is None else zmatrix
     labels = [atom_label(topology, i) for i in range(topology.n_atoms)]
     make = partial(InternalCoordinates, labels, rows, protein_torsions(topology), stereocentres(topology))
-    found = make()
+    internal = make()
     if first is not None:
-        found.check(torch.from_numpy(as_reference(first, topology.n_atoms)))
+        internal.check(torch.from_numpy(as_reference(first, topology.n_atoms)))
     if around is None:
-        return found
+        return internal
     middle = torch.from_numpy(as_reference(around, topology.n_atoms))
-    found.check(middle)
-    return make(around=found(middle)[2 * topology.n_atoms - 3 :].tolist())
+    internal.check(middle)
+    return make(around=internal(middle)[2 * topology.n_atoms - 3 :].tolist())
 
 
 def _angle(u: Tensor, v: Tensor) -> Tensor:

@@ -188,8 +188,8 @@ def _end_to_end(topology: Any, reference: ArrayLike | None) -> list[Observable]:
 
 def _torsion(kind: str) -> Callable[[Any, ArrayLike | None], list[Observable]]:
     def build(topology: Any, reference: ArrayLike | None) -> list[Observable]:
-        found = find_torsions(topology, kind)
-        return [Torsion(topology.n_atoms, row, label if len(found) > 1 else kind) for row, label in found]
+        rows = find_torsions(topology, kind)
+        return [Torsion(topology.n_atoms, row, label if len(rows) > 1 else kind) for row, label in rows]
 
     return build
 

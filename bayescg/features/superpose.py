@@ -69,12 +69,12 @@ def _newton_step(rotation: Tensor, covariance: Tensor) -> Tensor:
     # Added to the curvature so that it can be divided by where the maximum is not unique.
     floor = 10 * torch.finfo(s.dtype).eps
     a, b, c = -(xy + yx) / 2, -(xz + zx) / 2, -(yz + zy) / 2
-    one = torch.stack([yy + zz + floor, a, b], dim=-1)
-    two = torch.stack([a, xx + zz + floor, c], dim=-1)
-    three = torch.stack([b, c, xx + yy + floor], dim=-1)
+    first = torch.stack([yy + zz + floor, a, b], dim=-1)
+    second = torch.stack([a, xx + zz + floor, c], dim=-1)
+    third = torch.stack([b, c, xx + yy + floor], dim=-1)
     # Cramer's rule: plain arithmetic, which compiles into one kernel, where a batched solver would not.
-    cofactors = torch.stack([_cross(two, three), _cross(three, one), _cross(one, two)], dim=-1)
-    step = (cofactors @ gradient.unsqueeze(-1)).squeeze(-1) / (one * cofactors[..., 0]).sum(-1, keepdim=True)
+    cofactors = torch.stack([_cross(second, third), _cross(third, first), _cross(first, second)], dim=-1)
+    step = (cofactors @ gradient.unsqueeze(-1)).squeeze(-1) / (first * cofactors[..., 0]).sum(-1, keepdim=True)
     return _rotation(torch.cat([torch.ones_like(step[..., :1]), step / 2], dim=-1)) @ rotation
 
 

@@ -93,12 +93,12 @@ def select_atoms(topology: Any, select: str) -> NDArray[np.int64]:
         It names no atom.
     """
     try:
-        chosen = topology.select(select)
+        atoms = topology.select(select)
     except Exception as error:  # mdtraj's parser raises several kinds
         raise ConfigError(f"atom selection {select!r} is not understood by mdtraj: {error}") from error
-    if len(chosen) == 0:
+    if len(atoms) == 0:
         raise TopologyError(f"atom selection {select!r} names none of the {topology.n_atoms} atoms")
-    return np.asarray(chosen, dtype=np.int64)
+    return np.asarray(atoms, dtype=np.int64)
 
 
 def atom_label(topology: Any, index: int) -> str:

@@ -97,13 +97,13 @@ def find_torsions(topology: Any, kind: str) -> list[tuple[list[int], str]]:
 
     if kind not in KINDS:
         raise ConfigError(f"unknown kind of torsion {kind!r}; use {', '.join(KINDS)}, or four atom indices")
-    found = getattr(dihedral, f"indices_{kind}")(topology)
-    if len(found) == 0:
+    rows = getattr(dihedral, f"indices_{kind}")(topology)
+    if len(rows) == 0:
         raise TopologyError(f"the topology has no {kind} torsion; give four atom indices instead")
     # The second atom is in the residue that the torsion is named after, for every kind.
-    owners = [topology.atom(int(row[1])).residue for row in found]
+    owners = [topology.atom(int(row[1])).residue for row in rows]
     return [
-        ([int(i) for i in row], f"{kind} {owner.name}-{owner.resSeq}") for row, owner in zip(found, owners, strict=True)
+        ([int(i) for i in row], f"{kind} {owner.name}-{owner.resSeq}") for row, owner in zip(rows, owners, strict=True)
     ]
 
 
@@ -136,13 +136,13 @@ def torsions(top: Any, kind: str | Sequence[str | Sequence[int]] = ("phi", "psi"
     tensor(-1.)
     """
     topology, _ = read_topology(top)
-    found: list[tuple[list[int], str]] = []
+    labelled: list[tuple[list[int], str]] = []
     for entry in (kind,) if isinstance(kind, str) else kind:
         if isinstance(entry, str):
-            found += find_torsions(topology, entry)
+            labelled += find_torsions(topology, entry)
         else:
             row = atom_groups([entry], 4, topology.n_atoms)[0].tolist()
-            found.append((row, "torsion " + ", ".join(atom_label(topology, i) for i in row)))
-    if not found:
+            labelled.append((row, "torsion " + ", ".join(atom_label(topology, i) for i in row)))
+    if not labelled:
         raise ConfigError("no torsions were asked for")
-    return Torsions(topology.n_atoms, [row for row, _ in found], [label for _, label in found])
+    return Torsions(topology.n_atoms, [row for row, _ in labelled], [label for _, label in labelled])

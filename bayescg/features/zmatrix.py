@@ -73,10 +73,10 @@ def choose_zmatrix(topology: Any) -> Rows:
         a = parent[b]
         beside = [third, *children[a]] if a == root else children[a]
         frames = [parent[a], *(d for d in beside if d != b)] if b != second else beside
-        found = _heaviest_first(children[b], weight)
-        pairs = [(d, c) for d in frames for c in found if (d, a, b, c) in proper]
-        d, first = pairs[0] if pairs else (frames[0], found[0] if found else -1)
-        rows += [[c, b, a, d if c == first else first] for c in sorted(found, key=lambda c: c != first)]
+        branches = _heaviest_first(children[b], weight)
+        pairs = [(d, c) for d in frames for c in branches if (d, a, b, c) in proper]
+        d, first = pairs[0] if pairs else (frames[0], branches[0] if branches else -1)
+        rows += [[c, b, a, d if c == first else first] for c in sorted(branches, key=lambda c: c != first)]
     return rows
 
 
@@ -123,24 +123,24 @@ def checked_zmatrix(rows: Iterable[Sequence[int]], atoms: int) -> tuple[Rows, li
 
 def protein_torsions(topology: Any) -> dict[str, list[int]]:
     """All torsions of a protein that have a name: ``{"phi ALA-2": [4, 6, 8, 14], ...}``; empty for other molecules."""
-    found: dict[str, list[int]] = {}
+    labelled: dict[str, list[int]] = {}
     for kind in KINDS:
         with suppress(TopologyError):  # the molecule has none of this kind
             for row, label in find_torsions(topology, kind):
-                found[_fresh(label, found, topology.atom(row[1]).residue)] = row
-    return found
+                labelled[_fresh(label, labelled, topology.atom(row[1]).residue)] = row
+    return labelled
 
 
 def stereocentres(topology: Any) -> dict[str, list[int]]:
     """Chiral centres of amino acids: ``{"ALA-2 CA": [centre, three neighbours], ...}``."""
-    found: dict[str, list[int]] = {}
+    centres: dict[str, list[int]] = {}
     for residue in topology.residues:
         index = {atom.name: atom.index for atom in residue.atoms}
         for names in [_ALPHA, *_BETA.get(residue.name, [])]:
             if all(name in index for name in names):
                 label = f"{residue.name}-{residue.resSeq} {names[0]}"
-                found[_fresh(label, found, residue)] = [index[name] for name in names]
-    return found
+                centres[_fresh(label, centres, residue)] = [index[name] for name in names]
+    return centres
 
 
 def _fresh(label: str, taken: Collection[str], residue: Any) -> str:
@@ -174,14 +174,14 @@ def _backbone(topology: Any) -> set[int]:
 
 def _distances(neighbours: list[list[int]], start: int, within: Collection[int]) -> dict[int, int]:
     """Number of bonds from `start` to each atom that it reaches, nearest first."""
-    found, queue = {start: 0}, deque([start])
+    distance, queue = {start: 0}, deque([start])
     while queue:
         atom = queue.popleft()
         for other in neighbours[atom]:
-            if other in within and other not in found:
-                found[other] = found[atom] + 1
+            if other in within and other not in distance:
+                distance[other] = distance[atom] + 1
                 queue.append(other)
-    return found
+    return distance
 
 
 def _middle(neighbours: list[list[int]], backbone: set[int], hydrogen: set[int]) -> tuple[int, int, int]:
