@@ -111,8 +111,8 @@ def check_temperature(frames: "Frames", kT: float) -> None:
     ------
     DataError
     """
-    known = frames.temperature is not None or frames.temperature_kT is not None
-    if known and abs(frames.kT / kT - 1) > 1e-4:
+    stated = frames.temperature is not None or frames.temperature_kT is not None
+    if stated and abs(frames.kT / kT - 1) > 1e-4:
         raise DataError(
             f"the frames are at kT = {frames.kT:.6g}, the system at kT = {kT:.6g}: make the system at the frames' "
             "temperature, or bring them to its own, with weights exp(U / kT_frames - U / kT_system) and its temperature"
@@ -129,9 +129,11 @@ def trajectory_index(trajectory: Any, n: int) -> np.ndarray:
             f"trajectory= must hold one integer a frame, shape ({n},); it has shape {index.shape}, {index.dtype}"
         )
     starts = index[run_starts(index)]
-    seen, count = np.unique(starts, return_counts=True)
+    numbers, count = np.unique(starts, return_counts=True)
     if (count > 1).any():
-        raise DataError(f"trajectory {seen[count > 1][0]} is interrupted by another one: sort the frames by trajectory")
+        raise DataError(
+            f"trajectory {numbers[count > 1][0]} is interrupted by another one: sort the frames by trajectory"
+        )
     return index.astype(np.int32, copy=False)
 
 
@@ -266,13 +268,15 @@ def valid_labels(labels: Any, n: int) -> np.ndarray | None:
     """Labels, (n,), int64, from 0."""
     if labels is None:
         return None
-    found = np.asarray(labels)
-    if found.shape != (n,) or not np.issubdtype(found.dtype, np.integer):
-        raise DataError(f"labels= must hold one integer a frame, shape ({n},); it is {found.shape}, {found.dtype}")
-    if found.min() < 0:
-        frame = int(np.argmin(found))
-        raise DataError(f"label {found[frame]} of frame {frame}: number the classes 0, 1, ... (np.unique with inverse)")
-    return found.astype(np.int64)
+    classes = np.asarray(labels)
+    if classes.shape != (n,) or not np.issubdtype(classes.dtype, np.integer):
+        raise DataError(f"labels= must hold one integer a frame, shape ({n},); it is {classes.shape}, {classes.dtype}")
+    if classes.min() < 0:
+        frame = int(np.argmin(classes))
+        raise DataError(
+            f"label {classes[frame]} of frame {frame}: number the classes 0, 1, ... (np.unique with inverse)"
+        )
+    return classes.astype(np.int64)
 
 
 def positive(value: Any, name: str, unit: str) -> float | None:
@@ -286,9 +290,9 @@ def positive(value: Any, name: str, unit: str) -> float | None:
     if value is None:
         return None
     several = isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
-    given: Any = value if several else [value]
+    entries: Any = value if several else [value]
     try:
-        values = np.asarray([float(v) for v in given])
+        values = np.asarray([float(v) for v in entries])
     except (TypeError, ValueError):
         raise DataError(f"{name} must be a number ({unit}), not {value!r}") from None
     if not (np.isfinite(values) & (values > 0)).all():

@@ -325,7 +325,7 @@ class Frames:
         >>> a.fingerprint() == a.fingerprint(), a.fingerprint() == b.fingerprint()
         (True, False)
         """
-        told = (
+        settings = (
             self.positions.shape,
             str(self.positions.dtype),
             self.unit,
@@ -333,7 +333,7 @@ class Frames:
             self.temperature,
             self.temperature_kT,
         )
-        digest = hashlib.blake2b(repr(told).encode(), digest_size=8)
+        digest = hashlib.blake2b(repr(settings).encode(), digest_size=8)
         sample = np.unique(np.linspace(0, len(self) - 1, 2048).astype(np.int64))
         digest.update(self.gather(sample).tobytes())
         digest.update(np.ascontiguousarray(self.trajectory[sample]).tobytes())

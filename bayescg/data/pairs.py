@@ -175,14 +175,14 @@ def lagged(frames: "Frames", lag: float) -> Pairs:
     target = key + steps
     later = np.searchsorted(key, target)
     np.minimum(later, len(key) - 1, out=later)
-    found = np.flatnonzero(key[later] == target)
-    if len(found) == 0:
+    first = np.flatnonzero(key[later] == target)
+    if len(first) == 0:
         raise DataError(
             f"no two frames are {lag:g} apart: the longest trajectory has {longest} frames, "
             f"{frames.dt:g} apart; use a shorter lag or longer trajectories"
         )
     del key, target
-    return Pairs(i=found, j=later[found], lag=steps * frames.dt, frames=frames)
+    return Pairs(i=first, j=later[first], lag=steps * frames.dt, frames=frames)
 
 
 def steps_of(lag: float, dt: float) -> int:

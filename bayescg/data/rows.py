@@ -91,9 +91,9 @@ def will_need(source: "np.ndarray | Rows", start: int, stop: int) -> None:
     --------
     >>> will_need(np.arange(4.0), 0, 2)
     """
-    found = _extent(source, start, stop)
-    if found is not None and hasattr(found[0], "madvise"):
-        owner, low, length = found
+    extent = _extent(source, start, stop)
+    if extent is not None and hasattr(extent[0], "madvise"):
+        owner, low, length = extent
         owner.madvise(mmap.MADV_WILLNEED, low, length)
 
 

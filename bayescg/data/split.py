@@ -57,7 +57,7 @@ def held_out(frames: "Frames", count: int, test: float, seed: int) -> np.ndarray
     if len(sizes) < 2:
         raise DataError(f"{len(frames)} frame(s) are too few to split: at least two blocks are needed")
     order = np.random.default_rng(seed).permutation(len(sizes))
-    taken = 1 + int(np.argmin(np.abs(np.cumsum(sizes[order])[:-1] - test * len(frames))))
-    chosen = np.zeros(len(sizes), dtype=bool)
-    chosen[order[:taken]] = True
-    return chosen[ids]
+    number = 1 + int(np.argmin(np.abs(np.cumsum(sizes[order])[:-1] - test * len(frames))))
+    selected = np.zeros(len(sizes), dtype=bool)
+    selected[order[:number]] = True
+    return selected[ids]

@@ -92,19 +92,19 @@ class Decoded:
         )
 
     def _step(self, dt: float | None) -> float | None:
-        given = frame_checks.positive(dt, "dt", "ps")
-        known = {part.source: part.dt for part in self.parts if part.dt is not None}
-        step = given if given is not None else next(iter(known.values()), None)
-        for source, own in known.items():
-            if step is not None and abs(own - step) > 1e-4 * step:
-                other = "dt= gives" if given is not None else f"{next(iter(known))} has"
+        explicit = frame_checks.positive(dt, "dt", "ps")
+        spacings = {part.source: part.dt for part in self.parts if part.dt is not None}
+        step = explicit if explicit is not None else next(iter(spacings.values()), None)
+        for source, spacing in spacings.items():
+            if step is not None and abs(spacing - step) > 1e-4 * step:
+                other = "dt= gives" if explicit is not None else f"{next(iter(spacings))} has"
                 raise DataError(
-                    f"{source}: its frames are {own:g} ps apart, {other} {step:g} ps: load files of one spacing "
+                    f"{source}: its frames are {spacing:g} ps apart, {other} {step:g} ps: load files of one spacing "
                     "(stride= the finer ones apart), since lag times count frames"
                 )
         unknown = [part.source for part in self.parts if part.dt is None and part.frames > 1]
-        if known and given is None and unknown:
-            raise DataError(f"{unknown[0]} carries no times, {next(iter(known))} does: give dt= (ps between frames)")
+        if spacings and explicit is None and unknown:
+            raise DataError(f"{unknown[0]} carries no times, {next(iter(spacings))} does: give dt= (ps between frames)")
         return step
 
 
@@ -145,10 +145,10 @@ class Assembly:
     def add(self, source: str, chunks: Iterable[Chunk], unit: str, dt: float | None = None) -> None:
         """One trajectory; `dt` is the time between its frames (before `stride`) where its chunks carry no times."""
         look = Scan(source, unit, self.topology, self.stride)
-        times, seen, before = [], 0, self.positions.rows
+        times, read, before = [], 0, self.positions.rows
         for chunk in chunks:
-            keep = slice(-seen % self.stride, None, self.stride)
-            seen += len(chunk.positions)
+            keep = slice(-read % self.stride, None, self.stride)
+            read += len(chunk.positions)
             if chunk.times is not None:
                 times.append(np.asarray(chunk.times))
             x = chunk.positions[keep]
@@ -169,15 +169,15 @@ class Assembly:
             if self.boxes.rows not in (0, self.positions.rows):
                 raise DataError(f"{source}: some frames have a periodic box and others do not: load them apart")
         look.finish()
-        if seen == 0:
+        if read == 0:
             raise DataError(
                 f"{source}: the trajectory is empty: the simulation saved no frame, or the file is cut short"
             )
         start, step = (float(times[0][0]) if times else 0.0), dt
-        if times and seen > 1:
+        if times and read > 1:
             start, step = frame_checks.time_axis(np.concatenate(times), source)
-        kept = self.positions.rows - before
-        self.parts.append(Part(source, kept, start, None if step is None else step * self.stride))
+        frames = self.positions.rows - before
+        self.parts.append(Part(source, frames, start, None if step is None else step * self.stride))
 
     def finish(self) -> Decoded:
         """Everything that was added."""

@@ -78,8 +78,8 @@ def readable(path: Any) -> Path:
         from mdtraj.formats.registry import FormatRegistry
 
         if kind not in FormatRegistry.loaders:
-            known = ", ".join(sorted([".npy", *FormatRegistry.loaders]))
-            raise DataError(f"{path}: no reader for files that end in {kind or 'nothing'}; known are {known}")
+            formats = ", ".join(sorted([".npy", *FormatRegistry.loaders]))
+            raise DataError(f"{path}: no reader for files that end in {kind or 'nothing'}; known are {formats}")
     return path
 
 
@@ -105,8 +105,8 @@ def read_topology(top: Any, first: Path) -> "mdtraj.Topology | None":
         try:
             return mdtraj.load_topology(str(path))
         except Exception as error:
-            told = _told(error)
-    raise TopologyError(f"{path}: no topology can be read from it: {told}; give another file with the atoms")
+            reason = _told(error)
+    raise TopologyError(f"{path}: no topology can be read from it: {reason}; give another file with the atoms")
 
 
 def chunks(path: Path, topology: "mdtraj.Topology | None", unit: str | None) -> Iterator[Chunk]:
@@ -211,8 +211,8 @@ def dcd_header(path: Path) -> tuple[int, float | None]:
     order = "<" if head[:4] == struct.pack("<i", 84) else ">"
     frames, _, interval = struct.unpack(order + "3i", head[8:20])
     (step,) = struct.unpack(order + "f", head[44:48])
-    known = step > 0 and step != 1.0 and interval > 0
-    return frames, float(f"{interval * step * AKMA:.6g}") if known else None
+    stated = step > 0 and step != 1.0 and interval > 0
+    return frames, float(f"{interval * step * AKMA:.6g}") if stated else None
 
 
 def _unreadable(path: Path, topology: "mdtraj.Topology", read: int, error: Exception) -> DataError:

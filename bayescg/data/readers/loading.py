@@ -186,10 +186,10 @@ def from_openmm(
 
 
 def _files(paths: Any) -> list[Path]:
-    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    if not given:
+    listed = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not listed:
         raise DataError("no trajectory file given: the list of paths is empty (a pattern that matched nothing?)")
-    files = [readable(path) for path in given]
+    files = [readable(path) for path in listed]
     resolved = [path.resolve() for path in files]
     for k, path in enumerate(resolved):
         if path in resolved[:k]:

@@ -118,7 +118,7 @@ def _topology(group: Any) -> "mdtraj.Topology":
     import mdtraj
     from mdtraj.core.element import Element, virtual
 
-    topology, made, chains, residues = mdtraj.Topology(), {}, {}, {}
+    topology, atoms, chains, residues = mdtraj.Topology(), {}, {}, {}
     names = getattr(group, "names", [f"A{k}" for k in range(len(group))])
     elements = getattr(group, "elements", [""] * len(group))
     for atom, name, symbol in zip(group, names, elements, strict=True):
@@ -133,10 +133,10 @@ def _topology(group: Any) -> "mdtraj.Topology":
             element = Element.getBySymbol(str(symbol))
         except KeyError:
             element = virtual
-        made[atom.index] = topology.add_atom(str(name), element, residues[atom.resindex])
+        atoms[atom.index] = topology.add_atom(str(name), element, residues[atom.resindex])
     if hasattr(group, "bonds"):
         for bond in group.bonds.atomgroup_intersection(group, strict=True):
-            topology.add_bond(*(made[k] for k in bond.indices))
+            topology.add_bond(*(atoms[k] for k in bond.indices))
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

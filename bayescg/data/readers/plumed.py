@@ -80,13 +80,13 @@ def from_colvar(
     trajectory = np.repeat(np.arange(len(files)), [len(rows) for _, rows in read])
     if columns is None:
         columns = [name for name in fields if name != "time" and name.split(".")[-1] not in BOOKKEEPING]
-    chosen = [_column(name, fields, files[0]) for name in columns]
-    if not chosen:
+    places = [_column(name, fields, files[0]) for name in columns]
+    if not places:
         raise DataError(f"{files[0]}: no column is left of {' '.join(fields)}: name some in columns=")
     kelvin = frame_checks.positive(temperature, "temperature", "K")
     start, dt = _times(files, read, fields)
     frames = Frames.from_numpy(
-        table[:, chosen],
+        table[:, places],
         unit="reduced",
         dt=dt,
         temperature=kelvin,
@@ -152,10 +152,10 @@ def _times(files: list[Any], read: list[Any], fields: list[str]) -> tuple[list[f
     long = [(path, rows) for path, (_, rows) in zip(files, read, strict=True) if len(rows) > 1]
     steps = [frame_checks.time_axis(rows[:, column], str(path))[1] for path, rows in long]
     dt = steps[0]
-    for (path, _), own in zip(long, steps, strict=True):
-        if abs(own - dt) > 1e-4 * dt:
+    for (path, _), step in zip(long, steps, strict=True):
+        if abs(step - dt) > 1e-4 * dt:
             raise DataError(
-                f"{path}: its lines are {own:g} ps apart, those of {long[0][0]} {dt:g} ps: load them apart, since lag "
+                f"{path}: its lines are {step:g} ps apart, those of {long[0][0]} {dt:g} ps: load them apart, since lag "
                 "times count frames"
             )
     return [float(rows[0, column]) for _, rows in read], dt
