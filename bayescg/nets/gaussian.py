@@ -59,10 +59,10 @@ class ConditionalGaussian(nn.Module):
         with torch.no_grad():
             log_sd = outputs + last.out_features // 2
             for rows, scale, shift in ((outputs, 1.0, 0.0), (log_sd, 0.1, math.log(sd))):
-                found = self.net(x)[:, rows]
-                factor = scale / found.std(0)
+                values = self.net(x)[:, rows]
+                factor = scale / values.std(0)
                 last.weight[rows] *= factor.unsqueeze(-1)
-                last.bias[rows] = (last.bias[rows] - found.mean(0)) * factor + shift
+                last.bias[rows] = (last.bias[rows] - values.mean(0)) * factor + shift
 
     def forward(self, x: Tensor) -> dist.TorchDistribution:
         """Distribution given ``x`` of shape ``(..., inputs)``."""

@@ -46,8 +46,8 @@ class Whiten(nn.Module):
         """Take mean ``(size,)`` and covariance ``(size, size)``."""
         correlation, width = _correlation(covariance.double())
         values, axes = torch.linalg.eigh(correlation)
-        kept = slice(len(values) - self.matrix.shape[1], None)
-        values, axes = values[kept].clamp_min(1e-12), axes[:, kept]
+        largest = slice(len(values) - self.matrix.shape[1], None)
+        values, axes = values[largest].clamp_min(1e-12), axes[:, largest]
         self.mean.copy_(mean)
         self.matrix.copy_(axes / width[:, None] * values.rsqrt())
         self.back.copy_((axes * width[:, None] * values.sqrt()).T)

@@ -172,11 +172,11 @@ class Coupling(nn.Module):
     def __init__(self, circular: Tensor, order: Tensor, bins: int, hidden: Sequence[int]):
         super().__init__()
         self.kept, self.bins = len(order) // 2, bins
-        kept, moved = order[: self.kept], order[self.kept :]
-        kept = torch.cat([kept[~circular[kept]], kept[circular[kept]]])
-        self.straight = int((~circular[kept]).sum())
+        still, moved = order[: self.kept], order[self.kept :]
+        still = torch.cat([still[~circular[still]], still[circular[still]]])
+        self.straight = int((~circular[still]).sum())
         # sorted by a product, whose derivative is one, too: that of an index adds up one number after the other
-        self.register_buffer("sort", torch.eye(len(order))[:, torch.cat([kept, moved])], persistent=False)
+        self.register_buffer("sort", torch.eye(len(order))[:, torch.cat([still, moved])], persistent=False)
         sizes = [max(1, 2 * self.kept - self.straight), *hidden]
         parts: list[nn.Module] = []
         for a, b in pairwise(sizes):
@@ -186,10 +186,10 @@ class Coupling(nn.Module):
     def spline(self, kept: Tensor) -> _Spline:
         """The splines of the moved coordinates, given the kept ones ``(..., kept)``."""
         straight, turning = kept[..., : self.straight], kept[..., self.straight :] * (math.pi / BOUND)
-        seen = torch.cat([straight, turning.cos(), turning.sin()], -1)
+        inputs = torch.cat([straight, turning.cos(), turning.sin()], -1)
         if not self.kept:  # of a single coordinate
-            seen = kept.new_zeros(*kept.shape[:-1], 1)
-        knots = self.net(seen).unflatten(-1, (-1, 3 * self.bins - 1))
+            inputs = kept.new_zeros(*kept.shape[:-1], 1)
+        knots = self.net(inputs).unflatten(-1, (-1, 3 * self.bins - 1))
         return _Spline(*knots.split([self.bins, self.bins, self.bins - 1], -1), bound=BOUND)
 
 
@@ -265,10 +265,10 @@ class _Couple(_OnVectors):
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         ordered = x @ self.layer.sort
-        kept, moved = ordered[..., : self.layer.kept], ordered[..., self.layer.kept :]
-        spline = self.layer.spline(kept)
+        still, moved = ordered[..., : self.layer.kept], ordered[..., self.layer.kept :]
+        spline = self.layer.spline(still)
         moved, ladj = spline.call_and_ladj(moved) if self.forwards else spline.inverse_and_ladj(moved)
-        return torch.cat([kept, moved], -1) @ self.layer.sort.T, ladj.sum(-1)
+        return torch.cat([still, moved], -1) @ self.layer.sort.T, ladj.sum(-1)
 
 
 class _Turn(_OnVectors):

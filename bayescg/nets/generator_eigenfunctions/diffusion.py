@@ -35,11 +35,11 @@ def diffusion_value(diffusion: Diffusion, x: Tensor) -> Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"diffusion={value!r} is no number, sequence or function: {error}") from error
     n, dim = len(x), x[0].numel()
-    known = ((n,), (n, dim), (n, dim, dim)) if callable(diffusion) else ((), (dim,), (dim, dim))
-    if tuple(d.shape) not in known:
-        told = "function" if callable(diffusion) else "constant"
-        raise ConfigError(f"a {told} diffusion of shape {tuple(d.shape)} does not fit {n} frames of {dim} coordinates")
-    matrices = d.shape[-2:] == (dim, dim) and d.dim() == len(known[-1])
+    shapes = ((n,), (n, dim), (n, dim, dim)) if callable(diffusion) else ((), (dim,), (dim, dim))
+    if tuple(d.shape) not in shapes:
+        kind = "function" if callable(diffusion) else "constant"
+        raise ConfigError(f"a {kind} diffusion of shape {tuple(d.shape)} does not fit {n} frames of {dim} coordinates")
+    matrices = d.shape[-2:] == (dim, dim) and d.dim() == len(shapes[-1])
     failed = torch.linalg.cholesky_ex(d)[1].any() if matrices else ~(d > 0).all()
     if failed or (matrices and not torch.allclose(d, d.mT)):
         raise ConfigError("diffusion must be positive everywhere, and a matrix symmetric")
@@ -76,9 +76,9 @@ def diffusion_tensor(features: Callable[[Tensor], Tensor] | None, x: Tensor, dif
         y, pull = vjp(features, x)[:2]
         rows = []
         for i in range(y.shape[-1]):
-            one = torch.zeros_like(y)
-            one[:, i] = 1.0
-            rows.append(pull(one)[0].reshape(len(x), dim))
+            unit = torch.zeros_like(y)
+            unit[:, i] = 1.0
+            rows.append(pull(unit)[0].reshape(len(x), dim))
         slopes = torch.stack(rows, 1)
     matrix = d.shape[-2:] == (dim, dim) and (d.dim() == 3 or not callable(diffusion))
     moved = slopes @ d if matrix else slopes * (d[:, None, :] if d.dim() == 2 else d)

@@ -65,8 +65,8 @@ class SoftStates(nn.Module):
             centres, cell = np.zeros((states, t.shape[1])), np.zeros(len(t), dtype=int)
         # cells that overlap: what is hard at first takes long to soften
         width = max(2.0 * np.square(t - centres[cell]).sum(1).mean(), 1e-6)
-        found = np.c_[centres @ slow.T, -0.5 * np.square(centres).sum(1)] / width
-        self.start.copy_(torch.as_tensor(found))
+        affine = np.c_[centres @ slow.T, -0.5 * np.square(centres).sum(1)] / width
+        self.start.copy_(torch.as_tensor(affine))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
