@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,19 +15,16 @@ from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as serialise_tensors
 from torch import Tensor, distributed
 
-from bayescg.errors import ConfigError, DeviceError, FitError, ModelError, OutputError
-from bayescg.inference.not_finite import StopFlag
+from bayescg.errors import ConfigError, DeviceError, FitError, ModelError
+from bayescg.inference.stop_flag import StopFlag
 
 if TYPE_CHECKING:
-    from bayescg.inference.job import Job
     from bayescg.modelling.model import Model
 
 __all__ = ["LostProcess", "Processes", "join", "launched"]
 
 _TIMEOUT = 600.0  # seconds without an answer; a process that ends is noticed at once
 _GRACE = 5.0  # seconds for an answer once this process was asked to stop
-
-_log = logging.getLogger("bayescg")
 
 
 class LostProcess(FitError):
@@ -169,29 +162,6 @@ class Processes:
         self._asked, self._agreed = stop, StopFlag()
         return self._agreed
 
-    @contextmanager
-    def watched(self, job: Job, directory: Path | None) -> Iterator[None]:
-        """Inside, losing a process ends the fit: its state is saved, and the error says what to do.
-
-        Raises
-        ------
-        FitError
-        """
-        try:
-            yield
-        except LostProcess as error:
-            job.leave(directory)
-            kept = "There is no run_dir, so nothing was saved"
-            if directory is not None:
-                try:
-                    _save_once(job, directory / "checkpoint")
-                    kept = f"The state is in {directory}, run again, on any number of processes, to go on from it"
-                except OutputError as failure:
-                    kept = f"The state could not be saved, an earlier checkpoint may be in {directory}: {failure}"
-            message = f"{error}. This was at step {job.step} of {job.settings['steps']}. {kept}"
-            _log.error("%s", message)  # torchrun may end this process before Python prints the error
-            raise FitError(message) from error
-
     def _bytes(self, content: bytes) -> bytes:
         size = torch.tensor([len(content)])
         self.share(size)
@@ -219,19 +189,6 @@ class Processes:
                 f"process {self.rank} of {self.count} has lost another ({_cause(error)}): it was killed, ended with an "
                 "error, or its machine is gone; its own output says more"
             ) from error
-
-
-def _save_once(job: Job, directory: Path) -> None:
-    """Save the state unless another process that is left has: all of them try."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / ".lock").open("a")
-    except OSError as error:
-        raise OutputError(f"cannot write {directory}: {error.strerror or error}") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if job.step > max((int(p.stem.split("-")[1]) for p in directory.glob("step-*.json")), default=-1):
-            job.save(directory)
 
 
 def _cause(error: Exception) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,9 +17,13 @@ from bayescg.errors import ConfigError, DataError, DeviceError, Interrupted, Mod
 from bayescg.inference.distributed import join, launched
 from bayescg.inference.fitted import Fit
 from bayescg.inference.job import Job
-from bayescg.inference.not_finite import stop_requested
+from bayescg.inference.lost_process import watched
+from bayescg.inference.not_finite import explained_when_not_finite
 from bayescg.inference.objectives import OBJECTIVES
 from bayescg.inference.progress import FitProgress
+from bayescg.inference.result import result
+from bayescg.inference.resuming import restore, save
+from bayescg.inference.stop_flag import stop_requested
 from bayescg.inference.uncertainty import MEMBERS
 from bayescg.modelling.model import Model, check_data
 from bayescg.recording.compiled import check_mode
@@ -180,34 +184,33 @@ def fit(
         done, mode = found[1]["step"], found[1]["mode"] if compile == "auto" else compile
     job = Job(model, frames, settings, mode, where, done, processes)
     if found is not None and directory is not None:
-        job.restore(found, directory / "checkpoint")
+        restore(job, found, directory / "checkpoint")
     log_every = max(1, steps // 200)
     with (
+        # the thread of the feed would wait for as long as an error that is kept keeps the job
+        nullcontext() if job.data is None else closing(job.data.feed),
         FitProgress(steps, job.step, progress if job.writes else False) as bar,
         stop_requested() as stop,
-        nullcontext() if processes is None else processes.watched(job, directory),
+        explained_when_not_finite(job, directory),
+        nullcontext() if processes is None else watched(job, directory),
     ):
         if processes is not None:
             stop = processes.agree_on(stop)
-        try:
-            while not job.finished:
-                job.advance(directory)
-                if job.step % log_every == 0 or job.finished:
-                    bar.update(job.step, job.log[-1] if job.log else {})
-                due = job.step % checkpoint_every == 0 or job.finished
-                if directory is not None and (due or stop.signal):
-                    job.save(directory / "checkpoint")
-                if stop.signal and (directory is not None or not job.finished):
-                    if processes is not None:
-                        processes.shared(None)  # torchrun ends all when the first ends: not before one has saved
-                    kept = f"; the state is in {directory}, run again to go on"
-                    if directory is None:
-                        kept = " (no run_dir: nothing was saved)"
-                    raise Interrupted(f"stopped by {stop.signal} at step {job.step} of {steps}{kept}")
-        finally:
-            if job.feed is not None:  # its thread would wait for as long as an error that is kept keeps the job
-                job.feed.close()
-    return job.result(time.perf_counter() - started, directory)
+        while not job.finished:
+            job.advance()
+            if job.step % log_every == 0 or job.finished:
+                bar.update(job.step, job.log[-1] if job.log else {})
+            due = job.step % checkpoint_every == 0 or job.finished
+            if directory is not None and (due or stop.signal):
+                save(job, directory / "checkpoint")
+            if stop.signal and (directory is not None or not job.finished):
+                if processes is not None:
+                    processes.shared(None)  # torchrun ends all when the first ends: not before one has saved
+                kept = f"; the state is in {directory}, run again to go on"
+                if directory is None:
+                    kept = " (no run_dir: nothing was saved)"
+                raise Interrupted(f"stopped by {stop.signal} at step {job.step} of {steps}{kept}")
+    return result(job, time.perf_counter() - started, directory)
 
 
 def _device(name: str) -> torch.device:

@@ -1,5 +1,6 @@
-"""Modules as pure functions of their parameters."""
+"""Modules as pure functions of their parameters, and of their random numbers."""
 
+import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ __all__ = [
     "buffers_kept",
     "call_with",
     "functional_random",
+    "mixed_seed",
     "one_by_one",
     "over",
     "seeded",
@@ -154,3 +156,8 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
         if devices:
             torch.cuda.manual_seed(seed)
         yield
+
+
+def mixed_seed(*parts: int) -> int:
+    """One seed from several, without collisions in practice."""
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=7).digest(), "little")

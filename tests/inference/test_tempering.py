@@ -10,6 +10,8 @@ from bayescg import checkpoint
 from bayescg.inference.adaptive_tempering import Tempering
 from bayescg.inference.importance import Draws
 from bayescg.inference.job import Job
+from bayescg.inference.result import result
+from bayescg.inference.resuming import restore, save
 from bayescg.models import EmbeddedPhysics
 from bayescg.recording.functional import state_of
 from bayescg.sampling.weights import conditional_ess
@@ -90,16 +92,16 @@ def test_a_fit_gone_on_with_in_the_middle_ends_the_same(tmp_path, stop):
 
     whole, first, second = job(), job(), job()
     while not whole.finished:
-        whole.advance(None)
+        whole.advance()
     while first.step < stop:
-        first.advance(None)
-    first.save(tmp_path)
+        first.advance()
+    save(first, tmp_path)
     found = checkpoint.latest(tmp_path)
     assert found is not None
-    second.restore(found, tmp_path)
+    restore(second, found, tmp_path)
     while not second.finished:
-        second.advance(None)
-    ends = [j.result(0.0, None) for j in (whole, second)]
+        second.advance()
+    ends = [result(j, 0.0, None) for j in (whole, second)]
     assert ends[0].diagnostics["tempering"] == ends[1].diagnostics["tempering"]
     assert len(ends[0].diagnostics["tempering"]) > 2
     assert ends[0].log == ends[1].log

@@ -123,7 +123,7 @@ def test_data_and_energies_add_up():
     inner: Any = job.program.inner
     inner.flow.place(torch.zeros(2), 1.0)
     job.buffers = {k: v.detach().clone() for k, v in job.program.named_buffers()}
-    _, loss, *_ = job.gradients.run(job.params, job.buffers, job._batch(0), 0)
+    _, loss, *_ = job.gradients.run(job.params, job.buffers, job.batch(0), 0)
     exact = math.log(2 * math.pi) + 0.5 * float((x**2).sum(1).mean()) - 3.0 * math.log(2 * math.pi)
     assert abs(float(loss) - exact) < 1e-4
 

@@ -32,7 +32,7 @@ def step(toy_frames):
         }  # fmt: skip
         model = model or PredictiveCV(latent_dim=2, hidden=(4,))
         job = Job(model, toy_frames(dtype=float), settings, "off", torch.device("cpu"))
-        tensors = job._batch(0)
+        tensors = job.batch(0)
         refits = job.members is not None
         plain, _ = gradient_function(job.program, job.total, job.total_weight, refits, job.params, job.buffers, tensors)
         return plain, job.params, job.buffers, tensors

@@ -1,0 +1,134 @@
+"""What a fit returns when its training is over: the trained model, its posterior, diagnostics and cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bayescg import checkpoint
+from bayescg.data.pairs import Pairs
+from bayescg.feeding.feed import inputs_of
+from bayescg.inference.fitted import Fit
+from bayescg.inference.job import Job
+from bayescg.inference.uncertainty import Posterior, laplace
+from bayescg.modelling.model import finished
+from bayescg.recording.functional import mixed_seed
+
+__all__ = ["result"]
+
+
+def result(job: Job, wall: float, directory: Path | None) -> Fit:
+    """The trained model with its posterior; its loss log is written to a directory.
+
+    Parameters
+    ----------
+    job : Job
+    wall : float
+        Seconds that the whole call of `bayescg.fit` has taken.
+    directory : Path, optional
+    """
+    posterior = _posterior(job)
+    train = None if job.data is None else job.data.train
+    frames = train.frames if isinstance(train, Pairs) else train
+    fit = Fit(job.model, posterior, job.settings, _diagnostics(job, posterior), _cost(job, wall), job.log, frames)
+    if directory is not None and job.writes:
+        checkpoint.write_file(directory / "loss.csv", fit.log_csv())
+    return fit
+
+
+def _posterior(job: Job) -> Posterior:
+    """Distribution over the parameters at the best state, to which the model's own values are set."""
+    final = job.best.state or job.state
+    choice, names = job.settings["uncertainty"], tuple(job.names)
+    inner = {k.removeprefix("inner."): v.detach() for k, v in final.items() if k.startswith("inner.")}
+    buffers = {k: v.detach() for k, v in job.model.named_buffers()}
+    with torch.no_grad():
+        point = {**buffers, **({k: v[0].clone() for k, v in inner.items()} if job.members else inner)}
+        for name, value in (*job.model.named_parameters(), *job.model.named_buffers()):
+            value.copy_(point[name])
+        point, inner = finished(job.model, None if job.data is None else job.data.train, point, inner, job.members)
+    if choice == "laplace":
+        return laplace(job.model, job.names, point, job.total_weight, mixed_seed(job.settings["seed"], 3))
+    if choice == "mean-field":
+        return Posterior(choice, point, {n: final[f"log_sd.{i}"] for i, n in enumerate(job.names)}, names)
+    if job.members:
+        return Posterior(choice, point, {k: v[1:].clone() for k, v in inner.items()}, names)
+    return Posterior("none", point, {}, names)
+
+
+def _diagnostics(job: Job, posterior: Posterior) -> dict[str, Any]:
+    """What was seen of the training, and what a careful reader should know of it."""
+    held_out = None if job.data is None else job.data.held_out
+    doubts = [] if held_out is None else job.model.doubts(held_out[0]["x"], held_out[1])
+    response = _response(job, posterior)
+    warned = [*doubts, *_data_warnings(job), *_response_warnings(response)]
+    diagnostics = {
+        "refit_response": response, "statistical_inefficiency": job.data.inefficiency if job.data else 1.0,
+        "effective_frames": job.total_weight,
+        "best_step": int(job.best.step[0]) if job.best.state else job.step, "last_step": job.step,
+        "validation": float(job.best.loss[0]) if job.best.state else None, "compiled": job.mode,
+        "compiled_why": job.gradients.why, "warnings": warned,
+        "doubts": doubts,
+    }  # fmt: skip
+    if job.tempering is not None:
+        diagnostics["tempering"] = job.tempering.state()["stages"]
+        warned += job.tempering.warnings()
+    if job.guard is not None:
+        diagnostics["guarded"] = job.guard.diagnostics()
+        warned += job.guard.warnings()
+    return diagnostics
+
+
+def _data_warnings(job: Job) -> list[str]:
+    warned = []
+    if job.source is not None and job.source.order is None:
+        warned.append("the frames have no time axis: they were taken as independent draws")
+    if job.members and job.data is not None and job.data.blocks < 20 < len(job.data.train):
+        warned.append(
+            f"only {job.data.blocks} nearly independent blocks of frames: parameter uncertainty is rough, run longer"
+        )
+    return warned
+
+
+def _response(job: Job, posterior: Posterior) -> float | None:
+    """Spread of the refits' predicted means over that of the weighted means they were trained on, the median."""
+    if (
+        (posterior.members or 0) < 2
+        or job.model.kind != "evidence"
+        or job.data is None
+        or isinstance(job.data.train, Pairs)
+        or len(job.data.train) > 200_000
+    ):
+        return None
+    with torch.no_grad():
+        y = inputs_of(job.model, job.data.train, None, job.device)
+    weight = job.data.weight[1:].to(y.dtype)
+    trained_on = (weight @ y / weight.sum(1, keepdim=True)).std(0)
+    predicted = Fit(job.model, posterior, job.settings, {}, {}, []).generated_inputs(2000).mean(1).std(0)
+    return float((predicted / trained_on.clamp_min(1e-12)).median())
+
+
+def _response_warnings(response: float | None) -> list[str]:
+    if response is None or response >= 0.7:
+        return []
+    return [
+        f"the refits' predictions differ by only {response:.0%} of what their weights of the frames ask for: "
+        "training has not converged and intervals are too narrow; use more steps or a larger learning_rate"
+    ]
+
+
+def _cost(job: Job, wall: float) -> dict[str, Any]:
+    size = job.settings["batch_size"] * (job.members or 1)
+    energies = job.step * size if job.data is None or getattr(job.model, "energy_weight", 0.0) else 0
+    if job.tempering is not None:
+        energies = job.tempering.queried(job.step, size, job.members or 1)
+    return {
+        "steps": job.step,
+        "energy_evaluations": energies,
+        "wall_seconds": wall,
+        "fit_seconds": job.seconds,
+        "device": str(job.device),
+        "processes": job.processes.count if job.processes is not None else 1,
+    }

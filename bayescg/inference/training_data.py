@@ -1,0 +1,104 @@
+"""What a fit learns from: the frames it trains on, what each counts, and those held out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayescg.data.pairs import Pairs
+from bayescg.errors import DataError
+from bayescg.feeding.feed import Feed, observed, relaxation
+from bayescg.inference.uncertainty import block_weights
+from bayescg.modelling.model import Model
+from bayescg.recording.functional import Params, mixed_seed, seeded
+
+if TYPE_CHECKING:
+    from bayescg.data import Frames
+
+__all__ = ["TrainingData"]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Frames of a fit, or pairs of frames.
+
+    Attributes
+    ----------
+    train : Frames or Pairs
+        Those trained on.
+    inefficiency : float
+        Their statistical inefficiency.
+    weight : Tensor
+        What each counts, ``(n,)``, or ``(members, n)`` for refits.
+    blocks : int
+        Nearly independent blocks that the weights of refits are random for; 0 where there are no refits.
+    feed : Feed
+    probe, held_out : tuple of (dict of str to Tensor, Tensor) or None
+        Inputs and weights of some of those trained on, and of those held out, whose losses are compared.
+    """
+
+    train: Frames | Pairs
+    inefficiency: float
+    weight: Tensor
+    blocks: int
+    feed: Feed
+    probe: tuple[Params, Tensor] | None
+    held_out: tuple[Params, Tensor] | None
+
+    @classmethod
+    def read(cls, model: Model, frames: Frames | Pairs, settings: dict[str, Any], device: torch.device) -> TrainingData:
+        """Divide frames, let the model take its sizes and scales from those trained on, and weigh them."""
+        train, test, seed = frames, None, settings["seed"]
+        if settings["validation"] > 0:
+            train, test = frames.split(blocks=20, test=settings["validation"], seed=seed)
+            if test.weights is not None and not np.asarray(test.weights).any():
+                raise DataError(
+                    f"the {len(test)} frames that validation={settings['validation']:g} holds out have no weight; "
+                    "leave frames of weight 0 out, or use validation=0"
+                )
+        with seeded(mixed_seed(seed, 0)):  # a model may build its networks here
+            model.setup(train)
+        model.to(device)
+        inefficiency = relaxation(model, train)
+        weight, blocks = _weights(train, inefficiency, settings["members"], seed)
+        weight = weight.to(device, next((p.dtype for p in model.parameters()), torch.float32))
+        feed = Feed(model, train, settings["batch_size"], device, seed, weight=weight)
+        probe = held_out = None
+        if test is not None:
+            probe, held_out = (
+                _inputs_and_weights(model, train, 1024, device),
+                _inputs_and_weights(model, test, 4096, device),
+            )
+        return cls(train, inefficiency, weight, blocks, feed, probe, held_out)
+
+
+def _weights(train: Frames | Pairs, inefficiency: float, members: int | None, seed: int) -> tuple[Tensor, int]:
+    """What each frame counts, and the number of blocks that refits weigh at random."""
+    weight = _importance(train)
+    # uneven weights leave fewer effective frames (Kish), as correlation does
+    weight = weight / weight.square().mean() / (train.overlap if isinstance(train, Pairs) else inefficiency)
+    if members is None:
+        return weight, 0
+    # five inefficiencies a block make neighbouring blocks nearly independent; never fewer than ten blocks
+    length = 1 if inefficiency <= 1.5 else int(min(5 * inefficiency, max(1, len(train) // 10)))
+    blocks = torch.as_tensor(np.asarray(train.blocks(length)))
+    random = block_weights(blocks, members - 1, seed)
+    return weight * torch.cat([torch.ones(1, len(train)), random]), len(torch.unique(blocks))
+
+
+def _inputs_and_weights(model: Model, frames: Frames | Pairs, most: int, device: torch.device) -> tuple[Params, Tensor]:
+    """Those of at most so many frames, evenly spaced."""
+    index = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), most)).astype(int))
+    return observed(model, frames, index, device), _importance(frames)[index].to(device)
+
+
+def _importance(frames: Frames | Pairs) -> Tensor:
+    """Importance weights with mean 1, ``(n,)``."""
+    if frames.weights is None:
+        return torch.ones(len(frames))
+    weight = torch.as_tensor(np.asarray(frames.weights, dtype=np.float64))
+    return (weight / weight.max() / (weight / weight.max()).mean()).float()
