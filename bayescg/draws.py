@@ -1,5 +1,6 @@
 """Draws with named dimensions: from arrays to an xarray.DataTree that ArviZ reads. The one file that imports ArviZ."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 import xarray as xr
 
 __all__ = ["interval", "pareto_k", "pareto_smoothed", "to_tree"]
+
+_ROUNDING = 1e-5  # of log weights in single precision
 
 Variables = Mapping[str, tuple[Sequence[str], np.ndarray]]
 
@@ -74,6 +77,8 @@ def interval(draws: np.ndarray, level: float = 0.9, axis: int = 0) -> np.ndarray
 def pareto_k(log_weights: np.ndarray) -> np.ndarray:
     """Shape of the Pareto tail of importance weights, ``(...)`` for log weights ``(..., draws)``; above 0.7 they fail.
 
+    Weights whose tail does not vary, rounding apart, are bounded: 0.
+
     References
     ----------
     Vehtari, Simpson, Gelman, Yao, Gabry, "Pareto smoothed importance sampling", JMLR 25 (2024).
@@ -107,5 +112,11 @@ def _smoothed(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     import arviz_stats  # noqa: F401 - registers the accessors used below
     from arviz_stats.base.array import array_stats
 
-    smooth, k = array_stats.psislw(-np.asarray(log_weights), axis=-1)
-    return np.asarray(smooth), np.asarray(k)
+    logs = np.asarray(log_weights)
+    # the tail has no shape where its weights are the same: ArviZ refuses it, and fits the rounding of nearly the same
+    tail = np.sort(logs, axis=-1)[..., -min(logs.shape[-1] // 5, math.ceil(3 * logs.shape[-1] ** 0.5)) :]
+    flat = np.ptp(tail, axis=-1) < _ROUNDING
+    smooth, k = logs - np.logaddexp.reduce(logs, axis=-1, keepdims=True), np.zeros(logs.shape[:-1])
+    if not flat.all():
+        smooth[~flat], k[~flat] = array_stats.psislw(-logs[~flat], axis=-1)
+    return smooth, k

@@ -14,7 +14,7 @@ from torch.func import jacrev, vmap
 from bayescg import nets
 from bayescg.arguments import check_counts, check_numbers, widths
 from bayescg.errors import ModelError
-from bayescg.features import Features, HasPositions
+from bayescg.features import Features
 from bayescg.modelling import Batch, FeatureModel
 
 TERMS = ("gradient", "variance", "covariance", "rayleigh", "orthonormal")
@@ -132,22 +132,6 @@ class Autoencoder(FeatureModel):
     def cv(self, x: Tensor) -> torch.distributions.Distribution:
         """q(z | y(x)) for positions ``(n, atoms, 3)``: batch shape ``(n,)``, event shape ``(latent_dim,)``."""
         return self.encoder(self.scale(self.inputs(x)))
-
-    def positions(self, x: Tensor) -> Tensor:
-        """Positions ``(..., atoms, 3)`` of generated features ``(..., size)``.
-
-        Raises
-        ------
-        ModelError
-            The features do not determine a conformation.
-        """
-        if self.features is None:
-            return x.unflatten(-1, (-1, 3)) if x.shape[-1] % 3 == 0 else x
-        if not isinstance(self.features, HasPositions):
-            raise ModelError(
-                f"{type(self.features).__name__} features do not determine positions; use features.aligned"
-            )
-        return self.features.positions(x)
 
     def reset(self) -> None:
         """Draw fresh weights; the noise starts at half the spread of a coordinate."""

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bayescg.draws import interval, pareto_k, to_tree
+from bayescg.draws import interval, pareto_k, pareto_smoothed, to_tree
 
 
 @pytest.mark.parametrize("count", [19, 39, 200])
@@ -48,6 +48,17 @@ def test_pareto_k_finds_the_tail_of_a_pareto_distribution(shape):
 def test_pareto_k_does_not_depend_on_the_normalisation():
     logs = np.random.default_rng(2).normal(size=(3, 500))
     np.testing.assert_allclose(pareto_k(logs), pareto_k(logs + 700.0), atol=1e-6)
+
+
+def test_weights_that_do_not_vary_have_no_tail():
+    varying = np.random.default_rng(3).normal(size=500)
+    clipped = np.minimum(varying, 0.0)
+    k = pareto_k(np.stack([np.full(500, 3.0), varying, clipped]))
+    assert k[0] == k[2] == 0
+    assert k[1] == pareto_k(varying)
+    smooth, k = pareto_smoothed(np.full(500, 3.0))
+    assert k == 0
+    np.testing.assert_allclose(np.exp(smooth), 1 / 500)
 
 
 def tree():

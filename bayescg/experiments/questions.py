@@ -20,7 +20,7 @@ from bayescg.analysis.block_bootstrap import average
 from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of
 from bayescg.errors import ModelError
 from bayescg.experiments.known import note_truth
-from bayescg.modelling.model import HasCV, HasSampler
+from bayescg.modelling.model import HasCV
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
@@ -86,7 +86,7 @@ def ask(experiment: Experiment, fit: Fit, frames: Frames, test: Frames) -> Answe
     settings, seed = experiment.analysis, experiment.run.seed
     answers = Answers()
     evidence = fit.model.kind == "evidence"
-    if isinstance(fit.model, HasSampler):
+    if fit.generates:
         try:
             _predictions(answers, settings, seed, fit, frames, test)
         except ModelError as error:

@@ -6,7 +6,7 @@ import csv
 import io
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import jvp, vmap
+from torch.func import jvp
 
 from bayescg.arguments import check_counts
 from bayescg.draws import pareto_k, to_tree
@@ -23,15 +23,15 @@ from bayescg.feeding.chunks import chunks, joined, observations
 from bayescg.inference.objectives import log_marginal, log_weights
 from bayescg.inference.stored import read_fit, write_fit
 from bayescg.inference.uncertainty import MEMBERS, Posterior, generate
-from bayescg.modelling.model import HasCV, HasSampler, Model
-from bayescg.recording.functional import Params, call_with, functional_random, seeded
+from bayescg.modelling.model import HasCV, Model, cv_of
+from bayescg.recording.functional import Params, call_with, functional_random, over, seeded
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from bayescg.data import Frames
 
-__all__ = ["Fit"]
+__all__ = ["Fit", "warned_if_failing"]
 
 _STRIDE = 1_000_003
 """Between the seeds of consecutive chunks of frames."""
@@ -71,15 +71,23 @@ class Fit:
         self.diagnostics, self.cost, self.log, self.frames = diagnostics, cost, log, frames
         self._gauge = gauge
         if isinstance(model, HasCV):
-            folded = weights.kind in MEMBERS
+            if weights.kind in MEMBERS and gauge is None and frames is not None:
+                with warned_if_failing("the CVs of the refits", self.diagnostics.setdefault("warnings", [])):
+                    self._gauge = self._align(frames)
+            folded = weights.kind in MEMBERS and (self._gauge is not None or frames is None)
             self.diagnostics["cv_uncertainty"] = "intrinsic and parameter" if folded else "intrinsic only"
-            if folded and gauge is None and frames is not None:
-                self._gauge = self._align(frames)
 
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
         return next(self.model.parameters()).device
+
+    @property
+    def generates(self) -> bool:
+        """Whether frames can be drawn from the model, without any that are observed."""
+        with suppress(ModelError):
+            return len(self.generated_inputs(1, draws=1)) == 1
+        return False
 
     def cv(self, x: Any) -> torch.distributions.Distribution:
         """Distribution over the CVs of configurations: batch shape ``(n,)``, event shape ``(latent_dim,)``.
@@ -103,8 +111,8 @@ class Fit:
             raise ModelError(f"{type(self.model).__name__} has no collective variables")
         with torch.no_grad():
             if self._gauge is None:
-                one = joined([self.model.cv(c) for c in self._chunks(x)])
-                return one or self.model.cv(torch.cat(list(self._chunks(x))))
+                one = joined([cv_of(self.model, c) for c in self._chunks(x)])
+                return one or cv_of(self.model, torch.cat(list(self._chunks(x))))
             found = []
             for means, variances in map(self._member_cv, self._chunks(x)):
                 covariance = torch.einsum("mda,mnd,mdb->nmab", self._gauge, variances, self._gauge)
@@ -143,10 +151,7 @@ class Fit:
         ModelError
             The model generates nothing, or not positions.
         """
-        x = self._generated(frames, draws, seed)
-        if not isinstance(self.model, HasSampler):
-            raise ModelError(f"{type(self.model).__name__} does not generate configurations")
-        return self.model.positions(x)
+        return self.model.positions(self._generated(frames, draws, seed))
 
     def generated_inputs(self, frames: int, draws: int | None = None, seed: int = 0) -> Tensor:
         """As `generate`, but what the model itself generates, its features: ``(draws, frames, ...)``."""
@@ -178,8 +183,6 @@ class Fit:
             The model generates nothing, or not positions.
         """
         x = self._generated(frames, draws, seed, repeats)
-        if not isinstance(self.model, HasSampler):
-            raise ModelError(f"{type(self.model).__name__} does not generate configurations")
         return self.model.positions(x).unflatten(1, (frames, repeats))
 
     def cv_draws(self, x: Any) -> Tensor:
@@ -201,7 +204,7 @@ class Fit:
             raise ModelError(f"{type(self.model).__name__} has no collective variables")
         with torch.no_grad():
             if self._gauge is None:
-                return torch.cat([self.model.cv(c).mean for c in self._chunks(x)])[None]
+                return torch.cat([cv_of(self.model, c).mean for c in self._chunks(x)])[None]
             means = torch.cat([self._member_cv(c)[0] for c in self._chunks(x)], 1)
             return torch.einsum("mnd,mda->mna", means, self._gauge)
 
@@ -246,14 +249,17 @@ class Fit:
         ----------
         frames : Frames, Tensor or ndarray
         particles : int
+            At least 25.
         seed : int
 
         Returns
         -------
         dict
             ``pareto_k`` (median over frames), ``pareto_k_largest``, ``pareto_k_share_above_0.7`` (fraction of the
-            frames where importance sampling fails), ``ess_fraction`` (average over frames).
+            frames where importance sampling fails), ``ess_fraction`` (average over frames). A guide that proposes
+            nothing, or each frame's exact posterior, has weights that do not vary: k is 0 and the fraction 1.
         """
+        check_counts(particles=(particles, 25))
         k, ess = [], []
         for number, x in enumerate(observations(self.model, frames)):
             with seeded(seed + _STRIDE * number, self.device), torch.no_grad():
@@ -304,7 +310,7 @@ class Fit:
         if members:
             coords["refit"] = ("draw", np.arange(draws) % members)
         predicted = min(subset, len(source)) if source is not None else subset
-        if isinstance(self.model, HasSampler) and self.model.kind == "evidence":
+        if self.model.kind == "evidence":
             shaped, dims, labels = self._shaped(self._generated(predicted, draws, seed, replicates=True))
             coords |= labels
             groups["posterior_predictive"] = {"x": (("draw", "frame", *dims), shaped)}
@@ -417,7 +423,7 @@ class Fit:
                 )  # forward-mode derivatives still go through torch.jit
                 if varying:
                     some = {k: v[start : start + chunk] for k, v in varying.items()}
-                    part = vmap(one, randomness="different" if replicates else "same")(some)
+                    part = over(one, ({k: 0 for k in some},), same_draws=not replicates)(some)
                 else:
                     part = torch.stack([at({}) for _ in range(min(chunk, rows - start))])
                 found = part.new_empty(rows, *part.shape[1:]) if found is None else found
@@ -437,7 +443,6 @@ class Fit:
 
     def _shaped(self, x: Tensor) -> tuple[np.ndarray, tuple[str, ...], dict[str, Any]]:
         """Positions (..., atom, space) where generated values determine them, otherwise the values themselves."""
-        assert isinstance(self.model, HasSampler)
         with suppress(ModelError):
             x = self.model.positions(x)
         if x.dim() == 4 and x.shape[-1] == 3:
@@ -446,18 +451,27 @@ class Fit:
 
     def _member_cv(self, x: Tensor) -> tuple[Tensor, Tensor]:
         def one(v: Params) -> tuple[Tensor, Tensor]:
-            d = call_with(self.model, {**self.weights.point, **v}, lambda m: m.cv(x))
+            d = call_with(self.model, {**self.weights.point, **v}, lambda m: cv_of(m, x))
             return d.mean, d.variance
 
-        return vmap(one)(self.weights.tensors)
+        return over(one, ({k: 0 for k in self.weights.tensors},))(self.weights.tensors)
 
     def _align(self, frames: Frames) -> Tensor:
         index = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 2000)).astype(int))
         with torch.no_grad():
             x = torch.as_tensor(frames.gather(index)).to(self.device, dtype=next(self.model.parameters()).dtype)
             means, _ = self._member_cv(x)
-            u, _, vh = torch.linalg.svd(torch.einsum("mnd,na->mda", means, self.model.cv(x).mean))  # type: ignore[operator]
+            u, _, vh = torch.linalg.svd(torch.einsum("mnd,na->mda", means, cv_of(self.model, x).mean))
         return u @ vh
+
+
+@contextmanager
+def warned_if_failing(what: str, warned: list[str]) -> Iterator[None]:
+    """Around what only describes a fit: that it fails is told in its warnings, and costs no fit."""
+    try:
+        yield
+    except Exception as error:  # a model's author's programs may raise anything
+        warned.append(f"{what} could not be computed: {type(error).__name__}: {error}")
 
 
 def _dims(name: str, value: Tensor) -> tuple[str, ...]:

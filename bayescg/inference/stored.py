@@ -17,7 +17,7 @@ from bayescg.errors import CheckpointError
 from bayescg.inference.importance import HasSystem
 from bayescg.inference.uncertainty import Posterior
 from bayescg.modelling.model import Model
-from bayescg.modelling.registry import find_model
+from bayescg.modelling.registry import find_model, model_names
 from bayescg.recording.functional import Params
 
 if TYPE_CHECKING:
@@ -63,6 +63,11 @@ def read_fit(directory: str | Path, model: Model | None) -> tuple[Model, Posteri
     """
     check_paths(directory=directory)
     tensors, meta = checkpoint.read(Path(directory) / "fit.json")
+    if model is None and meta["model"] not in model_names():
+        raise CheckpointError(
+            f"{directory} holds a fit of {meta['model']}, which no installed package registers: give "
+            f"Fit.load(directory, model=...) a {meta['model']} of the configuration {json.dumps(meta['config'])}"
+        )
     if model is None:
         model = find_model(meta["model"]).from_config(meta["config"])
     elif type(model).__name__ != meta["model"]:

@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 import torch
 from pyro import poutine
 from torch import Tensor
-from torch.func import grad, vmap
+from torch.func import grad
 
 from bayescg.errors import ConfigError, ModelError
 from bayescg.inference.objectives import log_marginal
 from bayescg.modelling.batch import Batch
 from bayescg.modelling.model import Model, point_guide
 from bayescg.modelling.traces import is_local, run_pair, sites
-from bayescg.recording.functional import Params, call_with, functional_random, seeded
+from bayescg.recording.functional import Params, call_with, functional_random, over, seeded
 
 __all__ = ["CHOICES", "MEMBERS", "Posterior", "block_weights", "check_choice", "generate", "laplace"]
 
@@ -178,7 +178,7 @@ def laplace(model: Model, names: list[str], point: Params, frames: float, seed: 
         def score(xi: Tensor) -> Params:
             return grad(lambda t: log_marginal(model, names, {**rest, **t}, {"x": xi[None]}, particles=64)[0])(theta)
 
-        scores = torch.cat([_flat(vmap(score, randomness="different")(c), names, len(c)) for c in x.split(64)])
+        scores = torch.cat([_flat(over(score)(c), names, len(c)) for c in x.split(64)])
         prior = _flat(
             grad(lambda t: call_with(model, {**rest, **t}, lambda m: _log_prior(m, names, x[:1])))(theta),
             names,
@@ -225,7 +225,14 @@ def generate(model: Model, names: list[str], count: int, repeats: int = 1) -> Te
     """
     program = model.model if model.needs_frames else model.guide
     parameters = poutine.trace(lambda: point_guide(model, names)).get_trace()
-    trace = poutine.trace(poutine.replay(program, parameters)).get_trace(Batch(total=count))
+    try:
+        trace = poutine.trace(poutine.replay(program, parameters)).get_trace(Batch(total=count))
+    except (AssertionError, AttributeError, TypeError) as error:  # what comes of batch.x = None
+        if model.kind == "evidence":
+            raise
+        raise _generates_nothing(model) from error
+    if "x" not in trace.nodes:
+        raise _generates_nothing(model)
     if repeats > 1:
         local = {
             k: s["value"].repeat_interleave(repeats, 0)
@@ -235,6 +242,13 @@ def generate(model: Model, names: list[str], count: int, repeats: int = 1) -> Te
         repeated = poutine.condition(poutine.replay(program, parameters), data=local)
         trace = poutine.trace(repeated).get_trace(Batch(total=count * repeats))
     return sites(trace)["x"]["value"]
+
+
+def _generates_nothing(model: Model) -> ModelError:
+    return ModelError(
+        f"{type(model).__name__} does not generate frames: its program draws no site 'x' where batch.x is None, as one "
+        f"of kind 'evidence' must (its kind is {model.kind!r})"
+    )
 
 
 def _log_prior(model: Model, names: list[str], x: Tensor) -> Tensor:

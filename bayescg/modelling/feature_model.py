@@ -11,9 +11,9 @@ from torch import Tensor
 
 from bayescg.arguments import check_counts, check_positive
 from bayescg.data.pairs import Pairs
-from bayescg.errors import ConfigError, DataError
-from bayescg.features import Features, features_from_config
-from bayescg.modelling.model import Model
+from bayescg.errors import ConfigError, DataError, ModelError
+from bayescg.features import Features, HasPositions, features_from_config
+from bayescg.modelling.model import Model, unflattened
 from bayescg.nets import Standardise, Whiten
 
 if TYPE_CHECKING:
@@ -80,6 +80,25 @@ class FeatureModel(Model):
                 "frames tell)"
             )
         return y
+
+    def positions(self, x: Tensor) -> Tensor:
+        """Positions ``(..., atoms, 3)`` of generated features ``(..., size)``, or of flat coordinates.
+
+        Raises
+        ------
+        ModelError
+            The features do not determine a conformation, or the model has `inputs` of its own.
+        """
+        if type(self).inputs is not FeatureModel.inputs:
+            return super().positions(x)
+        if self.features is None:
+            return unflattened(x)
+        if not isinstance(self.features, HasPositions):
+            raise ModelError(
+                f"{type(self.features).__name__} features do not determine positions, so no conformations can be "
+                "generated; fit with features=bcg.features.aligned(top)"
+            )
+        return self.features.positions(x)
 
     def setup(self, frames: Any) -> None:
         """Standardise with mean and standard deviation of the features over the frames."""

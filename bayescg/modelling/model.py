@@ -23,13 +23,14 @@ __all__ = [
     "HasBasis",
     "HasCV",
     "HasFeatures",
-    "HasSampler",
     "Model",
     "check_data",
     "check_programs",
+    "cv_of",
     "finished",
     "point_guide",
     "random_parameters",
+    "unflattened",
 ]
 
 KINDS = ("evidence", "generalised", "resampled")
@@ -114,6 +115,23 @@ class Model(nn.Module, ABC):
         """What the programs read in place of positions ``(n, atoms, 3)``; computed once before training."""
         return x.flatten(1)
 
+    def positions(self, x: Tensor) -> Tensor:
+        """Positions ``(..., atoms, 3)`` of generated values ``(..., size)`` of the site ``"x"``, what `inputs` undoes.
+
+        Of flat coordinates in threes; others are given back as they are.
+
+        Raises
+        ------
+        ModelError
+            The model has `inputs` of its own, but not its own `positions`.
+        """
+        if type(self).inputs is not Model.inputs:
+            raise ModelError(
+                f"{type(self).__name__} generates what its own `inputs` gives, not positions: write "
+                f"{type(self).__name__}.positions(x), which takes values of the site 'x' back to positions"
+            )
+        return unflattened(x)
+
     def setup(self, frames: Any) -> None:
         """Take sizes and scales from the training `Frames` (or `Pairs`); called once, before the weights are drawn."""
 
@@ -165,13 +183,33 @@ class HasFeatures(Protocol):
     features: nn.Module | None
 
 
-@runtime_checkable
-class HasSampler(Protocol):
-    """Models that generate configurations."""
+def cv_of(model: HasCV, x: Tensor) -> torch.distributions.Distribution:
+    """``model.cv`` of positions ``(n, ...)``.
 
-    def positions(self, x: Tensor) -> Tensor:
-        """Positions ``(n, atoms, 3)`` of generated values ``(n, ...)`` of the site ``"x"``."""
-        ...
+    Raises
+    ------
+    ModelError
+        It is no distribution, or not one of batch shape ``(n,)`` and event shape ``(k,)``.
+    """
+    distribution = model.cv(x)
+    name, n = type(model).__name__, len(x)
+    advice = "a distribution of batch shape (n,) and event shape (k,), such as dist.Normal(mean, sd).to_event(1)"
+    if not isinstance(distribution, torch.distributions.Distribution):
+        raise ModelError(
+            f"{name}.cv gives a {type(distribution).__name__}, not {advice}; of CVs that are a function of the "
+            "configuration let sd be tiny, 1e-6"
+        )
+    shapes = tuple(distribution.batch_shape), tuple(distribution.event_shape)
+    if shapes[0] != (n,) or len(shapes[1]) != 1:
+        raise ModelError(
+            f"{name}.cv of {n} configurations has batch shape {shapes[0]} and event shape {shapes[1]}; give {advice}"
+        )
+    return distribution
+
+
+def unflattened(x: Tensor) -> Tensor:
+    """Flat coordinates ``(..., 3 atoms)`` as positions ``(..., atoms, 3)``; those that are not threes as they are."""
+    return x.unflatten(-1, (-1, 3)) if x.shape[-1] % 3 == 0 else x
 
 
 def random_parameters(model: Model, batch: Batch) -> list[str]:

@@ -180,7 +180,10 @@ def _colours(
         observable = named_observables([color], fit, frames)[0]
         unit = unit_of(observable)
         return evaluate(observable, frames), axis_label(label(observable), unit), unit
-    density = gaussian_kde(points.T)(points.T)
+    # along directions in which the points differ: probabilities of states that sum to one lie on a line
+    _, widths, directions = np.linalg.svd(points - points.mean(0), full_matrices=False)
+    across = points @ directions[widths > 1e-6 * max(widths[0], 1e-6)].T
+    density = gaussian_kde(across.T)(across.T) if across.shape[1] else np.ones(len(points))
     return density / density.max(), "density (largest = 1)", ""
 
 
@@ -189,7 +192,9 @@ def _line(
 ) -> Figure:
     made, (ax,) = figure(1, 1, 4.6, 3.2)
     if color == "density":
-        heights, _, _ = ax.hist(means, bins=40, color=BLUE, alpha=0.5)
+        centre, narrow = means.mean(), np.ptp(means) < 1e-6  # a histogram has no bins narrower than rounding
+        bounds = (centre - 0.5, centre + 0.5) if narrow else None
+        heights, _, _ = ax.hist(means, bins=40, range=bounds, color=BLUE, alpha=0.5)
         places = np.max(heights) * np.linspace(0.05, 0.6, len(picked))
         ax.set_ylabel("frames" if fit.model.needs_frames else "draws", fontsize=10)
     else:

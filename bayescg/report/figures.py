@@ -13,7 +13,7 @@ import numpy as np
 from bayescg import plot
 from bayescg.checkpoint import write_file
 from bayescg.inference.reweighted_annealing import HasBuffer
-from bayescg.modelling.model import HasCV, HasSampler
+from bayescg.modelling.model import HasCV
 from bayescg.plot.fits import loss_unit
 from bayescg.systems.analytic import AnalyticSystem
 
@@ -93,7 +93,7 @@ def draw_figures(
             "Observables of frames that were held out, and as the model predicts them. The dark band is the "
             "uncertainty of the parameters, the light one adds the error of as many frames.",
         )
-        if {"phi", "psi"} <= check.observables.keys() and isinstance(fit.model, HasSampler):
+        if {"phi", "psi"} <= check.observables.keys():
             drawn["ramachandran"] = (
                 plot.ramachandran(fit, frames),
                 "Backbone torsions of the frames and of the model.",

@@ -3,6 +3,8 @@
 import importlib
 import json
 import warnings
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 import bayescg as bcg
-from bayescg.errors import CheckpointError, DataError, ModelError
+from bayescg.errors import CheckpointError, ConfigError, DataError, ModelError
 from bayescg.inference.uncertainty import CHOICES
 from bayescg.models import PredictiveCV
 from bayescg.recording.functional import state_of
@@ -326,9 +328,8 @@ def test_capabilities_that_a_model_lacks_are_said(toy_frames):
     fit = bcg.fit(Mean(), toy_frames(dim=1), steps=3)
     with pytest.raises(ModelError, match="Mean has no collective variables"):
         fit.cv(toy_frames(dim=1))
-    with pytest.raises(ModelError, match="Mean does not generate"):
-        fit.generate(3)
-    assert set(fit.posterior(4).children) == {"posterior", "log_likelihood"}
+    assert fit.generate(3).shape == (1, 3, 1)
+    assert set(fit.posterior(4).children) == {"posterior", "log_likelihood", "posterior_predictive", "observed_data"}
 
 
 def test_tensorboard_reads_the_loss_log(fits, tmp_path):
@@ -385,3 +386,86 @@ def test_refits_that_have_not_moved_are_told(toy_frames):
     assert any("has not converged" in w for w in early.diagnostics["warnings"])
     late = bcg.fit(model, frames, steps=1500, validation=0, learning_rate=1e-2, seed=0)
     assert 0.7 < late.diagnostics["refit_response"] < 1.5
+
+
+def mixture() -> tuple[bcg.Model, bcg.data.Frames]:
+    from bayescg.contract.conformance import models_in
+
+    (model_class,) = models_in(Path(__file__).parents[1] / "models" / "third_party" / "gaussian_mixture.py")
+    model, frames, _ = model_class.example()
+    return model, frames
+
+
+@pytest.mark.parametrize("choice", ["bootstrap", "ensemble"])
+def test_what_cannot_be_batched_is_done_one_by_one(choice):
+    """Refits of a mixture draw their states one after the other, and see the same random numbers."""
+    model, frames = mixture()
+    fit = bcg.fit(model, frames, steps=40, members=4, uncertainty=choice, compile="off", seed=0, learning_rate=0.1)
+    assert not [w for w in fit.diagnostics["warnings"] if "could not be computed" in w]
+    x = fit.generate(50)
+    assert x.shape == (3, 50, 2)
+    same = {**fit.weights.tensors, **{k: v[:1].expand_as(v) for k, v in fit.weights.tensors.items()}}
+    fit.weights = replace(fit.weights, tensors=same)
+    x = fit.generate(50)
+    assert torch.equal(x[0], x[1])
+    assert torch.equal(x[0], x[2])
+
+
+def test_a_guide_that_proposes_nothing_is_exact():
+    model, frames = mixture()
+    fit = bcg.fit(model, frames, steps=5, compile="off")
+    quality = fit.guide_quality(frames)
+    assert quality.pop("ess_fraction") == pytest.approx(1, abs=1e-6)
+    assert set(quality.values()) == {0.0}
+    with pytest.raises(ConfigError, match="particles=10"):
+        fit.guide_quality(frames, particles=10)
+
+
+@pytest.mark.parametrize("part", ["cv"])
+def test_a_diagnostic_that_fails_is_a_warning_and_costs_no_fit(part):
+    sound, frames = mixture()
+
+    class Failing(type(sound)):  # type: ignore[misc]
+        def doubts(self, x, weight):
+            if part == "doubts":
+                raise ValueError("no doubts")
+            return []
+
+        def model(self, batch):
+            if part == "response" and batch.x is None:
+                raise ZeroDivisionError("nothing to draw")
+            super().model(batch)
+
+        def cv(self, x):
+            return torch.zeros(len(x), 2) if part == "cv" else super().cv(x)
+
+    fit = bcg.fit(Failing(2), frames, steps=5, members=3, uncertainty="bootstrap", compile="off")
+    (warning,) = [w for w in fit.diagnostics["warnings"] if "could not be computed" in w]
+    expected = {"response": "ZeroDivisionError", "doubts": "no doubts", "cv": "cv gives a Tensor"}
+    assert expected[part] in warning
+    assert fit.diagnostics["cv_uncertainty"] == ("intrinsic only" if part == "cv" else "intrinsic and parameter")
+
+
+@pytest.mark.parametrize(
+    ("cv", "words"),
+    [
+        (lambda x: x.flatten(1), "gives a Tensor, not a distribution"),
+        (lambda x: torch.distributions.Normal(x.flatten(1), 1.0), r"batch shape \(60, 2\) and event shape \(\)"),
+        (lambda x: torch.distributions.Normal(x[:, 0], 1.0), r"batch shape \(60,\) and event shape \(\)"),
+    ],
+)
+def test_a_cv_that_is_no_distribution_of_the_right_shape_is_refused(cv, words):
+    sound, frames = mixture()
+    model = type("Careless", (type(sound),), {"cv": lambda self, x: cv(x)})(2)
+    fit = bcg.fit(model, frames, steps=2, compile="off")
+    for ask in (fit.cv, fit.cv_draws):
+        with pytest.raises(ModelError, match=f"Careless.cv .*{words}"):
+            ask(frames)
+
+
+def test_a_fit_of_a_class_that_is_not_registered_says_how_to_load_it(tmp_path):
+    model, frames = mixture()
+    bcg.fit(model, frames, steps=2, compile="off").save(tmp_path)
+    with pytest.raises(CheckpointError, match=r"model=\.\.\.\) a GaussianMixture of the configuration .*\"states\": 2"):
+        bcg.Fit.load(tmp_path)
+    assert bcg.Fit.load(tmp_path, model=model).generate(2).shape == (1, 2, 2)

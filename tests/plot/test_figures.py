@@ -8,6 +8,7 @@ import matplotlib.figure
 import matplotlib.image
 import numpy as np
 import pytest
+import torch
 
 import bayescg as bcg
 from bayescg import plot
@@ -112,6 +113,20 @@ def test_the_latent_plane(fit, frames, tmp_path):
     np.testing.assert_allclose(ax.collections[0].get_offsets(), fit.cv(frames).mean, atol=1e-6)
     assert len(ax.patches) == 5
     assert not plot.cv(fit, frames, ellipses=0).axes[0].patches
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+@pytest.mark.parametrize("sharp", [0.0, 1e-9, 30.0])
+def test_states_that_are_saturated_are_drawn(fit, frames, tmp_path, monkeypatch, k, sharp):
+    """Probabilities of states of which all frames are in one, or each is in one entirely, and of one frame alone."""
+
+    def states(x):
+        chi = (sharp * torch.as_tensor(x).flatten(1)[:, :1] * torch.arange(k + (k == 1))).softmax(-1)[:, :k]
+        return torch.distributions.Independent(torch.distributions.Normal(chi, 1e-6), 1)
+
+    monkeypatch.setattr(fit, "cv", states)
+    for few in (frames, frames[:1], frames[:2]):
+        drawn(plot.cv(fit, few), tmp_path)
 
 
 def test_ellipses_hold_ninety_percent(fit, frames):
