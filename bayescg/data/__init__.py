@@ -1,10 +1,9 @@
 """Frames of molecular dynamics: read, checked, split, paired."""
 
+from bayescg.data.conditions import check_temperature
 from bayescg.data.correlation import statistical_inefficiency
 from bayescg.data.effective import check_effective, effective_frames
-from bayescg.data.frame_checks import check_temperature
-from bayescg.data.frames import Frames
-from bayescg.data.pairs import Pairs
+from bayescg.data.frames import Frames, Pairs
 from bayescg.data.readers.loading import from_openmm, load
 from bayescg.data.readers.mdanalysis import from_mdanalysis
 from bayescg.data.readers.plumed import from_colvar

@@ -13,12 +13,9 @@ from bayescg.errors import DataError, TopologyError, UnitError
 if TYPE_CHECKING:
     import mdtraj
 
-    from bayescg.data.frames import Frames
-
 __all__ = [
     "box_vectors",
     "check_atoms",
-    "check_temperature",
     "mdtraj_topology",
     "numbers",
     "places",
@@ -95,27 +92,6 @@ def check_atoms(atoms: int, topology: "mdtraj.Topology", source: str) -> None:
         raise TopologyError(
             f"{source} has {atoms} atoms, the topology has {topology.n_atoms}: give the topology that was simulated "
             "(with the same solvent), or a file with the same atoms"
-        )
-
-
-def check_temperature(frames: "Frames", kT: float) -> None:
-    """Refuse frames that are known to be at another temperature than a system's.
-
-    Parameters
-    ----------
-    frames : Frames
-    kT : float
-        Thermal energy of the system.
-
-    Raises
-    ------
-    DataError
-    """
-    stated = frames.temperature is not None or frames.temperature_kT is not None
-    if stated and abs(frames.kT / kT - 1) > 1e-4:
-        raise DataError(
-            f"the frames are at kT = {frames.kT:.6g}, the system at kT = {kT:.6g}: make the system at the frames' "
-            "temperature, or bring them to its own, with weights exp(U / kT_frames - U / kT_system) and its temperature"
         )
 
 

@@ -1,4 +1,4 @@
-"""Frames: positions with everything that says what they are."""
+"""Frames: positions with everything that says what they are, and pairs of them a lag time apart."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,16 +9,16 @@ import numpy as np
 
 from bayescg import units
 from bayescg.data import frame_checks, split
-from bayescg.data.pairs import Pairs, lagged
+from bayescg.data.pairs import lagged_rows, pairs_within, steps_of
 from bayescg.data.readers import geometry
-from bayescg.data.rows import take
+from bayescg.data.rows import Rows, take
 from bayescg.data.store import computed
 from bayescg.errors import DataError
 
 if TYPE_CHECKING:
     import mdtraj
 
-__all__ = ["Frames"]
+__all__ = ["Frames", "Pairs"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -259,7 +259,7 @@ class Frames:
             raise DataError(f"asked for the first {time:g} ps; the longest trajectory covers {available:g} ps")
         return self.subset(since < time - 1e-3 * self.dt)
 
-    def lagged(self, lag: float) -> Pairs:
+    def lagged(self, lag: float) -> "Pairs":
         """All pairs of frames `lag` (ps) apart, never across a trajectory's end.
 
         Raises
@@ -274,7 +274,17 @@ class Frames:
         >>> frames.lagged(2.0).i
         array([0, 3])
         """
-        return lagged(self, lag)
+        if self.dt is None or self.order is None:
+            raise DataError("these frames have no time axis, so there is no lag: give dt= where they are loaded")
+        steps = steps_of(lag, self.dt)
+        now, later = lagged_rows(self.trajectory, self.order, steps)
+        if len(now) == 0:
+            longest = int(np.diff(np.r_[frame_checks.run_starts(self.trajectory), len(self)]).max())
+            raise DataError(
+                f"no two frames are {lag:g} apart: the longest trajectory has {longest} frames, "
+                f"{self.dt:g} apart; use a shorter lag or longer trajectories"
+            )
+        return Pairs(now, later, steps * self.dt, self)
 
     def blocks(self, length: int) -> np.ndarray:
         """Block ids, (n,): contiguous blocks of about `length` frames, never across a trajectory's end or a gap.
@@ -311,7 +321,7 @@ class Frames:
         >>> len(train), len(test), np.unique(test.blocks(10)).size
         (80, 20, 2)
         """
-        held_out = split.held_out(self, blocks, test, seed)
+        held_out = split.held_out(self.trajectory, self.order, blocks, test, seed)
         return self.subset(~held_out), self.subset(held_out)
 
     def fingerprint(self) -> str:
@@ -343,3 +353,141 @@ class Frames:
             if getattr(self, name) is not None:
                 digest.update(name.encode() + self.gather(sample, name).tobytes())
         return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Index pairs: frame ``j[k]`` comes `lag` after frame ``i[k]`` in the same trajectory.
+
+    Parameters
+    ----------
+    i, j : array of int
+        Indices into `frames`, shape (pairs,).
+    lag : float
+        Lag time (ps, or the time unit of a toy system).
+    frames : Frames
+        The frames that the indices belong to.
+
+    Examples
+    --------
+    >>> frames = Frames.from_numpy(np.arange(5.0)[:, None], unit="reduced", dt=1.0)
+    >>> pairs = frames.lagged(2.0)
+    >>> now, later = pairs.gather([0, 1])
+    >>> len(pairs), later.ravel() - now.ravel()
+    (3, array([2., 2.]))
+    """
+
+    i: np.ndarray
+    j: np.ndarray
+    lag: float
+    frames: Frames
+
+    def __len__(self) -> int:
+        return len(self.i)
+
+    def __getitem__(self, index: Any) -> "Pairs":
+        return self.subset([index] if isinstance(index, int | np.integer) else index)
+
+    @property
+    def steps(self) -> int:
+        """Frames from one end of a pair to the other."""
+        return round(self.lag / (self.frames.dt or self.lag))
+
+    @property
+    def spacing(self) -> int:
+        """Frames from one pair to the next, 1 unless pairs were left out."""
+        return max(1, int(np.median(np.diff(self.i)))) if len(self) > 1 else 1
+
+    @property
+    def overlap(self) -> float:
+        """Pairs that cover the same moment: so many are worth one.
+
+        What follows a frame is new, given the frame, where frames are Markov over a lag time: pairs a lag time apart
+        are independent conditionally, however slowly the frames themselves forget. Pairs in between add somewhat.
+        """
+        return max(1.0, self.steps / self.spacing)
+
+    @property
+    def weights(self) -> None:
+        """Nothing: frames reweighted one by one say nothing of how often one follows the other."""
+        return
+
+    @property
+    def order(self) -> np.ndarray:
+        """Place of the first frame of each pair in its trajectory, (pairs,)."""
+        assert self.frames.order is not None
+        return self.frames.order[self.i]
+
+    def ends(self) -> tuple[Rows, Rows]:
+        """Positions of both ends of all pairs, read only when asked for."""
+        x = self.frames.positions
+        base, rows = (x.base, x.rows) if isinstance(x, Rows) else (x, None)
+        i, j = (k if rows is None else rows[k] for k in (self.i, self.j))
+        return Rows(base, i), Rows(base, j)
+
+    def subset(self, index: Any) -> "Pairs":
+        """The pairs `index` (a slice, integers, or a mask) of the same frames."""
+        part = replace(self, i=self.i[index], j=self.j[index])
+        if len(part) == 0:
+            raise DataError(f"an empty selection of {len(self)} pairs")
+        return part
+
+    def blocks(self, length: int) -> np.ndarray:
+        """Block ids, (pairs,): contiguous blocks of about `length` pairs, by the first frame of each."""
+        return self.frames.blocks(length * self.spacing)[self.i]
+
+    def split(self, blocks: int = 20, test: float = 0.2, seed: int = 0) -> tuple["Pairs", "Pairs"]:
+        """Pairs to fit and pairs to test on, no frame of the one lying among those of the other.
+
+        The frames are split in contiguous blocks of at least four lag times (fewer than `blocks`, if need be), and
+        pairs that reach from one into the other are left out.
+
+        Parameters
+        ----------
+        blocks : int
+            About how many blocks to cut the frames into.
+        test : float
+            Fraction of the frames to test on, in (0, 1).
+        seed : int
+            Which blocks.
+
+        Returns
+        -------
+        train, test : Pairs
+
+        Raises
+        ------
+        DataError
+            The trajectories are too short: one of the two would have no pair.
+
+        Examples
+        --------
+            >>> frames = Frames.from_numpy(np.arange(100.0)[:, None], unit="reduced", dt=1.0)
+        >>> [len(part) for part in frames.lagged(3.0).split(blocks=10)]
+        [65, 20]
+        """
+        frames = self.frames
+        count = max(2, min(blocks, len(frames) // (4 * self.steps)))
+        held_out = split.held_out(frames.trajectory, frames.order, count, test, seed)
+        parts = []
+        for mask in (~held_out, held_out):
+            i, j = pairs_within(self.i, self.j, mask)
+            if len(i) == 0:
+                raise DataError(
+                    f"none of {len(self)} pairs {self.lag:g} apart lies in one piece of the {int(mask.sum())} frames "
+                    "to fit or to test on: use longer trajectories or a shorter lag, or hold nothing out (in a fit, "
+                    "validation=0)"
+                )
+            parts.append(Pairs(i, j, self.lag, frames.subset(mask)))
+        return parts[0], parts[1]
+
+    def fingerprint(self) -> str:
+        """A short digest of the frames, the lag and which pairs there are."""
+        sample = np.unique(np.linspace(0, len(self) - 1, 2048).astype(np.int64))
+        digest = hashlib.blake2b(f"{self.frames.fingerprint()} {self.lag!r} {len(self)}".encode(), digest_size=8)
+        digest.update(self.i[sample].tobytes() + self.j[sample].tobytes())
+        return digest.hexdigest()
+
+    def gather(self, index: "np.ndarray | slice | list[int]") -> tuple[np.ndarray, np.ndarray]:
+        """Positions of both ends of the pairs `index`, each (m, ...)."""
+        return self.frames.gather(self.i[index]), self.frames.gather(self.j[index])

@@ -1,188 +1,47 @@
-"""Pairs of frames a lag time apart, never across a trajectory's end."""
-
-import hashlib
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+"""Which frames lie a lag time apart, never across a trajectory's end."""
 
 import numpy as np
 
 from bayescg.arguments import check_numbers
-from bayescg.data import split
-from bayescg.data.rows import Rows
 from bayescg.errors import DataError
 
-if TYPE_CHECKING:
-    from bayescg.data.frames import Frames
-
-__all__ = ["Pairs", "lagged", "steps_of"]
+__all__ = ["lagged_rows", "pairs_within", "steps_of"]
 
 
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """Index pairs: frame ``j[k]`` comes `lag` after frame ``i[k]`` in the same trajectory.
-
-    Parameters
-    ----------
-    i, j : array of int
-        Indices into `frames`, shape (pairs,).
-    lag : float
-        Lag time (ps, or the time unit of a toy system).
-    frames : Frames
-        The frames that the indices belong to.
+def lagged_rows(trajectory: np.ndarray, order: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of all pairs of frames that lie `steps` places apart in one trajectory, each (pairs,).
 
     Examples
     --------
-    >>> from bayescg.data import Frames
-    >>> frames = Frames.from_numpy(np.arange(5.0)[:, None], unit="reduced", dt=1.0)
-    >>> pairs = frames.lagged(2.0)
-    >>> now, later = pairs.gather([0, 1])
-    >>> len(pairs), later.ravel() - now.ravel()
-    (3, array([2., 2.]))
+    >>> lagged_rows(np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 0, 1]), 1)
+    (array([0, 1, 3]), array([1, 2, 4]))
     """
-
-    i: np.ndarray
-    j: np.ndarray
-    lag: float
-    frames: "Frames"
-
-    def __len__(self) -> int:
-        return len(self.i)
-
-    def __getitem__(self, index: Any) -> "Pairs":
-        return self.subset([index] if isinstance(index, int | np.integer) else index)
-
-    @property
-    def steps(self) -> int:
-        """Frames from one end of a pair to the other."""
-        return round(self.lag / (self.frames.dt or self.lag))
-
-    @property
-    def spacing(self) -> int:
-        """Frames from one pair to the next, 1 unless pairs were left out."""
-        return max(1, int(np.median(np.diff(self.i)))) if len(self) > 1 else 1
-
-    @property
-    def overlap(self) -> float:
-        """Pairs that cover the same moment: so many are worth one.
-
-        What follows a frame is new, given the frame, where frames are Markov over a lag time: pairs a lag time apart
-        are independent conditionally, however slowly the frames themselves forget. Pairs in between add somewhat.
-        """
-        return max(1.0, self.steps / self.spacing)
-
-    @property
-    def weights(self) -> None:
-        """Nothing: frames reweighted one by one say nothing of how often one follows the other."""
-        return
-
-    @property
-    def order(self) -> np.ndarray:
-        """Place of the first frame of each pair in its trajectory, (pairs,)."""
-        assert self.frames.order is not None
-        return self.frames.order[self.i]
-
-    def ends(self) -> tuple[Rows, Rows]:
-        """Positions of both ends of all pairs, read only when asked for."""
-        x = self.frames.positions
-        base, rows = (x.base, x.rows) if isinstance(x, Rows) else (x, None)
-        i, j = (k if rows is None else rows[k] for k in (self.i, self.j))
-        return Rows(base, i), Rows(base, j)
-
-    def subset(self, index: Any) -> "Pairs":
-        """The pairs `index` (a slice, integers, or a mask) of the same frames."""
-        part = replace(self, i=self.i[index], j=self.j[index])
-        if len(part) == 0:
-            raise DataError(f"an empty selection of {len(self)} pairs")
-        return part
-
-    def blocks(self, length: int) -> np.ndarray:
-        """Block ids, (pairs,): contiguous blocks of about `length` pairs, by the first frame of each."""
-        return self.frames.blocks(length * self.spacing)[self.i]
-
-    def split(self, blocks: int = 20, test: float = 0.2, seed: int = 0) -> tuple["Pairs", "Pairs"]:
-        """Pairs to fit and pairs to test on, no frame of the one lying among those of the other.
-
-        The frames are split in contiguous blocks of at least four lag times (fewer than `blocks`, if need be), and
-        pairs that reach from one into the other are left out.
-
-        Parameters
-        ----------
-        blocks : int
-            About how many blocks to cut the frames into.
-        test : float
-            Fraction of the frames to test on, in (0, 1).
-        seed : int
-            Which blocks.
-
-        Returns
-        -------
-        train, test : Pairs
-
-        Raises
-        ------
-        DataError
-            The trajectories are too short: one of the two would have no pair.
-
-        Examples
-        --------
-        >>> from bayescg.data import Frames
-        >>> frames = Frames.from_numpy(np.arange(100.0)[:, None], unit="reduced", dt=1.0)
-        >>> [len(part) for part in frames.lagged(3.0).split(blocks=10)]
-        [65, 20]
-        """
-        frames = self.frames
-        held_out = split.held_out(frames, max(2, min(blocks, len(frames) // (4 * self.steps))), test, seed)
-        stretch = np.r_[0, np.cumsum(held_out[1:] != held_out[:-1])]
-        whole = stretch[self.i] == stretch[self.j]
-        parts = []
-        for mask in (~held_out, held_out):
-            mine = whole & mask[self.i]
-            if not mine.any():
-                raise DataError(
-                    f"none of {len(self)} pairs {self.lag:g} apart lies in one piece of the {int(mask.sum())} frames "
-                    "to fit or to test on: use longer trajectories or a shorter lag, or hold nothing out (in a fit, "
-                    "validation=0)"
-                )
-            place = np.cumsum(mask) - 1
-            parts.append(Pairs(place[self.i[mine]], place[self.j[mine]], self.lag, frames.subset(mask)))
-        return parts[0], parts[1]
-
-    def fingerprint(self) -> str:
-        """A short digest of the frames, the lag and which pairs there are."""
-        sample = np.unique(np.linspace(0, len(self) - 1, 2048).astype(np.int64))
-        digest = hashlib.blake2b(f"{self.frames.fingerprint()} {self.lag!r} {len(self)}".encode(), digest_size=8)
-        digest.update(self.i[sample].tobytes() + self.j[sample].tobytes())
-        return digest.hexdigest()
-
-    def gather(self, index: "np.ndarray | slice | list[int]") -> tuple[np.ndarray, np.ndarray]:
-        """Positions of both ends of the pairs `index`, each (m, ...)."""
-        return self.frames.gather(self.i[index]), self.frames.gather(self.j[index])
-
-
-def lagged(frames: "Frames", lag: float) -> Pairs:
-    """All pairs of `frames` that lie `lag` apart; see :meth:`Frames.lagged`."""
-    if frames.dt is None or frames.order is None:
-        raise DataError("these frames have no time axis, so there is no lag: give dt= where they are loaded")
-    steps = steps_of(lag, frames.dt)
     # one integer a frame, with gaps between trajectories that are wider than the lag; in place, for millions of frames
-    key = np.zeros(len(frames), dtype=np.int64)
-    np.cumsum(frames.trajectory[1:] != frames.trajectory[:-1], out=key[1:])
-    longest = int(np.bincount(key).max())
-    key *= int(frames.order.max()) + steps + 1
-    key += frames.order
+    key = np.zeros(len(order), dtype=np.int64)
+    np.cumsum(trajectory[1:] != trajectory[:-1], out=key[1:])
+    key *= int(order.max()) + steps + 1
+    key += order
     if (key[1:] <= key[:-1]).any():
         raise DataError("frames are repeated or out of order: take lagged pairs before shuffling or resampling")
     target = key + steps
     later = np.searchsorted(key, target)
     np.minimum(later, len(key) - 1, out=later)
-    first = np.flatnonzero(key[later] == target)
-    if len(first) == 0:
-        raise DataError(
-            f"no two frames are {lag:g} apart: the longest trajectory has {longest} frames, "
-            f"{frames.dt:g} apart; use a shorter lag or longer trajectories"
-        )
-    del key, target
-    return Pairs(i=first, j=later[first], lag=steps * frames.dt, frames=frames)
+    now = np.flatnonzero(key[later] == target)
+    return now, later[now]
+
+
+def pairs_within(i: np.ndarray, j: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (i, j) that lie in one unbroken stretch of the frames of `mask` (n,), as rows among these frames.
+
+    Examples
+    --------
+    >>> pairs_within(np.arange(4), np.arange(1, 5), np.array([True, False, True, True, True]))
+    (array([1, 2]), array([2, 3]))
+    """
+    stretch = np.r_[0, np.cumsum(mask[1:] != mask[:-1])]
+    inside = (stretch[i] == stretch[j]) & mask[i]
+    place = np.cumsum(mask) - 1
+    return place[i[inside]], place[j[inside]]
 
 
 def steps_of(lag: float, dt: float) -> int:

@@ -1,13 +1,8 @@
 """Contiguous blocks of frames, and which of them to hold out."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from bayescg.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from bayescg.data.frames import Frames
 
 __all__ = ["blocks", "held_out", "spacing"]
 
@@ -46,18 +41,19 @@ def spacing(order: np.ndarray) -> int:
     return int(np.median(steps[steps > 0])) if (steps > 0).any() else 1
 
 
-def held_out(frames: "Frames", count: int, test: float, seed: int) -> np.ndarray:
+def held_out(trajectory: np.ndarray, order: np.ndarray | None, count: int, test: float, seed: int) -> np.ndarray:
     """Mask (n,) of the frames to test on; see :meth:`Frames.split`."""
     if not 0 < test < 1:
         raise ConfigError(f"test={test!r}: the fraction of frames to test on must lie between 0 and 1")
     if count < 2:
         raise ConfigError(f"blocks={count!r}: at least two blocks are needed, one to fit and one to test on")
-    ids = frames.blocks(max(1, len(frames) // count)) if frames.order is not None else np.arange(len(frames))
+    n = len(trajectory)
+    ids = blocks(trajectory, order, max(1, n // count)) if order is not None else np.arange(n)
     sizes = np.bincount(ids)
     if len(sizes) < 2:
-        raise DataError(f"{len(frames)} frame(s) are too few to split: at least two blocks are needed")
-    order = np.random.default_rng(seed).permutation(len(sizes))
-    number = 1 + int(np.argmin(np.abs(np.cumsum(sizes[order])[:-1] - test * len(frames))))
+        raise DataError(f"{n} frame(s) are too few to split: at least two blocks are needed")
+    shuffled = np.random.default_rng(seed).permutation(len(sizes))
+    number = 1 + int(np.argmin(np.abs(np.cumsum(sizes[shuffled])[:-1] - test * n)))
     selected = np.zeros(len(sizes), dtype=bool)
-    selected[order[:number]] = True
+    selected[shuffled[:number]] = True
     return selected[ids]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from bayescg.data.pairs import Pairs
+from bayescg.data import Pairs
 from bayescg.data.rows import Rows
 from bayescg.errors import DataError
 from bayescg.modelling.model import Model, check_data

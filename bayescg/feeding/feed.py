@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.data.pairs import Pairs
+from bayescg.data import Pairs
 from bayescg.feeding.shuffle import Shuffle
 from bayescg.feeding.stream import Stream
 from bayescg.modelling.model import Model

@@ -7,7 +7,7 @@ import inspect
 import json
 from typing import TYPE_CHECKING, Any
 
-from bayescg.data.pairs import Pairs
+from bayescg.data import Pairs
 from bayescg.modelling.model import Model
 
 if TYPE_CHECKING:

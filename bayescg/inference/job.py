@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from bayescg.data.pairs import Pairs
+from bayescg.data import Pairs
 from bayescg.inference.adaptive_tempering import Tempering
 from bayescg.inference.distributed import Processes
 from bayescg.inference.early_stopping import EarlyStopping

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from bayescg import checkpoint
-from bayescg.data.pairs import Pairs
+from bayescg.data import Pairs
 from bayescg.feeding.feed import inputs_of
 from bayescg.inference.fitted import Fit
 from bayescg.inference.job import Job

@@ -12,7 +12,7 @@ import torch
 
 from bayescg import checkpoint
 from bayescg.arguments import check_numbers, check_positive
-from bayescg.data.pairs import Pairs
+from bayescg.data import Pairs
 from bayescg.errors import ConfigError, DataError, DeviceError, Interrupted, ModelError
 from bayescg.inference.distributed import join, launched
 from bayescg.inference.fitted import Fit

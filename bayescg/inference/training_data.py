@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.data.pairs import Pairs
+from bayescg.data import Pairs
 from bayescg.errors import DataError
 from bayescg.feeding.feed import Feed, observed, relaxation
 from bayescg.inference.uncertainty import block_weights

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bayescg.arguments import check_counts, check_positive
-from bayescg.data.pairs import Pairs
+from bayescg.data import Pairs
 from bayescg.errors import ConfigError, DataError, ModelError
 from bayescg.features import Features, HasPositions, features_from_config
 from bayescg.modelling.model import Model, unflattened

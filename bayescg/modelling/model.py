@@ -12,7 +12,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from bayescg.data.pairs import Pairs
+from bayescg.data import Pairs
 from bayescg.errors import DataError, ModelError
 from bayescg.modelling.batch import Batch
 from bayescg.modelling.traces import is_local, run_pair

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import bayescg
 from bayescg.data.frames import Frames
 from bayescg.data.readers.assembly import Assembly, Decoded, Part, selection
 from bayescg.data.readers.files import chunks, declared_unit, extension, known_step, open_array, read_topology, readable
@@ -122,7 +121,7 @@ def load(
             "select": select,
             "stride": stride,
             "unit": unit,
-            "versions": {"bayescg": bayescg.__version__} | ({} if npy else {"mdtraj": version("mdtraj")}),
+            "versions": {"bayescg": version("bayescg")} | ({} if npy else {"mdtraj": version("mdtraj")}),
         },
     )
 
