@@ -16,7 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from bayescg.errors import ConfigError
 from bayescg.systems import from_openmm, peptide
 from bayescg.systems.forcefield import ForceField, native
-from bayescg.systems.forcefield.energy import Energy
+from bayescg.systems.forcefield.energies.energy import Energy
 from bayescg.systems.peptides import set_ramachandran
 
 NM = openmm.unit.nanometer  # pyright: ignore[reportAttributeAccessIssue]

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 
 from bayescg.errors import ConfigError
-from bayescg.systems.forcefield.energy import Energy
+from bayescg.systems.forcefield.energies.energy import Energy
 from bayescg.systems.forcefield.native import Native, library
 from bayescg.systems.forcefield.operator import force_field, register
-from bayescg.systems.forcefield.reader import read_tables
+from bayescg.systems.forcefield.reading.reader import read_tables
 
 if TYPE_CHECKING:
     import openmm

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bayescg.systems.forcefield import tables
-from bayescg.systems.forcefield.gather import Gather
+from bayescg.systems.forcefield.energies.gather import Gather
 
 __all__ = ["Angles", "Bonds", "Torsions"]
 

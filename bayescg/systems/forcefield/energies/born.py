@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from bayescg.systems.forcefield import tables
-from bayescg.systems.forcefield.gather import Gather
-from bayescg.systems.forcefield.nonbonded import SQUARED_FLOOR
+from bayescg.systems.forcefield.energies.gather import Gather
+from bayescg.systems.forcefield.energies.nonbonded import SQUARED_FLOOR
 
 __all__ = ["Born"]
 

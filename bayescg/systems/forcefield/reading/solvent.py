@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from bayescg.systems.forcefield.expressions import discrete_2d, matches, numbers, parse, polynomial
-from bayescg.systems.forcefield.pair_terms import COULOMB, cutoff_of
+from bayescg.systems.forcefield.reading.expressions import discrete_2d, matches, numbers, parse, polynomial
+from bayescg.systems.forcefield.reading.pair_terms import COULOMB, cutoff_of
 from bayescg.systems.forcefield.tables import Born, Neck
 
 __all__ = ["custom_gb", "gbsa_obc"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from bayescg.systems.forcefield.expressions import parse
+from bayescg.systems.forcefield.reading.expressions import parse
 from bayescg.systems.forcefield.tables import Cmap, Impropers, Torsions
 
 __all__ = ["TorsionBook", "cmap", "harmonic_improper", "periodic", "ryckaert_bellemans"]

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from bayescg.systems.forcefield import bonded, born, nonbonded
+from bayescg.systems.forcefield.energies import bonded, born, nonbonded
 from bayescg.systems.forcefield.tables import Tables
 
 __all__ = ["Energy"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bayescg.systems.forcefield.expressions import discrete_2d, matches, numbers, parse
+from bayescg.systems.forcefield.reading.expressions import discrete_2d, matches, numbers, parse
 from bayescg.systems.forcefield.tables import Pairs
 
 __all__ = ["COULOMB", "PairBook", "cutoff_of", "lennard_jones", "lennard_jones_14", "nonbonded"]

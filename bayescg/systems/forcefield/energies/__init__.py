@@ -1,0 +1,1 @@
+"""The force field in torch operations."""

@@ -1,0 +1,1 @@
+"""From an OpenMM System to the tables of its force field."""
