@@ -1,7 +1,6 @@
 """Molecular systems with the force fields of OpenMM."""
 
 import copy
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import Tensor
 from bayescg.arguments import check_numbers
 from bayescg.errors import ConfigError, TopologyError, UnitError
 from bayescg.systems.core import System
-from bayescg.systems.engine import Engine, openmm_energy
+from bayescg.systems.engine import Engine
 from bayescg.systems.forcefield import ForceField
 from bayescg.systems.guard import GuardedSystem
 from bayescg.systems.peptides import peptide
@@ -78,15 +77,20 @@ class MolecularSystem(System):
         self.openmm_system = openmm_system
         self.positions = positions
         self.engine = engine
-        energy, self._forces = _ENGINES[engine](openmm_system)
-        super().__init__(energy, 3 * openmm_system.getNumParticles(), temperature=temperature, topology=topology)
+        self._field = field = _ENGINES[engine](openmm_system)
+        super().__init__(
+            lambda x: field.energy(x.unflatten(-1, (-1, 3))),
+            3 * openmm_system.getNumParticles(),
+            temperature=temperature,
+            topology=topology,
+        )
 
     def __deepcopy__(self, memo: dict) -> "MolecularSystem":
         return self  # it never changes, and an OpenMM context cannot be copied
 
     def forces(self, x: Tensor) -> Tensor:
         """Forces in kJ/mol/nm, detached: see `System.forces`."""
-        return self._forces(self._flat(x).detach()).reshape(x.shape)
+        return self._field.forces(self._flat(x).detach().unflatten(-1, (-1, 3))).reshape(x.shape)
 
     def guarded_above_start(self, kT: float) -> GuardedSystem:
         """Guarded (`System.guarded`) at so many kT above the energy of ``positions``.
@@ -100,22 +104,7 @@ class MolecularSystem(System):
         return self.guarded(start + kT * self.kT)
 
 
-_Functions = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
-
-
-def _batched(openmm_system: "openmm.System") -> _Functions:
-    """Energy and forces of flat coordinates, by torch."""
-    field = ForceField(openmm_system)
-    return lambda x: field.energy(x.unflatten(-1, (-1, 3))), lambda x: field.forces(x.unflatten(-1, (-1, 3)))
-
-
-def _one_by_one(openmm_system: "openmm.System") -> _Functions:
-    """Energy and forces of flat coordinates, by OpenMM."""
-    engine = Engine(openmm_system)
-    return lambda x: openmm_energy(x, engine.key)[0], lambda x: openmm_energy(x, engine.key)[1]
-
-
-_ENGINES = {"torch": _batched, "openmm": _one_by_one}
+_ENGINES = {"torch": ForceField, "openmm": Engine}
 
 
 def from_openmm(

@@ -12,7 +12,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from bayescg.errors import ConfigError, ModelError, TopologyError
 from bayescg.systems import alanine_dipeptide, from_openmm, peptide
-from bayescg.systems.engine import _ENGINES
+from bayescg.systems.forcefield.operator import _FIELDS
 from bayescg.systems.molecules import constrain_hydrogens
 
 
@@ -111,11 +111,11 @@ def test_constraints_hold_the_bonds_to_hydrogen_only(system):
 
 def test_copies_share_the_engine_and_engines_are_freed():
     system = alanine_dipeptide(engine="openmm")
-    count = len(_ENGINES)
+    count = len(_FIELDS)
     assert copy.deepcopy({"target": system})["target"] is system
     del system
     gc.collect()
-    assert len(_ENGINES) == count - 1
+    assert len(_FIELDS) == count - 1
 
 
 def test_unknown_names_are_refused_with_what_is_known():

@@ -1,7 +1,7 @@
-"""The compiled force field as a differentiable torch operator: ``bayescg::force_field``.
+"""Energies that torch does not compute as a differentiable operator: ``bayescg::force_field``.
 
 A custom operator survives tracing and compilation as one opaque node. Its derivative is the force that was computed
-along with the energy; the derivative of that force comes from the torch energy.
+along with the energy; the derivative of that force comes from the torch energy, where there is one.
 """
 
 import itertools

@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescg.errors import ConfigError
-from bayescg.systems.forcefield.reading.dihedrals import TorsionBook, cmap, harmonic_improper, periodic, ryckaert_bellemans
+from bayescg.systems.forcefield.reading.dihedrals import (
+    TorsionBook,
+    cmap,
+    harmonic_improper,
+    periodic,
+    ryckaert_bellemans,
+)
 from bayescg.systems.forcefield.reading.pair_terms import PairBook, lennard_jones, lennard_jones_14, nonbonded
 from bayescg.systems.forcefield.reading.solvent import custom_gb, gbsa_obc
 from bayescg.systems.forcefield.tables import Angles, Bonds, Born, Tables
