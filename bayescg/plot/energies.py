@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayescg.plot.style import BLUE, ORANGE, Histogram, axis_label, figure, in_degrees, set_angle_ticks
+from bayescg.plot.style import BLUE, ORANGE, Histogram, band, colour_bar, figure, in_degrees, name_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,22 +44,17 @@ def free_energy(fes: FreeEnergy, known: Histogram | None = None, label: str = "r
     """
     if len(fes.edges) == 1:
         return _profile(fes, known, label)
-    made, axes = figure(1, 2, 3.9, 3.2)
-    for ax, values, title, colours in (
-        (axes[0], _low(fes), "free energy (kT)", "cividis"),
-        (axes[1], np.where(np.isfinite(_low(fes)), fes.sd.values, np.nan), "standard deviation (kT)", "cividis"),
+    fig, axes = figure(1, 2, 3.9, 3.2)
+    x, y = (in_degrees(e, u) for e, u in zip(fes.edges, fes.cv_units, strict=True))
+    for ax, values, title in (
+        (axes[0], _low(fes), "free energy (kT)"),
+        (axes[1], np.where(np.isfinite(_low(fes)), fes.sd.values, np.nan), "standard deviation (kT)"),
     ):
-        x, y = (in_degrees(e, u) for e, u in zip(fes.edges, fes.cv_units, strict=True))
         top = float(np.nanquantile(values, 0.98))
-        mesh = ax.pcolormesh(x, y, values.T, cmap=colours, vmin=0, vmax=top, rasterized=True)
-        bar = made.colorbar(mesh, ax=ax, extend="max" if np.nanmax(values) > top else "neither", pad=0.02)
-        bar.set_label(title, fontsize=10)
-        bar.ax.tick_params(labelsize=9)
-        bar.outline.set_visible(False)  # type: ignore[operator]
-        ax.set_xlabel(axis_label(fes.names[0], fes.cv_units[0]), fontsize=10)
-        ax.set_ylabel(axis_label(fes.names[1], fes.cv_units[1]), fontsize=10)
-        _set_limits(ax, fes)
-    return made
+        mesh = ax.pcolormesh(x, y, values.T, cmap="cividis", vmin=0, vmax=top, rasterized=True)
+        colour_bar(mesh, ax, title, extend="max" if np.nanmax(values) > top else "neither")
+        _name_and_limit(ax, fes)
+    return fig
 
 
 def _low(fes: FreeEnergy) -> np.ndarray:
@@ -68,22 +63,13 @@ def _low(fes: FreeEnergy) -> np.ndarray:
 
 
 def _profile(fes: FreeEnergy, known: Histogram | None, label: str) -> Figure:
-    made, (ax,) = figure(1, 1, 4.6, 3.1)
+    fig, (ax,) = figure(1, 1, 4.6, 3.1)
     edges = in_degrees(fes.edges[0], fes.cv_units[0])
     centres = (edges[1:] + edges[:-1]) / 2
-    low, high = fes.band.values
-    top = 1.03 * float(np.nanmax(np.where(np.isfinite(high), high, fes.mean.values + 2 * fes.sd.values)))
-    top = min(top, HIGHEST)
-    ax.fill_between(
-        centres,
-        np.where(np.isfinite(fes.mean.values), low, np.nan),
-        np.minimum(high, 2 * top),
-        color=BLUE,
-        alpha=0.25,
-        lw=0,
-        label=f"{100 * fes.level:.0f} % band" if np.isfinite(low).any() else None,
-    )
-    mean = fes.mean.values
+    (low, high), mean = fes.band.values, fes.mean.values
+    top = min(1.03 * float(np.nanmax(np.where(np.isfinite(high), high, mean + 2 * fes.sd.values))), HIGHEST)
+    text = f"{100 * fes.level:.0f} % band" if np.isfinite(low).any() else None
+    band(ax, centres, (np.where(np.isfinite(mean), low, np.nan), np.minimum(high, 2 * top)), BLUE, text)
     if (np.isfinite(mean) & ~np.isfinite(low)).any():
         ax.plot(centres, mean, color=BLUE, lw=1, ls=":", label="mean, too few frames for a band")
     ax.plot(centres, np.where(np.isfinite(low), mean, np.nan), color=BLUE, lw=1.5, label="mean")
@@ -94,22 +80,19 @@ def _profile(fes: FreeEnergy, known: Histogram | None, label: str) -> Figure:
         total = np.nansum(np.exp(-fes.profile.values), axis=1) * (edges[1] - edges[0])
         energy -= np.log(total).mean()  # so that both are of densities that sum to one
         ax.plot((at[1:] + at[:-1]) / 2, energy, color=ORANGE, lw=1.1, ls="--", label=label)
-    ax.set_ylim(float(np.nanmin(low, initial=0.0)), top)
+    ax.set(ylim=(float(np.nanmin(low, initial=0.0)), top), ylabel="free energy (kT)")
     ax.legend(frameon=False, fontsize=9)
-    ax.set_ylabel("free energy (kT)", fontsize=10)
-    ax.set_xlabel(axis_label(fes.names[0], fes.cv_units[0]), fontsize=10)
-    _set_limits(ax, fes)
-    return made
+    _name_and_limit(ax, fes)
+    return fig
 
 
-def _set_limits(ax: Axes, fes: FreeEnergy) -> None:
-    """The full circle for angles, what was visited otherwise."""
-    seen = np.isfinite(_low(fes))
+def _name_and_limit(ax: Axes, fes: FreeEnergy) -> None:
+    """CVs over the full circle for angles, over what was visited otherwise."""
+    finite = np.isfinite(_low(fes))
     for k, (edges, unit, axis) in enumerate(zip(fes.edges, fes.cv_units, (ax.xaxis, ax.yaxis), strict=False)):
+        name_axis(axis, fes.names[k], unit)
         limits = in_degrees(edges[[0, -1]], unit)
         if not fes.periodic[k]:
-            visited = np.flatnonzero(seen if seen.ndim == 1 else seen.any(1 - k))
+            visited = np.flatnonzero(finite if finite.ndim == 1 else finite.any(1 - k))
             limits = in_degrees(edges[[visited[0], visited[-1] + 1]], unit)
-        elif unit == "rad":
-            set_angle_ticks(axis)
         (ax.set_xlim if k == 0 else ax.set_ylim)(*limits)

@@ -12,7 +12,7 @@ from scipy.stats import gaussian_kde
 from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of
 from bayescg.errors import DataError
 from bayescg.inference.reweighted_annealing import HasBuffer
-from bayescg.plot.style import BLUE, GREY, INK, ORANGE, axis_label, figure, in_degrees, set_angle_ticks
+from bayescg.plot.style import BLUE, GREY, INK, ORANGE, axis_label, colour_bar, figure, in_degrees, name_axis
 from bayescg.recording.functional import seeded
 
 if TYPE_CHECKING:
@@ -67,29 +67,19 @@ def cv(
     spread = _covariances(fit, shown, picked, seed)
     if means.shape[1] == 1:
         return _line(fit, shown, means[:, 0], spread[:, 0, 0] ** 0.5, picked, color)
-    made, (ax,) = figure(1, 1, 4.8, 3.9)
-    values, text, unit = _colours(fit, shown, means[:, :2], color)
-    order = np.argsort(values) if unit != "rad" else np.arange(len(values))
-    angle = unit == "rad"
-    points = ax.scatter(
-        *means[order, :2].T,
-        c=in_degrees(values, unit)[order],
-        s=8,
-        lw=0,
-        cmap="twilight_shifted" if angle else "cividis",
-        vmin=-180 if angle else None,
-        vmax=180 if angle else None,
-    )
-    bar = made.colorbar(points, ax=ax, pad=0.02, ticks=np.arange(-180, 181, 90) if angle else None)
-    bar.set_label(text, fontsize=10)
-    bar.ax.tick_params(labelsize=9)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    fig, (ax,) = figure(1, 1, 4.8, 3.9)
+    values, name, unit = _colours(fit, shown, means[:, :2], color)
+    order, limits, ticks = np.argsort(values), {"cmap": "cividis"}, None
+    if unit == "rad":
+        order, ticks = np.arange(len(values)), np.arange(-180, 181, 90)
+        limits = {"cmap": "twilight_shifted", "vmin": -180, "vmax": 180}
+    points = ax.scatter(*means[order, :2].T, c=in_degrees(values, unit)[order], s=8, lw=0, **limits)
+    colour_bar(points, ax, axis_label(name, unit), ticks=ticks)
     for i, covariance in zip(picked, spread, strict=True):
         ax.add_patch(_ellipse(means[i, :2], covariance[:2, :2]))
         ax.plot(*means[i, :2], "o", ms=4, mfc="white", mec=INK, mew=0.9)
-    ax.set_xlabel("CV 1", fontsize=10)
-    ax.set_ylabel("CV 2", fontsize=10)
-    return made
+    ax.set(xlabel="CV 1", ylabel="CV 2")
+    return fig
 
 
 def loss(fit: Fit) -> Figure:
@@ -110,7 +100,7 @@ def loss(fit: Fit) -> Figure:
     """
     if not fit.log:
         raise DataError("this fit has no loss log, so there is nothing to draw")
-    made, (ax,) = figure(1, 1, 4.6, 3.0)
+    fig, (ax,) = figure(1, 1, 4.6, 3.0)
     shown = [("training", "training", BLUE), ("validation", "held out", ORANGE)]
     unit = loss_unit(fit.model)
     if not fit.model.needs_frames:
@@ -134,10 +124,9 @@ def loss(fit: Fit) -> Figure:
     late = [r[k] for r in fit.log[len(fit.log) // 2 :] for k, *_ in shown if r.get(k) is not None]
     low, high = values.min(), max(np.quantile(values, 0.95), *late)  # the first steps may be far up, and lie outside
     ax.set_ylim(low - 0.05 * (high - low + 1e-9), high + 0.1 * (high - low + 1e-9))
-    ax.set_xlabel("step", fontsize=10)
-    ax.set_ylabel(axis_label("loss", unit), fontsize=10)
-    made.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
-    return made
+    ax.set(xlabel="step", ylabel=axis_label("loss", unit))
+    fig.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    return fig
 
 
 def loss_unit(model: Model) -> str:
@@ -179,7 +168,7 @@ def _colours(
     if color != "density":
         observable = named_observables([color], fit, frames)[0]
         unit = unit_of(observable)
-        return evaluate(observable, frames), axis_label(label(observable), unit), unit
+        return evaluate(observable, frames), label(observable), unit
     # along directions in which the points differ: probabilities of states that sum to one lie on a line
     _, widths, directions = np.linalg.svd(points - points.mean(0), full_matrices=False)
     across = points @ directions[widths > 1e-6 * max(widths[0], 1e-6)].T
@@ -190,21 +179,19 @@ def _colours(
 def _line(
     fit: Fit, frames: Frames, means: np.ndarray, sds: np.ndarray, picked: np.ndarray, color: str | Callable[..., Any]
 ) -> Figure:
-    made, (ax,) = figure(1, 1, 4.6, 3.2)
+    fig, (ax,) = figure(1, 1, 4.6, 3.2)
     if color == "density":
         centre, narrow = means.mean(), np.ptp(means) < 1e-6  # a histogram has no bins narrower than rounding
         bounds = (centre - 0.5, centre + 0.5) if narrow else None
         heights, _, _ = ax.hist(means, bins=40, range=bounds, color=BLUE, alpha=0.5)
         places = np.max(heights) * np.linspace(0.05, 0.6, len(picked))
-        ax.set_ylabel("frames" if fit.model.needs_frames else "draws", fontsize=10)
+        ax.set_ylabel("frames" if fit.model.needs_frames else "draws")
     else:
-        values, text, unit = _colours(fit, frames, np.empty((0, 2)), color)
+        values, name, unit = _colours(fit, frames, np.empty((0, 2)), color)
         values = in_degrees(values, unit)
         ax.scatter(means, values, s=7, lw=0, color=BLUE, alpha=0.5)
         places = values[picked]
-        ax.set_ylabel(text, fontsize=10)
-        if unit == "rad":
-            set_angle_ticks(ax.yaxis)
+        name_axis(ax.yaxis, name, unit)
     ax.errorbar(means[picked], places, xerr=1.645 * sds, fmt="o", ms=3, lw=0.9, color=INK)
-    ax.set_xlabel("CV", fontsize=10)
-    return made
+    ax.set_xlabel("CV")
+    return fig

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayescg.errors import DataError
-from bayescg.plot.style import BLUE, INK, ORANGE, Histogram, axis_label, figure, in_degrees, set_angle_ticks
+from bayescg.plot.style import BLUE, INK, ORANGE, Histogram, figure, in_degrees, name_axis, stair_band
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +42,7 @@ def predicted(landscapes: Mapping[str, FreeEnergy], reference: Mapping[str, Hist
     >>> len(predicted({"x1": fes}, {"x1": (np.array([-1.0, 0.0, 1.0]), np.array([0.5, 0.5]))}).axes)
     1
     """
-    made, axes = figure(1, len(landscapes), 3.2, 2.7)
+    fig, axes = figure(1, len(landscapes), 3.2, 2.7)
     for ax, (name, fes) in zip(axes, landscapes.items(), strict=True):
         if len(fes.edges) != 1:
             raise DataError(f"{name} is a landscape over {len(fes.edges)} CVs; distributions are drawn over one")
@@ -52,21 +52,17 @@ def predicted(landscapes: Mapping[str, FreeEnergy], reference: Mapping[str, Hist
         density = np.exp(-np.nan_to_num(fes.profile.values, nan=np.inf))
         density /= density.sum(1, keepdims=True) * width
         low, high = np.quantile(density, [(1 - fes.level) / 2, (1 + fes.level) / 2], axis=0)
-        ax.stairs(
-            high, edges, baseline=low, fill=True, color=BLUE, alpha=0.3, lw=0, label=f"{100 * fes.level:.0f} % band"
-        )
+        stair_band(ax, edges, (low, high), 0.3, f"{100 * fes.level:.0f} % band")
         ax.stairs(density.mean(0), edges, baseline=None, color=BLUE, lw=1.3, label="predicted")
         if name in reference:
-            known, shares = reference[name]
-            known = in_degrees(np.asarray(known), unit)
-            ax.stairs(shares / np.diff(known), known, baseline=None, color=ORANGE, lw=1.1, label="reference")
+            bins, shares = reference[name]
+            bins = in_degrees(np.asarray(bins), unit)
+            ax.stairs(shares / np.diff(bins), bins, baseline=None, color=ORANGE, lw=1.1, label="reference")
         ax.set_ylim(bottom=0)
-        seen = np.flatnonzero(high > 1e-3 * high.max())
-        ax.set_xlim(*((-180, 180) if unit == "rad" else (edges[seen[0]], edges[seen[-1] + 1])))
-        if unit == "rad":
-            set_angle_ticks(ax.xaxis)
-        ax.set_xlabel(axis_label(fes.names[0], unit), fontsize=10)
-        ax.set_ylabel("density" + (" (1/°)" if unit == "rad" else ""), fontsize=10, color=INK)
-    handles, labels = max((ax.get_legend_handles_labels() for ax in axes), key=lambda found: len(found[1]))
-    made.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
-    return made
+        name_axis(ax.xaxis, fes.names[0], unit)
+        visited = np.flatnonzero(high > 1e-3 * high.max())
+        ax.set_xlim(*((-180, 180) if unit == "rad" else (edges[visited[0]], edges[visited[-1] + 1])))
+        ax.set_ylabel("density" + (" (1/°)" if unit == "rad" else ""), color=INK)
+    handles, labels = max((ax.get_legend_handles_labels() for ax in axes), key=lambda entries: len(entries[1]))
+    fig.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    return fig

@@ -8,7 +8,7 @@ import numpy as np
 
 from bayescg.analysis import PredictiveCheck
 from bayescg.analysis.evaluation import evaluate, named_observables
-from bayescg.plot.style import BLUE, INK, axis_label, figure, in_degrees, set_angle_ticks
+from bayescg.plot.style import BLUE, INK, figure, in_degrees, name_axis, stair_band
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,59 +42,34 @@ def predictive_check(check: PredictiveCheck) -> Figure:
     1
     """
     columns = min(3, len(check))
-    made, axes = figure(-(-len(check) // columns), columns)
+    fig, axes = figure(-(-len(check) // columns), columns)
     for ax, observable in zip(axes, check, strict=False):
-        _observable(ax, observable)
-    percent = f"{check.level:.0%}".replace("%", " %")
+        _observable(ax, observable, f"{100 * check.level:.0f} %")
     handles, labels = axes[0].get_legend_handles_labels()
-    labels = [text.replace("LEVEL", percent) for text in labels]
     spare = axes[len(check) :]
     for ax in spare:
         ax.set_axis_off()
     if spare:
         spare[0].legend(handles, labels, loc="center left", frameon=False, fontsize=9)
     else:
-        made.legend(
+        fig.legend(
             handles, labels, loc="outside upper center", ncols=2 if columns < 3 else 4, frameon=False, fontsize=9
         )
-    return made
+    return fig
 
 
-def _observable(ax: Axes, o: ObservableCheck) -> None:
+def _observable(ax: Axes, o: ObservableCheck, level: str) -> None:
     edges = in_degrees(o.edges, o.unit)
     centres = (edges[1:] + edges[:-1]) / 2
-    ax.stairs(
-        o.predictive[1],
-        edges,
-        baseline=o.predictive[0],
-        fill=True,
-        color=BLUE,
-        alpha=0.2,
-        lw=0,
-        label="LEVEL predictive band",
-    )
+    stair_band(ax, edges, o.predictive, 0.2, f"{level} predictive band")
     if len(o.predicted) > 1:
-        ax.stairs(
-            o.credible[1],
-            edges,
-            baseline=o.credible[0],
-            fill=True,
-            color=BLUE,
-            alpha=0.4,
-            lw=0,
-            label="LEVEL credible band",
-        )
+        stair_band(ax, edges, o.credible, 0.4, f"{level} credible band")
     ax.stairs(o.predicted.mean(0), edges, baseline=None, color=BLUE, lw=1.3, label="predicted")
-    seen = o.counts > 0
-    ax.errorbar(
-        centres[seen], o.observed[seen], o.observed_se[seen], fmt="o", ms=3, lw=0.9, color=INK, label="frames"
-    )  # fmt: skip
+    some = o.counts > 0
+    ax.errorbar(centres[some], o.observed[some], o.observed_se[some], fmt="o", ms=3, lw=0.9, color=INK, label="frames")
+    name_axis(ax.xaxis, o.name, o.unit)
+    ax.set(xlim=(edges[0], edges[-1]), ylabel="fraction of frames")
     ax.set_ylim(bottom=0)
-    ax.set_xlim(edges[0], edges[-1])
-    if o.periodic:
-        set_angle_ticks(ax.xaxis)
-    ax.set_xlabel(axis_label(o.name, o.unit), fontsize=10)
-    ax.set_ylabel("fraction of frames", fontsize=10)
     ax.set_title(f"p(mean) = {o.p_mean:.2f}, p(sd) = {o.p_sd:.2f}", fontsize=9, color=INK, loc="left")
 
 
@@ -115,7 +90,7 @@ def ramachandran(fit: Fit, frames: Frames, seed: int = 0) -> Figure:
     ModelError
         The model generates no configurations.
     """
-    made, axes = figure(1, 2, 3.2, 3.1)
+    fig, axes = figure(1, 2, 3.2, 3.1)
     count = min(len(frames), 2000)
     shown = frames.subset(np.unique(np.linspace(0, len(frames) - 1, count).astype(int)))
     angles = [named_observables([name], fit, shown)[0] for name in ("phi", "psi")]
@@ -128,10 +103,8 @@ def ramachandran(fit: Fit, frames: Frames, seed: int = 0) -> Figure:
     ]
     for ax, (title, (phi, psi), colour) in zip(axes, pairs, strict=True):
         ax.scatter(np.rad2deg(phi), np.rad2deg(psi), s=5, color=colour, alpha=0.5, lw=0)
+        name_axis(ax.xaxis, "phi", "rad")
+        name_axis(ax.yaxis, "psi", "rad")
         ax.set(xlim=(-180, 180), ylim=(-180, 180), aspect="equal")
         ax.set_title(title, fontsize=10, loc="left")
-        ax.set_xlabel("φ (°)", fontsize=10)
-        ax.set_ylabel("ψ (°)", fontsize=10)
-        set_angle_ticks(ax.xaxis)
-        set_angle_ticks(ax.yaxis)
-    return made
+    return fig

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescg.draws import interval
-from bayescg.plot.style import BLUE, GREY, INK, ORANGE, figure
+from bayescg.plot.style import BLUE, COLOURS, GREY, INK, ORANGE, figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["methods", "planes"]
 
 _CELLS = 160
-_COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _DEPTH = 10.0
 
 
@@ -54,10 +53,10 @@ def planes(
     points = torch.as_tensor(np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2), dtype=torch.float32)
     log_p = _array(log_density(points))
     weight = np.exp(log_p - log_p.max())
-    seen = (log_p > log_p.max() - _DEPTH).reshape(_CELLS, _CELLS)
-    inside = [np.flatnonzero(seen.any(1 - k)) for k in (0, 1)]
+    dense = (log_p > log_p.max() - _DEPTH).reshape(_CELLS, _CELLS)
+    inside = [np.flatnonzero(dense.any(1 - k)) for k in (0, 1)]
     columns = min(4, len(functions) + 1)
-    made, panels = figure(-(-(len(functions) + 1) // columns), columns, 2.6, 2.5)
+    fig, panels = figure(-(-(len(functions) + 1) // columns), columns, 2.6, 2.5)
     along, first = panels[len(functions)], None
     for k, (ax, (name, function)) in enumerate(zip(panels, functions.items(), strict=False)):
         f = _array(function(points))
@@ -65,23 +64,21 @@ def planes(
         f /= np.sqrt(np.average(f**2, weights=weight))
         f *= np.sign(np.average(f * (f if first is None else first), weights=weight))
         first = f if first is None else first
-        colour = INK if k == 0 else _COLOURS[(k - 1) % len(_COLOURS)]
-        shown = np.ma.masked_array(f.reshape(_CELLS, _CELLS), ~seen)
+        colour = INK if k == 0 else COLOURS[(k - 1) % len(COLOURS)]
+        shown = np.ma.masked_array(f.reshape(_CELLS, _CELLS), ~dense)
         ax.pcolormesh(*axes, shown.T, cmap="RdBu_r", vmin=-2, vmax=2, rasterized=True)
         ax.contour(*axes, shown.T, levels=np.arange(-1.8, 2, 0.3), colors=INK, linewidths=0.5, linestyles="solid")
         below = (captions or {}).get(name)
         ax.set_title(name if below is None else f"{name}\n{below}", fontsize=9, color=colour)
-        ax.set_xlim(*(float(axes[0][inside[0][j]]) for j in (0, -1)))
-        ax.set_ylim(*(float(axes[1][inside[1][j]]) for j in (0, -1)))
+        xlim, ylim = ([float(axis[i[j]]) for j in (0, -1)] for axis, i in zip(axes, inside, strict=True))
+        ax.set(xlim=xlim, ylim=ylim, xlabel="x1", ylabel="x2")
         profile = np.ma.average(shown, axis=1, weights=weight.reshape(_CELLS, _CELLS))
         along.plot(axes[0], profile, lw=2.0 if k == 0 else 1.2, color=colour)
-        ax.set_xlabel("x1", fontsize=9)
-        ax.set_ylabel("x2", fontsize=9)
     along.set_title("along x1", fontsize=9)
-    along.set_xlabel("x1", fontsize=9)
+    along.set_xlabel("x1")
     for ax in panels[len(functions) + 1 :]:
         ax.set_visible(False)
-    return made
+    return fig
 
 
 def methods(columns: Mapping[str, Mapping[str, np.ndarray]], truth: Mapping[str, float] | None = None) -> Figure:
@@ -101,10 +98,10 @@ def methods(columns: Mapping[str, Mapping[str, np.ndarray]], truth: Mapping[str,
     'R2'
     """
     names = list(next(iter(columns.values())))
-    made, panels = figure(1, len(columns), 2.7, 0.42 * len(names) + 1.0)
-    for ax, (quantity, found) in zip(panels, columns.items(), strict=True):
+    fig, panels = figure(1, len(columns), 2.7, 0.42 * len(names) + 1.0)
+    for ax, (quantity, by_method) in zip(panels, columns.items(), strict=True):
         for row, name in enumerate(names):
-            values = np.asarray(found[name], np.float64)
+            values = np.asarray(by_method[name], np.float64)
             at = row + np.linspace(-0.28, 0.28, len(values)) if len(values) > 1 else np.array([row])
             middle = np.median(values, 1) if values.ndim == 2 else values
             if values.ndim == 2:
@@ -121,8 +118,8 @@ def methods(columns: Mapping[str, Mapping[str, np.ndarray]], truth: Mapping[str,
             ax.axhline(line + 0.5, color=GREY, lw=0.4)
         ax.set_ylim(len(names) - 0.5, -0.5)
         ax.set_yticks(range(len(names)), names if ax is panels[0] else [""] * len(names), fontsize=9)
-        ax.set_xlabel(quantity, fontsize=9)
-    return made
+        ax.set_xlabel(quantity)
+    return fig
 
 
 def _array(values: Any) -> np.ndarray:
