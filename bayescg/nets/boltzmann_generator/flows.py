@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from itertools import pairwise
 from typing import Any, cast
 
@@ -108,7 +109,7 @@ class SplineFlow(nn.Module):
             if self.turns:
                 parts.append(_Turn(self.circular, BOUND if number % 2 == 0 else 0.5 * BOUND))
         if self.turns:
-            parts.append(_Angle(self.circular, forwards=False))
+            parts.append(_Angle(self.circular).inv)
         base = DiagNormal(torch.zeros_like(self.centre), torch.ones_like(self.centre))
         return ZukoToPyro(NormalizingFlow(ComposedTransform(*parts), base))
 
@@ -221,9 +222,13 @@ class _OnVectors(Transform, ABC):
     domain = codomain = constraints.real_vector
     bijective = True
 
-    def __init__(self, forwards: bool = True):
-        super().__init__()
-        self.forwards = forwards
+    forwards = True
+
+    @property
+    def inv(self) -> _OnVectors:
+        turned = copy(self)
+        turned.forwards = not self.forwards
+        return turned
 
     def _call(self, x: Tensor) -> Tensor:
         return self.call_and_ladj(x)[0]
@@ -236,13 +241,9 @@ class _OnVectors(Transform, ABC):
 class _Mix(_OnVectors):
     """Multiplication by a lower triangular matrix."""
 
-    def __init__(self, matrix: Tensor, forwards: bool = True):
-        super().__init__(forwards)
+    def __init__(self, matrix: Tensor):
+        super().__init__()
         self.matrix = matrix
-
-    @property
-    def inv(self) -> _Mix:
-        return _Mix(self.matrix, not self.forwards)
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         ladj = self.matrix.diagonal().log().sum().expand(x.shape[:-1])
@@ -255,13 +256,9 @@ class _Mix(_OnVectors):
 class _Couple(_OnVectors):
     """A layer as a bijection."""
 
-    def __init__(self, layer: Coupling, forwards: bool = True):
-        super().__init__(forwards)
+    def __init__(self, layer: Coupling):
+        super().__init__()
         self.layer = layer
-
-    @property
-    def inv(self) -> _Couple:
-        return _Couple(self.layer, not self.forwards)
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         ordered = x @ self.layer.sort
@@ -274,13 +271,9 @@ class _Couple(_OnVectors):
 class _Turn(_OnVectors):
     """All circular coordinates, turned by an angle."""
 
-    def __init__(self, circular: Tensor, angle: float, forwards: bool = True):
-        super().__init__(forwards)
+    def __init__(self, circular: Tensor, angle: float):
+        super().__init__()
         self.circular, self.angle = circular, angle
-
-    @property
-    def inv(self) -> _Turn:
-        return _Turn(self.circular, self.angle, not self.forwards)
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         angle = self.angle if self.forwards else -self.angle
@@ -291,13 +284,9 @@ class _Turn(_OnVectors):
 class _Angle(_OnVectors):
     """Circular coordinates from all real numbers to angles in units of pi / 5."""
 
-    def __init__(self, circular: Tensor, forwards: bool = True):
-        super().__init__(forwards)
+    def __init__(self, circular: Tensor):
+        super().__init__()
         self.circular = circular
-
-    @property
-    def inv(self) -> _Angle:
-        return _Angle(self.circular, not self.forwards)
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.forwards:
