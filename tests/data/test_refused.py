@@ -353,7 +353,7 @@ def test_walkers_of_other_columns_or_steps(tmp_path):
         (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=r"b: its columns are"):
         from_colvar([tmp_path / "a", tmp_path / "b"], weights=None)
-    with pytest.raises(DataError, match=r"c: its lines are 2 ps apart, .* 1 ps"):
+    with pytest.raises(DataError, match=r"c: its frames are 2 ps apart, .* 1 ps"):
         from_colvar([tmp_path / "a", tmp_path / "c"], weights=None)
     with pytest.raises(DataError, match="empty"):
         from_colvar([])

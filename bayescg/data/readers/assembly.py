@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -59,9 +59,9 @@ class Decoded:
         *,
         unit: str,
         ordered: bool,
-        dt: float | None,
-        topology: "mdtraj.Topology | None",
-        temperature: Any,
+        dt: float | None = None,
+        topology: "mdtraj.Topology | None" = None,
+        temperature: Any = None,
         weights: Any,
         provenance: Mapping[str, Any],
     ) -> Frames:
@@ -111,6 +111,8 @@ class Decoded:
 class Assembly:
     """Takes trajectories one after the other, checks them, and keeps the selected frames and atoms.
 
+    In a ``with`` block, an error drops what was added, temporary files included.
+
     Parameters
     ----------
     topology : mdtraj.Topology or None
@@ -130,7 +132,7 @@ class Assembly:
         topology: "mdtraj.Topology | None",
         atoms: np.ndarray | None,
         stride: int,
-        memory_limit: int,
+        memory_limit: int = 2**28,
         directory: Path | None = None,
     ) -> None:
         if not isinstance(stride, int | np.integer) or stride < 1:
@@ -187,10 +189,13 @@ class Assembly:
             (self.directory / "parts.json").write_text(json.dumps([asdict(part) for part in self.parts], indent=1))
         return Decoded(positions, box, self.parts)
 
-    def abandon(self) -> None:
-        """Drop what was added, temporary files included."""
-        self.positions.abandon()
-        self.boxes.abandon()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.positions.abandon()
+            self.boxes.abandon()
 
 
 def selection(topology: "mdtraj.Topology | None", select: str | None) -> "tuple[Any, np.ndarray | None]":

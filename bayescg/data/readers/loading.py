@@ -8,11 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bayescg.data import frame_checks
 from bayescg.data.frames import Frames
 from bayescg.data.readers.assembly import Assembly, Decoded, Part, selection
 from bayescg.data.readers.files import chunks, declared_unit, extension, known_step, open_array, read_topology, readable
 from bayescg.data.readers.geometry import scan
 from bayescg.errors import BayescgError, DataError, OutputError
+from bayescg.units import plain
 
 if TYPE_CHECKING:
     import mdtraj
@@ -96,14 +98,10 @@ def load(
     else:
 
         def decode(directory: Path | None) -> Decoded:
-            assembly = Assembly(topology, atoms, stride, memory_limit, directory)
-            try:
+            with Assembly(topology, atoms, stride, memory_limit, directory) as assembly:
                 for path in files:
                     assembly.add(str(path), chunks(path, full, unit), declared_unit(path, unit), known_step(path))
                 return assembly.finish()
-            except BaseException:
-                assembly.abandon()
-                raise
 
         decoded = (
             decode(None) if cache is None else _cached(Path(cache), _key(files, full, stride, select, unit), decode)
@@ -167,21 +165,8 @@ def from_openmm(
     (1.0, 90.0, 3)
     >>> folder.cleanup()
     """
-    import mdtraj
-    from openmm.unit import md_unit_system
-
-    def plain(value: Any) -> Any:
-        return value.value_in_unit_system(md_unit_system) if hasattr(value, "value_in_unit_system") else value
-
-    return load(
-        paths,
-        mdtraj.Topology.from_openmm(topology),
-        plain(temperature),
-        stride,
-        select,
-        dt=plain(dt),
-        **options,
-    )
+    top = frame_checks.mdtraj_topology(topology)
+    return load(paths, top, plain(temperature, "K"), stride, select, dt=plain(dt, "ps"), **options)
 
 
 def _files(paths: Any) -> list[Path]:

@@ -73,19 +73,15 @@ def from_mdanalysis(
     trajectory = group.universe.trajectory
     source = str(getattr(trajectory, "filename", None) or "universe")
     topology = _topology(group)
-    assembly = Assembly(topology, None, stride, memory_limit)
     try:
-        assembly.add(source, _chunks(group, timed=dt is None), "angstrom", dt)
-        decoded = assembly.finish()
-    except BaseException:
-        assembly.abandon()
-        raise
+        with Assembly(topology, None, stride, memory_limit) as assembly:
+            assembly.add(source, _chunks(group, timed=dt is None), "angstrom", dt)
+            decoded = assembly.finish()
     finally:
         trajectory[0]
     return decoded.frames(
         unit="nm",
         ordered=True,
-        dt=None,
         topology=topology,
         temperature=temperature,
         weights=weights,

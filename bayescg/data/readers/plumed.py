@@ -12,7 +12,8 @@ import numpy as np
 from bayescg import units
 from bayescg.data import frame_checks
 from bayescg.data.frames import Frames
-from bayescg.data.readers.files import existing
+from bayescg.data.readers.assembly import Assembly
+from bayescg.data.readers.files import Chunk, existing
 from bayescg.errors import ConfigError, DataError
 
 __all__ = ["from_colvar"]
@@ -76,27 +77,20 @@ def from_colvar(
     for path, (other, _) in zip(files, read, strict=True):
         if other != fields:
             raise DataError(f"{path}: its columns are {' '.join(other)}, those of {files[0]} {' '.join(fields)}")
-    table = np.concatenate([rows for _, rows in read])
-    trajectory = np.repeat(np.arange(len(files)), [len(rows) for _, rows in read])
     if columns is None:
         columns = [name for name in fields if name != "time" and name.split(".")[-1] not in BOOKKEEPING]
     places = [_column(name, fields, files[0]) for name in columns]
     if not places:
         raise DataError(f"{files[0]}: no column is left of {' '.join(fields)}: name some in columns=")
     kelvin = frame_checks.positive(temperature, "temperature", "K")
-    start, dt = _times(files, read, fields)
-    frames = Frames.from_numpy(
-        table[:, places],
+    with Assembly(None, None, 1) as assembly:
+        for path, (_, rows) in zip(files, read, strict=True):
+            times = rows[:, fields.index("time")] if "time" in fields else None
+            assembly.add(str(path), [Chunk(rows[:, places], times)], "reduced")
+    frames = assembly.finish().frames(
         unit="reduced",
-        dt=dt,
-        temperature=kelvin,
-        weights=_weights(table, fields, weights, kelvin, files[0]),
-        trajectory=trajectory,
-        source=", ".join(map(str, files)),
-    )
-    return replace(
-        frames,
-        times=None if frames.times is None else frames.times + np.asarray(start)[trajectory],
+        ordered=False,
+        weights=_weights(np.concatenate([rows for _, rows in read]), fields, weights, kelvin, files[0]),
         provenance={
             "files": [str(path) for path in files],
             "reader": "colvar",
@@ -104,6 +98,7 @@ def from_colvar(
             "weights": weights,
         },
     )
+    return replace(frames, temperature=kelvin)
 
 
 def _read(path: Path) -> tuple[list[str], np.ndarray]:
@@ -143,22 +138,6 @@ def _column(name: str, fields: list[str], path: Any) -> int:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise DataError(f"{path}: no column {name!r} among {' '.join(fields)}{hint}")
     return fields.index(name)
-
-
-def _times(files: list[Any], read: list[Any], fields: list[str]) -> tuple[list[float], float | None]:
-    if "time" not in fields or max(len(rows) for _, rows in read) < 2:
-        return [0.0] * len(files), None
-    column = fields.index("time")
-    long = [(path, rows) for path, (_, rows) in zip(files, read, strict=True) if len(rows) > 1]
-    steps = [frame_checks.time_axis(rows[:, column], str(path))[1] for path, rows in long]
-    dt = steps[0]
-    for (path, _), step in zip(long, steps, strict=True):
-        if abs(step - dt) > 1e-4 * dt:
-            raise DataError(
-                f"{path}: its lines are {step:g} ps apart, those of {long[0][0]} {dt:g} ps: load them apart, since lag "
-                "times count frames"
-            )
-    return [float(rows[0, column]) for _, rows in read], dt
 
 
 def _weights(
