@@ -4,16 +4,13 @@ from typing import Any
 
 from bayescg.errors import UnitError
 
-__all__ = ["BOND_RANGE", "GAS_CONSTANT", "LENGTH", "TIME", "kT", "length_factor", "plain", "time_factor"]
+__all__ = ["BOND_RANGE", "GAS_CONSTANT", "LENGTH", "kT", "length_factor", "plain"]
 
 GAS_CONSTANT = 0.00831446261815324
 """kJ/mol/K: the molar gas constant, exact in the SI since 2019."""
 
 LENGTH = {"nm": 1.0, "nanometer": 1.0, "angstrom": 0.1, "A": 0.1, "Å": 0.1, "pm": 1e-3, "bohr": 0.0529177210903}
 """Nanometres per unit of length."""
-
-TIME = {"ps": 1.0, "fs": 1e-3, "ns": 1e3, "us": 1e6}
-"""Picoseconds per unit of time."""
 
 BOND_RANGE = (0.05, 0.6)
 """nm: from H-H (0.074) to bonded coarse-grained beads (0.38 to 0.5)."""
@@ -43,18 +40,10 @@ def length_factor(unit: str) -> float:
     >>> length_factor("angstrom")
     0.1
     """
-    return _factor(unit, LENGTH | {"reduced": 1.0}, "length")
-
-
-def time_factor(unit: str) -> float:
-    """Picoseconds in one `unit`.
-
-    Examples
-    --------
-    >>> time_factor("ns")
-    1000.0
-    """
-    return _factor(unit, TIME, "time")
+    factors = LENGTH | {"reduced": 1.0}
+    if unit not in factors:
+        raise UnitError(f"unknown unit of length {unit!r}; use one of {', '.join(factors)}")
+    return factors[unit]
 
 
 def kT(temperature: float) -> float:
@@ -99,9 +88,3 @@ def plain(value: Any, unit: str) -> Any:
     if isinstance(value, list | tuple) and any(hasattr(v, "value_in_unit") for v in value):
         return [plain(v, unit) for v in value]
     return value
-
-
-def _factor(unit: str, table: dict[str, float], kind: str) -> float:
-    if unit not in table:
-        raise UnitError(f"unknown unit of {kind} {unit!r}; use one of {', '.join(table)}")
-    return table[unit]
