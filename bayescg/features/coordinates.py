@@ -185,14 +185,10 @@ def aligned(top: Any, reference: ArrayLike | None = None, select: str = "not ele
 
     Examples
     --------
-    >>> import mdtraj
-    >>> top = mdtraj.Topology()
-    >>> residue = top.add_residue("HOH", top.add_chain())
-    >>> for name in ("O", "H1", "H2"):
-    ...     _ = top.add_atom(name, mdtraj.element.get_by_symbol(name[0]), residue)
-    >>> water = aligned(top, reference=[[0, 0, 0], [0.096, 0, 0], [0, 0.096, 0]], select="all")
-    >>> x = torch.randn(7, 3, 3)
-    >>> torch.allclose(water(x), water(x + 1.0), atol=1e-5)
+    >>> from bayescg.systems import peptide
+    >>> topology, positions = peptide("ACE-ALA-NME")
+    >>> align, x = aligned(topology, positions), torch.randn(7, 22, 3)
+    >>> torch.allclose(align(x), align(x + 1.0), atol=1e-4)
     True
     """
     topology, first = read_topology(top)

@@ -75,13 +75,9 @@ def distances(top: Any, pairs: Sequence[Sequence[int]] | None = None, select: st
 
     Examples
     --------
-    >>> import mdtraj
-    >>> top = mdtraj.Topology()
-    >>> residue = top.add_residue("HOH", top.add_chain())
-    >>> for name in ("O", "H1", "H2"):
-    ...     _ = top.add_atom(name, mdtraj.element.get_by_symbol(name[0]), residue)
-    >>> distances(top, pairs=[(0, 1), (0, 2)]).names
-    ['d(O 1, H1 2)', 'd(O 1, H2 3)']
+    >>> from bayescg.systems import peptide
+    >>> distances(peptide("ACE-ALA-NME")[0], pairs=[(4, 8), (6, 14)]).names
+    ['d(C 5, CA 9)', 'd(N 7, C 15)']
     """
     topology, _ = read_topology(top)
     if pairs is None:

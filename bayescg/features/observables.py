@@ -237,13 +237,9 @@ def from_names(names: Sequence[str], topology: Any, reference: ArrayLike | None 
 
     Examples
     --------
-    >>> import mdtraj
-    >>> top = mdtraj.Topology()
-    >>> residue = top.add_residue("BUT", top.add_chain())
-    >>> for i in range(4):
-    ...     _ = top.add_atom(f"C{i + 1}", mdtraj.element.carbon, residue)
-    >>> [(o.name, o.unit) for o in from_names(["rg", "end_to_end"], top)]
-    [('rg', 'nm'), ('end_to_end', 'nm')]
+    >>> from bayescg.systems import peptide
+    >>> [(o.name, o.unit) for o in from_names(["rg", "end_to_end", "phi"], peptide("ACE-ALA-NME")[0])]
+    [('rg', 'nm'), ('end_to_end', 'nm'), ('phi', 'rad')]
     """
     unknown = [name for name in names if name not in _BUILDERS]
     if unknown:

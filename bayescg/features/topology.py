@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from bayescg.errors import ConfigError, TopologyError
+from bayescg.units import plain
 
 __all__ = ["as_reference", "atom_label", "read_topology", "select_atoms"]
 
@@ -67,10 +68,7 @@ def as_reference(reference: Any, atoms: int | None = None) -> NDArray[np.float64
     TopologyError
         The shape is not ``(atoms, 3)``, or a number is not finite.
     """
-    if hasattr(reference, "value_in_unit_system"):
-        from openmm.unit import md_unit_system
-
-        reference = reference.value_in_unit_system(md_unit_system)
+    reference = plain(reference, "nm")
     if isinstance(reference, torch.Tensor):
         reference = reference.detach().cpu()
     target = np.asarray(reference, dtype=np.float64)

@@ -126,14 +126,11 @@ def torsions(top: Any, kind: str | Sequence[str | Sequence[int]] = ("phi", "psi"
 
     Examples
     --------
-    >>> import mdtraj
-    >>> top = mdtraj.Topology()
-    >>> residue = top.add_residue("BUT", top.add_chain())
-    >>> for i in range(4):
-    ...     _ = top.add_atom(f"C{i + 1}", mdtraj.element.carbon, residue)
-    >>> trans = torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-    >>> torsions(top, [(0, 1, 2, 3)])(trans)[1]
-    tensor(-1.)
+    >>> from bayescg.systems import peptide
+    >>> topology, positions = peptide("ACE-ALA-NME")
+    >>> omega = torsions(topology, [(8, 14, 16, 18)])
+    >>> omega.names, bool(omega(torch.tensor(positions._value))[1] < -0.9)
+    (['torsion CA 9, C 15, N 17, CH3 19 sin', 'torsion CA 9, C 15, N 17, CH3 19 cos'], True)
     """
     topology, _ = read_topology(top)
     labelled: list[tuple[list[int], str]] = []
