@@ -1,29 +1,25 @@
-"""The gradients of a fit's step, plainly, recorded, or compiled; and the choice between them."""
+"""The gradients of a fit's step, plainly, recorded, or compiled."""
 
 from __future__ import annotations
 
 import logging
 import statistics
 import time
-import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bayescg.errors import ConfigError
 from bayescg.recording.functional import Params, seeded
-from bayescg.recording.lowering import can_compile, lower
+from bayescg.recording.lowering import lower
+from bayescg.recording.modes import Step, step_in_mode
 from bayescg.recording.optimiser import clipped
 from bayescg.recording.recorded import Gradients, Tensors, lift_noise, record
-from bayescg.recording.unrecordable import Unrecordable
 
-__all__ = ["MODES", "Step", "check_mode", "compile_step"]
-
-MODES = ("auto", "inductor", "trace", "off")
+__all__ = ["Result", "compile_step"]
 
 Result = tuple[Params, Tensor, Tensor, Params]
 """Clipped gradients, loss, 1 where either is not finite (else 0), and the buffers that the program has changed."""
@@ -34,36 +30,6 @@ _log = logging.getLogger("bayescg")
 # small networks on one core (tests/benchmarks), so that compiling is chosen where it surely pays.
 _COMPILING = 15.0
 _SAVED = 0.3
-
-
-@dataclass(frozen=True)
-class Step:
-    """Gradients of a step as a function of parameters, buffers, batch and seed.
-
-    Attributes
-    ----------
-    run : callable
-        (parameters, buffers, batch, seed) to (gradients, loss, bad, changed buffers).
-    mode : {"inductor", "trace", "off"}
-        How it runs.
-    why : str
-        Why it does, for the log.
-    """
-
-    run: Callable[[Params, Params, Tensors, int], Result]
-    mode: str
-    why: str
-
-
-def check_mode(mode: str) -> None:
-    """Refuse a mode of compilation that is unknown.
-
-    Raises
-    ------
-    ConfigError
-    """
-    if mode not in MODES:
-        raise ConfigError(f"compile={mode!r} is not known; use one of {', '.join(MODES)}")
 
 
 def compile_step(
@@ -100,64 +66,36 @@ def compile_step(
     steps : int
         Steps left.
 
+    Returns
+    -------
+    Step
+        From (parameters, buffers, batch, seed) to a `Result`.
+
     Raises
     ------
     ConfigError
         Unknown mode.
     """
-    check_mode(mode)
-    step = _compile_step(plain, params, buffers, tensors, members, clip, mode, steps)
-    _log.info("compile=%r: %s (%s)", mode, step.mode, step.why)
-    return step
-
-
-def _compile_step(
-    plain: Gradients,
-    params: Params,
-    buffers: Params,
-    tensors: Tensors,
-    members: bool,
-    clip: float,
-    mode: str,
-    steps: int,
-) -> Step:
     device = next(iter(params.values())).device
-    slowly = Step(_seeded(plain, clip, members, device), "off", "asked for")
-    if mode == "off":
-        return slowly
-    if mode == "auto" and steps < 200:
-        return Step(slowly.run, "off", f"{steps} steps are too few to record")
-    try:
-        graph = record(plain, params, buffers, tensors)
-    except Unrecordable as error:
-        warnings.warn(f"the program runs plainly, because it cannot be recorded: {error}", stacklevel=6)
-        return Step(slowly.run, "off", f"it cannot be recorded: {error}")
-    traced = Step(_seeded(graph, clip, members, device), "trace", "asked for")
-    if mode == "trace":
-        return traced
-    missing = can_compile(device)
-    if missing:
-        if mode == "inductor":
-            warnings.warn(f"compile='inductor' is not possible, the recording runs as it is: {missing}", stacklevel=6)
-        return Step(traced.run, "trace", missing)
-    why, seconds = "asked for", 0.0
-    if mode == "auto":
-        seconds = _seconds_a_step(traced, params, buffers, tensors, device)
+    arguments = (params, buffers, tensors)
+
+    def recorded() -> tuple[Callable[..., Result], Callable[[], Callable[..., Result]]]:
+        graph = record(plain, *arguments)
+        return _seeded(graph, clip, members, device), lambda: _compiled(graph, *arguments, clip, members, device)
+
+    def best(traced: Step, compiled: Callable[[], Step]) -> Step:
+        seconds = _seconds_a_step(traced, *arguments, device)
         why = f"{steps} steps of {1e3 * seconds:.3g} ms are left"
         if seconds * steps * _SAVED < _COMPILING:
-            return Step(traced.run, "trace", f"{why}, too few to pay for compiling")
-    try:
-        compiled = Step(_compiled(graph, params, buffers, tensors, clip, members, device), "inductor", why)
-    except Exception as error:  # a compiler may fail in ways of its own
-        first = (str(error).strip().splitlines() or [""])[0]
-        warnings.warn(
-            f"inductor cannot compile the program, its recording runs as it is: {type(error).__name__}: {first}",
-            stacklevel=6,
-        )
-        return Step(traced.run, "trace", f"inductor fails: {first}")
-    if mode == "auto" and _seconds_a_step(compiled, params, buffers, tensors, device) > seconds:
-        return Step(traced.run, "trace", f"{why}; compiled ones take longer")
-    return compiled
+            return replace(traced, why=f"{why}, too few to pay for compiling")
+        fast = replace(compiled(), why=why)
+        longer = _seconds_a_step(fast, *arguments, device) > seconds
+        return replace(traced, why=f"{why}; compiled ones take longer") if longer else fast
+
+    slow = _seeded(plain, clip, members, device)
+    step = step_in_mode(mode, steps, slow, recorded, best, device, "the program", stacklevel=5)
+    _log.info("compile=%r: %s (%s)", mode, step.mode, step.why)
+    return step
 
 
 def _seeded(function: Gradients, clip: float, members: bool, device: torch.device) -> Callable[..., Result]:
@@ -224,10 +162,10 @@ def _compiled(
     return run
 
 
-def _compare(expected: list[Tensor], found: list[Tensor]) -> None:
-    a, b = (torch.cat([v.flatten() for v in values]).double() for values in (expected, found))
+def _compare(recorded: list[Tensor], compiled: list[Tensor]) -> None:
+    a, b = (torch.cat([v.flatten() for v in values]).double() for values in (recorded, compiled))
     error = float((a - b).norm() / a.norm().clamp_min(1e-30))
-    limit = 1e-4 if any(v.dtype == torch.float32 for v in expected) else 1e-9
+    limit = 1e-4 if any(v.dtype == torch.float32 for v in recorded) else 1e-9
     if not error <= limit:
         raise ArithmeticError(f"compiled and recorded results differ by {error:.1e} of their norm")
 

@@ -51,13 +51,13 @@ def call_with(module: nn.Module, params: Params, function: Callable[..., Any], *
 @contextmanager
 def buffers_kept(module: nn.Module) -> Iterator[None]:
     """What is done inside to the buffers of a module, in place or by assignment, is undone."""
-    before = [(m, k, v, v.clone()) for m in module.modules() for k, v in m._buffers.items() if v is not None]
+    before = [(m, k, v, v.clone()) for m in module.modules() for k, v in m.named_buffers(recurse=False)]
     try:
         yield
     finally:
         with torch.no_grad():
             for owner, name, buffer, value in before:
-                owner._buffers[name] = buffer.copy_(value)
+                setattr(owner, name, buffer.copy_(value))
 
 
 class _Apply(nn.Module):

@@ -32,15 +32,19 @@ def _(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor
 
 def can_compile(device: torch.device) -> str:
     """Empty where inductor can compile for a device, else the reason why not."""
-    from torch._inductor import cpp_builder, exc
-
+    try:
+        from torch._inductor import cpp_builder, exc
+    except ImportError as error:
+        return f"torch has no inductor here ({error})"
     try:
         cpp_builder.get_cpp_compiler()
     except (exc.InvalidCxxCompiler, RuntimeError, OSError):
         return "no working C++ compiler was found"
     if device.type == "cuda":
-        from torch.utils._triton import has_triton
-
+        try:
+            from torch.utils._triton import has_triton
+        except ImportError as error:
+            return f"torch does not say whether Triton is installed ({error})"
         if not has_triton():
             return "Triton is not installed"
     return ""
@@ -117,7 +121,7 @@ def _use_onednn(graph: fx.GraphModule) -> None:
     Products with a few columns are taken transposed: both libraries want the longer side last.
     """
     aten, linear = torch.ops.aten, torch.ops.bayescg.linear.default
-    onednn = torch.backends.mkldnn.is_available()
+    onednn = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
     def call(target: Any, *arguments: Any, **named: Any) -> fx.Node:
         return graph.graph.call_function(target, arguments, named)

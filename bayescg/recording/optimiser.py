@@ -62,9 +62,10 @@ class Adam:
     def step(self, grads: Params, rate: float, bad: Tensor | None = None) -> None:
         """One update with the given gradients; none at all where `bad` is 1."""
         self.count += 1 if bad is None else 1 - bad
+        fused = getattr(torch, "_fused_adam_", _adam)
         for names in self._names:
             # the kernel beneath torch.optim.Adam(fused=True), whose own bookkeeping takes longer than the update
-            torch._fused_adam_(  # pyright: ignore[reportPrivateImportUsage]
+            fused(
                 [self.params[k] for k in names],
                 [_laid_out(grads[k], self.params[k]) for k in names],
                 [self.mean[k] for k in names],
@@ -97,3 +98,28 @@ def _laid_out(grad: Tensor, like: Tensor) -> Tensor:
     """A gradient in memory as its parameter is: the kernel walks through memory and looks at no strides."""
     same = grad.stride() == like.stride() and grad.dtype == like.dtype
     return grad if same else torch.empty_like(like).copy_(grad)
+
+
+def _adam(
+    params: list[Tensor],
+    grads: list[Tensor],
+    means: list[Tensor],
+    squares: list[Tensor],
+    _: list[Tensor],
+    counts: list[Tensor],
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    found_inf: Tensor | None,
+    **__: object,
+) -> None:
+    """What the kernel does, for a torch that has it no more."""
+    for param, grad, mean, square, count in zip(params, grads, means, squares, counts, strict=True):
+        new_mean = beta1 * mean + (1 - beta1) * grad
+        new_square = beta2 * square + (1 - beta2) * grad * grad
+        deviation = (new_square / (1 - beta2 ** count.double())).sqrt() + eps
+        new_param = param - lr * new_mean / (1 - beta1 ** count.double()) / deviation
+        for place, value in ((mean, new_mean), (square, new_square), (param, new_param)):
+            place.copy_(value if found_inf is None else torch.where(found_inf > 0, place, value))

@@ -10,11 +10,11 @@ import pyro
 import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call, vmap
-from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.utils import _pytree as pytree
 
 from bayescg.errors import ModelError
 from bayescg.recording.functional import Params, attempted, functional_random, one_by_one, over, seeded
+from bayescg.recording.tracing import is_recording, traced
 from bayescg.recording.unrecordable import (
     FixedShapes,
     NoLists,
@@ -119,7 +119,7 @@ def record(plain: Gradients, params: Params, buffers: Params, tensors: Tensors) 
     """
     try:
         with seeded(0), functional_random(), torch.no_grad(), NoLists(), FixedShapes():
-            graph = make_fx(plain)(params, buffers, tensors)
+            graph = traced(plain, params, buffers, tensors)
         _drop_detached(graph)
         mismatch = _mismatch(plain, graph, params, buffers, tensors)
     except Exception as error:  # whatever a user's program raises while it is recorded, the plain one can still run
@@ -183,7 +183,7 @@ def lift_noise(function: Callable, example: tuple[Any, ...]) -> tuple[fx.GraphMo
         return pytree.tree_leaves(function(*pytree.tree_unflatten(list(values), spec)))
 
     with torch.no_grad(), seeded(0):
-        lifted = make_fx(unlifted)(*flat)
+        lifted = traced(unlifted, *flat)
     last = [n for n in lifted.graph.nodes if n.op == "placeholder"][-1]
     complete = True
     for node in list(lifted.graph.nodes):
@@ -221,8 +221,8 @@ def _pure(
         def run() -> Any:
             return functional_call(module, state, arguments)
 
-        found = run() if get_proxy_mode() is None else run_unchanging(program, run)
-        return *found, {k: state[f"program.{k}"].detach() for k in moving}
+        results = run_unchanging(program, run) if is_recording() else run()
+        return *results, {k: state[f"program.{k}"].detach() for k in moving}
 
     return result
 

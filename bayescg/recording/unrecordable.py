@@ -158,7 +158,7 @@ def _place(filename: str, line: int, name: str) -> str:
 _PACKAGES = Path(str(torch.__file__)).parents[1]
 _LIBRARIES = (
     *(str(_PACKAGES / name) for name in ("torch", "pyro", "zuko")),
-    *(str(Path(__file__).parents[1] / room) for room in ("inference", "modelling", "recording")),
+    *(str(Path(__file__).parents[1] / room) for room in ("inference", "modelling", "recording", "sampling")),
 )
 _STANDARD = str(Path(str(linecache.__file__)).parent)
 

@@ -15,7 +15,8 @@ from torch.distributions import Distribution
 
 from bayescg.arguments import check_counts, check_numbers
 from bayescg.errors import ConfigError, SimulationError
-from bayescg.recording.stepping import check_mode, prepare
+from bayescg.recording.modes import check_mode
+from bayescg.recording.stepping import prepare
 from bayescg.sampling.annealing.annealed import Annealed, Schedule
 from bayescg.sampling.annealing.base_density import base_of, draw
 from bayescg.sampling.chains.hamiltonian import accepted, jittered, trajectory, velocity_verlet

@@ -11,7 +11,8 @@ from torch import Tensor
 from bayescg.arguments import check_positive
 from bayescg.data import Frames
 from bayescg.errors import ConfigError
-from bayescg.recording.stepping import Step, check_mode, prepare
+from bayescg.recording.modes import check_mode
+from bayescg.recording.stepping import TensorStep, prepare
 from bayescg.sampling.chains.loop import Kernel, Start, begin, run_chains
 from bayescg.sampling.sampled_frames import masses
 from bayescg.systems.core import System, check_system
@@ -241,7 +242,7 @@ class _Overdamped(Kernel):
         self.state = {"x": x, "f": f}
 
 
-def euler_maruyama(system: System, diffusion: Tensor, dt: float) -> Step:
+def euler_maruyama(system: System, diffusion: Tensor, dt: float) -> TensorStep:
     """One step of Euler and Maruyama.
 
     Parameters
@@ -264,7 +265,7 @@ def euler_maruyama(system: System, diffusion: Tensor, dt: float) -> Step:
     return step
 
 
-def baoab(system: System, inverse_mass: Tensor, thermal: Tensor, dt: float, friction: float) -> Step:
+def baoab(system: System, inverse_mass: Tensor, thermal: Tensor, dt: float, friction: float) -> TensorStep:
     """One BAOAB step: half a kick, half a drift, friction and noise, half a drift, half a kick.
 
     Parameters

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from bayescg.arguments import check_counts, check_positive
 from bayescg.data import Frames
-from bayescg.recording.stepping import Step, check_mode, prepare
+from bayescg.recording.modes import check_mode
+from bayescg.recording.stepping import TensorStep, prepare
 from bayescg.sampling.chains.loop import Kernel, Start, begin, run_chains
 from bayescg.sampling.sampled_frames import masses
 from bayescg.systems.core import System
@@ -173,7 +174,7 @@ class Hamiltonian(Kernel):
         return {"acceptance": float(self.state["accepted"]) / steps}
 
 
-def velocity_verlet(forces: Any, inverse_mass: Tensor) -> Step:
+def velocity_verlet(forces: Any, inverse_mass: Tensor) -> TensorStep:
     """One step of velocity Verlet: half a kick, a drift, half a kick.
 
     Parameters
@@ -211,7 +212,7 @@ def jittered(dt: float, x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def trajectory(
-    verlet: Step, x: Tensor, f: Tensor, dt: Tensor, thermal: Tensor, leapfrog: int, noise: Tensor, *rest: Tensor
+    verlet: TensorStep, x: Tensor, f: Tensor, dt: Tensor, thermal: Tensor, leapfrog: int, noise: Tensor, *rest: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Where velocities `thermal * noise` lead in so many steps: positions, forces, and kinetic energy gained in kT."""
     v = thermal * noise

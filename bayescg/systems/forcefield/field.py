@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 
 from bayescg.errors import ConfigError
+from bayescg.recording.tracing import not_recorded
 from bayescg.systems.forcefield.energies.energy import Energy
 from bayescg.systems.forcefield.native import Native, library
 from bayescg.systems.forcefield.operator import force_field, register
@@ -118,7 +118,7 @@ class ForceField:
         """The energy (n,) of frames (n, atoms, 3) in torch operations, for the precision and device of `x`."""
         place = x.dtype, x.device
         if place not in self._energies:
-            with disable_proxy_modes_tracing():  # parameters are constants of a graph that is being recorded
+            with not_recorded():  # parameters are constants of a graph that is being recorded
                 self._energies[place] = Energy(self.tables).to(dtype=x.dtype, device=x.device)
         return self._energies[place]
 
