@@ -25,9 +25,9 @@ from bayescg.modelling.batch import Batch
 from bayescg.modelling.model import Model, check_programs, fresh_copy
 from bayescg.recording.compiled import compile_step
 from bayescg.recording.functional import Params, mixed_seed, seeded
-from bayescg.recording.modes import Step
 from bayescg.recording.optimiser import Adam, learning_rate
 from bayescg.recording.recorded import gradient_function
+from bayescg.recording.step_modes import Step
 
 if TYPE_CHECKING:
     from bayescg.data import Frames

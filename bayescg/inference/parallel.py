@@ -12,10 +12,10 @@ from bayescg.errors import ConfigError, ModelError
 from bayescg.inference.distributed import Processes
 from bayescg.recording.compiled import Result, compile_step
 from bayescg.recording.functional import Params, seeded
-from bayescg.recording.modes import MODES, Step
 from bayescg.recording.optimiser import clipped
 from bayescg.recording.recorded import Gradients, Tensors
 from bayescg.recording.shards import Shard, frame_axes, sharded
+from bayescg.recording.step_modes import MODES, Step
 
 __all__ = ["compile_parts"]
 

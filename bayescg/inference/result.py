@@ -12,6 +12,7 @@ from bayescg.data import Pairs
 from bayescg.feeding.feed import inputs_of
 from bayescg.inference.fitted import Fit
 from bayescg.inference.job import Job
+from bayescg.inference.trained import TrainedModel
 from bayescg.inference.uncertainty import Posterior, laplace
 from bayescg.modelling.model import finished
 from bayescg.recording.functional import mixed_seed
@@ -106,7 +107,7 @@ def _response(job: Job, posterior: Posterior) -> float | None:
         y = inputs_of(job.model, job.data.train, None, job.device)
     weight = job.data.weight[1:].to(y.dtype)
     trained_on = (weight @ y / weight.sum(1, keepdim=True)).std(0)
-    predicted = Fit(job.model, posterior, job.settings, {}, {}, []).generated_inputs(2000).mean(1).std(0)
+    predicted = TrainedModel(job.model, posterior).generated_inputs(2000).mean(1).std(0)
     return float((predicted / trained_on.clamp_min(1e-12)).median())
 
 

@@ -26,7 +26,7 @@ from bayescg.inference.resuming import restore, save
 from bayescg.inference.stop_flag import stop_requested
 from bayescg.inference.uncertainty import MEMBERS
 from bayescg.modelling.model import Model, check_data
-from bayescg.recording.modes import check_mode
+from bayescg.recording.step_modes import check_mode
 
 if TYPE_CHECKING:
     from bayescg.data import Frames

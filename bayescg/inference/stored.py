@@ -6,7 +6,7 @@ import json
 import math
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,21 +15,21 @@ from bayescg import checkpoint
 from bayescg.arguments import check_paths
 from bayescg.errors import CheckpointError
 from bayescg.inference.importance import HasSystem
+from bayescg.inference.trained import TrainedModel
 from bayescg.inference.uncertainty import Posterior
 from bayescg.modelling.model import Model
 from bayescg.modelling.registry import find_model, model_names
 from bayescg.recording.functional import Params
-
-if TYPE_CHECKING:
-    from bayescg.inference.fitted import Fit
 
 __all__ = ["read_fit", "write_fit"]
 
 _PROBES = 8
 
 
-def write_fit(directory: Path, fit: Fit, gauge: Tensor | None) -> None:
-    """Write a fit; of a model that queries a system also a few configurations with their log densities.
+def write_fit(directory: Path, fit: TrainedModel, record: dict[str, Any]) -> None:
+    """Write a fit and the record of its training.
+
+    Of a model that queries a system, a few configurations are written with their log densities.
 
     Raises
     ------
@@ -38,15 +38,14 @@ def write_fit(directory: Path, fit: Fit, gauge: Tensor | None) -> None:
     """
     tensors = {f"point/{k}": v for k, v in fit.weights.point.items()}
     tensors |= {f"weights/{k}": v for k, v in fit.weights.tensors.items()}
-    if gauge is not None:
-        tensors["gauge"] = gauge
+    if fit.gauge is not None:
+        tensors["gauge"] = fit.gauge
     if isinstance(fit.model, HasSystem) and not fit.model.needs_frames:
         x = fit.model.positions(fit.generated_inputs(_PROBES, draws=1)[0]).flatten(1)
         tensors |= {"probe/x": x, "probe/log_prob": _log_prob(fit.model, x)}
     meta = {
         "model": type(fit.model).__name__, "config": fit.model.config(), "uncertainty": fit.weights.kind,
-        "names": list(fit.weights.names), "settings": fit.settings, "diagnostics": fit.diagnostics,
-        "cost": fit.cost, "log": fit.log, "bayescg": version("bayescg"),
+        "names": list(fit.weights.names), **record, "bayescg": version("bayescg"),
     }  # fmt: skip
     checkpoint.write(directory, "fit", tensors, meta)
 

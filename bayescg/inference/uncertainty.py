@@ -14,18 +14,18 @@ import math
 from dataclasses import dataclass, field
 
 import torch
-from pyro import poutine
 from torch import Tensor
 from torch.func import grad
 
 from bayescg.errors import ConfigError, ModelError
+from bayescg.inference.generation import generate
 from bayescg.inference.objectives import log_marginal
 from bayescg.modelling.batch import Batch
 from bayescg.modelling.model import Model, point_guide
-from bayescg.modelling.traces import is_local, run_pair, sites
+from bayescg.modelling.traces import run_pair
 from bayescg.recording.functional import Params, call_with, functional_random, over, seeded
 
-__all__ = ["CHOICES", "MEMBERS", "Posterior", "block_weights", "check_choice", "generate", "laplace"]
+__all__ = ["CHOICES", "MEMBERS", "Posterior", "block_weights", "check_choice", "laplace"]
 
 CHOICES = ("none", "mean-field", "laplace", "ensemble", "bootstrap")
 MEMBERS = ("ensemble", "bootstrap")
@@ -215,40 +215,6 @@ def check_choice(choice: str, model: Model, names: list[str]) -> None:
             f"uncertainty={choice!r} needs parameters that the model samples (bayescg.nets.random_net); "
             f"{type(model).__name__} samples none. Use 'ensemble' or 'bootstrap'."
         )
-
-
-def generate(model: Model, names: list[str], count: int, repeats: int = 1) -> Tensor:
-    """Generated values ``(count * repeats, ...)`` of the site ``"x"`` at the model's present parameters.
-
-    Consecutive `repeats` of them share the values of the latent variables. A model without frames generates by its
-    guide.
-    """
-    program = model.model if model.needs_frames else model.guide
-    parameters = poutine.trace(lambda: point_guide(model, names)).get_trace()
-    try:
-        trace = poutine.trace(poutine.replay(program, parameters)).get_trace(Batch(total=count))
-    except (AssertionError, AttributeError, TypeError) as error:  # what comes of batch.x = None
-        if model.kind == "evidence":
-            raise
-        raise _generates_nothing(model) from error
-    if "x" not in trace.nodes:
-        raise _generates_nothing(model)
-    if repeats > 1:
-        local = {
-            k: s["value"].repeat_interleave(repeats, 0)
-            for k, s in sites(trace).items()
-            if k not in (*names, "x") and is_local(s)
-        }
-        repeated = poutine.condition(poutine.replay(program, parameters), data=local)
-        trace = poutine.trace(repeated).get_trace(Batch(total=count * repeats))
-    return sites(trace)["x"]["value"]
-
-
-def _generates_nothing(model: Model) -> ModelError:
-    return ModelError(
-        f"{type(model).__name__} does not generate frames: its program draws no site 'x' where batch.x is None, as one "
-        f"of kind 'evidence' must (its kind is {model.kind!r})"
-    )
 
 
 def _log_prior(model: Model, names: list[str], x: Tensor) -> Tensor:

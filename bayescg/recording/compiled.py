@@ -15,9 +15,9 @@ from torch import Tensor
 
 from bayescg.recording.functional import Params, seeded
 from bayescg.recording.lowering import lower
-from bayescg.recording.modes import Step, step_in_mode
 from bayescg.recording.optimiser import clipped
 from bayescg.recording.recorded import Gradients, Tensors, lift_noise, record
+from bayescg.recording.step_modes import Step, step_in_mode
 
 __all__ = ["Result", "compile_step"]
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bayescg.recording.lowering import lower
-from bayescg.recording.modes import step_in_mode
+from bayescg.recording.step_modes import step_in_mode
 from bayescg.recording.tracing import traced
 from bayescg.recording.unrecordable import Unrecordable, explained
 

@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 
 from bayescg.arguments import check_counts, check_numbers
 from bayescg.errors import ConfigError, SimulationError
-from bayescg.recording.modes import check_mode
+from bayescg.recording.step_modes import check_mode
 from bayescg.recording.stepping import prepare
 from bayescg.sampling.annealing.annealed import Annealed, Schedule
 from bayescg.sampling.annealing.base_density import base_of, draw

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bayescg.arguments import check_counts, check_positive
 from bayescg.data import Frames
-from bayescg.recording.modes import check_mode
+from bayescg.recording.step_modes import check_mode
 from bayescg.recording.stepping import TensorStep, prepare
 from bayescg.sampling.chains.loop import Kernel, Start, begin, run_chains
 from bayescg.sampling.sampled_frames import masses

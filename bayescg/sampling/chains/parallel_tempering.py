@@ -10,7 +10,7 @@ import torch
 from bayescg.arguments import check_counts, check_positive
 from bayescg.data import Frames
 from bayescg.errors import ConfigError
-from bayescg.recording.modes import check_mode
+from bayescg.recording.step_modes import check_mode
 from bayescg.sampling.chains.hamiltonian import Hamiltonian, accepted, warn_if_stuck
 from bayescg.sampling.chains.loop import Start, begin, run_chains
 from bayescg.systems.core import System

@@ -9,7 +9,7 @@ import torch
 import bayescg as bcg
 from bayescg.analysis.free_energy.reweighting import evidence, weighted_draws
 from bayescg.errors import DataError
-from bayescg.inference.uncertainty import generate
+from bayescg.inference.generation import generate
 from bayescg.models import EmbeddedPhysics
 from bayescg.recording.functional import call_with, seeded
 

@@ -1,0 +1,109 @@
+"""What a model generates: at given parameters, and for many draws of them."""
+
+import warnings
+
+import torch
+from pyro import poutine
+from torch import Tensor
+from torch.func import jvp
+
+from bayescg.errors import ModelError
+from bayescg.modelling.batch import Batch
+from bayescg.modelling.model import Model, point_guide
+from bayescg.modelling.traces import is_local, sites
+from bayescg.recording.functional import Params, call_with, functional_random, over, seeded
+
+__all__ = ["generate", "generate_draws"]
+
+
+def generate(model: Model, names: list[str], count: int, repeats: int = 1) -> Tensor:
+    """Generated values ``(count * repeats, ...)`` of the site ``"x"`` at the model's present parameters.
+
+    Consecutive `repeats` of them share the values of the latent variables. A model without frames generates by its
+    guide.
+    """
+    program = model.model if model.needs_frames else model.guide
+    parameters = poutine.trace(lambda: point_guide(model, names)).get_trace()
+    try:
+        trace = poutine.trace(poutine.replay(program, parameters)).get_trace(Batch(total=count))
+    except (AssertionError, AttributeError, TypeError) as error:  # what comes of batch.x = None
+        if model.kind == "evidence":
+            raise
+        raise _generates_nothing(model) from error
+    if "x" not in trace.nodes:
+        raise _generates_nothing(model)
+    if repeats > 1:
+        local = {
+            k: s["value"].repeat_interleave(repeats, 0)
+            for k, s in sites(trace).items()
+            if k not in (*names, "x") and is_local(s)
+        }
+        repeated = poutine.condition(poutine.replay(program, parameters), data=local)
+        trace = poutine.trace(repeated).get_trace(Batch(total=count * repeats))
+    return sites(trace)["x"]["value"]
+
+
+def _generates_nothing(model: Model) -> ModelError:
+    return ModelError(
+        f"{type(model).__name__} does not generate frames: its program draws no site 'x' where batch.x is None, as one "
+        f"of kind 'evidence' must (its kind is {model.kind!r})"
+    )
+
+
+def generate_draws(
+    model: Model,
+    names: list[str],
+    point: Params,
+    varying: Params,
+    rows: int,
+    count: int,
+    repeats: int,
+    seed: int,
+    *,
+    linearised: bool,
+    replicates: bool,
+) -> Tensor:
+    """What `generate` gives for several draws of the parameters, ``(rows, count * repeats, ...)``.
+
+    Parameters
+    ----------
+    model : Model
+    names : list of str
+        Its random parameters.
+    point : dict of str to Tensor
+        Trained values of all parameters and buffers.
+    varying : dict of str to Tensor
+        Draws of those that vary, ``(rows, ...)``.
+    rows, count, repeats, seed : int
+    linearised : bool
+        Whether the model linearised at the trained values generates: only there is a Laplace posterior Gaussian.
+    replicates : bool
+        Whether each draw has random numbers of its own; otherwise all share theirs and differ by parameters only.
+    """
+
+    def at(v: Params) -> Tensor:
+        return call_with(model, {**point, **v}, lambda m: generate(m, names, count, repeats))
+
+    def along(v: Params) -> Tensor:
+        trained = {k: point[k] for k in v}
+        value, change = jvp(at, (trained,), ({k: v[k] - trained[k] for k in v},))[:2]
+        return value + change
+
+    device = next(iter(point.values())).device
+    chunk = max(1, 40_000 // (count * repeats))  # a few megabytes at a time
+    values = None  # filled in place: parts joined at the end would leave the heap in pieces
+    for start in range(0, rows, chunk):
+        shared = seed + 1 + (start if replicates else 0)
+        with seeded(shared, device), torch.no_grad(), functional_random(), warnings.catch_warnings():
+            # forward-mode derivatives still go through torch.jit
+            warnings.simplefilter("ignore", DeprecationWarning)
+            if varying:
+                some = {k: v[start : start + chunk] for k, v in varying.items()}
+                together = over(along if linearised else at, ({k: 0 for k in some},), same_draws=not replicates)
+                part = together(some)
+            else:
+                part = torch.stack([at({}) for _ in range(min(chunk, rows - start))])
+            values = part.new_empty(rows, *part.shape[1:]) if values is None else values
+            values[start : start + chunk] = part
+    assert values is not None
+    return values

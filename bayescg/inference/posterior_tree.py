@@ -1,0 +1,84 @@
+"""Draws of a trained model with named dimensions."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayescg.draws import to_tree
+from bayescg.errors import ModelError
+from bayescg.inference.trained import TrainedModel
+from bayescg.modelling.model import HasCV, Model
+from bayescg.recording.functional import seeded
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bayescg.data import Frames
+
+__all__ = ["posterior_tree"]
+
+
+def posterior_tree(
+    trained: TrainedModel, draws: int | None, seed: int, frames: Frames | None, subset: int
+) -> xr.DataTree:
+    """What `Fit.posterior` returns, which says what the arguments are."""
+    source = frames if frames is not None else trained.frames
+    members = trained.weights.members
+    draws = draws or members or 500
+    varying = trained.parameters(draws, seed)
+    names = [n for n in trained.weights.names if n in varying]
+    groups: dict[str, Any] = {"posterior": {n: (("draw", *_dims(n, varying[n])), _numpy(varying[n])) for n in names}}
+    coords: dict[str, Any] = {"draw": np.arange(draws)}
+    if members:
+        coords["refit"] = ("draw", np.arange(draws) % members)
+    predicted = min(subset, len(source)) if source is not None else subset
+    if trained.model.kind == "evidence":
+        shaped, dims, labels = _shaped(trained.model, trained.generated_inputs(predicted, draws, seed, replicates=True))
+        coords |= labels
+        groups["posterior_predictive"] = {"x": (("draw", "frame", *dims), shaped)}
+    if source is not None:
+        index = np.unique(np.linspace(0, len(source) - 1, predicted).astype(int))
+        coords["frame"] = index
+        few = torch.as_tensor(source.gather(index)).to(trained.device)
+        if isinstance(trained.model, HasCV):
+            with seeded(seed, trained.device):
+                z = trained.cv_samples(few, draws)
+            coords["latent"] = np.arange(z.shape[-1])
+            groups["posterior"]["cv"] = (("draw", "frame", "latent"), _numpy(z))
+        if "posterior_predictive" in groups and trained.model.needs_frames:
+            shaped, dims, _ = _shaped(trained.model, trained.model.inputs(few)[None])
+            groups["observed_data"] = {"x": (("frame", *dims), shaped[0])}
+        if trained.model.kind == "evidence" and trained.model.needs_frames and trained.weights.kind != "laplace":
+            unique = min(members or draws, draws) if varying else None
+            logs = _numpy(trained.log_density(few, unique, seed=seed))
+            groups["log_likelihood"] = {"x": (("draw", "frame"), logs[np.arange(draws) % len(logs)])}
+    attrs = {
+        "seed": seed,
+        "uncertainty": trained.weights.kind,
+        "kind": trained.model.kind,
+        "bayescg": version("bayescg"),
+    }
+    return to_tree(groups, coords, attrs)
+
+
+def _shaped(model: Model, x: Tensor) -> tuple[np.ndarray, tuple[str, ...], dict[str, Any]]:
+    """Positions (..., atom, space) where generated values determine them, otherwise the values themselves."""
+    with suppress(ModelError):
+        x = model.positions(x)
+    if x.dim() == 4 and x.shape[-1] == 3:
+        return _numpy(x), ("atom", "space"), {"atom": np.arange(x.shape[-2]), "space": ["x", "y", "z"]}
+    return _numpy(x), ("coordinate",), {"coordinate": np.arange(x.shape[-1])}
+
+
+def _dims(name: str, value: Tensor) -> tuple[str, ...]:
+    return tuple(f"{name}_{i}" for i in range(value.dim() - 1))
+
+
+def _numpy(x: Tensor) -> np.ndarray:
+    return x.detach().cpu().numpy()

@@ -1,0 +1,47 @@
+"""The CVs of refits, each turned onto those of the trained model by the best orthogonal map."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayescg.inference.uncertainty import Posterior
+from bayescg.modelling.model import Model, cv_of
+from bayescg.recording.functional import Params, call_with, over
+
+if TYPE_CHECKING:
+    from bayescg.data import Frames
+
+__all__ = ["mixture", "refit_cvs", "rotations"]
+
+
+def refit_cvs(model: Model, weights: Posterior, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Means and variances of the CVs of configurations for each refit, as it has them, ``(refits, n, latent_dim)``."""
+
+    def moments(v: Params) -> tuple[Tensor, Tensor]:
+        d = call_with(model, {**weights.point, **v}, lambda m: cv_of(m, x))
+        return d.mean, d.variance
+
+    return over(moments, ({k: 0 for k in weights.tensors},))(weights.tensors)
+
+
+def rotations(model: Model, weights: Posterior, frames: Frames) -> Tensor:
+    """The orthogonal map of each refit's CVs, ``(refits, latent_dim, latent_dim)``, fitted on some of the frames."""
+    index = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 2000)).astype(int))
+    parameter = next(model.parameters())
+    with torch.no_grad():
+        x = torch.as_tensor(frames.gather(index)).to(parameter.device, dtype=parameter.dtype)
+        means, _ = refit_cvs(model, weights, x)
+        u, _, vh = torch.linalg.svd(torch.einsum("mnd,na->mda", means, cv_of(model, x).mean))
+    return u @ vh
+
+
+def mixture(means: Tensor, variances: Tensor, gauge: Tensor) -> torch.distributions.Distribution:
+    """Of the refits' CVs in the trained one's gauge, all counted alike: batch shape ``(n,)``."""
+    covariance = torch.einsum("mda,mnd,mdb->nmab", gauge, variances, gauge)
+    parts = torch.distributions.MultivariateNormal(torch.einsum("mnd,mda->nma", means, gauge), covariance)
+    even = torch.distributions.Categorical(logits=torch.zeros(parts.batch_shape, device=means.device))
+    return torch.distributions.MixtureSameFamily(even, parts)
