@@ -270,10 +270,10 @@ def test_the_reading_thread_ends_with_a_fit_that_fails(tmp_path, monkeypatch):
     monkeypatch.setattr(feeds, "_RESIDENT_BYTES", 0)
     advance = Job.advance
 
-    def broken(job: Job, directory: Path | None) -> None:
+    def broken(job: Job) -> None:
         if job.step == 3:
             raise OSError("no more")
-        advance(job, directory)
+        advance(job)
 
     monkeypatch.setattr(Job, "advance", broken)
     with pytest.raises(OSError, match="no more") as kept:
@@ -290,10 +290,10 @@ def test_an_interrupted_fit_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch)
     whole = fitted(pairs, **options)
     advance = Job.advance
 
-    def stopped(job: Job, directory: Path | None) -> None:
+    def stopped(job: Job) -> None:
         if job.step == 23:
             raise Interrupted("here")
-        advance(job, directory)
+        advance(job)
 
     monkeypatch.setattr(Job, "advance", stopped)
     with pytest.raises(Interrupted):

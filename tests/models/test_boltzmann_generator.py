@@ -145,8 +145,8 @@ def test_a_fit_that_was_stopped_ends_as_an_undisturbed_one(tmp_path, monkeypatch
     whole = bcg.fit(model, **given)
     advance = Job.advance
 
-    def stopped(self, directory):
-        advance(self, directory)
+    def stopped(self):
+        advance(self)
         if self.step == step:
             signal.raise_signal(signal.SIGTERM)
 
