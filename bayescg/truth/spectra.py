@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
 from typing import Any
 
 import numpy as np
@@ -172,17 +171,8 @@ def _solve(part: Any, modes: int, diffusion: Diffusion, cells: int) -> _PartSpec
 
 def _lowest(eigenvalues: list[np.ndarray], modes: int) -> list[tuple[tuple[int, int], ...]]:
     """Combinations (part, mode) of modes of different parts whose eigenvalues have the lowest sums, ascending."""
-    heap: list[tuple[float, tuple[tuple[int, int], ...]]] = []
+    lowest: list[tuple[float, tuple[tuple[int, int], ...]]] = [(0.0, ())]
     for k, values in enumerate(eigenvalues):
-        heappush(heap, (float(values[0]), ((k, 0),)))
-    lowest = []
-    while heap and len(lowest) < modes:
-        total, combination = heappop(heap)
-        lowest.append(combination)
-        last, mode = combination[-1]
-        if mode + 1 < len(eigenvalues[last]):
-            step = eigenvalues[last][mode + 1] - eigenvalues[last][mode]
-            heappush(heap, (total + float(step), (*combination[:-1], (last, mode + 1))))
-        for k in range(last + 1, len(eigenvalues)):
-            heappush(heap, (total + float(eigenvalues[k][0]), (*combination, (k, 0))))
-    return lowest
+        longer = [(total + float(value), (*c, (k, m))) for total, c in lowest for m, value in enumerate(values)]
+        lowest = sorted(lowest + longer)[: modes + 1]
+    return [combination for _, combination in lowest[1:]]
