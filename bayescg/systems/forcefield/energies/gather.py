@@ -47,41 +47,28 @@ class Gather(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., atoms, batch) to (..., terms, batch)."""
-        return _Spread.apply(x, self.index, self.terms)
+        return _Gathered.apply(x, self.index, self.terms, False)
 
     def sum(self, y: Tensor) -> Tensor:
         """(..., terms, batch) to (..., atoms, batch): the terms of each atom added up."""
-        return _Collect.apply(y, self.index, self.terms)
+        return _Gathered.apply(y, self.index, self.terms, True)
 
 
-class _Spread(torch.autograd.Function):
+class _Gathered(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, index: Tensor, terms: Tensor) -> Tensor:
-        return x.index_select(-2, index)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[1:])
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return _Collect.apply(grads[0], *ctx.saved_tensors), None, None
-
-
-class _Collect(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(y: Tensor, index: Tensor, terms: Tensor) -> Tensor:
-        padded = torch.cat([y, torch.zeros_like(y[..., :1, :])], -2)
+    def forward(x: Tensor, index: Tensor, terms: Tensor, collect: bool) -> Tensor:
+        if not collect:
+            return x.index_select(-2, index)
+        padded = torch.cat([x, torch.zeros_like(x[..., :1, :])], -2)
         return padded.index_select(-2, terms.flatten()).unflatten(-2, terms.shape).sum(-2)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[1:])
+        ctx.collect = inputs[3]
+        ctx.save_for_backward(*inputs[1:3])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return _Spread.apply(grads[0], *ctx.saved_tensors), None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        return _Gathered.apply(grads[0], *ctx.saved_tensors, not ctx.collect), None, None, None

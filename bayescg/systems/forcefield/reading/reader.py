@@ -12,6 +12,7 @@ from bayescg.systems.forcefield.reading.dihedrals import (
     periodic,
     ryckaert_bellemans,
 )
+from bayescg.systems.forcefield.reading.expressions import numbers
 from bayescg.systems.forcefield.reading.pair_terms import PairBook, lennard_jones, lennard_jones_14, nonbonded
 from bayescg.systems.forcefield.reading.solvent import custom_gb, gbsa_obc
 from bayescg.systems.forcefield.tables import Angles, Bonds, Born, Tables
@@ -64,16 +65,12 @@ def read_tables(openmm_system: "openmm.System") -> Tables:
         where = f"force {index}, {force.getName()} ({type(force).__name__})"
         try:
             book.add(force)
-        except _Refused as reason:
+        except ValueError as reason:
             raise ConfigError(f"{where}, cannot be represented: {reason}; {_ADVICE}") from None
     return book.tables()
 
 
 _ADVICE = "use engine='openmm', which is slow but knows every force, or another force field"
-
-
-class _Refused(Exception):
-    """Why a force cannot be represented."""
 
 
 class _Book:
@@ -92,13 +89,15 @@ class _Book:
         if kind in _WITHOUT_ENERGY:
             return
         if kind not in _READERS:
-            raise _Refused("its energy is not among the known forms")
+            raise ValueError("its energy is not among the known forms")
         if force.usesPeriodicBoundaryConditions():
-            raise _Refused("it uses periodic boundary conditions")
-        try:
-            _READERS[kind](self, force)
-        except ValueError as error:
-            raise _Refused(str(error)) from None
+            raise ValueError("it uses periodic boundary conditions")
+        _READERS[kind](self, force)
+
+    def dissolve(self, born: Born) -> None:
+        if self.born is not None:
+            raise ValueError("the System has another generalised-Born force already")
+        self.born = born
 
     def tables(self) -> Tables:
         torsions, impropers, maps = self.torsions.tables()
@@ -115,37 +114,18 @@ class _Book:
 
 
 def _columns(rows: list[tuple], atoms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    array = np.array(rows, float)
-    return array[:, :atoms].astype(int), array[:, atoms], array[:, atoms + 1]
+    columns = numbers(rows, atoms + 2)
+    return columns[:atoms].T.astype(int), columns[atoms], columns[atoms + 1]
 
 
 def _bonds(book: _Book, force: Any) -> None:
-    for i in range(force.getNumBonds()):
-        a, b, length, k = force.getBondParameters(i)
-        if k._value:
-            book.bonds.append((a, b, length._value, k._value))
+    rows = (force.getBondParameters(i) for i in range(force.getNumBonds()))
+    book.bonds += [row for row in rows if row[-1]._value]
 
 
 def _angles(book: _Book, force: Any) -> None:
-    for i in range(force.getNumAngles()):
-        a, b, c, angle, k = force.getAngleParameters(i)
-        if k._value:
-            book.angles.append((a, b, c, angle._value, k._value))
-
-
-def _custom_gb(book: _Book, force: Any) -> None:
-    _only_solvent(book)
-    book.born = custom_gb(force)
-
-
-def _gbsa_obc(book: _Book, force: Any) -> None:
-    _only_solvent(book)
-    book.born = gbsa_obc(force)
-
-
-def _only_solvent(book: _Book) -> None:
-    if book.born is not None:
-        raise _Refused("the System has another generalised-Born force already")
+    rows = (force.getAngleParameters(i) for i in range(force.getNumAngles()))
+    book.angles += [row for row in rows if row[-1]._value]
 
 
 _READERS = {
@@ -158,6 +138,6 @@ _READERS = {
     "NonbondedForce": lambda book, force: nonbonded(book.pairs, force),
     "CustomNonbondedForce": lambda book, force: lennard_jones(book.pairs, force),
     "CustomBondForce": lambda book, force: lennard_jones_14(book.pairs, force),
-    "GBSAOBCForce": _gbsa_obc,
-    "CustomGBForce": _custom_gb,
+    "GBSAOBCForce": lambda book, force: book.dissolve(gbsa_obc(force)),
+    "CustomGBForce": lambda book, force: book.dissolve(custom_gb(force)),
 }

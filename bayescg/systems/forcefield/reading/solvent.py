@@ -21,8 +21,7 @@ _NECK = (
 )
 _RADII = {"radius1": "or1+offset", "radius2": "or2+offset"}
 
-_PLAIN = "(1/soluteDielectric-1/solventDielectric)"
-_SALTY = "(1/soluteDielectric-exp(-kappa*{})/solventDielectric)"
+_SURFACE = "{surface}*(radius+{probe})^2*(radius/B)^6"
 _F = {"f": "sqrt(r^2+B1*B2*exp(-r^2/(4*B1*B2)))"}
 
 
@@ -162,10 +161,15 @@ def _energies(force: Any, offset: float) -> dict[str, Any]:
     for i in range(force.getNumEnergyTerms()):
         expression, kind = force.getEnergyTermParameters(i)
         formula, names, parameters = parse(expression)
-        if kind == openmm.CustomGBForce.SingleParticle:
-            term, constants = _single(formula, names)
+        if kind == openmm.CustomGBForce.SingleParticle and names == {"radius": "or+offset"}:
+            term, constants = "surface", matches(_SURFACE, formula)
+        elif kind == openmm.CustomGBForce.SingleParticle and not names:
+            term, constants = "self", _screened("-0.5*{coulomb}*", "B", "*charge^2/B", formula)
         elif kind == openmm.CustomGBForce.ParticlePairNoExclusions and names == _F:
-            term, constants = _pair(formula, cutoff)
+            end = "*charge1*charge2" + ("/f" if np.isinf(cutoff) else "*(1/f-{shift})")
+            term, constants = "pair", _screened("-{coulomb}*", "f", end, formula)
+            if constants and not np.isclose(constants.get("shift", 0.0), 1.0 / cutoff, rtol=1e-12):
+                constants = None
         else:
             term, constants = "", None
         if constants is None or term in terms or parameters.get("offset") != offset:
@@ -176,7 +180,7 @@ def _energies(force: Any, offset: float) -> dict[str, Any]:
                 "coulomb": constants["coulomb"],
                 "solute_dielectric": parameters["soluteDielectric"],
                 "solvent_dielectric": parameters["solventDielectric"],
-                "kappa": parameters["kappa"] if "salt" in constants else 0.0,
+                "kappa": parameters["kappa"] if constants["salt"] else 0.0,
             }
             if "coulomb" in settings and constants.items() - settings.items():
                 raise ValueError(f"the energy term {expression!r} has other constants than the one before")
@@ -186,25 +190,10 @@ def _energies(force: Any, offset: float) -> dict[str, Any]:
     return settings
 
 
-def _single(formula: str, names: dict[str, str]) -> "tuple[str, dict[str, Any] | None]":
-    if names == {"radius": "or+offset"}:
-        return "surface", matches("{surface}*(radius+{probe})^2*(radius/B)^6", formula)
-    for salt, dielectric in ((False, _PLAIN), (True, _SALTY.format("B"))):
-        constants = matches("-0.5*{coulomb}*" + dielectric + "*charge^2/B", formula)
-        if constants and not names:
-            return "self", constants | ({"salt": True} if salt else {})
-    return "", None
-
-
-def _pair(formula: str, cutoff: float) -> "tuple[str, dict[str, Any] | None]":
-    for salt, dielectric in ((False, _PLAIN), (True, _SALTY.format("f"))):
-        start = "-{coulomb}*" + dielectric + "*charge1*charge2"
-        if np.isinf(cutoff):
-            constants = matches(start + "/f", formula)
-        else:
-            constants = matches(start + "*(1/f-{shift})", formula)
-            if constants and not np.isclose(constants["shift"], 1.0 / cutoff, rtol=1e-12):
-                constants = None
+def _screened(start: str, distance: str, end: str, formula: str) -> "dict[str, Any] | None":
+    """Numbers in a formula with the dielectric factor between `start` and `end`, and whether there is salt in it."""
+    for salt, factor in ((False, "1"), (True, f"exp(-kappa*{distance})")):
+        constants = matches(f"{start}(1/soluteDielectric-{factor}/solventDielectric){end}", formula)
         if constants:
-            return "pair", constants | ({"salt": True} if salt else {})
-    return "", None
+            return constants | {"salt": salt}
+    return None
