@@ -47,17 +47,18 @@ def read_topology(top: Any) -> tuple[Any, NDArray[np.float64] | None]:
         return top.topology, np.asarray(top[0].xyz, dtype=np.float64)[0]
     if hasattr(top, "getNumAtoms"):  # of OpenMM
         return mdtraj.Topology.from_openmm(top), None
-    topology, positions = getattr(top, "topology", None), getattr(top, "positions", None)
+    topology = getattr(top, "topology", None)
     if topology is None:
         raise TopologyError(
             f"{type(top).__name__} carries no topology; give an mdtraj or OpenMM topology, a PDB file, "
             "or Frames of a molecule"
         )
-    if positions is None:
-        return read_topology(topology)[0], None
-    of_frames = len(positions.shape) == 3  # not of a system, whose structure may be missing
-    first = np.asarray(positions[0] if of_frames else positions, dtype=np.float64)
-    return read_topology(topology)[0], first if of_frames or np.isfinite(first).all() else None
+    first = getattr(top, "start", None)  # of a system, NaN where it has none
+    if first is not None:
+        first = first if np.isfinite(first).all() else None
+    elif hasattr(frames := getattr(top, "positions", None), "shape"):
+        first = np.asarray(frames[0], dtype=np.float64)
+    return read_topology(topology)[0], first
 
 
 def as_reference(reference: Any, atoms: int | None = None) -> NDArray[np.float64]:

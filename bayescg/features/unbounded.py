@@ -52,7 +52,7 @@ class UnboundedCoordinates(Features):
     >>> import bayescg as bcg
     >>> system = bcg.systems.alanine_dipeptide()
     >>> u = unbounded_coordinates(system)
-    >>> x = torch.tensor(system.positions, dtype=torch.float32)
+    >>> x = torch.tensor(system.start, dtype=torch.float32)
     >>> u.size, u(x).shape, torch.allclose(u(u.positions(u(x))), u(x), atol=1e-2)
     (60, torch.Size([60]), True)
     """
@@ -199,7 +199,7 @@ def unbounded_coordinates(system: Any) -> UnboundedCoordinates:
     Parameters
     ----------
     system : System
-        A molecule with ``positions``, a structure near a minimum; its temperature sets the widths.
+        A molecule with ``start``, a structure near a minimum; its temperature sets the widths.
 
     Raises
     ------
@@ -220,9 +220,9 @@ def unbounded_coordinates(system: Any) -> UnboundedCoordinates:
             "bcg.features.internal_coordinates(topology)"
         )
     internal = internal_coordinates(system.topology)
-    if getattr(system, "positions", None) is None:
+    if getattr(system, "start", None) is None:
         raise ConfigError("the system has no positions, a structure near a minimum, from which widths could be taken")
-    x = torch.as_tensor(system.positions, dtype=torch.float64)
+    x = torch.as_tensor(system.start, dtype=torch.float64)
     internal.check(x)
     y = internal(x)
 

@@ -45,8 +45,8 @@ class MolecularSystem(System):
         Without constraints.
     topology : openmm.app.Topology
         Its atoms.
-    positions : numpy.ndarray, shape (atoms, 3)
-        A starting structure in nm.
+    start : numpy.ndarray, shape (atoms, 3)
+        A structure to start from, in nm; not numbers where there is none.
     temperature : float
         Kelvin.
     engine : {"torch", "openmm"}
@@ -54,7 +54,7 @@ class MolecularSystem(System):
 
     Attributes
     ----------
-    openmm_system, positions, engine
+    openmm_system, start, engine
         As given.
 
     Examples
@@ -68,14 +68,14 @@ class MolecularSystem(System):
         self,
         openmm_system: "openmm.System",
         topology: "Topology",
-        positions: np.ndarray,
+        start: np.ndarray,
         temperature: float,
         engine: str = "torch",
     ):
         if engine not in _ENGINES:
             raise ConfigError(f"unknown engine {engine!r}; use one of {', '.join(_ENGINES)}")
         self.openmm_system = openmm_system
-        self.positions = positions
+        self.start = start
         self.engine = engine
         self._field = field = _ENGINES[engine](openmm_system)
         super().__init__(
@@ -93,14 +93,14 @@ class MolecularSystem(System):
         return self._field.forces(self._flat(x).detach().unflatten(-1, (-1, 3))).reshape(x.shape)
 
     def guarded_above_start(self, kT: float) -> GuardedSystem:
-        """Guarded (`System.guarded`) at so many kT above the energy of ``positions``.
+        """Guarded (`System.guarded`) at so many kT above the energy of ``start``.
 
         Raises
         ------
         ConfigError
             That energy is not a finite number.
         """
-        start = float(self.energy(torch.as_tensor(self.positions, dtype=torch.float64).flatten()))
+        start = float(self.energy(torch.as_tensor(self.start, dtype=torch.float64).flatten()))
         return self.guarded(start + kT * self.kT)
 
 
@@ -248,7 +248,7 @@ def alanine_dipeptide(
     --------
     >>> import torch
     >>> system = alanine_dipeptide(temperature=300.0)
-    >>> energy = system.energy(torch.tensor(system.positions).flatten())
+    >>> energy = system.energy(torch.tensor(system.start).flatten())
     >>> bool(energy < -150.0)  # kJ/mol, minimised
     True
     """

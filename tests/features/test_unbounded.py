@@ -82,6 +82,6 @@ def test_what_makes_no_sense_is_refused(coordinates: UnboundedCoordinates) -> No
         UnboundedCoordinates(coordinates.internal, [1.0], [1.0])
     system = bcg.systems.alanine_dipeptide()
     broken = bcg.systems.System(lambda x: x.sum(-1) * math.nan, 66, temperature=300.0, topology=system.topology)
-    broken.positions = system.positions  # pyright: ignore[reportAttributeAccessIssue]
+    broken.start = system.start  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(ConfigError, match="not finite"):
         unbounded_coordinates(broken)  # pyright: ignore[reportArgumentType]

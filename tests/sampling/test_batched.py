@@ -39,7 +39,7 @@ def test_what_was_interrupted_goes_on_and_is_read_back(tmp_path, monkeypatch):
     assert whole.times[:2] == pytest.approx([0.02, 0.04], abs=1e-6)
 
     assert system.topology is not None
-    stopping = Stopping(system.openmm_system, system.topology, system.positions, 330.0)
+    stopping = Stopping(system.openmm_system, system.topology, system.start, 330.0)
     stopping.patience = 600  # 500 relax the starts
     with pytest.raises(Interrupted):
         batched_dynamics(stopping, 0.1, out=tmp_path / "part", **SETTINGS)
@@ -61,7 +61,7 @@ def test_what_was_interrupted_goes_on_and_is_read_back(tmp_path, monkeypatch):
 def test_trajectories_go_on_from_where_tempering_ended(tmp_path):
     system, ladder = alanine_dipeptide(hydrogen_mass=3.0), (330.0, 500.0)
     assert system.topology is not None
-    turned = np.stack([set_ramachandran(system.topology, system.positions, phi, 45.0) for phi in (-60.0, 55.0)])
+    turned = np.stack([set_ramachandran(system.topology, system.start, phi, 45.0) for phi in (-60.0, 55.0)])
     frames = batched_dynamics(
         system, 0.02, out=tmp_path, starts=turned, dt=0.002, frame_every=0.02, equilibration=0.5, temperatures=ladder
     )
@@ -82,7 +82,7 @@ def test_heavier_hydrogens_leave_the_molecule_its_mass_and_energy():
     ]
     assert masses[0].sum() == pytest.approx(masses[1].sum())
     assert np.allclose(np.sort(masses[1])[:12], 3.0)
-    x = torch.as_tensor(light.positions).flatten()
+    x = torch.as_tensor(light.start).flatten()
     assert light.energy(x) == heavy.energy(x)
 
 

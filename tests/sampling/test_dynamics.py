@@ -275,8 +275,8 @@ def test_starts_may_be_frames_or_one_configuration():
     near = langevin(system, 1, dt=1e-4, chains=3, starts=[2.0, 1.0])
     assert np.allclose(near.positions, [[2.0, 1.0]] * 3, atol=0.01)
     molecule = dumbbell()
-    positions = langevin(molecule, 1, dt=1e-5, starts=np.array([molecule.positions] * 4)).positions
-    assert np.allclose(positions, molecule.positions, atol=0.01)
+    positions = langevin(molecule, 1, dt=1e-5, starts=np.array([molecule.start] * 4)).positions
+    assert np.allclose(positions, molecule.start, atol=0.01)
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_what_cannot_be_is_refused(arguments, what):
 def test_starts_of_molecules_are_in_nm():
     molecule = systems.alanine_dipeptide()
     with pytest.raises(UnitError, match=r"starts: bonded atoms are 1\..* nm apart"):
-        langevin(molecule, 1, dt=1e-4, starts=10 * molecule.positions)
+        langevin(molecule, 1, dt=1e-4, starts=10 * molecule.start)
 
 
 @pytest.mark.parametrize("diffusion", [0.0, (1.0, 2.0, 3.0), (1.0, -1.0), "kT"])

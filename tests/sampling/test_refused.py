@@ -29,7 +29,7 @@ def same(a, b, apart=2e-6):
 
 
 def test_quantities_are_what_they_stand_for(molecule):
-    x = molecule.positions[None]
+    x = molecule.start[None]
     common = {"chains": 1, "compile": "off", "progress": False}
     asked = sampling.langevin(molecule, 4, dt=0.5 * FS, friction=2 / PS, starts=10 * x * A, **common)
     same(asked, sampling.langevin(molecule, 4, dt=0.0005, friction=2.0, starts=x, **common))
@@ -48,7 +48,7 @@ def test_quantities_are_what_they_stand_for(molecule):
 
 @pytest.mark.parametrize("name", ["molecular_dynamics", "batched_dynamics"])
 def test_trajectories_take_quantities(name, molecule, tmp_path):
-    x, run = molecule.positions[None], getattr(sampling, name)
+    x, run = molecule.start[None], getattr(sampling, name)
     given = {"dt": 0.001, "friction": 1.0, "frame_every": 0.002, "equilibration": 0.002}
     plainly = run(molecule, 0.004, out=tmp_path / "a", starts=x, progress=False, **given)
     asked = {"dt": 1 * FS, "friction": 1 / PS, "frame_every": 2 * FS, "equilibration": 0.002 * PS}

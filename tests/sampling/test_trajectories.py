@@ -126,7 +126,7 @@ def test_kinetic_energy_counts_the_constraints(system):
     integrator.setRandomNumberSeed(1)
     constrained = constrain_hydrogens(system.openmm_system, system.topology)
     context = openmm.Context(constrained, integrator, openmm.Platform.getPlatformByName("Reference"))
-    context.setPositions(system.positions)
+    context.setPositions(system.start)
     context.setVelocitiesToTemperature(330.0, 1)
     integrator.step(500)
     kinetic = []
@@ -298,7 +298,7 @@ def test_systems_and_starts_that_do_not_fit_are_refused(system, tmp_path):
     with pytest.raises(TopologyError, match=r"\(2, 21, 3\)"):
         molecular_dynamics(system, 10.0, out=tmp_path, starts=np.zeros((2, 21, 3)))
     with pytest.raises(UnitError, match="starts: bonded atoms are"):
-        molecular_dynamics(system, 10.0, out=tmp_path, starts=10 * system.positions[None])
+        molecular_dynamics(system, 10.0, out=tmp_path, starts=10 * system.start[None])
     nowhere = from_openmm(system.openmm_system, system.topology, 300.0)
     with pytest.raises(DataError, match="no positions"):
         molecular_dynamics(nowhere, 10.0, out=tmp_path)

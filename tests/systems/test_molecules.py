@@ -24,7 +24,7 @@ def system(request):
 @pytest.fixture
 def frames(system):
     noise = np.random.default_rng(0).normal(scale=0.005, size=(4, 22, 3))
-    return torch.tensor((system.positions + noise).reshape(4, 66))
+    return torch.tensor((system.start + noise).reshape(4, 66))
 
 
 def test_energy_is_that_of_openmm_built_by_hand(system, frames):
@@ -67,7 +67,7 @@ def test_energy_survives_tracing(system, frames):
 
 def test_second_derivatives_of_openmm_are_refused_not_zero():
     system = alanine_dipeptide(engine="openmm")
-    x = torch.tensor(system.positions).reshape(1, 66).requires_grad_()
+    x = torch.tensor(system.start).reshape(1, 66).requires_grad_()
     (gradient,) = torch.autograd.grad(system.energy(x).sum(), x, create_graph=True)
     with pytest.raises(ModelError, match="derivatives"):
         torch.autograd.grad(gradient.sum(), x)
@@ -93,7 +93,7 @@ def test_obc2_is_the_fast_force_with_the_right_parameters(force_field):
 
 
 def test_solvents_and_force_fields_differ():
-    x = torch.tensor(alanine_dipeptide().positions).flatten()
+    x = torch.tensor(alanine_dipeptide().start).flatten()
     choices = [("amber96", "obc2"), ("amber96", "obc1"), ("amber96", None), ("amber14", "obc2"), ("amber14", "gbn2")]
     energies = [float(alanine_dipeptide(*choice).energy(x)) for choice in choices]
     assert len({round(energy, 3) for energy in energies}) == len(choices)

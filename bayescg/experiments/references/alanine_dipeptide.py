@@ -57,7 +57,7 @@ def sample(out: Path, steps: tuple[int, int] = STEPS, chains: int = 256) -> list
     """
     system = alanine_dipeptide("amber96", "obc1", 300.0, hydrogen_mass=HYDROGEN_MASS)
     assert system.topology is not None
-    turned = [set_ramachandran(system.topology, system.positions, *angles) for angles in _POSITIVE]
+    turned = [set_ramachandran(system.topology, system.start, *angles) for angles in _POSITIVE]
     starts = {"negative": ramachandran_starts(system, chains), "positive": np.stack(turned * (chains // 2))}
     return [
         parallel_tempering(

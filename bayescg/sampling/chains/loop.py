@@ -212,7 +212,7 @@ def begin(
     if steps % stride:
         raise ConfigError(f"steps={steps} must be a multiple of stride={stride}")
     where = device_of(device)
-    own = getattr(system, "positions", None)
+    structure = getattr(system, "start", None)
     if starts is not None:
         starts = plain(starts, "nm")
         try:
@@ -232,15 +232,15 @@ def begin(
             check_nanometres(x.unflatten(1, (-1, 3)).detach().cpu().numpy(), system.topology, "starts")
     elif isinstance(system, AnalyticSystem):
         x = equilibrium_positions(system, count, seeded_generator(seed, 0))
-    elif own is not None:
-        x = torch.as_tensor(own, dtype=torch.float32).reshape(1, -1).expand(count, -1)
+    elif structure is not None:
+        x = torch.as_tensor(structure, dtype=torch.float32).reshape(1, -1).expand(count, -1)
     else:
         x = torch.zeros(count, system.dim)
     x = x.detach().to(where).contiguous().clone()
     energy = system.energy(x).detach()
     bad = torch.nonzero(~torch.isfinite(energy)).flatten().tolist()
     if bad:
-        at = "" if starts is not None or own is not None else ", the origin,"
+        at = "" if starts is not None or structure is not None else ", the origin,"
         raise SimulationError(f"start {bad[0]}{at} has no finite energy ({len(bad)} of {len(x)}); give other starts=")
     return Start(x, energy, seeded_generator(seed, 1, where))
 

@@ -48,16 +48,16 @@ def ramachandran_starts(system: "MolecularSystem", chains: int) -> np.ndarray:
     >>> ramachandran_starts(alanine_dipeptide(), chains=3).shape
     (3, 22, 3)
     """
-    if not hasattr(system, "positions"):
+    if not hasattr(system, "start"):
         raise ConfigError(f"starting structures are those of a molecule, such as alanine_dipeptide(), not {system!r}")
     check_counts(chains=(chains, 1))
-    if not np.isfinite(system.positions).all():
+    if not np.isfinite(system.start).all():
         raise DataError("the system has no positions to start from; give `positions` to from_openmm, or `starts`")
     topology = system.topology
     if topology is None or not ramachandran(topology):
-        return np.repeat(system.positions[None], chains, axis=0)
+        return np.repeat(system.start[None], chains, axis=0)
     angles = [_BASINS[chain % len(_BASINS)] for chain in range(chains)]
-    return np.stack([set_ramachandran(topology, system.positions, phi, psi) for phi, psi in angles])
+    return np.stack([set_ramachandran(topology, system.start, phi, psi) for phi, psi in angles])
 
 
 def structures(system: "MolecularSystem", starts: Any, chains: int) -> np.ndarray:
