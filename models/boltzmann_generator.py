@@ -105,13 +105,12 @@ class BoltzmannGenerator(SystemModel):
         if reach is not None:
             check_positive(reach=reach)
         self.begin(system, coordinates, guard)
-        coordinates = self.coordinates
         self.layers, self.bins, self.hidden = layers, bins, widths(hidden)
         self.beta_start, self.cess, self.buffer, self.warm = float(beta_start), float(cess), buffer, float(warm)
         self.energy_weight, self.reach = float(energy_weight), reach
-        size, soft = (system.dim, []) if coordinates is None else (coordinates.size, coordinates.soft.tolist())
-        self.flow = nets.SplineFlow([i in soft for i in range(size)], layers, bins, self.hidden)
-        self.flow.place(*(_box(system, reach) if coordinates is None else (torch.zeros(size), 1.0)))
+        circular = self.system.circular.tolist()
+        self.flow = nets.SplineFlow([i in circular for i in range(self.system.dim)], layers, bins, self.hidden)
+        self.flow.place(*_box(self.system, reach))
         self.register_buffer("beta", torch.ones(()))
 
     def guide(self, batch: Batch) -> None:
@@ -127,21 +126,16 @@ class BoltzmannGenerator(SystemModel):
         """X ~ exp(-beta U(x) / kT), times the volume of x; of given configurations, x ~ q(x)."""
         with batch.plate("frames"):
             if batch.x is None:
-                self._physics("x")
+                pyro.sample("x", Boltzmann(self.system, self.beta))
             else:
                 pyro.sample("x", self.density(), obs=batch.x)
                 if self.energy_weight:
                     with poutine.scale(scale=self.energy_weight):
-                        self._physics("drawn")
+                        pyro.sample("drawn", Boltzmann(self.system, self.beta))
 
     def density(self) -> TorchDistribution:
         """q(x) at the present temperature: stiff coordinates of a molecule are as wide as they are hot."""
-        return self.flow(1.0 if self.coordinates is None else self.beta.rsqrt())
-
-    def _physics(self, site: str) -> None:
-        x = pyro.sample(site, Boltzmann(self.system, self.beta, coordinates=self.coordinates))
-        if self.coordinates is not None:
-            pyro.factor("volume", self.coordinates.log_abs_det_jacobian(x))
+        return self.flow(1.0 if self.system.reference is None else self.beta.rsqrt())
 
     def setup(self, frames: Frames) -> None:
         """Centre and scale of the flow are mean and standard deviation of the frames' coordinates, unless circular.
@@ -168,7 +162,9 @@ class BoltzmannGenerator(SystemModel):
 
 
 def _box(system: System, reach: float | None) -> tuple[Tensor, Tensor | float]:
-    """Centre and scale of the flow of a toy system."""
+    """Centre and scale of the flow: of a molecule's coordinates, or of the box of a toy system."""
+    if system.reference is not None:
+        return system.reference.mean, system.reference.stddev
     parts = [part.system.box for part in getattr(system, "parts", ())]
     box = torch.tensor([side for part in parts for side in part])
     if reach is not None or box.shape != (system.dim, 2):

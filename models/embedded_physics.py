@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyro
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor
 
 from bayescg import nets
 from bayescg.arguments import check_counts, check_numbers, widths
-from bayescg.distributions import Boltzmann, LatentMixture, StratifiedMixture
+from bayescg.distributions import GeometricPath, LatentMixture, StratifiedMixture
 from bayescg.errors import DataError
 from bayescg.features import UnboundedCoordinates
 from bayescg.modelling import Batch, SystemModel
@@ -102,12 +101,12 @@ class EmbeddedPhysics(SystemModel):
         check_counts(latent_dim=(latent_dim, 1), components=(components, 1))
         check_numbers(wake=(wake, "[0, inf)"), beta_start=(beta_start, "(0, 1]"), cess=(cess, "(0, 1)"))
         self.begin(system, coordinates, guard)
-        coordinates = self.coordinates
         self.latent_dim, self.hidden, self.components = latent_dim, widths(hidden), components
         self.wake, self.beta_start, self.cess = float(wake), float(beta_start), float(cess)
-        size, seen = (system.dim,) * 2 if coordinates is None else (coordinates.size, coordinates.readable_size)
-        self.generator = nets.ConditionalGaussian(latent_dim, size, self.hidden, correlated=coordinates is not None)
-        self.reverse = nets.ConditionalGaussian(seen, latent_dim, self.hidden)
+        size, self.molecule = self.system.dim, self.system.reference is not None
+        self.generator = nets.ConditionalGaussian(latent_dim, size, self.hidden, correlated=self.molecule)
+        readable = self.system.readable(torch.zeros(size))
+        self.reverse = nets.ConditionalGaussian(len(readable), latent_dim, self.hidden)
         self.prior = LatentMixture(components, latent_dim)
         self.register_buffer("beta", torch.ones(()))
 
@@ -120,28 +119,20 @@ class EmbeddedPhysics(SystemModel):
     def model(self, batch: Batch) -> None:
         """X ~ exp(-beta U(x) / kT), of a molecule as stated above; z ~ r(z | x)."""
         with self._draws(batch):
-            x = pyro.sample("x", Boltzmann(self.system, self.beta, coordinates=self.coordinates), obs=batch.x)
-            if self.coordinates is not None:
-                broad = dist.Normal(0.0, 1.0).log_prob(x).sum(-1)
-                pyro.factor("tempered_volume", self.beta * (self.coordinates.log_abs_det_jacobian(x) - broad))
-                pyro.factor("broad", broad)
-            pyro.sample("z", self.reverse(self._seen(x)))
+            x = pyro.sample("x", GeometricPath(self.system, self.beta), obs=batch.x)
+            pyro.sample("z", self.reverse(self.system.readable(x)))
 
     def cv(self, x: Tensor) -> torch.distributions.Distribution:
         """r(z | x) for positions ``(n, atoms, 3)`` or ``(n, dim)``: batch shape ``(n,)``, event ``(latent_dim,)``."""
-        return self.reverse(self._seen(self.inputs(x)))
-
-    def _seen(self, x: Tensor) -> Tensor:
-        """What the reverse map reads."""
-        return x if self.coordinates is None else self.coordinates.readable(x)
+        return self.reverse(self.system.readable(self.inputs(x)))
 
     def reset(self) -> None:
         """Draw fresh weights; soft torsions begin spread over all their values, each draw's in a narrow range."""
         super().reset()
-        if self.coordinates is not None:
+        if len(self.system.circular):
             with torch.no_grad():
                 z = self.prior(self.prior.drawn(1000)).rsample()
-            self.generator.spread(z, self.coordinates.soft, sd=0.3)
+            self.generator.spread(z, self.system.circular, sd=0.3)
 
     def options(self) -> dict[str, Any]:
         """The model's own arguments, as JSON."""
@@ -160,7 +151,7 @@ class EmbeddedPhysics(SystemModel):
             raise DataError(f"a batch of {len(batch)} draws has none of some of the {self.components} components")
         generating = batch.index is None  # as many draws of each component, then, as its weight makes of them
         component = batch.index % self.components if batch.index is not None else self.prior.drawn(len(batch))
-        free = (self.beta >= 1.0).to(self.beta.dtype) if self.coordinates is not None else 1.0
+        free = (self.beta >= 1.0).to(self.beta.dtype) if self.molecule else 1.0
         prior = self.prior(component, free)
         with batch.plate("frames"):
             if generating or self.components == 1:

@@ -12,16 +12,16 @@ from torch.distributions import constraints
 
 from bayescg import systems
 from bayescg.errors import ConfigError, ModelError
-from bayescg.features import UnboundedCoordinates
 from bayescg.systems.core import System
 
-__all__ = ["Boltzmann", "system_config", "system_from_config"]
+__all__ = ["Boltzmann", "GeometricPath", "system_config", "system_from_config"]
 
 
 class Boltzmann(TorchDistribution):
-    r"""The unnormalised density :math:`e^{-\beta U(x) / kT}` of a system's flat coordinates, or of others.
+    r"""The unnormalised density :math:`e^{-\beta U(x) / kT}` of a system, over its coordinates.
 
-    Nothing can be drawn from it: a guide proposes x, and its site in the model weighs what was proposed.
+    The volume element of coordinates that are not Cartesian is a factor that no temperature changes. Nothing can be
+    drawn from it: a guide proposes x, and its site in the model weighs what was proposed.
 
     Parameters
     ----------
@@ -29,9 +29,6 @@ class Boltzmann(TorchDistribution):
     beta : Tensor or float
         Inverse temperature in units of the system's own: 1 is its temperature, less is hotter.
     batch_shape : sequence of int
-    coordinates : UnboundedCoordinates, optional
-        Coordinates of a molecule that the values are of. Their volume element, which no temperature changes, is a
-        factor of its own, for the model to state.
 
     Examples
     --------
@@ -43,20 +40,13 @@ class Boltzmann(TorchDistribution):
     arg_constraints: ClassVar[dict[str, Any]] = {}
     has_rsample = False
 
-    def __init__(
-        self,
-        system: System,
-        beta: Tensor | float = 1.0,
-        batch_shape: Any = (),
-        coordinates: UnboundedCoordinates | None = None,
-    ):
-        self.system, self.beta, self.coordinates = system, beta, coordinates
-        size = system.dim if coordinates is None else coordinates.size
-        super().__init__(torch.Size(batch_shape), torch.Size((size,)), validate_args=False)
+    def __init__(self, system: System, beta: Tensor | float = 1.0, batch_shape: Any = ()):
+        self.system, self.beta = system, beta
+        super().__init__(torch.Size(batch_shape), torch.Size((system.dim,)), validate_args=False)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Boltzmann:
         """The same density for every row of a batch."""
-        return Boltzmann(self.system, self.beta, batch_shape, self.coordinates)
+        return type(self)(self.system, self.beta, batch_shape)
 
     @property
     def support(self) -> Any:
@@ -65,8 +55,12 @@ class Boltzmann(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density up to a constant, ``(...)`` for coordinates ``(..., dim)``."""
-        x = value if self.coordinates is None else self.coordinates.positions(value).flatten(-2)
-        return self.beta * self.system.log_prob(x)
+        untempered = self.untempered(value)
+        return self.beta * (self.system.log_prob(value) - untempered) + untempered
+
+    def untempered(self, value: Tensor) -> Tensor:
+        """Log density at infinite temperature, ``(...)``: what `beta` does not multiply; costs no energy."""
+        return self.system.log_volume(value)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Refused.
@@ -79,6 +73,31 @@ class Boltzmann(TorchDistribution):
             "nothing can be drawn from a Boltzmann distribution as such: sample the site in the guide, or use "
             "bayescg.sampling"
         )
+
+
+class GeometricPath(Boltzmann):
+    r"""The path :math:`p_0(x)^{1 - \beta} (e^{-U(x) / kT} J(x))^\beta` from a broad density to a system's own.
+
+    That density is the system's `reference`; a flat one, and the path `Boltzmann`, where it has none. J is the volume
+    element, as well tempered.
+
+    Parameters
+    ----------
+    system : System
+    beta : Tensor or float
+    batch_shape : sequence of int
+
+    Examples
+    --------
+    >>> from bayescg.systems import DoubleWell
+    >>> GeometricPath(DoubleWell(), 0.5).log_prob(torch.tensor([[2.0, 0.0]]))
+    tensor([3.])
+    """
+
+    def untempered(self, value: Tensor) -> Tensor:
+        """Log density where the path begins, ``(...)``."""
+        reference = self.system.reference
+        return super().untempered(value) if reference is None else reference.log_prob(value)
 
 
 def system_config(system: System) -> dict[str, Any] | None:

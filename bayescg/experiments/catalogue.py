@@ -57,7 +57,7 @@ def systems() -> dict[str, str]:
     """
     from bayescg.systems import _NAMES as homes  # a name and the module that it lives in
 
-    bases = ("System", "MolecularSystem")
+    bases = ("System", "MolecularSystem", "CurvilinearSystem")
     return {n: _summary(f"bayescg.systems.{home}", n) for n, home in sorted(homes.items()) if n not in bases}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal
 from torch.nn.functional import logsigmoid
 
 from bayescg.errors import ConfigError
@@ -161,18 +162,19 @@ class UnboundedCoordinates(Features):
         copies = len(self.rotors) * math.log(3)
         return self.internal.log_abs_det_jacobian(y) + stretch + constant.to(u.dtype) + copies
 
+    def reference(self) -> Distribution:
+        """The standard normal density: soft torsions are uniform, the others as wide as they are at the temperature."""
+        centre = torch.zeros_like(self.middle)
+        return Independent(Normal(centre, torch.ones_like(centre), validate_args=False), 1, validate_args=False)
+
     def readable(self, u: Tensor) -> Tensor:
         """What a network should see: u of stiff coordinates, cosine and sine of soft torsions.
 
-        The result is ``(..., readable_size)``. Both ends of a soft torsion's window are one place.
+        The result is ``(..., size)`` and one more for each soft torsion, both ends of whose window are one
+        place.
         """
         turn = math.pi * torch.erf(u[..., self.soft] / math.sqrt(2))
         return torch.cat([u[..., self.stiff], turn.cos(), turn.sin()], -1)
-
-    @property
-    def readable_size(self) -> int:
-        """Size of `readable`."""
-        return self.size + len(self.soft)
 
     def _turned(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Bonds and angles, and torsions from the middle of their windows, of methyl groups their means."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bayescg.modelling.model import Model
+from bayescg.modelling.system_model import SystemModel
 from bayescg.systems.guard import GuardedSystem
 
 __all__ = ["GuardCounts"]
@@ -28,7 +29,7 @@ class GuardCounts:
     @classmethod
     def of(cls, model: Model) -> GuardCounts | None:
         """Those of a model; None where its system has no guard."""
-        system = getattr(model, "system", None)
+        system = model.system.cartesian if isinstance(model, SystemModel) else None
         return cls(system) if isinstance(system, GuardedSystem) else None
 
     @property

@@ -11,7 +11,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from bayescg.distributions import StratifiedMixture
+from bayescg.distributions import Boltzmann, StratifiedMixture
 from bayescg.modelling.batch import Batch
 from bayescg.modelling.model import Model, point_guide
 from bayescg.modelling.traces import is_local, run_pair, sites
@@ -48,8 +48,8 @@ class Draws:
     log_share : Tensor, shape (n,)
         How often each draw counts in an average over the guide, whose draws are stratified; 0 where they are not.
     log_target : Tensor, shape (n,)
-        What the inverse temperature of the draw multiplies in its log density: that of the site ``"x"``, and of sites
-        whose names begin with ``"tempered_"``.
+        The part of the log density of x that the inverse temperature multiplies, times that
+        (:class:`bayescg.distributions.Boltzmann`); all of it, of a target without one.
     """
 
     x: Tensor
@@ -112,7 +112,9 @@ def _draw(model: Model, names: list[str], index: Tensor, particles: int) -> tupl
     for trace in traces:
         trace.compute_log_prob()
     x = found["x"]
-    log_target = sum(s["unscaled_log_prob"] for k, s in found.items() if k == "x" or k.startswith("tempered_"))
+    log_target = x["unscaled_log_prob"]
+    if isinstance(x["fn"], Boltzmann):
+        log_target = log_target - x["fn"].untempered(x["value"])
     log_share = torch.as_tensor(x["scale"], device=index.device).log().expand(len(index))
     log_weight = _log_weight(proposed, found)
     latent = [name for name, site in proposed.items() if is_local(site) and name != "x"]
@@ -120,7 +122,7 @@ def _draw(model: Model, names: list[str], index: Tensor, particles: int) -> tupl
         joint, log_q, log_rows = _densities(guide, batch, latent[0], found, particles)
         log_weight = log_weight + joint - log_q
         log_share = log_share if log_rows is None else log_q - log_rows
-    return x["value"], log_weight, log_share, torch.as_tensor(log_target)
+    return x["value"], log_weight, log_share, log_target
 
 
 def _densities(

@@ -100,7 +100,7 @@ def _check_system(directory: str | Path, model: Model, probe: Params) -> None:
     if not probe or not isinstance(model, HasSystem):
         return
     x, then = probe["x"], probe["log_prob"]
-    now = _log_prob(model, x) if x.shape[-1] == model.system.dim else None
+    now = _log_prob(model, x) if x.shape[-1] == model.system.cartesian.dim else None
     if now is None or not torch.allclose(now, then, rtol=1e-3, atol=1e-3, equal_nan=True):
         told = (
             "has another number of coordinates"
@@ -108,14 +108,14 @@ def _check_system(directory: str | Path, model: Model, probe: Params) -> None:
             else (f"gives configurations of the fit energies of {_listed(-now)} kT, which were {_listed(-then)}")
         )
         raise CheckpointError(
-            f"{directory} holds a fit of another system: this one, {model.system!r}, {told}; make the model with the "
-            "system, and the temperature, of the fit"
+            f"{directory} holds a fit of another system: this one, {model.system.cartesian!r}, {told}; make the "
+            "model with the system, and the temperature, of the fit"
         )
 
 
 def _log_prob(model: HasSystem, x: Tensor) -> Tensor:
     with torch.no_grad():
-        return model.system.log_prob(x)
+        return model.system.cartesian.log_prob(x)
 
 
 def _listed(values: Tensor) -> str:

@@ -12,7 +12,7 @@ from bayescg.distributions import system_config, system_from_config
 from bayescg.errors import ConfigError, DataError
 from bayescg.features import UnboundedCoordinates, features_from_config, unbounded_coordinates
 from bayescg.modelling.model import Model
-from bayescg.systems import MolecularSystem, System
+from bayescg.systems import CurvilinearSystem, MolecularSystem, System
 from bayescg.systems.core import check_system
 
 __all__ = ["SystemModel"]
@@ -26,9 +26,9 @@ class SystemModel(Model):
     Attributes
     ----------
     system : System
-        A molecule's is guarded.
+        Over the coordinates that the programs generate, of a molecule internal ones; a molecule is guarded.
     coordinates : UnboundedCoordinates or None
-        None for Cartesian coordinates.
+        Those, of a molecule.
     guard : float
         In kT.
     """
@@ -53,7 +53,8 @@ class SystemModel(Model):
             raise ConfigError(
                 f"coordinates are a {type(coordinates).__name__}; give bcg.features.unbounded_coordinates(system)"
             )
-        self.system = system.guarded_above_start(guard) if isinstance(system, MolecularSystem) else system
+        system = system.guarded_above_start(guard) if isinstance(system, MolecularSystem) else system
+        self.system = system if coordinates is None else CurvilinearSystem(system, coordinates)
         self.coordinates, self.guard = coordinates, float(guard)
 
     @abstractmethod
@@ -68,14 +69,14 @@ class SystemModel(Model):
         DataError
             They are not as many as the system's.
         """
-        flat = x.flatten(1)
-        if flat.shape[-1] != self.system.dim:
-            raise DataError(f"the system has {self.system.dim} coordinates, these frames have {flat.shape[-1]}")
-        return flat if self.coordinates is None else self.coordinates(flat.unflatten(-1, (-1, 3)))
+        flat, size = x.flatten(1), self.system.cartesian.dim
+        if flat.shape[-1] != size:
+            raise DataError(f"the system has {size} coordinates, these frames have {flat.shape[-1]}")
+        return self.system.from_positions(flat)
 
     def positions(self, x: Tensor) -> Tensor:
         """Positions ``(..., atoms, 3)`` of a molecule's generated coordinates; those of other systems as they are."""
-        return x if self.coordinates is None else self.coordinates.positions(x)
+        return self.system.positions(x)
 
     def config(self) -> dict[str, Any]:
         """JSON that rebuilds the model, where the system is one of :mod:`bayescg.systems`."""
@@ -85,6 +86,5 @@ class SystemModel(Model):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Model with the given configuration."""
-        given = config["coordinates"]
-        coordinates = None if given is None else features_from_config(given)
+        coordinates = config["coordinates"] and features_from_config(config["coordinates"])
         return cls(**{**config, "system": system_from_config(config["system"]), "coordinates": coordinates})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 _NAMES = {
     "CurvedWell": "wells",
+    "CurvilinearSystem": "curvilinear",
     "DoubleWell": "wells",
     "GaussianMixture": "targets",
     "Harmonic": "wells",
@@ -28,6 +29,7 @@ _NAMES = {
 
 __all__ = [
     "CurvedWell",
+    "CurvilinearSystem",
     "DoubleWell",
     "GaussianMixture",
     "Harmonic",
@@ -48,6 +50,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from bayescg.systems.core import System, from_function
+    from bayescg.systems.curvilinear import CurvilinearSystem
     from bayescg.systems.embedded import MuellerBrown5D, ThreeWell5D
     from bayescg.systems.molecules import MolecularSystem, alanine_dipeptide, from_openmm
     from bayescg.systems.peptides import peptide

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from bayescg.arguments import check_counts, check_positive
 from bayescg.errors import ConfigError
@@ -13,13 +14,13 @@ from bayescg.units import kT, plain
 if TYPE_CHECKING:
     from openmm.app import Topology
 
-    from bayescg.systems.guard import GuardedSystem
-
 __all__ = ["System", "check_system", "from_function"]
 
 
 class System:
     r"""A potential energy U(x) at a temperature: the target density is :math:`\exp(-U(x) / kT)`.
+
+    Where the coordinates are not Cartesian (:class:`bayescg.systems.CurvilinearSystem`) U holds the volume element.
 
     Coordinates are flat, in nm for molecules (atom by atom: x, y, z) and in the reduced unit of a toy system.
     Any number of leading batch dimensions is allowed.
@@ -133,7 +134,64 @@ class System:
         """
         return -self.energy(x) / self.kT
 
-    def guarded(self, cut: float) -> "GuardedSystem":
+    def positions(self, x: Tensor) -> Tensor:
+        """Positions ``(..., atoms, 3)`` of a molecule's coordinates ``(..., dim)``; those of other systems as they are.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (..., dim)
+
+        Returns
+        -------
+        torch.Tensor
+            In nm for molecules.
+        """
+        return x if self.topology is None else x.unflatten(-1, (-1, 3))
+
+    def from_positions(self, x: Tensor) -> Tensor:
+        """Coordinates ``(..., dim)`` of flat positions, ``(..., 3 atoms)`` of a molecule; `positions` undone."""
+        return x
+
+    def log_volume(self, x: Tensor) -> Tensor:
+        r"""Volume of positions per volume of coordinates, :math:`\log |\det \partial x / \partial u|`; here 0.
+
+        `log_prob` holds it: that is a density over the coordinates.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (..., dim)
+
+        Returns
+        -------
+        torch.Tensor, shape (...)
+        """
+        return torch.zeros_like(x[..., 0])
+
+    def readable(self, x: Tensor) -> Tensor:
+        """What a network should read of coordinates, ``(..., size)`` of ``(..., dim)``: here they themselves."""
+        return x
+
+    @property
+    def circular(self) -> Tensor:
+        """Numbers of the coordinates of a molecule whose two ends are one place; here none."""
+        return torch.zeros(0, dtype=torch.long)
+
+    @property
+    def reference(self) -> Distribution | None:
+        """A broad density over the coordinates, from which tempering can lead to the system; here none."""
+        return None
+
+    @property
+    def cartesian(self) -> "System":
+        """The same physics over Cartesian coordinates."""
+        return self
+
+    @property
+    def unguarded(self) -> "System":
+        """The same without a guard of its energies."""
+        return self
+
+    def guarded(self, cut: float) -> "System":
         """The same system with an energy that grows like a logarithm above `cut`, and says how often it did.
 
         For training on energies; see `GuardedSystem`. Samplers and analyses should use the system itself.

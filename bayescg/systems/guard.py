@@ -71,6 +71,11 @@ class GuardedSystem(System):
         )
 
     @property
+    def unguarded(self) -> System:
+        """The system that is guarded."""
+        return self.system
+
+    @property
     def evaluations(self) -> int:
         """Energies that went through the guard so far."""
         return sum(int(count[0]) for count in self._counts.values())

@@ -64,7 +64,7 @@ def test_the_windows_ends_are_one_place(coordinates: UnboundedCoordinates) -> No
     ends = torch.zeros(2, coordinates.size, dtype=torch.float64)
     ends[:, coordinates.soft[:2]] = torch.tensor([[-8.0], [8.0]], dtype=torch.float64)
     seen = coordinates.readable(ends)
-    assert seen.shape == (2, coordinates.readable_size)
+    assert seen.shape == (2, coordinates.size + len(coordinates.soft))
     torch.testing.assert_close(seen[0], seen[1], atol=1e-9, rtol=0)
     x = coordinates.positions(ends)
     torch.testing.assert_close(x[0], x[1], atol=1e-6, rtol=0)

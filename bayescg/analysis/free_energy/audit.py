@@ -180,7 +180,7 @@ def audit(
 def _inputs(fit: Fit, frames: Frames) -> Tensor:
     """Coordinates of the model of all frames, ``(n, dim)``."""
     assert isinstance(fit.model, HasSystem)
-    system = fit.model.system
+    system = fit.model.system.cartesian
     size = int(np.prod(frames.positions.shape[1:]))
     if size != system.dim:
         raise ConfigError(f"the reference has {size} coordinates, the system of the fit {system.dim}")

@@ -111,7 +111,7 @@ def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
         tails.append(k)
         found.append(evidence(draws))
     assert isinstance(fit.model, HasSystem)
-    system = fit.model.system
+    system = fit.model.system.cartesian
     frames = Frames.from_numpy(
         torch.cat([fit.model.positions(x) for x in parts]).cpu().numpy(),
         unit="reduced" if system.temperature is None else "nm",
