@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 
 from bayescg.data import Pairs
-from bayescg.inference.adaptive_tempering import Tempering
 from bayescg.inference.distributed import Processes
 from bayescg.inference.early_stopping import EarlyStopping
 from bayescg.inference.guard_counts import GuardCounts
 from bayescg.inference.identity import identity
-from bayescg.inference.importance import draw
 from bayescg.inference.objectives import Program, held_out_loss
 from bayescg.inference.parallel import compile_parts
-from bayescg.inference.reweighted_annealing import Annealing, schedule
 from bayescg.inference.training_data import TrainingData
 from bayescg.inference.uncertainty import check_choice
 from bayescg.modelling.batch import Batch
 from bayescg.modelling.model import Model, check_programs, fresh_copy
+from bayescg.modelling.schedules.adaptive_tempering import Tempering
+from bayescg.modelling.schedules.importance import draw
+from bayescg.modelling.schedules.reweighted_annealing import Annealing, schedule
 from bayescg.recording.compiled import compile_step
 from bayescg.recording.functional import Params, mixed_seed, seeded
 from bayescg.recording.optimiser import Adam, learning_rate

@@ -8,9 +8,9 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from bayescg.inference.importance import wake
 from bayescg.modelling.batch import Batch
 from bayescg.modelling.model import Model, point_guide
+from bayescg.modelling.schedules.importance import wake
 from bayescg.modelling.traces import is_local, run_pair, sites
 from bayescg.recording.functional import Params, attribute, call_with, functional_random, over
 

@@ -14,11 +14,11 @@ from torch import Tensor
 from bayescg import checkpoint
 from bayescg.arguments import check_paths
 from bayescg.errors import CheckpointError
-from bayescg.inference.importance import HasSystem
 from bayescg.inference.trained import TrainedModel
 from bayescg.inference.uncertainty import Posterior
 from bayescg.modelling.model import Model
 from bayescg.modelling.registry import find_model, model_names
+from bayescg.modelling.schedules.importance import HasSystem
 from bayescg.recording.functional import Params
 
 __all__ = ["read_fit", "write_fit"]

@@ -11,7 +11,7 @@ from scipy.stats import gaussian_kde
 
 from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of
 from bayescg.errors import DataError
-from bayescg.inference.reweighted_annealing import HasBuffer
+from bayescg.modelling.schedules.reweighted_annealing import HasBuffer
 from bayescg.plot.style import BLUE, GREY, INK, ORANGE, axis_label, colour_bar, figure, in_degrees, name_axis
 from bayescg.recording.functional import seeded
 

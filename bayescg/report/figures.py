@@ -12,8 +12,8 @@ import numpy as np
 
 from bayescg import plot
 from bayescg.checkpoint import write_file
-from bayescg.inference.reweighted_annealing import HasBuffer
 from bayescg.modelling.model import HasCV
+from bayescg.modelling.schedules.reweighted_annealing import HasBuffer
 from bayescg.plot.fits import loss_unit
 from bayescg.systems.analytic import AnalyticSystem
 

@@ -12,6 +12,7 @@ import bayescg as bcg
 from bayescg.analysis.free_energy.reweighting import evidence, weighted_draws
 from bayescg.errors import ConfigError, DataError, Interrupted
 from bayescg.inference.job import Job
+from bayescg.modelling.schedules.importance import draw
 from bayescg.models import BoltzmannGenerator
 from bayescg.recording.functional import state_of
 
@@ -182,7 +183,7 @@ def test_weights_of_a_molecule_are_those_of_its_cartesian_density(alanine):
     """By hand: energy of the positions, volume element and density of the flow."""
     torch.manual_seed(0)
     with torch.no_grad():
-        draws = bcg.inference.importance.draw(alanine, [], state_of(alanine), 50, seed=0)
+        draws = draw(alanine, [], state_of(alanine), 50, seed=0)
         x = alanine.positions(draws.x)
         by_hand = alanine.system.cartesian.log_prob(x.flatten(1)) + alanine.coordinates.log_abs_det_jacobian(draws.x)
         by_hand = by_hand - alanine.density().log_prob(draws.x)

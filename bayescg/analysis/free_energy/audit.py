@@ -18,7 +18,7 @@ from bayescg.analysis.free_energy.reweighting import SAMPLES, UNRELIABLE, WORST_
 from bayescg.arguments import check_counts
 from bayescg.data import Frames
 from bayescg.errors import ConfigError
-from bayescg.inference.importance import HasSystem, log_generated, log_physics
+from bayescg.modelling.schedules.importance import HasSystem, log_generated, log_physics
 from bayescg.recording.functional import seeded
 
 if TYPE_CHECKING:

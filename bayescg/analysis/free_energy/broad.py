@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from bayescg.inference.importance import Draws, HasSystem
+from bayescg.modelling.schedules.importance import Draws, HasSystem
 from bayescg.systems.analytic import AnalyticSystem
 
 if TYPE_CHECKING:

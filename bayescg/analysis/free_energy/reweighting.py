@@ -13,7 +13,7 @@ from bayescg.arguments import check_counts
 from bayescg.draws import pareto_k, pareto_smoothed
 from bayescg.errors import DataError
 from bayescg.features.topology import read_topology
-from bayescg.inference.importance import Draws, HasSystem, draw
+from bayescg.modelling.schedules.importance import Draws, HasSystem, draw
 from bayescg.recording.functional import Params, state_of
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
     The weights are :math:`e^{-U(x)/kT} / \hat q(x)`: averages with them are averages over the system itself, whatever
     the generator's own distribution, wherever it has any mass. Where there are latent variables z, the generator's
     density is the mean of :math:`q(x, z) / r(z \mid x)` over the draw's own z and 15 others from the reverse map r,
-    which is right on average (:func:`bayescg.inference.importance.draw`); with its own z alone the weights of rare
-    configurations, such as those of a barrier, are few, large and easily missed.
+    which is right on average (:func:`bayescg.modelling.schedules.importance.draw`); with its own z alone the weights of
+    rare configurations, such as those of a barrier, are few, large and easily missed.
 
     Of an ensemble every refit gives its share of the draws, with weights of the same sum. Each is an estimate of its
     own, wrong by the chance of its draws and by what its training left out or described badly; the refits' spread

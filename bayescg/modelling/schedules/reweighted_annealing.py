@@ -12,9 +12,9 @@ from torch import Tensor
 
 from bayescg.draws import pareto_smoothed
 from bayescg.errors import ConfigError
-from bayescg.inference.adaptive_tempering import HasTemperature, Stage, Tempering
-from bayescg.inference.importance import Draws
 from bayescg.modelling.model import Model
+from bayescg.modelling.schedules.adaptive_tempering import HasTemperature, Stage, Tempering
+from bayescg.modelling.schedules.importance import Draws
 from bayescg.recording.functional import Params
 from bayescg.sampling.weights import effective, next_beta
 

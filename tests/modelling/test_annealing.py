@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from bayescg.inference.adaptive_tempering import Stage
-from bayescg.inference.importance import Draws
-from bayescg.inference.reweighted_annealing import Annealing
+from bayescg.modelling.schedules.adaptive_tempering import Stage
+from bayescg.modelling.schedules.importance import Draws
+from bayescg.modelling.schedules.reweighted_annealing import Annealing
 
 
 def draws(beta, count=20_000, seed=0, sd=1.0):

@@ -7,11 +7,11 @@ import torch
 
 import bayescg as bcg
 from bayescg import checkpoint
-from bayescg.inference.adaptive_tempering import Tempering
-from bayescg.inference.importance import Draws
 from bayescg.inference.job import Job
 from bayescg.inference.result import result
 from bayescg.inference.resuming import restore, save
+from bayescg.modelling.schedules.adaptive_tempering import Tempering
+from bayescg.modelling.schedules.importance import Draws
 from bayescg.models import EmbeddedPhysics
 from bayescg.recording.functional import state_of
 from bayescg.sampling.weights import conditional_ess

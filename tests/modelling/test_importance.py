@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import bayescg as bcg
-from bayescg.inference.importance import draw, log_generated, wake
 from bayescg.modelling import Batch, Model
+from bayescg.modelling.schedules.importance import draw, log_generated, wake
 from bayescg.modelling.traces import run_pair
 from bayescg.models import EmbeddedPhysics
 from bayescg.recording.functional import state_of

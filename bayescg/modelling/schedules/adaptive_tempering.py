@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from bayescg.inference.importance import Draws
+from bayescg.modelling.schedules.importance import Draws
 from bayescg.sampling.weights import effective, next_beta
 
 __all__ = ["HasTemperature", "Stage", "Tempering"]
