@@ -93,9 +93,9 @@ class Native:
         x = x.contiguous()
         energy, force = x.new_empty(len(x)), torch.empty_like(x)
         pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (x, energy, force))
-        self._call(
-            ctypes.byref(self._tables), *pointers, ctypes.c_int64(len(x)), ctypes.c_int64(torch.get_num_threads())
-        )
+        counts = (ctypes.c_int64(len(x)), ctypes.c_int64(torch.get_num_threads()))
+        if self._call(ctypes.byref(self._tables), *pointers, *counts):
+            raise MemoryError("no memory is left to take a tile of frames in each thread: use fewer threads")
         return energy, force
 
     def _value(self, value: "int | np.ndarray", real: type) -> "ctypes.c_int64 | ctypes.c_void_p":
