@@ -90,8 +90,6 @@ class Rmsd(Observable):
     ----------
     reference : array
         ``(atoms, 3)`` in nm, or an OpenMM quantity.
-    name : str
-        Name of the observable.
 
     Examples
     --------
@@ -102,9 +100,9 @@ class Rmsd(Observable):
 
     reference: Tensor
 
-    def __init__(self, reference: ArrayLike, name: str = "rmsd"):
+    def __init__(self, reference: ArrayLike):
         target = as_reference(reference)
-        super().__init__(name, "nm", len(target))
+        super().__init__("rmsd", "nm", len(target))
         centred = torch.tensor(target - target.mean(axis=0), dtype=torch.get_default_dtype())
         self.register_buffer("reference", centred, persistent=False)
 

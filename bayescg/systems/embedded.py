@@ -52,9 +52,7 @@ class _Embedded(AnalyticSystem):
             return 0.5 * WALL_STIFFNESS * (z[:, 0].abs() - WALL_AT).clamp_min(0.0) ** 2
 
         def energy(x: Tensor) -> Tensor:
-            first = torch.linalg.vector_norm(x[:, [0, 1, 4]] * x.new_tensor([1.0, 1.0, COUPLING**0.5]), dim=-1)
-            second = torch.linalg.vector_norm(x[:, 2:4], dim=-1)
-            return landscape(first, second) + wall(x[:, 4:])
+            return landscape(*_radii(x)) + wall(x[:, 4:])
 
         reach = WALL_AT + (50.0 * temperature_kT / WALL_STIFFNESS) ** 0.5
         flat = AnalyticSystem(_flat, temperature_kT=temperature_kT, box=[(-pi, pi)], periodic=[True])
@@ -71,10 +69,8 @@ class _Embedded(AnalyticSystem):
         )
 
     def split(self, x: Tensor) -> tuple[Tensor, ...]:
-        first = torch.linalg.vector_norm(x[:, [0, 1, 4]] * x.new_tensor([1.0, 1.0, COUPLING**0.5]), dim=-1)
-        second = torch.linalg.vector_norm(x[:, 2:4], dim=-1)
         angles = torch.atan2(x[:, 1], x[:, 0]), torch.atan2(x[:, 3], x[:, 2])
-        return torch.stack([first, second], -1), angles[0][:, None], angles[1][:, None], x[:, 4:]
+        return torch.stack(_radii(x), -1), angles[0][:, None], angles[1][:, None], x[:, 4:]
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
         z, first, second, rest = parts
@@ -170,6 +166,11 @@ class ThreeWell5D(_Embedded):
 _TW_HEIGHT = (1.5, -1.5, -2.5, -2.5)
 _TW_X, _TW_Y = (7.5, 7.5, 11.5, 3.5), (53.0 / 6.0, 85.0 / 6.0, 7.5, 7.5)
 _TW_QUARTIC = 0.2 / 4**4 / 2
+
+
+def _radii(x: Tensor) -> tuple[Tensor, Tensor]:
+    first = torch.linalg.vector_norm(x[:, [0, 1, 4]] * x.new_tensor([1.0, 1.0, COUPLING**0.5]), dim=-1)
+    return first, torch.linalg.vector_norm(x[:, 2:4], dim=-1)
 
 
 def _flat(z: Tensor) -> Tensor:

@@ -74,12 +74,8 @@ def diffusion_tensor(features: Callable[[Tensor], Tensor] | None, x: Tensor, dif
         slopes = torch.eye(dim, dtype=x.dtype, device=x.device).expand(len(x), dim, dim)
     else:
         y, pull = vjp(features, x)[:2]
-        rows = []
-        for i in range(y.shape[-1]):
-            unit = torch.zeros_like(y)
-            unit[:, i] = 1.0
-            rows.append(pull(unit)[0].reshape(len(x), dim))
-        slopes = torch.stack(rows, 1)
+        units = torch.eye(y.shape[-1], dtype=y.dtype, device=y.device)
+        slopes = torch.stack([pull(unit.expand_as(y))[0].reshape(len(x), dim) for unit in units], 1)
     matrix = d.shape[-2:] == (dim, dim) and (d.dim() == 3 or not callable(diffusion))
     moved = slopes @ d if matrix else slopes * (d[:, None, :] if d.dim() == 2 else d)
     return moved @ slopes.mT
