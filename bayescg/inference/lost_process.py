@@ -30,14 +30,14 @@ def watched(job: Job, directory: Path | None) -> Iterator[None]:
         yield
     except LostProcess as error:
         job.leave()
-        kept = "There is no run_dir, so nothing was saved"
+        whereabouts = "There is no run_dir, so nothing was saved"
         if directory is not None:
             try:
                 _save_once(job, directory / "checkpoint")
-                kept = f"The state is in {directory}, run again, on any number of processes, to go on from it"
+                whereabouts = f"The state is in {directory}, run again, on any number of processes, to go on from it"
             except OutputError as failure:
-                kept = f"The state could not be saved, an earlier checkpoint may be in {directory}: {failure}"
-        message = f"{error}. This was at step {job.step} of {job.settings['steps']}. {kept}"
+                whereabouts = f"The state could not be saved, an earlier checkpoint may be in {directory}: {failure}"
+        message = f"{error}. This was at step {job.step} of {job.settings['steps']}. {whereabouts}"
         _log.error("%s", message)  # torchrun may end this process before Python prints the error
         raise FitError(message) from error
 

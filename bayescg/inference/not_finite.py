@@ -28,12 +28,12 @@ def explained_when_not_finite(job: Job, directory: Path | None) -> Iterator[None
     try:
         yield
     except NotFinite:
-        kept = ""
+        whereabouts = ""
         if directory is not None:
             save(job, directory / "checkpoint")
-            kept = f" The last good state is in {directory}."
+            whereabouts = f" The last good state is in {directory}."
         raise FitError(
-            f"the loss is not finite at step {job.step}: {_culprit(job)}.{kept} Look at these frames; a smaller "
+            f"the loss is not finite at step {job.step}: {_culprit(job)}.{whereabouts} Look at these frames; a smaller "
             "learning_rate or clip helps when they are sound."
         ) from None
 

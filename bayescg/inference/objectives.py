@@ -69,13 +69,13 @@ class Program(nn.Module):
         batch = Batch(**tensors, total=total)
         if self.particles is not None:
             return self._importance_weighted(batch) / total_weight
-        ours, found, proposed, trace = run_pair(self.inner.model, self.guide, batch)
+        guided, modelled, guide_trace, model_trace = run_pair(self.inner.model, self.guide, batch)
         strength = getattr(self.inner, "wake", 0.0)
         if strength:  # before the sums, which would not keep each draw's own
-            proposed.compute_log_prob()
-            trace.compute_log_prob()
-        loss = torch.as_tensor(proposed.log_prob_sum() - trace.log_prob_sum()) / total_weight
-        return loss + strength * wake(self.guide, batch, ours, found) if strength else loss
+            guide_trace.compute_log_prob()
+            model_trace.compute_log_prob()
+        loss = torch.as_tensor(guide_trace.log_prob_sum() - model_trace.log_prob_sum()) / total_weight
+        return loss + strength * wake(self.guide, batch, guided, modelled) if strength else loss
 
     def _importance_weighted(self, batch: Batch) -> Tensor:
         # log p(theta) - log q(theta) + N/B sum_n log 1/K sum_k p(x_n, z_nk | theta) / q(z_nk | x_n)
@@ -103,11 +103,11 @@ def _split_log_prob(model: Model, weights: poutine.Trace, batch: Batch) -> tuple
             pyro.sample(name, dist.Delta(site["value"]).to_event(site["value"].dim()))
         model.guide(batch)
 
-    proposed, found, *traces = run_pair(model.model, propose, batch)
+    guided, modelled, *traces = run_pair(model.model, propose, batch)
     for trace in traces:
         trace.compute_log_prob()
     local, prior = torch.zeros(()), torch.zeros(())
-    for sign, group in ((1.0, found), (-1.0, proposed)):
+    for sign, group in ((1.0, modelled), (-1.0, guided)):
         for name, site in group.items():
             if is_local(site):
                 local = local + sign * site["unscaled_log_prob"]
@@ -171,13 +171,13 @@ def held_out_loss(program: Program, params: Params, tensors: Params, weight: Ten
     def once(p: Params) -> Tensor:
         return call_with(program, p, lambda m: _frame_log_weight_of(m.inner, m.names, tensors))
 
-    def one(p: Params) -> Tensor:
+    def of_member(p: Params) -> Tensor:
         draws = over(lambda _: once(p))(torch.zeros(program.particles or 1))
         frames = torch.logsumexp(draws, 0) - math.log(len(draws))
         return -(weight * frames).sum() / weight.sum()
 
     with functional_random():
-        return over(one, ({k: 0 for k in params},), same_draws=True)(params) if members else one(params)
+        return over(of_member, ({k: 0 for k in params},), same_draws=True)(params) if members else of_member(params)
 
 
 def _frame_log_weight_of(model: Model, names: list[str], tensors: Params) -> Tensor:

@@ -62,10 +62,10 @@ def compile_parts(
     axes = frame_axes(plain, params, buffers, tensors)
     _check(processes, plain, axes, params, buffers, tensors)
     shard = Shard.of(whole, processes.rank, processes.count)
-    part, own = sharded(plain, axes, shard), shard.tensors(tensors)
+    part, of_shard = sharded(plain, axes, shard), shard.tensors(tensors)
 
     def compiled(mode: str) -> Step:
-        return compile_step(part, params, buffers, own, members=members, clip=math.inf, mode=mode, steps=steps)
+        return compile_step(part, params, buffers, of_shard, members=members, clip=math.inf, mode=mode, steps=steps)
 
     step = _in_one_mode(processes, compiled, mode)
 
@@ -87,8 +87,8 @@ def _in_one_mode(processes: Processes, compiled: Callable[[str], Step], mode: st
     else:
         step = compiled(mode)
     # a process that cannot compile, for want of a compiler, say, keeps the others from it
-    taken = processes.sum(torch.eye(len(MODES), device=processes.device)[MODES.index(step.mode)])
-    common = MODES[int(taken.nonzero().max())]
+    modes = processes.sum(torch.eye(len(MODES), device=processes.device)[MODES.index(step.mode)])
+    common = MODES[int(modes.nonzero().max())]
     return step if step.mode == common else compiled(common)
 
 

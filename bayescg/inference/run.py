@@ -146,11 +146,11 @@ def fit(
     >>> fit.cv(torch.as_tensor(frames.positions)).mean.shape
     torch.Size([64, 1])
     """
-    own: dict[str, Any] = {**TRAINING, **model.training_defaults} if isinstance(model, Model) else TRAINING
-    steps = cast("int", own["steps"] if steps is None else steps)
-    batch_size = cast("int", own["batch_size"] if batch_size is None else batch_size)
-    validation = cast("float", own["validation"] if validation is None else validation)
-    learning_rate = cast("float", own["learning_rate"] if learning_rate is None else learning_rate)
+    defaults: dict[str, Any] = {**TRAINING, **model.training_defaults} if isinstance(model, Model) else TRAINING
+    steps = cast("int", defaults["steps"] if steps is None else steps)
+    batch_size = cast("int", defaults["batch_size"] if batch_size is None else batch_size)
+    validation = cast("float", defaults["validation"] if validation is None else validation)
+    learning_rate = cast("float", defaults["learning_rate"] if learning_rate is None else learning_rate)
     counts = {"steps": steps, "batch_size": batch_size, "checkpoint_every": checkpoint_every, "particles": particles}
     check_positive(learning_rate=learning_rate)
     check_numbers(clip=(clip, "(0, inf]"), validation=(validation, "[0, 1)"))
@@ -171,20 +171,20 @@ def fit(
     processes = join(model, device) if launched() else None
     if processes is not None:
         where, run_dir = processes.device, processes.shared(None if run_dir is None else str(run_dir))
-    directory, found = Path(run_dir) if run_dir is not None else None, None
+    directory, saved = Path(run_dir) if run_dir is not None else None, None
     if directory is not None and (processes is None or processes.rank == 0):
         if resume:
-            found = checkpoint.latest(directory / "checkpoint")
+            saved = checkpoint.latest(directory / "checkpoint")
         else:  # those of a longer fit would be taken for newer than this one's
             checkpoint.clear(directory / "checkpoint")
     if processes is not None:
-        found = processes.shared_checkpoint(found)
+        saved = processes.shared_checkpoint(saved)
     done, mode = 0, compile
-    if found is not None:  # a choice once made is kept, so that an interruption does not show in the result
-        done, mode = found[1]["step"], found[1]["mode"] if compile == "auto" else compile
+    if saved is not None:  # a choice once made is kept, so that an interruption does not show in the result
+        done, mode = saved[1]["step"], saved[1]["mode"] if compile == "auto" else compile
     job = Job(model, frames, settings, mode, where, done, processes)
-    if found is not None and directory is not None:
-        restore(job, found, directory / "checkpoint")
+    if saved is not None and directory is not None:
+        restore(job, saved, directory / "checkpoint")
     log_every = max(1, steps // 200)
     with (
         # the thread of the feed would wait for as long as an error that is kept keeps the job
@@ -206,10 +206,10 @@ def fit(
             if stop.signal and (directory is not None or not job.finished):
                 if processes is not None:
                     processes.shared(None)  # torchrun ends all when the first ends: not before one has saved
-                kept = f"; the state is in {directory}, run again to go on"
+                whereabouts = f"; the state is in {directory}, run again to go on"
                 if directory is None:
-                    kept = " (no run_dir: nothing was saved)"
-                raise Interrupted(f"stopped by {stop.signal} at step {job.step} of {steps}{kept}")
+                    whereabouts = " (no run_dir: nothing was saved)"
+                raise Interrupted(f"stopped by {stop.signal} at step {job.step} of {steps}{whereabouts}")
     return result(job, time.perf_counter() - started, directory)
 
 

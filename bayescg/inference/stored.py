@@ -102,13 +102,13 @@ def _check_system(directory: str | Path, model: Model, probe: Params) -> None:
     x, then = probe["x"], probe["log_prob"]
     now = _log_prob(model, x) if x.shape[-1] == model.system.cartesian.dim else None
     if now is None or not torch.allclose(now, then, rtol=1e-3, atol=1e-3, equal_nan=True):
-        told = (
+        difference = (
             "has another number of coordinates"
             if now is None
             else (f"gives configurations of the fit energies of {_listed(-now)} kT, which were {_listed(-then)}")
         )
         raise CheckpointError(
-            f"{directory} holds a fit of another system: this one, {model.system.cartesian!r}, {told}; make the "
+            f"{directory} holds a fit of another system: this one, {model.system.cartesian!r}, {difference}; make the "
             "model with the system, and the temperature, of the fit"
         )
 

@@ -219,9 +219,9 @@ def check_choice(choice: str, model: Model, names: list[str]) -> None:
 
 def _log_prior(model: Model, names: list[str], x: Tensor) -> Tensor:
     proposal = lambda b: (point_guide(model, names), model.guide(b))  # noqa: E731
-    _, found, _, trace = run_pair(model.model, proposal, Batch(x=x, total=1))
+    _, modelled, _, trace = run_pair(model.model, proposal, Batch(x=x, total=1))
     trace.compute_log_prob(site_filter=lambda name, _: name in names)
-    return torch.stack([found[n]["log_prob"].sum() for n in names]).sum()
+    return torch.stack([modelled[n]["log_prob"].sum() for n in names]).sum()
 
 
 def _flat(values: Params, names: list[str], rows: int) -> Tensor:

@@ -128,7 +128,7 @@ class Tempering:
         if not before:
             return False
         lowest, error = min(before)
-        return all(mean > lowest - math.hypot(error, own) for mean, own in last)
+        return all(mean > lowest - math.hypot(error, own_error) for mean, own_error in last)
 
     def cool(self, step: int, draws: list[Draws]) -> None:
         """Go on to the next temperature, with draws at the present one, one set for each refit."""

@@ -108,46 +108,46 @@ def _draw(model: Model, names: list[str], index: Tensor, particles: int) -> tupl
         point_guide(model, names)
         model.guide(b)
 
-    proposed, found, *traces = run_pair(model.model, guide, batch)
+    guided, modelled, *traces = run_pair(model.model, guide, batch)
     for trace in traces:
         trace.compute_log_prob()
-    x = found["x"]
+    x = modelled["x"]
     log_target = x["unscaled_log_prob"]
     if isinstance(x["fn"], Boltzmann):
         log_target = log_target - x["fn"].untempered(x["value"])
     log_share = torch.as_tensor(x["scale"], device=index.device).log().expand(len(index))
-    log_weight = _log_weight(proposed, found)
-    latent = [name for name, site in proposed.items() if is_local(site) and name != "x"]
+    log_weight = _log_weight(guided, modelled)
+    latent = [name for name, site in guided.items() if is_local(site) and name != "x"]
     if particles > 1 and len(latent) == 1:
-        joint, log_q, log_rows = _densities(guide, batch, latent[0], found, particles)
+        joint, log_q, log_rows = _densities(guide, batch, latent[0], modelled, particles)
         log_weight = log_weight + joint - log_q
         log_share = log_share if log_rows is None else log_q - log_rows
     return x["value"], log_weight, log_share, log_target
 
 
 def _densities(
-    guide: Callable[[Batch], Any], batch: Batch, latent: str, found: dict[str, Any], particles: int
+    guide: Callable[[Batch], Any], batch: Batch, latent: str, modelled: dict[str, Any], particles: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Log densities of draws: with their own latent variables, averaged over these, and of all rows if stratified."""
-    reverse, held = found[latent]["fn"], {name: site["value"] for name, site in found.items() if is_local(site)}
+    reverse, held = modelled[latent]["fn"], {name: site["value"] for name, site in modelled.items() if is_local(site)}
     log_q, log_rows = [], []
     for k in range(particles):
-        z = found[latent]["value"] if k == 0 else reverse.sample()
+        z = modelled[latent]["value"] if k == 0 else reverse.sample()
         again = sites(poutine.trace(poutine.condition(guide, data={**held, latent: z})).get_trace(batch))
-        prior, given = again[latent]["fn"], again["x"]["fn"].log_prob(held["x"]) - reverse.log_prob(z)
-        log_q.append(given + prior.log_prob(z))
+        prior, log_generated_by_z = again[latent]["fn"], again["x"]["fn"].log_prob(held["x"]) - reverse.log_prob(z)
+        log_q.append(log_generated_by_z + prior.log_prob(z))
         mixture = getattr(prior, "base_dist", prior)  # what the plate has expanded
         if isinstance(mixture, StratifiedMixture):
-            log_rows.append(given + mixture.log_prob_of_rows(z))
-    own = log_q[0]
-    return own, _log_mean(log_q), _log_mean(log_rows) if log_rows else None
+            log_rows.append(log_generated_by_z + mixture.log_prob_of_rows(z))
+    log_own = log_q[0]
+    return log_own, _log_mean(log_q), _log_mean(log_rows) if log_rows else None
 
 
 def _log_mean(values: list[Tensor]) -> Tensor:
     return torch.stack(values).logsumexp(0) - math.log(len(values))
 
 
-def wake(guide: Callable[[Batch], Any], batch: Batch, proposed: dict[str, Any], found: dict[str, Any]) -> Tensor:
+def wake(guide: Callable[[Batch], Any], batch: Batch, guided: dict[str, Any], modelled: dict[str, Any]) -> Tensor:
     r"""Divergence from the target to the guide, up to a constant, by the batch's own self-normalised weights.
 
     :math:`-\sum_b \bar w_b \log q(x_b, z_b)` with draws and weights held fixed: where the guide has too little mass, it
@@ -157,16 +157,16 @@ def wake(guide: Callable[[Batch], Any], batch: Batch, proposed: dict[str, Any], 
     ----------
     guide : callable
     batch : Batch
-    proposed, found : dict
+    guided, modelled : dict
         The sites of guide and model, their log densities computed.
 
     References
     ----------
     Bornschein, Bengio, "Reweighted wake-sleep", ICLR 2015.
     """
-    share = torch.as_tensor(found["x"]["scale"]).detach()
-    weight = torch.softmax(_log_weight(proposed, found).detach() + share.log(), 0)
-    held = {name: site["value"].detach() for name, site in proposed.items() if is_local(site)}
+    share = torch.as_tensor(modelled["x"]["scale"]).detach()
+    weight = torch.softmax(_log_weight(guided, modelled).detach() + share.log(), 0)
+    held = {name: site["value"].detach() for name, site in guided.items() if is_local(site)}
     again = poutine.trace(poutine.condition(guide, data=held)).get_trace(batch)
     again.compute_log_prob()
     local = [site["unscaled_log_prob"] for name, site in sites(again).items() if name in held]
@@ -174,10 +174,10 @@ def wake(guide: Callable[[Batch], Any], batch: Batch, proposed: dict[str, Any], 
     return loss - loss.detach()
 
 
-def _log_weight(proposed: dict[str, Any], found: dict[str, Any]) -> Tensor:
+def _log_weight(guided: dict[str, Any], modelled: dict[str, Any]) -> Tensor:
     """Log density of the model minus that of the guide, of each draw."""
-    gains = [s["unscaled_log_prob"] for s in found.values() if is_local(s)]
-    costs = [s["unscaled_log_prob"] for s in proposed.values() if is_local(s)]
+    gains = [s["unscaled_log_prob"] for s in modelled.values() if is_local(s)]
+    costs = [s["unscaled_log_prob"] for s in guided.values() if is_local(s)]
     return torch.stack(gains).sum(0) - torch.stack(costs).sum(0)
 
 
@@ -217,5 +217,5 @@ def log_physics(model: Model, x: Tensor) -> Tensor:
     """
     trace = poutine.trace(poutine.condition(model.model, data={"x": x})).get_trace(Batch(total=len(x)))
     trace.compute_log_prob(site_filter=lambda _, site: bool(site.get("is_observed")))
-    given = [s["unscaled_log_prob"] for s in sites(trace).values() if s["is_observed"] and is_local(s)]
-    return torch.stack(given).sum(0)
+    observed = [s["unscaled_log_prob"] for s in sites(trace).values() if s["is_observed"] and is_local(s)]
+    return torch.stack(observed).sum(0)

@@ -104,8 +104,8 @@ class Annealing:
 
     def cool(self, step: int, draws: list[Draws]) -> None:
         """Take a buffer of draws, made at the present temperature, and go on to the next."""
-        (found,) = draws
-        log_w, per_beta = found.log_importance.double(), found.log_target.double() / self.beta
+        (buffer,) = draws
+        log_w, per_beta = buffer.log_importance.double(), buffer.log_target.double() / self.beta
         possible = torch.isfinite(log_w) & torch.isfinite(per_beta)
         log_w, per_beta = log_w[possible], per_beta[possible]
         log_z = float(torch.logsumexp(log_w, 0)) - math.log(len(possible))
@@ -119,7 +119,7 @@ class Annealing:
         if np.ptp(moved) > _EQUAL:
             moved = flattened(pareto_smoothed(moved)[0], _FOLLOWED)
         share = torch.as_tensor(np.exp(moved - moved.max()), device=log_w.device)
-        self.x, self.edges = found.x[possible], share.cumsum(0) / share.sum()
+        self.x, self.edges = buffer.x[possible], share.cumsum(0) / share.sum()
         self.losses, self.next = [], step + self._length(step)
 
     def _length(self, step: int) -> int:
@@ -147,19 +147,19 @@ class Annealing:
 
     def warnings(self) -> list[str]:
         """What a careful reader should know of the way to the system's own temperature."""
-        told = []
+        messages = []
         if self.beta < 1:
-            told.append(
+            messages.append(
                 f"the fit ended at beta = {self.beta:.3g}, before the system's own temperature (1) was reached: give "
                 "it more steps"
             )
         poor = list(dict.fromkeys(f"{s.beta:.3g}" for s in self.stages if s.ess < _POOR))  # several buffers at each
         if poor:
-            told.append(
+            messages.append(
                 f"at beta = {', '.join(poor)} fewer than {_POOR:.0%} of the buffer's draws counted: the generator did "
                 "not follow; give it more steps, or a larger buffer"
             )
-        return told
+        return messages
 
     def tensors(self) -> Params:
         """The buffer, for a checkpoint."""
