@@ -76,11 +76,11 @@ class Feed:
         self.weight = None if weight is None else weight.to(device)
         self.size = min(batch_size, n)
         sources = _sources(frames)
-        one = _raw(sources, np.arange(1))
-        example = _tensors(model, device, None, one)
+        first_row = _raw(sources, np.arange(1))
+        example = _tensors(model, device, None, first_row)
         paired = isinstance(frames, Pairs)
         total = len(frames.frames) * example["x"].nbytes if paired else n * _bytes(example)
-        pool = _POOL_BYTES // _bytes(one) if total > _MIXED_BYTES else None
+        pool = _POOL_BYTES // _bytes(first_row) if total > _MIXED_BYTES else None
         self._order = self._local = Shuffle(n, self.size, seed, pool)
         self._kept, self._ends, self._stream = dict[str, Tensor](), dict[str, Tensor](), None
         if total > _resident_bytes(device):
@@ -120,10 +120,10 @@ class Feed:
         if self.size == len(self.frames):
             return self._kept if self.weight is None else {**self._kept, "weight": self.weight}
         index = self._local.indices(step)
-        found = self._rows(index)
+        tensors = self._rows(index)
         if self.weight is not None:
-            found["weight"] = self.weight.index_select(-1, index)
-        return found
+            tensors["weight"] = self.weight.index_select(-1, index)
+        return tensors
 
     def inputs(self, index: Tensor) -> Tensor:
         """What the model reads of the given frames, ``(B, ...)``; of pairs, of the earlier ones."""
@@ -161,12 +161,12 @@ def inputs_of(
     first = _inputs(model, device, torch.as_tensor(frames.gather(index[:chunk])))
     if len(index) <= chunk:
         return first
-    found = first.new_empty(len(index), *first.shape[1:])
-    found[:chunk] = first
+    inputs = first.new_empty(len(index), *first.shape[1:])
+    inputs[:chunk] = first
     for start in range(chunk, len(index), chunk):
         part = torch.as_tensor(frames.gather(index[start : start + chunk]))
-        found[start : start + chunk] = _inputs(model, device, part)
-    return found
+        inputs[start : start + chunk] = _inputs(model, device, part)
+    return inputs
 
 
 def observed(model: Model, data: Frames | Pairs, index: np.ndarray | None, device: torch.device) -> dict[str, Tensor]:
@@ -181,8 +181,8 @@ def observed(model: Model, data: Frames | Pairs, index: np.ndarray | None, devic
     """
     if not isinstance(data, Pairs):
         return {"x": inputs_of(model, data, index, device)}
-    chosen = slice(None) if index is None else index
-    ends = {"x": data.i[chosen], "y": data.j[chosen]}
+    rows = slice(None) if index is None else index
+    ends = {"x": data.i[rows], "y": data.j[rows]}
     return {name: inputs_of(model, data.frames, end, device) for name, end in ends.items()}
 
 
@@ -227,23 +227,23 @@ def _others(raw: dict[str, Tensor], device: torch.device, dtype: torch.dtype) ->
 
 def _tensors(model: Model, device: torch.device, weight: Tensor | None, raw: dict[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of the frames whose raw rows are given; what `Stream` calls to finish its blocks."""
-    found = {}
+    tensors = {}
     for name, source in (("x", "positions"), ("y", "later")):
         if source in raw:
             parts = [_inputs(model, device, part) for part in raw[source].split(_CHUNK)]
-            found[name] = parts[0] if len(parts) == 1 else torch.cat(parts)
-    found |= _others(raw, device, found["x"].dtype)
+            tensors[name] = parts[0] if len(parts) == 1 else torch.cat(parts)
+    tensors |= _others(raw, device, tensors["x"].dtype)
     if weight is not None:
-        found["weight"] = weight.index_select(-1, raw["index"].to(device, non_blocking=True))
-    return found
+        tensors["weight"] = weight.index_select(-1, raw["index"].to(device, non_blocking=True))
+    return tensors
 
 
 def _sources(frames: Frames | Pairs) -> dict[str, Any]:
     """Arrays with one row for each frame or pair."""
     if isinstance(frames, Pairs):
         return dict(zip(("positions", "later"), frames.ends(), strict=True))
-    found = {name: getattr(frames, name) for name in ("positions", "forces", "energy", "labels")}
-    return {name: values for name, values in found.items() if values is not None}
+    arrays = {name: getattr(frames, name) for name in ("positions", "forces", "energy", "labels")}
+    return {name: values for name, values in arrays.items() if values is not None}
 
 
 def _raw(sources: dict[str, Any], index: np.ndarray) -> dict[str, Tensor]:

@@ -115,9 +115,9 @@ class Shuffle:
 
     def pool(self, epoch: int, number: int) -> Pool:
         """One pool of an epoch; the last two made are kept."""
-        for made in self._made:
-            if made.key == (epoch, number):
-                return made
+        for pool in self._made:
+            if pool.key == (epoch, number):
+                return pool
         plan = self._planned(epoch)
         m = plan.begins[number + 1] - plan.begins[number]
         generator = torch.Generator().manual_seed(plan.seeds[number])
@@ -130,9 +130,9 @@ class Shuffle:
             chunks = list(zip(starts.tolist(), ends.tolist(), strict=True))
             rows = (starts[:, None] + torch.arange(self.chunk)).flatten()
             frames = rows[rows < self.n][order]
-        made = Pool((epoch, number), chunks, order, frames.to(self.device))
-        self._made = [*self._made[-1:], made]
-        return made
+        pool = Pool((epoch, number), chunks, order, frames.to(self.device))
+        self._made = [*self._made[-1:], pool]
+        return pool
 
     def _planned(self, epoch: int) -> _Plan:
         if self._plan is None or self._plan.epoch != epoch:

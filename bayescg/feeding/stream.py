@@ -103,11 +103,11 @@ class Stream:
             following = number + len(self._ahead)
             self._ahead.append((following, self._executor.submit(self._work, following, self._empty())))
         try:
-            found = self._ahead.popleft()[1].result()
+            block = self._ahead.popleft()[1].result()
         except Exception:
             self.close()
             raise
-        return self._finished(found) if self.pinned else found
+        return self._finished(block) if self.pinned else block
 
     def _work(self, number: int, out: dict[str, Tensor]) -> dict[str, Tensor]:
         raw = self._read(number, out)
@@ -138,10 +138,10 @@ class Stream:
         tensors = self.finish(raw)
         weight = tensors.pop("weight", None)
         shape = (self.steps, self.shuffle.size)
-        found = {name: values.reshape(*shape, *values.shape[1:]) for name, values in tensors.items()}
+        batches = {name: values.reshape(*shape, *values.shape[1:]) for name, values in tensors.items()}
         if weight is not None:
-            found["weight"] = weight.reshape(*weight.shape[:-1], *shape).movedim(-2, 0).contiguous()
-        return found
+            batches["weight"] = weight.reshape(*weight.shape[:-1], *shape).movedim(-2, 0).contiguous()
+        return batches
 
 
 class _Reader:
