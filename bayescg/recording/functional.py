@@ -135,13 +135,13 @@ def one_by_one(function: Callable[..., Any], in_dims: Any, same_draws: bool = Fa
         leaves, spec = pytree.tree_flatten(arguments)
         dims = pytree.tree_leaves(in_dims, is_leaf=lambda d: d is None)
         dims = dims * len(leaves) if isinstance(in_dims, int) else dims
-        found, devices = [], [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+        results, devices = [], [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
         count = next(len(v) for v, d in zip(leaves, dims, strict=True) if d is not None)
         for i in range(count):
             row = [v if d is None else v[i] for v, d in zip(leaves, dims, strict=True)]
             with torch.random.fork_rng(devices, enabled=same_draws and i < count - 1):
-                found.append(function(*pytree.tree_unflatten(row, spec)))
-        return pytree.tree_map(lambda *rows: torch.stack(rows), *found)
+                results.append(function(*pytree.tree_unflatten(row, spec)))
+        return pytree.tree_map(lambda *rows: torch.stack(rows), *results)
 
     return run
 

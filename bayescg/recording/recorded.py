@@ -87,9 +87,9 @@ def gradient_function(
     ModelError
         A buffer is made of draws that stand for several. What is returned raises it where nothing is to be learnt.
     """
-    one = {k: v[0] for k, v in params.items()} if members else params
+    member = {k: v[0] for k, v in params.items()} if members else params
     row = {k: v[0] if members and k == "weight" else v for k, v in tensors.items()}
-    moving = _moving(program, total, total_weight, one, buffers, row)
+    moving = _moving(program, total, total_weight, member, buffers, row)
 
     pure = _pure(program, total, total_weight, moving)
     alone = _pure(program, total, total_weight, moving, with_gradients=True)
@@ -241,8 +241,8 @@ class _WithGradients(nn.Module):
 def _gradients(loss: Tensor, leaves: Params) -> Params:
     if not loss.requires_grad:
         raise ModelError("no parameter of the model influences its loss: it is constant, or detached from them")
-    found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
-    return dict(zip(leaves, found, strict=True))
+    gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
+    return dict(zip(leaves, gradients, strict=True))
 
 
 def _moving(
@@ -283,8 +283,8 @@ def _mismatch(plain: Gradients, graph: Gradients, params: Params, buffers: Param
         if torch.isfinite(expected[1]).all():
             break
     with seeded(12345), torch.no_grad():
-        found = graph(*arguments)
-    difference = _difference(expected, found)
+        recorded = graph(*arguments)
+    difference = _difference(expected, recorded)
     if difference:
         for first, second in ((arguments, arguments), ((params, buffers, tensors), arguments)):
             with torch.no_grad():
@@ -299,12 +299,12 @@ def _other_batches(tensors: Tensors) -> Iterator[Tensors]:
     count = max((v.shape[-1] if k == "weight" else len(v) for k, v in tensors.items()), default=0)
     index = torch.arange(count).flip(0)
     twice = torch.cat([index[count // 4 :], index[count - count // 4 :]])
-    for chosen in (twice, index):
-        yield {k: v.index_select(-1 if k == "weight" else 0, chosen.to(v.device)) for k, v in tensors.items()}
+    for rows in (twice, index):
+        yield {k: v.index_select(-1 if k == "weight" else 0, rows.to(v.device)) for k, v in tensors.items()}
 
 
-def _difference(expected: tuple[Params, Tensor, Params], found: tuple[Params, Tensor, Params]) -> str:
-    (grads, loss, left), (grads_traced, loss_traced, left_traced) = expected, found
+def _difference(expected: tuple[Params, Tensor, Params], recorded: tuple[Params, Tensor, Params]) -> str:
+    (grads, loss, left), (grads_traced, loss_traced, left_traced) = expected, recorded
     if not torch.allclose(loss, loss_traced, rtol=1e-6, atol=0, equal_nan=True):
         return "the recorded loss differs from the program's at other parameters, another batch and another seed"
     for name, g in grads.items():

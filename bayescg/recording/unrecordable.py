@@ -80,13 +80,13 @@ def _described(value: Any, depth: int = 3) -> str:
 
 def _line_of_change(run: Callable[[], Any], read: Callable[[], str]) -> str:
     """The line of the user's code that changes a value, found by running once more."""
-    last, value, found = "", read(), ""
+    last, value, changing_line = "", read(), ""
 
     def line(frame: FrameType, event: str, _: Any) -> Any:  # called before a line is executed
-        nonlocal last, value, found
+        nonlocal last, value, changing_line
         now = read()
-        if now != value and not found:
-            found = last
+        if now != value and not changing_line:
+            changing_line = last
         value, last = now, _place(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
         return line
 
@@ -99,7 +99,7 @@ def _line_of_change(run: Callable[[], Any], read: Callable[[], str]) -> str:
         run()
     finally:
         sys.settrace(before)
-    return found
+    return changing_line
 
 
 def first_difference(run: Callable[..., Any], first: tuple[Any, ...], second: tuple[Any, ...]) -> str:
