@@ -1,6 +1,7 @@
 """The public names: what notebooks, studies and checks outside of this repository are written against stays."""
 
 import inspect
+from typing import Any
 
 import pytest
 import typer
@@ -62,8 +63,8 @@ ARGUMENTS = {
 COMMANDS = {"list", "run", "sweep", "resume", "report", "check"}
 
 
-def thing(path: str):
-    value = bcg
+def thing(path: str) -> Any:
+    value: Any = bcg
     for name in path.split(".")[1:]:
         value = getattr(value, name)
     return value

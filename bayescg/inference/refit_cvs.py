@@ -35,7 +35,7 @@ def rotations(model: Model, weights: Posterior, frames: Frames) -> Tensor:
     with torch.no_grad():
         x = torch.as_tensor(frames.gather(index)).to(parameter.device, dtype=parameter.dtype)
         means, _ = refit_cvs(model, weights, x)
-        u, _, vh = torch.linalg.svd(torch.einsum("mnd,na->mda", means, cv_of(model, x).mean))
+        u, _, vh = torch.linalg.svd(torch.einsum("mnd,na->mda", means, cv_of(model, x).mean))  # type: ignore[arg-type]
     return u @ vh
 
 
