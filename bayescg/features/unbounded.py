@@ -117,11 +117,11 @@ class UnboundedCoordinates(Features):
         """Positions ``(..., atoms, 3)`` in nm to ``(..., 3 atoms - 6)``."""
         x = self.checked(x)
         if len(self.rotors):
-            tried = torch.stack([self._turned(x[..., turn, :])[1][..., self.leaders] for turn in self.turns], -1)
-            chosen = tried.abs().argmin(-1)  # (..., rotors)
+            means = torch.stack([self._turned(x[..., turn, :])[1][..., self.leaders] for turn in self.turns], -1)
+            nearest = means.abs().argmin(-1)  # (..., rotors)
             order = torch.arange(x.shape[-2], device=x.device).expand(x.shape[:-1]).clone()
             for k, rotor in enumerate(self.rotors):
-                order[..., rotor] = self.turns[:, rotor][chosen[..., k]]
+                order[..., rotor] = self.turns[:, rotor][nearest[..., k]]
             x = x.gather(-2, order.unsqueeze(-1).expand(x.shape))
         lengths, torsions = self._turned(x)
         bonds = len(self.internal.labels) - 1
@@ -251,10 +251,10 @@ def unbounded_coordinates(system: Any) -> UnboundedCoordinates:
         where, window = 2 * atoms - 3 + number, _ROTOR if number in leading else 2 * math.pi
         turn = torch.zeros(_SCAN, internal.size, dtype=torch.float64)
         turn[:, where] = torch.arange(_SCAN) * window / _SCAN
-        found = cost(turn)
-        if float((found - found.min() < _ACCESSIBLE).double().mean()) > _SOFT:
+        costs = cost(turn)
+        if float((costs - costs.min() < _ACCESSIBLE).double().mean()) > _SOFT:
             scale[where] = 1.0
-            middle[where] = y[where] + turn[int(found.argmax()), where] - 0.5 * window
+            middle[where] = y[where] + turn[int(costs.argmax()), where] - 0.5 * window
         elif number in leading:
             scale[where] *= 3
     scale[2 * atoms - 3 :].clamp_max_(1.0)
@@ -274,7 +274,7 @@ def _rotors(system: Any, internal: InternalCoordinates, x: Tensor) -> list[list[
     topology, _ = read_topology(system.topology)
     hydrogen = {a.index for a in topology.atoms if a.element is not None and a.element.symbol == "H"}
     rows = [[int(atom) for atom in row] for row in internal.zmatrix[3:]]
-    found = []
+    rotors = []
     for first, b, a, _d in rows:
         others = [row[0] for row in rows if row[1:] == [b, a, first]]
         if len(others) != 2 or not {first, *others} <= hydrogen:
@@ -282,5 +282,5 @@ def _rotors(system: Any, internal: InternalCoordinates, x: Tensor) -> list[list[
         swapped = x.clone()
         swapped[[first, *others]] = x[[*others, first]]
         if abs(float(system.energy(swapped.flatten()) - system.energy(x.flatten()))) < 1e-6 * system.kT:
-            found.append([first, *others])
-    return found
+            rotors.append([first, *others])
+    return rotors
