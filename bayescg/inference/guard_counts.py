@@ -6,7 +6,8 @@ from typing import Any
 
 from bayescg.modelling.model import Model
 from bayescg.modelling.system_model import SystemModel
-from bayescg.systems.guard import GuardedSystem
+from bayescg.systems.core import GuardedSystem
+from bayescg.systems.guard import Guard
 
 __all__ = ["GuardCounts"]
 
@@ -19,10 +20,10 @@ class GuardCounts:
 
     Parameters
     ----------
-    guard : GuardedSystem
+    guard : Guard
     """
 
-    def __init__(self, guard: GuardedSystem):
+    def __init__(self, guard: Guard):
         self.guard = guard
         self._early = self._now
 
@@ -30,7 +31,7 @@ class GuardCounts:
     def of(cls, model: Model) -> GuardCounts | None:
         """Those of a model; None where its system has no guard."""
         system = model.system.cartesian if isinstance(model, SystemModel) else None
-        return cls(system) if isinstance(system, GuardedSystem) else None
+        return cls(system.guard) if isinstance(system, GuardedSystem) else None
 
     @property
     def _now(self) -> tuple[int, int]:

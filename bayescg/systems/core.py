@@ -9,12 +9,13 @@ from torch.distributions import Distribution
 
 from bayescg.arguments import check_counts, check_positive
 from bayescg.errors import ConfigError
+from bayescg.systems.guard import Guard
 from bayescg.units import kT, plain
 
 if TYPE_CHECKING:
     from openmm.app import Topology
 
-__all__ = ["System", "check_system", "from_function"]
+__all__ = ["GuardedSystem", "System", "check_system", "from_function"]
 
 
 class System:
@@ -201,8 +202,6 @@ class System:
         cut : float
             Energy in the unit of this system's.
         """
-        from bayescg.systems.guard import GuardedSystem
-
         return GuardedSystem(self, cut)
 
     def __repr__(self) -> str:
@@ -217,6 +216,81 @@ class System:
             hint = "; flatten positions (..., atoms, 3) with x.flatten(-2)" if self.topology is not None else ""
             raise ConfigError(f"expected coordinates of shape (..., {self.dim}), got {tuple(x.shape)}{hint}")
         return x.reshape(-1, self.dim)
+
+
+class GuardedSystem(System):
+    r"""A system whose energy is :math:`U_c + \ln(1 + U - U_c)` where :math:`U > U_c`. Made by `System.guarded`.
+
+    A generator that is not yet trained proposes atoms on top of each other, whose energies of 1e9 kJ/mol and more drown
+    all others in a loss. Below the cut nothing changes. What is not a number stays so.
+
+    Parameters
+    ----------
+    system : System
+        What to guard.
+    cut : float or openmm.unit.Quantity
+        :math:`U_c`, in the unit of the system's energy.
+
+    Attributes
+    ----------
+    system
+        As given; every other attribute of the system is this one's too.
+
+    Raises
+    ------
+    ConfigError
+        The cut is not a finite number.
+
+    Source
+    ------
+    Midgley et al., "Flow Annealed Importance Sampling Bootstrap", ICLR 2023: the energy of alanine
+    dipeptide.
+
+    Examples
+    --------
+    >>> steep = System(lambda x: (x**2).sum(-1), dim=1, temperature_kT=1.0).guarded(100.0)
+    >>> steep.energy(torch.tensor([[3.0], [100.0]]))
+    tensor([  9.0000, 109.2004])
+    >>> steep.evaluations, steep.active
+    (2, 1)
+    """
+
+    def __init__(self, system: System, cut: float):
+        self.system = system
+        self.guard = guard = Guard(cut)
+        super().__init__(
+            lambda x: guard(system.energy(x)),
+            system.dim,
+            temperature=system.temperature,
+            temperature_kT=None if system.temperature is not None else system.kT,
+            topology=system.topology,
+        )
+
+    @property
+    def unguarded(self) -> System:
+        """The system that is guarded."""
+        return self.system
+
+    @property
+    def evaluations(self) -> int:
+        """Energies that went through the guard so far."""
+        return self.guard.evaluations
+
+    @property
+    def active(self) -> int:
+        """How many of them were above the cut."""
+        return self.guard.active
+
+    def __deepcopy__(self, memo: dict) -> "GuardedSystem":
+        return self  # one record for all copies
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "system":  # not there yet: this object is being made
+            raise AttributeError(name)
+        return getattr(self.system, name)
+
+    def __repr__(self) -> str:
+        return f"{self.system!r}.guarded({self.guard.cut:g})"
 
 
 def from_function(

@@ -8,72 +8,45 @@ import torch
 from torch import Tensor
 
 from bayescg.arguments import check_numbers
-from bayescg.systems.core import System
 from bayescg.units import plain
 
-__all__ = ["GuardedSystem"]
+__all__ = ["Guard"]
 
 # Above this the energy is flat: what overflowed in single precision must not overflow again in the loss.
 _HIGHEST = 1e20
 
 
-class GuardedSystem(System):
-    r"""A system whose energy is :math:`U_c + \ln(1 + U - U_c)` where :math:`U > U_c`. Made by `System.guarded`.
-
-    A generator that is not yet trained proposes atoms on top of each other, whose energies of 1e9 kJ/mol and more drown
-    all others in a loss. Below the cut nothing changes. What is not a number stays so.
+class Guard:
+    r"""Energies U as they are up to a cut, :math:`U_c + \ln(1 + U - U_c)` above it, and counts of both.
 
     Parameters
     ----------
-    system : System
-        What to guard.
     cut : float or openmm.unit.Quantity
-        :math:`U_c`, in the unit of the system's energy.
-
-    Attributes
-    ----------
-    system, cut
-        As given; every other attribute of the system is this one's too.
+        :math:`U_c`.
 
     Raises
     ------
     ConfigError
         The cut is not a finite number.
 
-    Source
-    ------
-    Midgley et al., "Flow Annealed Importance Sampling Bootstrap", ICLR 2023: the energy of alanine
-    dipeptide.
-
     Examples
     --------
-    >>> steep = System(lambda x: (x**2).sum(-1), dim=1, temperature_kT=1.0).guarded(100.0)
-    >>> steep.energy(torch.tensor([[3.0], [100.0]]))
-    tensor([  9.0000, 109.2004])
-    >>> steep.evaluations, steep.active
-    (2, 1)
+    >>> guard = Guard(100.0)
+    >>> guard(torch.tensor([9.0, 10000.0])), guard.evaluations, guard.active
+    (tensor([  9.0000, 109.2004]), 2, 1)
     """
 
-    def __init__(self, system: System, cut: float):
+    def __init__(self, cut: float):
         cut = plain(cut, "kJ/mol")
         check_numbers(cut=(cut, f"(-{_HIGHEST:g}, {_HIGHEST:g})"))
-        self.system = system
         self.cut = float(cut)
         self._key = next(_KEYS)
         self._counts: dict[torch.device, Tensor] = {}
         _GUARDS[self._key] = self
-        super().__init__(
-            lambda x: lin_log(system.energy(x), self.cut, self._key),
-            system.dim,
-            temperature=system.temperature,
-            temperature_kT=None if system.temperature is not None else system.kT,
-            topology=system.topology,
-        )
 
-    @property
-    def unguarded(self) -> System:
-        """The system that is guarded."""
-        return self.system
+    def __call__(self, energy: Tensor) -> Tensor:
+        """Guarded energies."""
+        return _LinLog.apply(energy, self.cut, self._key)
 
     @property
     def evaluations(self) -> int:
@@ -91,25 +64,9 @@ class GuardedSystem(System):
         counts[0] += above.numel()
         counts[1] += above.sum()
 
-    def __deepcopy__(self, memo: dict) -> "GuardedSystem":
-        return self  # one record for all copies
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "system":  # not there yet: this object is being made
-            raise AttributeError(name)
-        return getattr(self.system, name)
-
-    def __repr__(self) -> str:
-        return f"{self.system!r}.guarded({self.cut:g})"
-
 
 _KEYS = itertools.count()
-_GUARDS: "weakref.WeakValueDictionary[int, GuardedSystem]" = weakref.WeakValueDictionary()
-
-
-def lin_log(energy: Tensor, cut: float, key: int) -> Tensor:
-    """Energies above the cut made logarithmic, counted by the guard of that key."""
-    return _LinLog.apply(energy, cut, key)
+_GUARDS: "weakref.WeakValueDictionary[int, Guard]" = weakref.WeakValueDictionary()
 
 
 # An operator of its own, so that what is traced and compiled still counts.

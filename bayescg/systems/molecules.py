@@ -9,10 +9,9 @@ from torch import Tensor
 
 from bayescg.arguments import check_numbers
 from bayescg.errors import ConfigError, TopologyError, UnitError
-from bayescg.systems.core import System
+from bayescg.systems.core import GuardedSystem, System
 from bayescg.systems.engine import Engine
 from bayescg.systems.forcefield import ForceField
-from bayescg.systems.guard import GuardedSystem
 from bayescg.systems.peptides import peptide
 from bayescg.units import BOND_RANGE, plain
 
