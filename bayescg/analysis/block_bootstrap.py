@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from bayescg.inference.uncertainty import block_weights
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
-__all__ = ["average", "block_draws", "block_ids", "inefficiency", "inflation", "refit_sources"]
+__all__ = ["average", "block_draws", "block_ids", "bootstrap", "inefficiency", "refit_sources", "sources", "weights_of"]
 
 BLOCKS = 100
 
@@ -39,19 +39,22 @@ def average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: str
     >>> average(x[:, 0], Frames.from_numpy(x, unit="reduced"), draws=200, seed=0, unit="nm")
     Quantity(-0.049 ± 0.034 nm, 90 % in [-0.102, 0.007])
     """
-    weight = np.ones(len(frames)) if frames.weights is None else np.asarray(frames.weights, dtype=np.float64)
+    weight = weights_of(frames)
     ids = block_ids(frames, inefficiency(values, frames))
-    block_weight = block_draws(ids, draws, seed)
-    blocks = block_weight.shape[1]
-    sums, totals = (np.bincount(ids, w, minlength=blocks) for w in (values * weight, weight))
+    block_weights, factors = bootstrap(ids, draws, seed)
+    sums, totals = (np.bincount(ids, w) for w in (values * weight, weight))
     point = sums.sum() / totals.sum()
-    resampled = (block_weight @ sums) / (block_weight @ totals)
-    averages = point + inflation(blocks, draws, seed) * (resampled - point)
+    averages = point + factors * ((block_weights @ sums) / (block_weights @ totals) - point)
     sd = float(averages.std(ddof=1))
-    sources: dict[str, float | None] = {"sampling": sd}
+    parts: dict[str, float | None] = {"sampling": sd}
     if (refits := frames.provenance.get("refits")) is not None:
-        sources = refit_sources(weight * (values - point), refits, sd)
-    return Quantity.of(averages, unit, sd_by_source=sources)
+        parts = refit_sources(weight * (values - point), refits, sd)
+    return Quantity.of(averages, unit, sd_by_source=parts)
+
+
+def weights_of(frames: Frames) -> np.ndarray:
+    """Weights of frames, (n,); ones where they have none."""
+    return np.ones(len(frames)) if frames.weights is None else np.asarray(frames.weights, dtype=np.float64)
 
 
 def inefficiency(values: np.ndarray, frames: Frames, periodic: Sequence[bool] = (False,)) -> float:
@@ -93,6 +96,27 @@ def block_draws(blocks: np.ndarray, draws: int, seed: int) -> np.ndarray:
     """Weights of the blocks ``(draws, blocks)`` in the Bayesian bootstrap: Dirichlet(1, ..., 1), mean 1."""
     count = int(blocks.max()) + 1
     return block_weights(torch.arange(count), draws, seed).double().numpy()
+
+
+def bootstrap(blocks: np.ndarray, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of the blocks (draws, blocks), and by which factors (draws,) to move what they give from the estimate."""
+    weights = block_draws(blocks, draws, seed)
+    return weights, inflation(weights.shape[1], draws, seed)
+
+
+def sources(draws: np.ndarray, centres: np.ndarray) -> dict[str, Any]:
+    """Standard deviations (...) of draws (draws, ...) by what they are about.
+
+    Draws are those of several refits in turn, each about its centre (refits, ...). Of a single one, frames are all
+    that is uncertain.
+    """
+    sd = draws.std(0, ddof=1)
+    if len(centres) == 1:
+        return {"sampling": sd}
+    centre = centres[np.arange(len(draws)) % len(centres)]
+    sampling, parameter = (draws - centre).std(0), centre.std(0)
+    chance = sd / np.hypot(sampling, parameter)  # in finitely many draws the two go together a little
+    return {"sampling": chance * sampling, "parameter": chance * parameter}
 
 
 def refit_sources(influence: np.ndarray, refits: int, sd: float) -> dict[str, float | None]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 
-from bayescg.analysis.block_bootstrap import block_draws, block_ids, inefficiency
+from bayescg.analysis.block_bootstrap import block_draws, block_ids, inefficiency, weights_of
 from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of, wrap
 from bayescg.analysis.quantity import Quantity
 from bayescg.draws import interval
@@ -217,42 +218,33 @@ def predictive_check(
     pairs = fit.generate_repeats(samples // 2, 2, draws, seed).cpu()
     generated, pairs = (x.reshape(*x.shape[:n], *shape) for x, n in ((generated, 2), (pairs, 3)))
     rng = np.random.default_rng(seed)
-    found = {}
-    for observable in named_observables(observables, fit, frames):
-        name = label(observable)
-        a, twice = (np.asarray(observable(x).detach(), dtype=np.float64) for x in (generated, pairs))
-        if not np.isfinite(a).all():
-            raise DataError(f"{name} of generated configurations is not finite")
-        found[name] = _check(
-            name,
-            unit_of(observable),
-            evaluate(observable, frames),
-            frames,
-            a,
-            twice,
-            bins,
-            level,
-            seed,
-            rng,
-        )
-    return PredictiveCheck(found, level, samples)
+    checks = [
+        _check(observable, frames, generated, pairs, bins, level, seed, rng)
+        for observable in named_observables(observables, fit, frames)
+    ]
+    return PredictiveCheck({check.name: check for check in checks}, level, samples)
 
 
 def _check(
-    name: str, unit: str, seen: np.ndarray, frames: Frames, generated: np.ndarray, pairs: np.ndarray, bins: int,
-    level: float, seed: int, rng: np.random.Generator,
+    observable: Callable[..., Any], frames: Frames, x: Tensor, twice: Tensor, bins: int, level: float, seed: int,
+    rng: np.random.Generator,
 ) -> ObservableCheck:  # fmt: skip
-    periodic = unit == "rad"
+    """Of configurations (draws, n, ...), and of pairs that share their latent variables (draws, n, 2, ...)."""
+    name, unit = label(observable), unit_of(observable)
+    generated, pairs = (np.asarray(observable(y).detach(), dtype=np.float64) for y in (x, twice))
+    if not np.isfinite(generated).all():
+        raise DataError(f"{name} of generated configurations is not finite")
+    values, periodic = evaluate(observable, frames), unit == "rad"
     if periodic:
-        seen, generated = wrap(seen), wrap(generated)
-    w = np.ones(len(frames)) if frames.weights is None else np.asarray(frames.weights, dtype=np.float64)
-    g = inefficiency(seen, frames, (periodic,))
+        values, generated = wrap(values), wrap(generated)
+    w = weights_of(frames)
+    g = inefficiency(values, frames, (periodic,))
     effective = w.sum() ** 2 / (w**2).sum() / g
-    edges = _edges(seen, generated, bins, periodic)
-    observed = np.histogram(seen, edges, weights=w)[0] / w.sum()
-    counts = np.histogram(seen, edges)[0]
+    edges = _edges(values, generated, bins, periodic)
+    observed = np.histogram(values, edges, weights=w)[0] / w.sum()
+    counts = np.histogram(values, edges)[0]
     predicted = np.stack([np.histogram(row, edges)[0] for row in generated]) / generated.shape[1]
-    centre, spread = _moments(seen[None], w[None], periodic)
+    centre, spread = _moments(values[None], w[None], periodic)
     means, sds = _moments(generated, np.ones((1, generated.shape[1])), periodic)
     means = _near(means, means[0], periodic)
 
@@ -270,17 +262,17 @@ def _check(
         coverage=float(held[enough].mean()) if enough.any() else float("nan"),
         p_mean=float((above > 0).mean()), p_sd=float((rep_sds > spread).mean()), observed_mean=float(centre[0]),
         observed_sd=float(spread[0]), predicted_mean=means, predicted_sd=sds,
-        observed_mean_sd=_sampling_sd(seen, w, block_ids(frames, g), periodic, seed),
+        observed_mean_sd=_sampling_sd(values, w, block_ids(frames, g), periodic, seed),
         intrinsic_sd=float(np.sqrt(np.mean(within**2) / 2)), effective_frames=float(effective),
     )  # fmt: skip
 
 
-def _edges(seen: np.ndarray, generated: np.ndarray, bins: int, periodic: bool) -> np.ndarray:
+def _edges(values: np.ndarray, generated: np.ndarray, bins: int, periodic: bool) -> np.ndarray:
     """Bins over the full circle, or over all that was seen and 99.8 % of what is predicted."""
     if periodic:
         return np.linspace(-np.pi, np.pi, bins + 1)
     tails = np.quantile(generated, [0.001, 0.999])
-    low, high = min(seen.min(), tails[0]), max(seen.max(), tails[1])
+    low, high = min(values.min(), tails[0]), max(values.max(), tails[1])
     return np.linspace(low, high + 1e-9 * (high - low) + 1e-12, bins + 1)
 
 
@@ -294,16 +286,15 @@ def _moments(values: np.ndarray, weights: np.ndarray, periodic: bool) -> tuple[n
     return np.angle(resultant), np.sqrt(-2 * np.log(np.clip(np.abs(resultant), 1e-12, 1.0)))
 
 
-def _sampling_sd(seen: np.ndarray, weights: np.ndarray, ids: np.ndarray, periodic: bool, seed: int) -> float:
+def _sampling_sd(values: np.ndarray, weights: np.ndarray, ids: np.ndarray, periodic: bool, seed: int) -> float:
     """Standard deviation of the average over block bootstraps of the frames, made unbiased for few blocks."""
     boot = block_draws(ids, 400, seed)
     blocks = boot.shape[1]
-    terms = (np.cos(seen), np.sin(seen)) if periodic else (seen,)
+    terms = (np.cos(values), np.sin(values)) if periodic else (values,)
     total = boot @ np.bincount(ids, weights)
-    sums = [boot @ np.bincount(ids, weights * term) / total for term in terms]
-    averages = sums[0]
+    averages, *sines = (boot @ np.bincount(ids, weights * term) / total for term in terms)
     if periodic:
-        angles = np.arctan2(sums[1], sums[0])
+        angles = np.arctan2(sines[0], averages)
         averages = _near(angles, angles[:1], periodic)
     return float(averages.std(ddof=1) * np.sqrt((blocks + 1) / (blocks - 1)))
 
@@ -331,11 +322,7 @@ def _replicates(
         rep_sds.append(sd[0] - sds[draw])
 
     def replicated(points: np.ndarray, deviations: list) -> np.ndarray:
-        s = stretch.reshape(-1, *(1,) * (points.ndim - 1))
-        return (
-            points.mean(0)
-            + s * (np.tile(points - points.mean(0), (rounds, *(1,) * (points.ndim - 1))))
-            + np.stack(deviations)
-        )
+        mean, ones = points.mean(0), (1,) * (points.ndim - 1)
+        return mean + stretch.reshape(-1, *ones) * np.tile(points - mean, (rounds, *ones)) + np.stack(deviations)
 
     return np.clip(replicated(predicted, histograms), 0, 1), replicated(means, rep_means), replicated(sds, rep_sds)

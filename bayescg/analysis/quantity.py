@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bayescg.draws import interval
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 __all__ = ["Quantity", "rounded"]
 
@@ -93,10 +90,3 @@ class Quantity:
         sources = {k: self.sd_by_source.get(k) for k in ("sampling", "parameter", "intrinsic")}
         ci90 = None if self.ci90 is None else list(self.ci90)
         return {"unit": self.unit, "mean": self.mean, "sd": self.sd, "ci90": ci90, "sd_by_source": sources}
-
-    def to_dataset(self) -> xr.Dataset:
-        """The draws, with the rest as attributes."""
-        import xarray as xr
-
-        attrs = {"unit": self.unit, "visits": list(self.visits), "warning": self.warning or ""}
-        return xr.Dataset({"value": (("draw",), self.draws)}, attrs=attrs)

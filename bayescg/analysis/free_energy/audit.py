@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from scipy import stats
+from scipy.special import logsumexp
 from torch import Tensor
 
-from bayescg.analysis.block_bootstrap import block_ids, inefficiency
+from bayescg.analysis.block_bootstrap import block_ids, inefficiency, weights_of
 from bayescg.analysis.evaluation import CHUNK
 from bayescg.analysis.free_energy.broad import anneal_from_broad
-from bayescg.analysis.free_energy.reweighting import SAMPLES, UNRELIABLE, WORST_K, evidence, weighted_draws
+from bayescg.analysis.free_energy.reweighting import SAMPLES, UNRELIABLE, WORST_K, Evidence, evidence, weighted_draws
 from bayescg.arguments import check_counts
 from bayescg.data import Frames
 from bayescg.errors import ConfigError
@@ -38,15 +39,13 @@ _FEWEST = 10
 
 
 @dataclass(frozen=True)
-class Audit:
+class Audit(Evidence):
     """How far the draws of a fit without frames can be trusted.
+
+    Beside what the fit's own weights say, which is blind to what the generator never visits:
 
     Attributes
     ----------
-    pareto_k, ess_fraction : float
-        Of the fit's own weights. Both are blind to what the generator never visits.
-    log_z, log_z_sd : float
-        By the fit's own weights.
     reference : str
         What the fit was compared with.
     reference_log_z, reference_log_z_sd : float or None
@@ -63,10 +62,6 @@ class Audit:
     warnings : tuple of str
     """
 
-    pareto_k: float
-    ess_fraction: float
-    log_z: float
-    log_z_sd: float
     reference: str
     reference_log_z: float | None
     reference_log_z_sd: float | None
@@ -133,37 +128,32 @@ def audit(
         )
     check_counts(particles=(particles, 1))
     draws = weighted_draws(fit, samples, seed)
-    own = evidence(draws)
+    by_weights = evidence(draws)
     assert isinstance(fit.model, HasSystem)
     if reference is None:
         reference, x = anneal_from_broad(fit, draws, seed)
     else:
-        frames = reference if isinstance(reference, Frames) else reference.frames
-        x = _inputs(fit, frames)
-    log_z, log_z_sd, spent, told, g = None, None, 0, "the frames", 1.0
+        x = _inputs(fit, reference if isinstance(reference, Frames) else reference.frames)
+    log_q, log_p = _densities(fit, x, particles, seed)
+    log_z, log_z_sd, spent, source, g = None, None, 0, "the frames", 1.0
     if isinstance(reference, Frames):
-        weights = np.ones(len(x)) if reference.weights is None else np.asarray(reference.weights, dtype=np.float64)
-        log_q, log_p = _densities(fit, x, particles, seed)
+        weights = weights_of(reference)
         g = inefficiency(log_p - log_q, reference)
         blocks = block_ids(reference, g)
     else:
-        log_z, log_z_sd, told = reference.log_z, reference.log_z_sd, "annealing from a broad base"
-        weights, blocks = np.asarray(reference.frames.weights, dtype=np.float64), reference.islands
+        log_z, log_z_sd, source = reference.log_z, reference.log_z_sd, "annealing from a broad base"
+        weights, blocks = weights_of(reference.frames), reference.islands
         cost = reference.frames.provenance["cost"]
         spent = cost["energy_evaluations"] + cost["force_evaluations"]
-        log_q, log_p = _densities(fit, x, particles, seed)
     weights = weights / weights.sum()
-    log_w = log_p - (own.log_z if log_z is None else log_z) - log_q  # density of the system over the generator's
+    log_w = log_p - (by_weights.log_z if log_z is None else log_z) - log_q  # density of the system over the generator's
     counted = 1.0 / (float(np.square(weights).sum()) * g)
     missing, bounds = _fraction(log_w > math.log(RARE), weights, blocks, counted)
-    forward = -_log_mean(log_w, weights) - _log_mean(-log_w, weights)
+    forward = -logsumexp(log_w, b=weights) - logsumexp(-log_w, b=weights)
     guarded = fit.diagnostics.get("guarded")
-    found = Audit(
-        pareto_k=own.pareto_k,
-        ess_fraction=own.ess_fraction,
-        log_z=own.log_z,
-        log_z_sd=own.log_z_sd,
-        reference=told,
+    result = Audit(
+        **vars(by_weights),
+        reference=source,
         reference_log_z=log_z,
         reference_log_z_sd=log_z_sd,
         forward_ess_fraction=math.exp(min(forward, 0.0)),
@@ -172,9 +162,9 @@ def audit(
         guarded_fraction=guarded["active"] / max(1, guarded["energies"]) if guarded else None,
         energy_evaluations=samples + len(x) + spent,
     )
-    found = replace(found, warnings=tuple(_warnings(found, counted)))
-    fit.diagnostics["audit"] = {"reference": told, "warnings": list(found.warnings)}
-    return found
+    result = replace(result, warnings=tuple(_warnings(result, counted)))
+    fit.diagnostics["audit"] = {"reference": source, "warnings": list(result.warnings)}
+    return result
 
 
 def _inputs(fit: Fit, frames: Frames) -> Tensor:
@@ -185,15 +175,15 @@ def _inputs(fit: Fit, frames: Frames) -> Tensor:
     if size != system.dim:
         raise ConfigError(f"the reference has {size} coordinates, the system of the fit {system.dim}")
     if system.temperature is None:
-        name, told, given, wanted = "temperature_kT", "kT = {:g}", frames.temperature_kT, system.kT
+        name, text, actual, wanted = "temperature_kT", "kT = {:g}", frames.temperature_kT, system.kT
     else:
-        name, told, given, wanted = "temperature", "{:g} K", frames.temperature, system.temperature
+        name, text, actual, wanted = "temperature", "{:g} K", frames.temperature, system.temperature
     if len(frames) < 2:
         raise ConfigError(f"the reference is one frame only: give at least {_FEWEST} independent ones")
-    if given is None:
+    if actual is None:
         raise ConfigError(f"the frames of the reference do not say their temperature: give them {name}={wanted:g}")
-    if not math.isclose(given, wanted, rel_tol=1e-6):
-        raise ConfigError(f"the reference is at {told.format(given)}, the system of the fit at {told.format(wanted)}")
+    if not math.isclose(actual, wanted, rel_tol=1e-6):
+        raise ConfigError(f"the reference is at {text.format(actual)}, the system of the fit at {text.format(wanted)}")
     parts = torch.as_tensor(np.asarray(frames.positions)).split(CHUNK)
     with torch.no_grad():
         return torch.cat([fit.model.inputs(part.to(fit.device)) for part in parts])
@@ -221,33 +211,28 @@ def _fraction(
     return share, (float(max(0.0, share - half)), float(min(1.0, max(share + half, none_seen))))
 
 
-def _log_mean(log_values: np.ndarray, weight: np.ndarray) -> float:
-    top = log_values.max()
-    return float(top + np.log(weight @ np.exp(log_values - top)))
-
-
 def _warnings(found: Audit, counted: float) -> list[str]:
-    told = []
+    warnings = []
     if counted < _FEWEST:
-        told.append(
+        warnings.append(
             f"only {counted:.1f} frames of the reference count, fewer than {_FEWEST}: what it does not show may be "
             "missing all the same"
         )
     low, high = found.missing_mass_ci90
     if low > 0 and found.missing_mass > _TOLERATED:
-        told.append(
+        warnings.append(
             f"the generator leaves out {found.missing_mass:.2%} of the probability (90 % interval {low:.2%} to "
             f"{high:.2%}), according to {found.reference}: nothing reweighted is right there"
         )
     if found.reference_log_z is not None and found.reference_log_z_sd is not None:
         deficit, error = found.reference_log_z - found.log_z, math.hypot(found.log_z_sd, found.reference_log_z_sd)
         if deficit > _LARGEST_DEFICIT * error:
-            told.append(
+            warnings.append(
                 f"log Z is {deficit:.4f} below that of {found.reference}, {deficit / error:.1f} standard errors: "
                 f"{-math.expm1(-deficit):.2%} of the probability is missing"
             )
     if found.ess_fraction < _FEW:
-        told.append(f"only {found.ess_fraction:.2%} of the draws count: take many more, or train for longer")
+        warnings.append(f"only {found.ess_fraction:.2%} of the draws count: take many more, or train for longer")
     if found.pareto_k > WORST_K:
-        told.append(UNRELIABLE.format(found.pareto_k))
-    return told
+        warnings.append(UNRELIABLE.format(found.pareto_k))
+    return warnings

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayescg.analysis.block_bootstrap import block_draws, block_ids, inefficiency, inflation
+from bayescg.analysis.block_bootstrap import block_ids, bootstrap, inefficiency, weights_of
 from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of, wrap
 from bayescg.analysis.fit_checks import check_landscape
-from bayescg.analysis.free_energy.profile import FreeEnergy, block_sums, mean_of_draws, members_in_turn
+from bayescg.analysis.free_energy.profile import FreeEnergy, mean_of_draws, members_in_turn
 from bayescg.analysis.free_energy.refits import apart_in_log_z
 from bayescg.analysis.free_energy.reweighting import UNRELIABLE, WORST_K, reweighted
 from bayescg.analysis.free_energy.sparse import FEWEST, effective_frames, own_draws, remedy, told_ranges, uneven
@@ -113,17 +113,13 @@ def free_energy(
     values = np.where(circular, wrap(values), values)
     g = inefficiency(values.mean(0), frames, circular)
     ids = block_ids(frames, g)
-    weights = block_draws(ids, draws, seed)
-    count = weights.shape[1]
+    count = int(ids.max()) + 1
     if own_draws(frames) and count < 3:
         raise DataError(f"only {count} refits: too few for an error bar; fit an ensemble with members=3 or more")
-    factors = inflation(count, draws, seed)
-    w = (
-        np.ones(len(frames))
-        if frames.weights is None
-        else np.asarray(frames.weights, np.float64) / np.mean(frames.weights)
-    )
-    total = block_sums(ids, w, count)
+    weights, factors = bootstrap(ids, draws, seed)
+    w = weights_of(frames)
+    w = w / w.mean()
+    total = np.bincount(ids, w)
     cells = (bins,) * k
     log_p = np.full((draws, bins**k), np.nan)
     runs = np.r_[True, np.diff(frames.trajectory) != 0]
@@ -133,17 +129,17 @@ def free_energy(
     for rows, m in members_in_turn(draws, len(values)):
         cell, within = _cells(values[m], edges)
         moved = runs | np.r_[True, np.diff(np.where(within, cell, -1)) != 0]
-        seen = effective_frames(cell[within], w[within], bins**k, None if frames.order is None else moved[within])
-        effective += seen / len(values)
+        held = effective_frames(cell[within], w[within], bins**k, None if frames.order is None else moved[within])
+        effective += held / len(values)
         visited += np.bincount(cell[within], minlength=bins**k) / len(values)
         if k == 1 and frames.weights is not None:
-            untold |= uneven(cell[within], w[within], seen)
+            untold |= uneven(cell[within], w[within], held)
         hist = np.bincount(ids[within] * bins**k + cell[within], w[within], minlength=count * bins**k)
         hist = hist.reshape(count, -1)
         with np.errstate(divide="ignore", invalid="ignore"):
             point = np.log(hist.sum(0) / total.sum())
-            drawn = np.log(weights[rows] @ hist) - np.log(weights[rows] @ total)[:, None]
-            log_p[rows] = np.where(np.isfinite(point), point + factors[rows, None] * (drawn - point), -np.inf)
+            resampled = np.log(weights[rows] @ hist) - np.log(weights[rows] @ total)[:, None]
+            log_p[rows] = np.where(np.isfinite(point), point + factors[rows, None] * (resampled - point), -np.inf)
     profile = -np.where(np.isfinite(log_p).any(0), log_p, np.nan)
     lowest = mean_of_draws(profile)
     if not np.isfinite(lowest).any():
@@ -189,8 +185,8 @@ def _warnings(fit: Fit | None, frames: Frames, g: float, ids: np.ndarray, where:
     k_tail, shortest = frames.provenance.get("pareto_k", 0.0), int(np.bincount(ids).min())
     if k_tail > WORST_K:
         yield UNRELIABLE.format(k_tail)
-    if told := apart_in_log_z(frames):
-        yield told
+    if apart := apart_in_log_z(frames):
+        yield apart
     if own_draws(frames) and fit is not None:
         audited = fit.diagnostics.get("audit")
         yield from (UNAUDITED,) if audited is None else audited["warnings"]
@@ -210,11 +206,9 @@ def _values(fit: Fit | None, frames: Frames, cv: Any) -> tuple[np.ndarray, tuple
         k = values.shape[2]
         names, cv_units = tuple(f"CV {i + 1}" if k > 1 else "CV" for i in np.arange(k)), ("",) * k
     else:
-        chosen = list(cv) if isinstance(cv, list | tuple) else [cv]
-        parts = named_observables(chosen, fit, frames)
-        columns = [evaluate(p, frames) for p in parts]
-        values = np.concatenate([c.reshape(len(frames), -1) for c in columns], 1)[None]
-        sizes = [c.reshape(len(frames), -1).shape[1] for c in columns]
+        parts = named_observables(list(cv) if isinstance(cv, list | tuple) else [cv], fit, frames)
+        columns = [evaluate(p, frames).reshape(len(frames), -1) for p in parts]
+        values, sizes = np.concatenate(columns, 1)[None], [c.shape[1] for c in columns]
         names = tuple(
             f"{label(p)}{f' {i + 1}' if s > 1 else ''}" for p, s in zip(parts, sizes, strict=True) for i in np.arange(s)
         )

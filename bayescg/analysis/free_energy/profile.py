@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import expit
 
 from bayescg import units
-from bayescg.analysis.block_bootstrap import refit_sources
+from bayescg.analysis.block_bootstrap import refit_sources, sources
 from bayescg.analysis.free_energy.refits import apart_in_population
 from bayescg.analysis.free_energy.sparse import FEWEST
 from bayescg.analysis.quantity import Quantity
@@ -21,7 +21,7 @@ from bayescg.errors import ConfigError, DataError
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["FreeEnergy", "block_sums", "mean_of_draws", "members_in_turn"]
+__all__ = ["FreeEnergy", "mean_of_draws", "members_in_turn"]
 
 Region = tuple[Any, Any]
 
@@ -172,9 +172,9 @@ class FreeEnergy:
 
     def __repr__(self) -> str:
         shape = " x ".join(str(len(e) - 1) for e in self.edges)
-        seen = float(np.isfinite(self.mean.values).mean())
+        visited = float(np.isfinite(self.mean.values).mean())
         return (
-            f"FreeEnergy({', '.join(self.names)}: {shape} bins, {seen:.0%} visited, {len(self.profile)} draws, "
+            f"FreeEnergy({', '.join(self.names)}: {shape} bins, {visited:.0%} visited, {len(self.profile)} draws, "
             f"{self.blocks} blocks, g = {self.inefficiency:.1f} frames)"
         )
 
@@ -213,7 +213,7 @@ class FreeEnergy:
         """Draws of ln P(a) - ln P(b), and its value over all frames for the draw of the CV that each has."""
         out, points = np.full((2, len(self.factors)), np.nan)
         for rows, inside_a, inside_b in self._members(a, b):
-            sums = np.stack([block_sums(self.block_of, w, self.blocks) for w in (inside_a, inside_b)], 1)
+            sums = np.stack([np.bincount(self.block_of, w) for w in (inside_a, inside_b)], 1)
             with np.errstate(divide="ignore", invalid="ignore"):
                 point = _log_ratio(sums.sum(0))
                 out[rows] = point + self.factors[rows] * (_log_ratio(self.weights[rows] @ sums) - point)
@@ -233,38 +233,41 @@ class FreeEnergy:
         inside: Sequence[np.ndarray],
     ) -> Quantity:
         visits = tuple(min(self._visits(row) for row in i) for i in inside)
-        few = [f"{self._told(r)} {v} times" for r, v in zip(regions, visits, strict=True) if v < FEWEST]
+        few = [f"{self._named(r)} {v} times" for r, v in zip(regions, visits, strict=True) if v < FEWEST]
         what = "entered" if self.ordered else "holds frames"
         warning = f"{what} {' and '.join(few)}, fewer than {FEWEST}: {self.remedy}" if few else None
         if warning is None:
             warning = self._outweighed(regions, inside) or self._lost(regions, inside)
         if not np.isfinite(draws).all():
             draws, warning = np.full_like(draws, np.nan), warning or "some draws of the CV never visit it"
-        found = Quantity.of(draws, unit, warning, visits=visits)
-        if not np.isfinite(found.sd):
-            return found
-        sources = _sources(draws, points, found.sd)
-        if self.refits is not None:
+        quantity = Quantity.of(draws, unit, warning, visits=visits)
+        if not np.isfinite(quantity.sd):
+            return quantity
+        if self.refits is None:
+            parts: dict[str, float | None] = {
+                k: float(v) for k, v in sources(draws, points[: len(self.values)]).items()
+            }
+        else:
             weighed = [i[0] * self.frame_weights for i in (inside[0], inside[-1] if len(inside) > 1 else ~inside[0])]
             influence = weighed[0] / weighed[0].mean() - weighed[1] / weighed[1].mean()
-            sources = refit_sources(influence, self.refits, found.sd)
-        return replace(found, sd_by_source=sources)
+            parts = refit_sources(influence, self.refits, quantity.sd)
+        return replace(quantity, sd_by_source=parts)
 
     def _outweighed(self, regions: Sequence[Region], inside: Sequence[np.ndarray]) -> str | None:
         """What to say of regions whose frames are many and whose weights hang on few of them."""
         counts = [_effective(self.frame_weights * i[0]) for i in inside]
-        few = [f"{self._told(r)} {n:.1f}" for r, n in zip(regions, counts, strict=True) if n < FEWEST]
+        few = [f"{self._named(r)} {n:.1f}" for r, n in zip(regions, counts, strict=True) if n < FEWEST]
         return f"effective frames in {' and '.join(few)}, fewer than {FEWEST}: {self.remedy}" if few else None
 
     def _lost(self, regions: Sequence[Region], inside: Sequence[np.ndarray]) -> str | None:
         """What to say of regions that some refits never visit."""
         if self.refits is None:
             return None
-        found = {self._told(r): apart_in_population(i[0], self.frame_weights, self.block_of)
-                 for r, i in zip(regions, inside, strict=True)}  # fmt: skip
-        return "; ".join(f"{region}: {told}" for region, told in found.items() if told) or None
+        lost = {self._named(r): apart_in_population(i[0], self.frame_weights, self.block_of)
+                for r, i in zip(regions, inside, strict=True)}  # fmt: skip
+        return "; ".join(f"{region}: {text}" for region, text in lost.items() if text) or None
 
-    def _told(self, region: Region) -> str:
+    def _named(self, region: Region) -> str:
         ends = np.asarray(region, dtype=np.float64).reshape(-1, 2)
         return ", ".join(f"{lo:.3g} to {hi:.3g} {u}".rstrip() for (lo, hi), u in zip(ends, self.cv_units, strict=True))
 
@@ -282,14 +285,9 @@ def mean_of_draws(profile: np.ndarray, axis: int = 0) -> np.ndarray:
     >>> mean_of_draws(np.array([[1.0, np.inf, np.inf], [3.0, 2.0, np.inf]])).tolist()
     [2.0, 2.0, nan]
     """
-    seen = np.isfinite(profile)
-    total = np.where(seen, profile, 0.0).sum(axis)
-    return np.where(seen.mean(axis) >= 0.5, total / np.maximum(seen.sum(axis), 1), np.nan)
-
-
-def block_sums(ids: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
-    """Sum of the values (n,) in each of `count` blocks."""
-    return np.bincount(ids, values, minlength=count)
+    finite = np.isfinite(profile)
+    total = np.where(finite, profile, 0.0).sum(axis)
+    return np.where(finite.mean(axis) >= 0.5, total / np.maximum(finite.sum(axis), 1), np.nan)
 
 
 def _effective(weights: np.ndarray) -> float:
@@ -298,15 +296,6 @@ def _effective(weights: np.ndarray) -> float:
 
 def _log_ratio(sums: np.ndarray) -> np.ndarray:
     return np.log(sums[..., 0]) - np.log(sums[..., 1])
-
-
-def _sources(draws: np.ndarray, points: np.ndarray, sd: float) -> dict[str, float | None]:
-    """Of a CV that is given, the frames are all that is uncertain; where its draws differ, so do their `points`."""
-    if np.ptp(points) == 0:
-        return {"sampling": sd}
-    sampling, parameter = float((draws - points).std()), float(points.std())
-    chance = sd / float(np.hypot(parameter, sampling))  # in a finite number of draws the two go together a little
-    return {"sampling": chance * sampling, "parameter": chance * parameter}
 
 
 def members_in_turn(draws: int, members: int) -> Iterator[tuple[np.ndarray, int]]:

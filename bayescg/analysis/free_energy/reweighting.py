@@ -27,7 +27,6 @@ PARTICLES = 16
 WORST_K = 0.7
 UNRELIABLE = "Pareto k of the weights is {:.2f}, above 0.7: averages made of them, and their errors, are rough"
 BLOCKS = 100
-_HAS_FRAMES = "{} learns from frames and has no weighted draws of its own: give frames="
 
 
 @dataclass(frozen=True)
@@ -93,23 +92,21 @@ def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
     """
     from bayescg.data import Frames
 
-    check_fit(fit)
-    if fit.model.needs_frames:
-        raise DataError(_HAS_FRAMES.format(type(fit.model).__name__))
+    _check_queried(fit)
     states = _states(fit)
     check_counts(samples=(samples, BLOCKS * len(states)), seed=(seed, 0))
     each = samples // len(states)
-    parts, weights, tails, found = [], [], [], []
+    parts, weights, tails, by_refit = [], [], [], []
     for number, state in enumerate(states):
-        own = seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         # torch looks at 32 bits of a seed
-        draws = draw(fit.model, list(fit.weights.names), state, each, own, PARTICLES)
+        seed_of_refit = seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        draws = draw(fit.model, list(fit.weights.names), state, each, seed_of_refit, PARTICLES)
         log_weight, k = pareto_smoothed(draws.log_importance.double().cpu().numpy())
         weight = np.exp(log_weight - log_weight.max())
         parts.append(draws.x)
         weights.append(weight / weight.sum())
         tails.append(k)
-        found.append(evidence(draws))
+        by_refit.append(evidence(draws))
     assert isinstance(fit.model, HasSystem)
     system = fit.model.system.cartesian
     frames = Frames.from_numpy(
@@ -122,11 +119,19 @@ def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
         topology=None if system.topology is None else read_topology(system.topology)[0],
         source=f"{samples} draws of {type(fit.model).__name__}",
     )
-    told: dict[str, Any] = {"pareto_k": max(tails), "energy_evaluations": each * len(states)}
-    told |= {name: [getattr(e, name) for e in found] for name in ("log_z", "log_z_sd", "ess_fraction")}
+    weighing: dict[str, Any] = {"pareto_k": max(tails), "energy_evaluations": each * len(states)}
+    weighing |= {name: [getattr(e, name) for e in by_refit] for name in ("log_z", "log_z_sd", "ess_fraction")}
     if len(states) > 1:
-        told["refits"] = len(states)
-    return replace(frames, provenance={**frames.provenance, **told})
+        weighing["refits"] = len(states)
+    return replace(frames, provenance={**frames.provenance, **weighing})
+
+
+def _check_queried(fit: Fit) -> None:
+    check_fit(fit)
+    if fit.model.needs_frames:
+        raise DataError(
+            f"{type(fit.model).__name__} learns from frames and has no weighted draws of its own: give frames="
+        )
 
 
 def _states(fit: Fit) -> list[Params]:
@@ -146,9 +151,7 @@ def weighted_draws(fit: Fit, samples: int, seed: int) -> Draws:
     ConfigError
         There are too few samples.
     """
-    check_fit(fit)
-    if fit.model.needs_frames:
-        raise DataError(_HAS_FRAMES.format(type(fit.model).__name__))
+    _check_queried(fit)
     check_counts(samples=(samples, BLOCKS), seed=(seed, 0))
     return draw(fit.model, list(fit.weights.names), state_of(fit.model), samples, seed, PARTICLES)
 

@@ -68,13 +68,13 @@ def uneven(cell: np.ndarray, weight: np.ndarray, effective: np.ndarray) -> np.nd
     [False, True]
     """
     held = np.bincount(cell[weight > 0], minlength=len(effective))
-    found = np.zeros(len(effective), dtype=bool)
+    heavy = np.zeros(len(effective), dtype=bool)
     order = np.argsort(cell, kind="stable")
     ends = np.cumsum(np.bincount(cell, minlength=len(effective)))
-    for one in np.flatnonzero((held >= _TAIL) & (effective < held / 2)):
-        own = weight[order[ends[one - 1] if one else 0 : ends[one]]]
-        found[one] = pareto_k(np.log(own[own > 0])) > WORST_K
-    return found
+    for k in np.flatnonzero((held >= _TAIL) & (effective < held / 2)):
+        in_bin = weight[order[ends[k - 1] if k else 0 : ends[k]]]
+        heavy[k] = pareto_k(np.log(in_bin[in_bin > 0])) > WORST_K
+    return heavy
 
 
 def told_ranges(poor: np.ndarray, effective: np.ndarray, visited: np.ndarray, edges: np.ndarray) -> str:

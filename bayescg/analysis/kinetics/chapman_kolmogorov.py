@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayescg.analysis.block_bootstrap import block_draws, inflation
+from bayescg.analysis.block_bootstrap import bootstrap
 from bayescg.analysis.fit_checks import check_question
 from bayescg.analysis.kinetics.covariances import accumulate
 from bayescg.analysis.kinetics.galerkin import reduced, solve
@@ -157,7 +157,7 @@ def chapman_kolmogorov(
     first = cells[0].merged(ids.ids)
     p = reduced(first, modes)
     even = np.ones((1, ids.count))
-    weights, factors = block_draws(ids.ids, draws, seed), inflation(ids.count, draws, seed)
+    weights, factors = bootstrap(ids.ids, draws, seed)
     functions = p @ solve(first.projected(p), even, modes).vectors[0]
     matrices, points = [], []
     for one in cells:

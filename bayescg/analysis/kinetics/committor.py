@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.analysis.block_bootstrap import block_draws, inflation
+from bayescg.analysis.block_bootstrap import bootstrap, sources
 from bayescg.analysis.kinetics.blocks import Blocks, longer_than
 from bayescg.analysis.kinetics.covariances import Covariances, accumulate, runs
 from bayescg.analysis.kinetics.galerkin import CUTS, FOLDS
 from bayescg.analysis.kinetics.integrands import outside, pieces
 from bayescg.analysis.kinetics.modes import Functions
 from bayescg.analysis.kinetics.reaction import Committor
-from bayescg.analysis.kinetics.spectrum import bases_of, sources
+from bayescg.analysis.kinetics.spectrum import bases_of
 from bayescg.errors import DataError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def committor(
         cells = replace(cells, shift=np.zeros(cells.size))  # none was taken
         if blocks is None:
             blocks = _blocks(cells, frames.order is not None)
-        weights, factors = block_draws(blocks.ids, draws, seed), inflation(blocks.count, draws, seed)
+        weights, factors = bootstrap(blocks.ids, draws, seed)
         rows, n = np.arange(m, draws, min(len(bases), draws)), blocks.count
         cov = cells.merged(blocks.ids)
         p, score = _reduced(cov)

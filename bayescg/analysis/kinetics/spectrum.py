@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.analysis.block_bootstrap import block_draws, inflation
+from bayescg.analysis.block_bootstrap import bootstrap, sources
 from bayescg.analysis.fit_checks import check_question
 from bayescg.analysis.kinetics.blocks import Blocks, choose_blocks
 from bayescg.analysis.kinetics.covariances import Covariances, accumulate, runs
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bayescg.inference import Fit
     from bayescg.systems import System
 
-__all__ = ["bases_of", "blocks_of", "diffusion_of", "sources", "spectrum"]
+__all__ = ["bases_of", "blocks_of", "diffusion_of", "spectrum"]
 
 MOST_LOST = 0.01
 LEAST_RELAXATIONS = 10
@@ -132,7 +132,7 @@ def spectrum(
         cells = accumulate(basis, frames, lag=lag, diffusion=diffusion, like=like)
         if blocks is None:
             blocks, total = blocks_of(cells, modes, frames.order is not None), float(cells.weight.sum())
-        weights, factors = block_draws(blocks.ids, draws, seed), inflation(blocks.count, draws, seed)
+        weights, factors = bootstrap(blocks.ids, draws, seed)
         rows = np.arange(m, draws, min(len(bases), draws))
         u = values(basis, sample).numpy()
         first = found[0] if found else None
@@ -222,17 +222,6 @@ def blocks_of(cells: Covariances, modes: int, ordered: bool) -> Blocks:
     few = cells.merged(np.arange(len(cells)) * 20 // len(cells)) if len(cells) > 20 else cells
     small = cells.projected(reduced(few, modes))
     return choose_blocks(small, solve(small, np.ones((1, len(cells))), modes), ordered)
-
-
-def sources(rates: np.ndarray, centres: np.ndarray) -> dict[str, np.ndarray | None]:
-    """Standard deviations (modes,) of draws (draws, modes) of several refits, by what they are about."""
-    sd = rates.std(0, ddof=1)
-    if len(centres) == 1:
-        return {"sampling": sd}
-    own = centres[np.arange(len(rates)) % len(centres)]
-    parts = {"sampling": (rates - own).std(0), "parameter": own.std(0)}
-    chance = sd / np.sqrt(sum(v**2 for v in parts.values()))  # in finitely many draws the two go together a little
-    return {k: chance * v for k, v in parts.items()}
 
 
 def _relaxations(
