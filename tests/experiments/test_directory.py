@@ -30,7 +30,7 @@ def test_the_lock_goes_with_its_holder(tmp_path: Path) -> None:
 def test_another_run_in_the_directory_is_left_alone(small: Callable[..., Experiment], finished: Path) -> None:
     before = (finished / "config.toml").read_bytes()
     with pytest.raises(OutputError, match=r"another run \(different: run\.seed, fit\.steps\).*--out"):
-        run(small("fit.steps=61", seed=1), finished, silent)
+        run(small("fit.steps=21", seed=1), finished, silent)
     assert (finished / "config.toml").read_bytes() == before
 
 

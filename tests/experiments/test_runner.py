@@ -66,7 +66,7 @@ def test_the_summary_has_the_published_layout(finished: Path) -> None:
     assert set(found["cost"]) == {"energy_evaluations", "steps", "wall_seconds", "device"}
     # 2 trajectories of 2 ps equilibration and 40 ps, at 2 fs
     assert found["cost"]["energy_evaluations"] == 42_000
-    assert found["cost"]["steps"] == 60
+    assert found["cost"]["steps"] == 20
 
 
 def test_the_molecule_is_alanine_dipeptide(finished: Path) -> None:
@@ -82,6 +82,7 @@ def test_a_basin_that_is_rarely_entered_has_no_interval(finished: Path) -> None:
     assert any("phi_positive" in w and "simulate longer" in w for w in found["diagnostics"]["warnings"])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_resuming_repeats_nothing_and_gives_the_same_numbers(finished: Path, unfinished: Path) -> None:
     kept = [*(unfinished / "trajectories").glob("*.xtc"), *(unfinished / "fit").iterdir()]
     before = [f.stat().st_mtime_ns for f in kept]
@@ -90,6 +91,7 @@ def test_resuming_repeats_nothing_and_gives_the_same_numbers(finished: Path, unf
     assert again == results(unfinished)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_fit_repeated_from_its_checkpoint_gives_the_same_numbers(finished: Path) -> None:
     first = results(finished)
     (finished / "summary.json").unlink()
@@ -127,6 +129,7 @@ def test_the_report_of_an_unfinished_run_is_refused(unfinished: Path) -> None:
         report(unfinished, silent)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_your_own_files_replace_the_simulation(
     small: Callable[..., Experiment], own_files: list[str], finished: Path, tmp_path: Path
 ) -> None:
@@ -137,6 +140,7 @@ def test_your_own_files_replace_the_simulation(
     assert found["quantities"]["rg_of_frames"] == simulated["rg_of_frames"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_features_that_determine_no_positions_leave_predictions_out(
     small: Callable[..., Experiment], own_files: list[str], tmp_path: Path
 ) -> None:
@@ -146,6 +150,7 @@ def test_features_that_determine_no_positions_leave_predictions_out(
     assert found["quantities"]["population_alpha"]["sd"] > 0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_fit_without_uncertainty_claims_no_intervals(
     small: Callable[..., Experiment], own_files: list[str], tmp_path: Path
 ) -> None:
@@ -155,6 +160,7 @@ def test_a_fit_without_uncertainty_claims_no_intervals(
     assert any("no parameter uncertainty" in w for w in found["diagnostics"]["warnings"])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_seed_gives_one_result(small: Callable[..., Experiment], own_files: list[str], tmp_path: Path) -> None:
     first, again, other = (
         run(small(*own_files, seed=seed), tmp_path / name, silent)["quantities"]
@@ -218,6 +224,7 @@ def test_cuda_where_there_is_none(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_full_disk_while_the_summary_is_written(unfinished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsync = os.fsync
 
@@ -258,6 +265,7 @@ class Mine(PredictiveCV):
 '''
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_model_file_of_ones_own(small: Callable[..., Experiment], own_files: list[str], tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MODEL)
     experiment = small(*own_files, f"model.name='{tmp_path / 'mine.py'}:Mine'")
@@ -265,6 +273,7 @@ def test_a_model_file_of_ones_own(small: Callable[..., Experiment], own_files: l
     assert np.isfinite(found["quantities"]["rg"]["mean"])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_refused_run_does_not_stand_in_the_way(
     small: Callable[..., Experiment], own_files: list[str], tmp_path: Path
 ) -> None:

@@ -1,7 +1,7 @@
 """Fits that are killed: run as a script, it forks processes that fit and die by SIGKILL at given moments.
 
-``python killed.py SCENARIO RUN_DIR PLANS``: one process after the other goes on from the same run directory. A plan
-is ``[moment, count]``: die at the `count`-th time of
+``python killed.py CHAINS``: a chain is ``[scenario, run_dir, plans]``, one process after the other that goes on from
+the same run directory. A plan is ``[moment, count]``: die at the `count`-th time of
 
 ``half-written``    a file of the checkpoint is cut in half before it is synchronised;
 ``before-rename``   a file is written but not yet in place;
@@ -104,25 +104,10 @@ def prepare(moment: str, count: int) -> None:
         Adam.step = around(Adam.step, False)
 
 
-def main() -> int:
-    scenario, directory = sys.argv[1], Path(sys.argv[2])
-    for module in ("torch", "bayescg.inference", "bayescg.models", "bayescg.data"):
-        importlib.import_module(module)  # once, before the forks
-    import torch
-
-    torch.set_num_threads(1)
-    if len(sys.argv) == 3:
-        from bayescg.errors import Interrupted
-
-        try:
-            run(scenario, directory)
-        except Interrupted as error:
-            print(error)
-            return 3
-        return 0
-    run(scenario, None)  # imports what is imported late, so that the forks do not
+def chain(scenario: str, directory: Path, plans: list[list]) -> list[list]:
+    """Moment, exit status and last step of each process of a chain."""
     ends = []
-    for moment, count in json.loads(sys.argv[3]):
+    for moment, count in plans:
         child = os.fork()
         if child == 0:
             prepare(moment, count)
@@ -133,7 +118,26 @@ def main() -> int:
         _, status = os.waitpid(child, 0)
         steps = [json.loads(p.read_text())["meta"]["step"] for p in (directory / "checkpoint").glob("*.json")]
         ends.append([moment, os.waitstatus_to_exitcode(status), max(steps, default=0)])
-    print(json.dumps(ends))
+    return ends
+
+
+def main() -> int:
+    for module in ("torch", "bayescg.inference", "bayescg.models", "bayescg.data"):
+        importlib.import_module(module)  # once, before the forks
+    import torch
+
+    torch.set_num_threads(1)
+    if len(sys.argv) == 3:
+        from bayescg.errors import Interrupted
+
+        try:
+            run(sys.argv[1], Path(sys.argv[2]))
+        except Interrupted as error:
+            print(error)
+            return 3
+        return 0
+    run("bootstrap", None, steps=1)  # imports what is imported late, so that the forks do not
+    print(json.dumps([chain(name, Path(directory), plans) for name, directory, plans in json.loads(sys.argv[1])]))
     return 0
 
 

@@ -2,10 +2,11 @@
 
 ``python processes.py OUT NAME...`` under torchrun: the fits of those names, what process 0 got written to OUT.
 
+
 ``python processes.py PLAN`` under torchrun: this process of a plan, a dictionary with
 
 ``count``      how many processes; with 1 nothing is distributed;
-``name``       the fit;
+``name``       the fit, or ``names``: the fits of those names, what process 0 got written to ``found.json``;
 ``directory``  its run_dir;
 ``end``        ``[rank, moment, n, signal]``: process `rank` sends itself `signal` at the `n`-th time of ``sum`` (it is
                about to tell the others its gradient), ``step`` (the optimiser has stepped) or ``write`` (a file of a
@@ -41,7 +42,7 @@ from bayescg.inference.distributed import Processes
 from bayescg.models import PredictiveCV
 from bayescg.recording.optimiser import Adam
 
-COMMON = {"learning_rate": 1e-2, "seed": 3, "compile": "off", "steps": 50, "batch_size": 17, "validation": 0.2}
+COMMON = {"learning_rate": 1e-2, "seed": 3, "compile": "off", "steps": 30, "batch_size": 17, "validation": 0.2}
 
 FITS = {
     "none": {"uncertainty": "none"},
@@ -58,12 +59,12 @@ FITS = {
     },
     "auto": {"uncertainty": "none", "compile": "auto", "steps": 220},
     "single precision": {"uncertainty": "mean-field"},
-    "long": {"uncertainty": "mean-field", "steps": 100, "checkpoint_every": 11},
-    "evaluated every step": {"uncertainty": "bootstrap", "members": 3, "checkpoint_every": 11},
+    "long": {"uncertainty": "mean-field", "steps": 60, "checkpoint_every": 11},
+    "evaluated every step": {"uncertainty": "bootstrap", "members": 3, "steps": 50, "checkpoint_every": 11},
     "no frames": {"uncertainty": "mean-field", "validation": 0.0},
     "drifting": {"uncertainty": "none"},
     "counted whole": {"uncertainty": "none"},
-    "pairs": {"uncertainty": "bootstrap", "members": 3, "compile": "trace"},
+    "pairs": {"uncertainty": "bootstrap", "members": 3},
     "two frames": {"uncertainty": "none", "batch_size": 2},
     "another seed": {"uncertainty": "none"},
     "not finite": {"uncertainty": "none"},
@@ -194,6 +195,13 @@ def outcome(name: str) -> dict:
     }
 
 
+def write_outcomes(path: Path, names: list[str]) -> None:
+    """Write what comes of the fits of those names, if this is process 0."""
+    outcomes = {name: outcome(name) for name in names}
+    if os.environ["RANK"] == "0":
+        path.write_text(json.dumps(outcomes))
+
+
 def prepare(moment: str, n: int, number: int) -> None:
     """Wrap the function whose `n`-th call is the last one."""
     if moment == "time":
@@ -215,11 +223,14 @@ def prepare(moment: str, n: int, number: int) -> None:
 
 def process(rank: int, plan: dict, report: Path) -> None:
     """One process of a plan."""
-    faulthandler.dump_traceback_later(60, exit=True)  # nothing that hangs outlives the tests
+    faulthandler.dump_traceback_later(300, exit=True)  # nothing that hangs outlives the tests
     if "patience" in plan:
         distributed._TIMEOUT = plan["patience"]
     if plan.get("end", [None])[0] == rank:
         prepare(*plan["end"][1:])
+    if "names" in plan:
+        write_outcomes(Path(plan["directory"]) / "found.json", plan["names"])
+        return
     try:
         run(plan["name"], Path(plan["directory"]))
     except bcg.errors.BayescgError as error:
@@ -274,9 +285,7 @@ def main() -> None:
         process(rank, plan, Path(plan["directory"]) / f"raised-{rank}")
         return
     if "RANK" in os.environ:
-        found = {name: outcome(name) for name in sys.argv[2:]}
-        if os.environ["RANK"] == "0":
-            Path(sys.argv[1]).write_text(json.dumps(found))
+        write_outcomes(Path(sys.argv[1]), sys.argv[2:])
         return
     run("none")
     assert "lightning_fabric" not in sys.modules, "a fit in one process needs no Fabric"

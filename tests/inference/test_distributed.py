@@ -69,8 +69,11 @@ REFUSED = {
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory) -> dict[str, dict]:
-    return fitted(tmp_path_factory.mktemp("two"), 2, [*EQUAL, *REFUSED])
+def two(carried) -> dict[str, dict]:
+    """What came of the fits on two processes."""
+    directory, (ends,) = carried["two"]
+    assert ends == [[0, ""], [0, ""]]
+    return json.loads((directory / "found.json").read_text())
 
 
 @pytest.mark.parametrize("name", EQUAL)
@@ -112,7 +115,7 @@ def plan(name: str, count: int, directory: Path, end: list | None = None, **more
 
 def carry_out(*plans: dict) -> list[list]:
     command = [sys.executable, str(SCRIPT), json.dumps(plans)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -137,15 +140,19 @@ REACHED = {"before the exchange": None, "while it writes": 22}
 
 @pytest.fixture(scope="module")
 def carried(tmp_path_factory) -> dict[str, tuple[Path, Any]]:
-    """Directory of each of `PLANS`, and how its processes have ended."""
+    """Directory of each of `PLANS` and of the fits on two processes, and how the processes have ended."""
     base = tmp_path_factory.mktemp("plans")
-    plans = [
+    plans = [{"names": [*EQUAL, *REFUSED], "count": 2, "directory": str(base / "two")}]
+    plans += [
         plan(name, count, base / key, end, **({"patience": 1.5} if key == "frozen" else {}))
         for key, steps in PLANS.items()
         for name, count, end in steps
     ]
-    ends = iter(carry_out(*plans))
-    return {key: (base / key, [next(ends) for _ in steps]) for key, steps in PLANS.items()}
+    first, *others = carry_out(*plans)
+    ends = iter(others)
+    return {"two": (base / "two", [first])} | {
+        key: (base / key, [next(ends) for _ in steps]) for key, steps in PLANS.items()
+    }
 
 
 def reached(directory: Path) -> int:
@@ -212,10 +219,10 @@ def test_a_fit_goes_on_with_another_number_of_processes(carried):
     """Two are told to stop, by a signal to one of them; one goes on and is told to stop; two end it."""
     directory, (first, second, third) = carried["told to stop"]
     assert [code for code, _ in first] == [1, 1]
-    where = rf"at step 21 of 100; the state is in {re.escape(str(directory))}"
+    where = rf"at step 21 of 60; the state is in {re.escape(str(directory))}"
     assert re.match(rf"Interrupted: stopped by a signal to another process {where}", first[0][1])
     assert re.match(rf"Interrupted: stopped by SIGTERM {where}", first[1][1])
-    assert "Interrupted: stopped by SIGTERM at step 41 of 100" in second[0][1]
+    assert "Interrupted: stopped by SIGTERM at step 41 of 60" in second[0][1]
     assert third == [[0, ""], [0, ""]]
     assert_as_undisturbed("long", directory)
 

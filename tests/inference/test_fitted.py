@@ -381,10 +381,10 @@ def test_uneven_weights_count_by_their_effective_number(toy_frames):
 def test_refits_that_have_not_moved_are_told(toy_frames):
     """After few steps refits differ by less than their weights of the frames ask for; after many they follow them."""
     frames, model = toy_frames(200), PredictiveCV(latent_dim=1, hidden=(8,))
-    early = bcg.fit(model, frames, steps=30, validation=0, learning_rate=1e-3, seed=0)
+    early = bcg.fit(model, frames, steps=30, validation=0, learning_rate=1e-3, members=8, seed=0)
     assert early.diagnostics["refit_response"] < 0.5
     assert any("has not converged" in w for w in early.diagnostics["warnings"])
-    late = bcg.fit(model, frames, steps=1500, validation=0, learning_rate=1e-2, seed=0)
+    late = bcg.fit(model, frames, steps=700, validation=0, learning_rate=2e-2, members=8, compile="trace", seed=0)
     assert 0.7 < late.diagnostics["refit_response"] < 1.5
 
 

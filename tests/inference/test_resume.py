@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,8 +56,9 @@ def random_moments(count: int, seed: int, low: int = 100, high: int = 400) -> li
     return [("at-time", rng.randrange(low, high)) for _ in range(count)]
 
 
-def kill(scenario: str, directory: Path, plans: list[tuple[str, int]]) -> list[list]:
-    command = [sys.executable, str(SCRIPT), scenario, str(directory), json.dumps(plans)]
+def kill(*chains: tuple[str, Path, list[tuple[str, int]]]) -> list[list[list]]:
+    """How the processes of each chain have ended."""
+    command = [sys.executable, str(SCRIPT), json.dumps([(name, str(path), plans) for name, path, plans in chains])]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
@@ -77,8 +79,7 @@ def step_of(path: Path) -> int:
     return json.loads(path.read_text())["meta"]["step"]
 
 
-def check_kills(scenario: str, directory: Path, plans: list[tuple[str, int]], least: int) -> None:
-    ends = kill(scenario, directory, plans)
+def check_kills(scenario: str, directory: Path, plans: list[tuple[str, int]], ends: list[list], least: int) -> None:
     assert [m for m, _, _ in ends] == [m for m, _ in plans]
     died = [code for _, code, _ in ends if code]
     assert set(died) <= {-signal.SIGKILL, -signal.SIGPROF}
@@ -89,14 +90,28 @@ def check_kills(scenario: str, directory: Path, plans: list[tuple[str, int]], le
     assert_same(killed.run(scenario, directory), undisturbed(scenario))
 
 
-@pytest.mark.parametrize("scenario", ["minibatches", "bootstrap"])
-def test_killed_in_the_middle_of_a_checkpoint(tmp_path, scenario):
-    check_kills(scenario, tmp_path, EVERY_MOMENT, least=10)
+CHAINS = {
+    "minibatches": (EVERY_MOMENT, 10),
+    "bootstrap": (EVERY_MOMENT, 10),
+    "long": (random_moments(5, seed=1), 2),
+    "long bootstrap": (random_moments(5, seed=1), 2),
+}
+"""Moments at which the processes of a scenario are killed, and how many of them are at least."""
 
 
-@pytest.mark.parametrize("scenario", ["long", "long bootstrap"])
-def test_killed_at_random_moments(tmp_path, scenario):
-    check_kills(scenario, tmp_path, random_moments(5, seed=1), least=2)
+@pytest.fixture(scope="module")
+def chains(tmp_path_factory) -> dict[str, tuple[Path, list[list]]]:
+    """Directory of each of `CHAINS`, and how its processes have ended."""
+    base = tmp_path_factory.mktemp("chains")
+    ends = kill(*((name, base / name, plans) for name, (plans, _) in CHAINS.items()))
+    return {name: (base / name, e) for name, e in zip(CHAINS, ends, strict=True)}
+
+
+@pytest.mark.parametrize("scenario", CHAINS)
+def test_killed_in_the_middle_of_a_checkpoint_or_at_random(chains, scenario):
+    directory, ends = chains[scenario]
+    plans, least = CHAINS[scenario]
+    check_kills(scenario, directory, plans, ends, least)
 
 
 @pytest.mark.slow
@@ -105,8 +120,10 @@ def test_killed_at_random_moments(tmp_path, scenario):
 def test_killed_at_many_moments(tmp_path, scenario, seed):
     plans = EVERY_MOMENT + random_moments(19, seed, 10, 120)
     random.Random(seed).shuffle(plans)
-    for start in range(0, len(plans), 8):  # a fit is over after so many; the next chain starts another one
-        check_kills(scenario, tmp_path / str(start), [("after-rename", 2), *plans[start : start + 8]], least=1)
+    # a fit is over after so many; the next chain starts another one
+    parts = [(scenario, tmp_path / str(k), [("after-rename", 2), *plans[k : k + 8]]) for k in range(0, len(plans), 8)]
+    for part, ends in zip(parts, kill(*parts), strict=True):
+        check_kills(*part, ends, least=1)
 
 
 def test_the_comparison_can_fail(tmp_path):
@@ -142,22 +159,22 @@ def test_a_process_is_killed_and_another_one_terminated(tmp_path):
     assert_same(killed.run("long", tmp_path), undisturbed("long"))
 
 
+def in_step(patch: pytest.MonkeyPatch, count: int, action) -> None:
+    """Do something in the middle of the given optimiser step."""
+    plain, left = Adam.step, [count]
+
+    def step(self, *args):
+        left[0] -= 1
+        if left[0] == 0:
+            action()
+        plain(self, *args)
+
+    patch.setattr(Adam, "step", step)
+
+
 @pytest.fixture
 def at_step(monkeypatch):
-    """Do something in the middle of the given optimiser step."""
-
-    def install(count: int, action) -> None:
-        plain, left = Adam.step, [count]
-
-        def step(self, *args):
-            left[0] -= 1
-            if left[0] == 0:
-                action()
-            plain(self, *args)
-
-        monkeypatch.setattr(Adam, "step", step)
-
-    return install
+    return lambda count, action: in_step(monkeypatch, count, action)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -184,10 +201,20 @@ def test_a_finished_fit_is_not_trained_again(tmp_path, at_step):
     assert_same(killed.run("minibatches", tmp_path), first)
 
 
-def interrupted(directory: Path, at_step, step: int = 30) -> None:
-    at_step(step, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(Interrupted):
-        killed.run("minibatches", directory)
+@pytest.fixture(scope="module")
+def at_step_30(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("interrupted") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        in_step(patch, 30, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            killed.run("minibatches", path)
+    return path
+
+
+@pytest.fixture
+def interrupted(at_step_30, tmp_path) -> Path:
+    """A copy of the directory of a fit that was stopped at step 30."""
+    return Path(shutil.copytree(at_step_30, tmp_path / "run"))
 
 
 def flip(path: Path) -> None:
@@ -207,30 +234,28 @@ def other_version(path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
 @pytest.mark.parametrize("damage", [flip, truncate, other_version, Path.unlink], ids=lambda f: f.__name__)
-def test_a_damaged_checkpoint_is_refused_and_the_one_before_used(tmp_path, at_step, damage, suffix):
-    interrupted(tmp_path, at_step)
-    path = newest(tmp_path)
+def test_a_damaged_checkpoint_is_refused_and_the_one_before_used(interrupted, damage, suffix):
+    path = newest(interrupted)
     damage(path.with_suffix(suffix))
     if damage is Path.unlink and suffix == ".json":
-        again = killed.run("minibatches", tmp_path)  # without its JSON there is no such checkpoint
+        again = killed.run("minibatches", interrupted)  # without its JSON there is no such checkpoint
     else:
         with pytest.warns(UserWarning, match=rf"{path.stem}.*the checkpoint before it, step-0+28\.json, is used"):
-            again = killed.run("minibatches", tmp_path)
+            again = killed.run("minibatches", interrupted)
     assert_same(again, undisturbed("minibatches"))
 
 
 @pytest.mark.parametrize("damage", [flip, truncate, other_version], ids=lambda f: f.__name__)
-def test_when_every_checkpoint_is_damaged_nothing_is_started_in_silence(tmp_path, at_step, damage):
-    interrupted(tmp_path, at_step)
-    paths = list((tmp_path / "checkpoint").glob("*.json"))
+def test_when_every_checkpoint_is_damaged_nothing_is_started_in_silence(interrupted, damage):
+    paths = list((interrupted / "checkpoint").glob("*.json"))
     assert len(paths) == 2
     for path in paths:
         damage(path)
     with pytest.raises(CheckpointError, match=r"no usable checkpoint: .*resume=False") as caught:
-        killed.run("minibatches", tmp_path)
+        killed.run("minibatches", interrupted)
     for path in paths:
         assert path.stem in str(caught.value)
-    assert_same(killed.run("minibatches", tmp_path, resume=False), undisturbed("minibatches"))
+    assert_same(killed.run("minibatches", interrupted, resume=False), undisturbed("minibatches"))
 
 
 @pytest.mark.parametrize(
@@ -245,10 +270,9 @@ def test_when_every_checkpoint_is_damaged_nothing_is_started_in_silence(tmp_path
         ({"uncertainty": "mean-field"}, "another uncertainty"),
     ],
 )
-def test_other_settings_are_refused(tmp_path, at_step, more, words):
-    interrupted(tmp_path, at_step, 5)
+def test_other_settings_are_refused(interrupted, more, words):
     with pytest.raises(CheckpointError, match=f"{words}.*resume=False"):
-        killed.run("minibatches", tmp_path, **more)
+        killed.run("minibatches", interrupted, **more)
 
 
 def test_another_number_of_members_is_refused(tmp_path):
