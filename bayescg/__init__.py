@@ -8,33 +8,11 @@ Submodules are imported when they are first used, so that the command line answe
 made them, never to a store shared by the process.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from bayescg.lazy import lazily
 
 __version__ = "0.1.0"
-
-__all__ = [
-    "Batch",
-    "Fit",
-    "Model",
-    "__version__",
-    "analysis",
-    "data",
-    "errors",
-    "experiments",
-    "features",
-    "fit",
-    "models",
-    "nets",
-    "plot",
-    "sampling",
-    "systems",
-    "truth",
-    "units",
-]
-
-_NAMES = {"Batch": "modelling", "Fit": "inference", "Model": "modelling", "fit": "inference"}
-_SUBMODULES = set(__all__) - _NAMES.keys() - {"__version__"}
 
 if TYPE_CHECKING:
     from bayescg import analysis as analysis
@@ -54,14 +32,4 @@ if TYPE_CHECKING:
     from bayescg.modelling import Batch as Batch
     from bayescg.modelling import Model as Model
 
-
-def __getattr__(name: str) -> Any:
-    if name in _NAMES:
-        return getattr(import_module(f"bayescg.{_NAMES[name]}"), name)
-    if name in _SUBMODULES:
-        return import_module(f"bayescg.{name}")
-    raise AttributeError(f"module 'bayescg' has no attribute {name!r}; it has {', '.join(__all__)}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, __file__)

@@ -10,7 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from bayescg import systems as systems_room
 from bayescg.errors import ConfigError
+from bayescg.lazy import homes
 
 __all__ = ["did_you_mean", "experiments", "find_experiment", "models", "names", "systems"]
 
@@ -55,10 +57,8 @@ def systems() -> dict[str, str]:
     >>> "alanine_dipeptide" in systems()
     True
     """
-    from bayescg.systems import _NAMES as homes  # a name and the module that it lives in
-
     bases = ("System", "MolecularSystem", "CurvilinearSystem")
-    return {n: _summary(f"bayescg.systems.{home}", n) for n, home in sorted(homes.items()) if n not in bases}
+    return {n: _summary(home, n) for n, home in sorted(homes(str(systems_room.__file__)).items()) if n not in bases}
 
 
 def find_experiment(name: str | Path) -> Path:

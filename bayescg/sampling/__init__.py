@@ -8,56 +8,22 @@ Names are imported when they are first used, so that a simulation's worker proce
 else.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-_NAMES = {
-    "Annealed": "annealing.annealed",
-    "Schedule": "annealing.annealed",
-    "annealed_importance": "annealing.sequential",
-    "batched_dynamics": "chains.batched",
-    "equilibrium": "independent",
-    "hmc": "chains.hamiltonian",
-    "langevin": "chains.dynamics",
-    "molecular_dynamics": "molecular.trajectories",
-    "overdamped": "chains.dynamics",
-    "parallel_tempering": "chains.parallel_tempering",
-    "ramachandran_starts": "chains.starts",
-    "smc": "annealing.sequential",
-}
-
-__all__ = [
-    "Annealed",
-    "Schedule",
-    "annealed_importance",
-    "batched_dynamics",
-    "equilibrium",
-    "hmc",
-    "langevin",
-    "molecular_dynamics",
-    "overdamped",
-    "parallel_tempering",
-    "ramachandran_starts",
-    "smc",
-]
+from bayescg.lazy import lazily
 
 if TYPE_CHECKING:
-    from bayescg.sampling.annealing.annealed import Annealed, Schedule
-    from bayescg.sampling.annealing.sequential import annealed_importance, smc
-    from bayescg.sampling.chains.batched import batched_dynamics
-    from bayescg.sampling.chains.dynamics import langevin, overdamped
-    from bayescg.sampling.chains.hamiltonian import hmc
-    from bayescg.sampling.chains.parallel_tempering import parallel_tempering
-    from bayescg.sampling.chains.starts import ramachandran_starts
-    from bayescg.sampling.independent import equilibrium
-    from bayescg.sampling.molecular.trajectories import molecular_dynamics
+    from bayescg.sampling.annealing.annealed import Annealed as Annealed
+    from bayescg.sampling.annealing.annealed import Schedule as Schedule
+    from bayescg.sampling.annealing.sequential import annealed_importance as annealed_importance
+    from bayescg.sampling.annealing.sequential import smc as smc
+    from bayescg.sampling.chains.batched import batched_dynamics as batched_dynamics
+    from bayescg.sampling.chains.dynamics import langevin as langevin
+    from bayescg.sampling.chains.dynamics import overdamped as overdamped
+    from bayescg.sampling.chains.hamiltonian import hmc as hmc
+    from bayescg.sampling.chains.parallel_tempering import parallel_tempering as parallel_tempering
+    from bayescg.sampling.chains.starts import ramachandran_starts as ramachandran_starts
+    from bayescg.sampling.independent import equilibrium as equilibrium
+    from bayescg.sampling.molecular.trajectories import molecular_dynamics as molecular_dynamics
 
-
-def __getattr__(name: str) -> Any:
-    if name in _NAMES:
-        return getattr(import_module(f"bayescg.sampling.{_NAMES[name]}"), name)
-    raise AttributeError(f"module 'bayescg.sampling' has no attribute {name!r}; it has {', '.join(__all__)}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, __file__)

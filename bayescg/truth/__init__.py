@@ -4,47 +4,20 @@ Dynamics is overdamped, :math:`dx = -\nabla U dt + \sqrt{2 kT} dW` unless anothe
 the unit of the system's kT, free energies in kT.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-_NAMES = {
-    "Exact": "exact",
-    "ExactFreeEnergy": "quadrature",
-    "GridFunction": "exact",
-    "Spectrum": "spectra",
-    "committor": "passage",
-    "expectation": "quadrature",
-    "free_energy": "quadrature",
-    "log_partition": "quadrature",
-    "mean_first_passage_time": "passage",
-    "spectrum": "spectra",
-}
-
-__all__ = [
-    "Exact",
-    "ExactFreeEnergy",
-    "GridFunction",
-    "Spectrum",
-    "committor",
-    "expectation",
-    "free_energy",
-    "log_partition",
-    "mean_first_passage_time",
-    "spectrum",
-]
+from bayescg.lazy import lazily
 
 if TYPE_CHECKING:
-    from bayescg.truth.exact import Exact, GridFunction
-    from bayescg.truth.passage import committor, mean_first_passage_time
-    from bayescg.truth.quadrature import ExactFreeEnergy, expectation, free_energy, log_partition
-    from bayescg.truth.spectra import Spectrum, spectrum
+    from bayescg.truth.exact import Exact as Exact
+    from bayescg.truth.exact import GridFunction as GridFunction
+    from bayescg.truth.passage import committor as committor
+    from bayescg.truth.passage import mean_first_passage_time as mean_first_passage_time
+    from bayescg.truth.quadrature import ExactFreeEnergy as ExactFreeEnergy
+    from bayescg.truth.quadrature import expectation as expectation
+    from bayescg.truth.quadrature import free_energy as free_energy
+    from bayescg.truth.quadrature import log_partition as log_partition
+    from bayescg.truth.spectra import Spectrum as Spectrum
+    from bayescg.truth.spectra import spectrum as spectrum
 
-
-def __getattr__(name: str) -> Any:
-    if name in _NAMES:
-        return getattr(import_module(f"bayescg.truth.{_NAMES[name]}"), name)
-    raise AttributeError(f"module 'bayescg.truth' has no attribute {name!r}; it has {', '.join(__all__)}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, __file__)
