@@ -1,58 +1,15 @@
-"""A run's directory: who may write to it, and which stages are complete."""
+"""A run's directory: which run it holds, and which stages are complete."""
 
-import fcntl
 import json
-import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from bayescg.checkpoint import write_file
 from bayescg.errors import ConfigError, OutputError
 from bayescg.experiments.schema import Experiment
 from bayescg.experiments.settings import parse, read_toml, to_toml
 
-__all__ = ["Stages", "claimed", "is_finished", "prepare", "read_experiment", "refuse_strangers"]
-
-
-@contextmanager
-def claimed(path: Path, patience: float = 0.0) -> Iterator[None]:
-    """Hold a directory for this process; the system lets go of it however the process ends.
-
-    Parameters
-    ----------
-    path : Path
-    patience : float
-        Seconds to wait for another process that holds it.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written, or another process holds it.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = (path / ".lock").open("a+")
-    except OSError as error:
-        raise OutputError(
-            f"cannot use {path} as output directory: {error.strerror}. Choose another one with --out."
-        ) from error
-    with lock:
-        deadline = time.monotonic() + patience
-        while not _locked(lock):
-            if time.monotonic() >= deadline:
-                lock.seek(0)
-                raise OutputError(
-                    f"{path} is in use by process {lock.read().strip() or 'unknown'}; wait until it ends, stop it, or "
-                    "choose another directory with --out"
-                )
-            time.sleep(0.1)
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
+__all__ = ["Stages", "is_finished", "prepare", "read_experiment", "refuse_strangers"]
 
 
 def prepare(path: Path, experiment: Experiment) -> None:
@@ -155,14 +112,6 @@ class Stages:
     def warnings(self) -> list[str]:
         """Of all stages, each once."""
         return list(dict.fromkeys(w for stage in self._done.values() for w in stage["warnings"]))
-
-
-def _locked(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _differences(a: Any, b: Any, key: str = "") -> list[str]:

@@ -15,10 +15,10 @@ from bayescg.analysis import reweighted
 from bayescg.errors import OutputError
 from bayescg.experiments import build, comparison, directory, queried, questions, slow_modes, summary
 from bayescg.experiments.schema import Experiment
-from bayescg.experiments.stopping import stoppable
 from bayescg.inference import Fit
 from bayescg.modelling import HasBasis, Model
 from bayescg.report import draw_figures, draw_kinetics, write_report
+from bayescg.stopping import claimed, stoppable
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
@@ -61,7 +61,7 @@ def run(experiment: Experiment, out: str | Path, say: Say = print) -> dict[str, 
         comparison.check_study(experiment)
         if path.is_dir() and not (path / "config.toml").exists():
             directory.refuse_strangers(path)
-        with directory.claimed(path):
+        with claimed(path):
             directory.prepare(path, experiment)
             return _Run(experiment, path, say).to_the_end()
 
@@ -99,7 +99,7 @@ def report(path: str | Path, say: Say = print) -> Path:
             raise OutputError(f"the run in {path} is not finished; go on with it first: bayescg resume {path}")
         results = summary.read(path)
         build.check(experiment)
-        with directory.claimed(path):
+        with claimed(path):
             return _Run(experiment, path, say).draw(results)
 
 

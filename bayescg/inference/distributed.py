@@ -16,7 +16,7 @@ from safetensors.torch import save as serialise_tensors
 from torch import Tensor, distributed
 
 from bayescg.errors import ConfigError, DeviceError, FitError, ModelError
-from bayescg.inference.stop_flag import StopFlag
+from bayescg.stopping import StopFlag
 
 if TYPE_CHECKING:
     from bayescg.modelling.model import Model

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +12,7 @@ from bayescg.errors import FitError, OutputError
 from bayescg.inference.distributed import LostProcess
 from bayescg.inference.job import Job
 from bayescg.inference.resuming import save
+from bayescg.stopping import claimed
 
 __all__ = ["watched"]
 
@@ -44,12 +45,6 @@ def watched(job: Job, directory: Path | None) -> Iterator[None]:
 
 def _save_once(job: Job, directory: Path) -> None:
     """Save the state unless another process that is left has: all of them try."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / ".lock").open("a")
-    except OSError as error:
-        raise OutputError(f"cannot write {directory}: {error.strerror or error}") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with claimed(directory, patience=math.inf):
         if job.step > max((int(p.stem.split("-")[1]) for p in directory.glob("step-*.json")), default=-1):
             save(job, directory)

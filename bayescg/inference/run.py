@@ -13,20 +13,21 @@ import torch
 from bayescg import checkpoint
 from bayescg.arguments import check_numbers, check_positive
 from bayescg.data import Pairs
-from bayescg.errors import ConfigError, DataError, DeviceError, Interrupted, ModelError
+from bayescg.devices import device_of
+from bayescg.errors import ConfigError, DataError, Interrupted, ModelError
 from bayescg.inference.distributed import join, launched
 from bayescg.inference.fitted import Fit
 from bayescg.inference.job import Job
 from bayescg.inference.lost_process import watched
 from bayescg.inference.not_finite import explained_when_not_finite
 from bayescg.inference.objectives import OBJECTIVES
-from bayescg.inference.progress import FitProgress
 from bayescg.inference.result import result
 from bayescg.inference.resuming import restore, save
-from bayescg.inference.stop_flag import stop_requested
 from bayescg.inference.uncertainty import MEMBERS
 from bayescg.modelling.model import Model, check_data
+from bayescg.progress import Bar
 from bayescg.recording.step_modes import check_mode
+from bayescg.stopping import stop_requested
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
@@ -167,7 +168,7 @@ def fit(
         "members": members if choice in MEMBERS else None, "learning_rate": learning_rate, "clip": clip, "seed": seed,
         "objective": objective or model.objective, "particles": particles,
     }  # fmt: skip
-    started, where = time.perf_counter(), _device(device)
+    started, where = time.perf_counter(), device_of(device)
     processes = join(model, device) if launched() else None
     if processes is not None:
         where, run_dir = processes.device, processes.shared(None if run_dir is None else str(run_dir))
@@ -189,7 +190,7 @@ def fit(
     with (
         # the thread of the feed would wait for as long as an error that is kept keeps the job
         nullcontext() if job.data is None else closing(job.data.feed),
-        FitProgress(steps, job.step, progress if job.writes else False) as bar,
+        Bar("fit", steps, job.step, progress if job.writes else False) as bar,
         stop_requested() as stop,
         explained_when_not_finite(job, directory),
         nullcontext() if processes is None else watched(job, directory),
@@ -199,7 +200,8 @@ def fit(
         while not job.finished:
             job.advance()
             if job.step % log_every == 0 or job.finished:
-                bar.update(job.step, job.log[-1] if job.log else {})
+                values = [f"{k} {v:.3f}" for k, v in (job.log[-1] if job.log else {}).items() if k != "step"]
+                bar.update(job.step, "  ".join([f"{job.step:,} of {steps:,} steps", *values]))
             due = job.step % checkpoint_every == 0 or job.finished
             if directory is not None and (due or stop.signal):
                 save(job, directory / "checkpoint")
@@ -211,14 +213,6 @@ def fit(
                     whereabouts = " (no run_dir: nothing was saved)"
                 raise Interrupted(f"stopped by {stop.signal} at step {job.step} of {steps}{whereabouts}")
     return result(job, time.perf_counter() - started, directory)
-
-
-def _device(name: str) -> torch.device:
-    if name not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"device={name!r} is not known; use auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("device='cuda' was asked for, but torch sees no CUDA device here; use device='auto' or 'cpu'")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _check_arguments(objective: str, counts: dict[str, int], members: int, seed: int) -> None:

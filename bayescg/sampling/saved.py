@@ -1,8 +1,7 @@
 """Checkpoints of a sampler: what is written when, and whose checkpoint it is."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,9 @@ from torch import Tensor
 
 from bayescg import checkpoint
 from bayescg.arguments import check_paths
-from bayescg.errors import CheckpointError, Interrupted
+from bayescg.errors import CheckpointError
 
-__all__ = ["Saved", "interruptible"]
+__all__ = ["Saved"]
 
 EVERY = 30.0
 """Seconds between checkpoints."""
@@ -68,6 +67,13 @@ class Saved:
                     )
 
     @property
+    def advice(self) -> str:
+        """What an interruption leaves."""
+        if self.directory is None:
+            return "No run_dir was given, so nothing was saved"
+        return f"The same call goes on from the last checkpoint in {self.directory}"
+
+    @property
     def due(self) -> bool:
         """Whether it is time for a checkpoint."""
         return self.directory is not None and time.monotonic() - self._last >= EVERY
@@ -78,16 +84,3 @@ class Saved:
             body = {"identity": self.identity, "step": step, **meta}
             checkpoint.write(self.directory / "checkpoint", f"step-{step:012d}", tensors, body, keep=2)
             self._last = time.monotonic()
-
-
-@contextmanager
-def interruptible(name: str, saved: Saved) -> Iterator[None]:
-    """Ctrl-C becomes `Interrupted`, which says what was kept."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if saved.directory is None:
-            kept = "no run_dir was given, so nothing was saved"
-        else:
-            kept = f"the same call goes on from the last checkpoint in {saved.directory}"
-        raise Interrupted(f"{name} was interrupted; {kept}") from None

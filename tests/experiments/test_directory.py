@@ -8,7 +8,8 @@ import pytest
 
 from bayescg.errors import ConfigError, OutputError
 from bayescg.experiments import Experiment, resume, run
-from bayescg.experiments.directory import Stages, claimed, prepare
+from bayescg.experiments.directory import Stages, prepare
+from bayescg.stopping import claimed
 
 
 def silent(_: str) -> None:

@@ -49,6 +49,7 @@ def test_what_was_interrupted_goes_on_and_is_read_back(tmp_path, monkeypatch):
     assert stopping.calls < 600 + 500 + 100  # a new start takes 151
     assert np.array_equal(whole.positions, again.positions)
     assert sorted(p.name for p in (tmp_path / "part").iterdir()) == [
+        ".lock",
         "simulation.json", "topology.pdb", *(f"trajectory-00{k}.xtc" for k in range(4)),
     ]  # fmt: skip
     files = sorted((tmp_path / "part").glob("*.xtc"))

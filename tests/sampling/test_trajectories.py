@@ -18,6 +18,7 @@ from scipy.integrate import quad
 
 from bayescg.errors import ConfigError, DataError, OutputError, SimulationError, TopologyError, UnitError
 from bayescg.sampling import molecular_dynamics, ramachandran_starts
+from bayescg.stopping import claimed
 from bayescg.systems import alanine_dipeptide, from_function, from_openmm
 from bayescg.systems.molecules import constrain_hydrogens
 
@@ -58,6 +59,7 @@ def diatomics(count, stiffness):
 def test_files_are_standard_and_agree_with_the_frames(finished):
     out, frames = finished
     assert sorted(file.name for file in out.iterdir()) == [
+        ".lock",
         "simulation.json",
         "topology.pdb",
         "trajectory-00.xtc",
@@ -152,7 +154,7 @@ def test_the_same_seed_gives_the_same_files_and_missing_ones_are_run_again(finis
     molecular_dynamics(system, 40.0, out=tmp_path, **settings)
     assert (tmp_path / "trajectory-00.xtc").stat().st_mtime_ns == kept.st_mtime_ns
     assert (tmp_path / "trajectory-01.xtc").read_bytes() == (out / "trajectory-01.xtc").read_bytes()
-    assert not list(tmp_path.glob(".*"))
+    assert not list(tmp_path.glob(".*.partial.xtc"))
 
     with pytest.raises(OutputError, match=r"another simulation \(different: seed\)"):
         molecular_dynamics(system, 40.0, out=tmp_path, seed=1, **settings)
@@ -172,7 +174,7 @@ def test_an_unstable_simulation_names_trajectory_and_step(tmp_path):
     with pytest.raises(SimulationError, match=r"trajectory-00.xtc: .* near step \d+ \(.* ps\) of the production"):
         molecular_dynamics(system, 10.0, out=tmp_path, **SHORT)
     assert not list(tmp_path.glob("*.xtc"))
-    assert not list(tmp_path.glob(".*"))
+    assert not list(tmp_path.glob(".*.partial.xtc"))
 
 
 def test_a_worker_that_dies_is_reported_with_its_last_words(system, tmp_path, monkeypatch):
@@ -234,7 +236,7 @@ def test_no_worker_survives_the_one_who_asked(tmp_path, how):
     wait_until(lambda: not any(Path(f"/proc/{worker}/stat").exists() for worker in workers))
     assert not partial()
     if how == signal.SIGINT:
-        assert output.startswith("Interrupted the simulation was interrupted"), output
+        assert output.startswith("Interrupted stopped by SIGINT"), output
         assert "Traceback" not in output
 
 
@@ -243,16 +245,13 @@ def test_a_full_disk_is_an_output_error_and_leaves_no_trajectory(tmp_path):
     before = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))"
     output, _ = start(tmp_path, 100.0, before).communicate(timeout=60)
     assert output.startswith("OutputError trajectory-0"), output
-    assert sorted(os.listdir(tmp_path / "out")) == ["simulation.json", "topology.pdb"]
+    assert sorted(os.listdir(tmp_path / "out")) == [".lock", "simulation.json", "topology.pdb"]
 
 
 def test_a_directory_in_use_is_left_alone(finished, system):
-    fcntl = pytest.importorskip("fcntl")
     out, _ = finished
-    with (out / "simulation.json").open() as record:
-        fcntl.flock(record, fcntl.LOCK_EX)
-        with pytest.raises(OutputError, match="another process is simulating"):
-            molecular_dynamics(system, 40.0, out=out, chains=2, equilibration=2.0, frame_every=0.5)
+    with claimed(out), pytest.raises(OutputError, match=f"in use by process {os.getpid()}"):
+        molecular_dynamics(system, 40.0, out=out, chains=2, equilibration=2.0, frame_every=0.5)
 
 
 def test_directories_that_cannot_be_used(system, tmp_path):

@@ -15,6 +15,7 @@ from typing import Any
 
 from bayescg.errors import BayescgError, Interrupted, OutputError
 from bayescg.experiments.schema import Experiment
+from bayescg.stopping import claimed
 
 __all__ = ["Job", "Outcome", "attempt", "finished", "name_of", "plain", "takes_run_dir"]
 
@@ -125,8 +126,6 @@ def _perform(job: Job) -> Any:
     if job.directory is None:
         assert not isinstance(job.run, Experiment)
         return job.run(**job.settings)
-    from bayescg.experiments.directory import claimed
-
     if isinstance(job.run, Experiment):
         from bayescg.experiments import runner
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import inspect
-import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
 from bayescg.errors import ConfigError, RunError
 from bayescg.experiments.many.jobs import Job, Outcome, finished, name_of, plain, takes_run_dir
 from bayescg.experiments.schema import Experiment
-from bayescg.experiments.stopping import stoppable
+from bayescg.progress import Bar
+from bayescg.stopping import stoppable
 
 __all__ = ["map"]
 
@@ -115,7 +112,7 @@ def map(
     if todo:
         with (
             stoppable(lambda: _advice(where)),
-            _Bar(len(jobs), len(outcomes), progress) as bar,
+            _Tally(len(jobs), len(outcomes), progress) as bar,
             closing(_dispatch(todo, cluster, workers, retries, bar.retried)) as found,
         ):
             for job, outcome in found:
@@ -124,26 +121,17 @@ def map(
     return _results(jobs, outcomes, where)
 
 
-class _Bar:
-    """A progress bar of runs; `show` None: only where standard error is a terminal."""
+class _Tally(Bar):
+    """A progress bar of runs, with how many failed and how many were begun again."""
 
     def __init__(self, runs: int, done: int, show: bool | None):
-        columns = (TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-        hidden = not (sys.stderr.isatty() if show is None else show)
-        self._progress = Progress(*columns, console=Console(stderr=True), disable=hidden)
-        self._task = self._progress.add_task("", total=runs, completed=done)
+        super().__init__("runs", runs, done, show)
+        self._runs, self._done = runs, done
         self._count = {"failed": 0, "begun again": 0}
 
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
     def done(self, failed: bool) -> None:
+        self._done += 1
         self._count["failed"] += failed
-        self._progress.update(self._task, advance=1)
         self._describe()
 
     def retried(self) -> None:
@@ -151,8 +139,8 @@ class _Bar:
         self._describe()
 
     def _describe(self) -> None:
-        text = ", ".join(f"{count} {what}" for what, count in self._count.items() if count)
-        self._progress.update(self._task, description=text)
+        bad = [f"{count} {what}" for what, count in self._count.items() if count]
+        self.update(self._done, ", ".join([f"{self._done} of {self._runs}", *bad]))
 
 
 def _callables(

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -18,6 +17,7 @@ from typing import Any, NoReturn
 
 from bayescg.errors import ConfigError
 from bayescg.experiments.many.jobs import Job, Outcome, attempt
+from bayescg.stopping import end_with
 
 __all__ = ["cores", "in_processes", "refuse_unsendable"]
 
@@ -165,7 +165,10 @@ def _serve(connection: Connection) -> None:
     signal.signal(signal.SIGTERM, _stop)
     if sys.stderr is not None:
         sys.stderr = _NoTerminal(sys.stderr.buffer, line_buffering=True)
-    threading.Thread(target=_follow_the_parent, daemon=True).start()
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    assert parent.pid is not None
+    end_with(parent.pid, lambda: os.kill(os.getpid(), signal.SIGTERM))  # a fit writes its checkpoint on it
     with suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
         connection.send(Outcome())
         while True:
@@ -199,13 +202,6 @@ class _NoTerminal(TextIOWrapper):
 
 def _stop(*_: Any) -> NoReturn:
     raise KeyboardInterrupt
-
-
-def _follow_the_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)  # a fit writes its checkpoint on it
 
 
 @contextmanager

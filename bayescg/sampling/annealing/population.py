@@ -14,17 +14,19 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from bayescg.arguments import check_counts, check_numbers
+from bayescg.devices import device_of
 from bayescg.errors import ConfigError, SimulationError
+from bayescg.progress import Bar
 from bayescg.recording.step_modes import check_mode
 from bayescg.recording.stepping import prepare
 from bayescg.sampling.annealing.annealed import Annealed, Schedule
 from bayescg.sampling.annealing.base_density import base_of, draw
 from bayescg.sampling.chains.hamiltonian import accepted, jittered, trajectory, velocity_verlet
-from bayescg.sampling.chains.loop import device_of, seeded_generator
-from bayescg.sampling.progress import Bar
+from bayescg.sampling.chains.loop import seeded_generator
 from bayescg.sampling.sampled_frames import to_frames
-from bayescg.sampling.saved import Saved, interruptible
+from bayescg.sampling.saved import Saved
 from bayescg.sampling.weights import effective, next_beta, systematic
+from bayescg.stopping import stoppable
 from bayescg.systems.core import System, check_system
 
 __all__ = ["Plan", "anneal"]
@@ -82,7 +84,7 @@ def anneal(
     def wall() -> float:
         return before + time.perf_counter() - began
 
-    with torch.no_grad(), interruptible(plan.name, saved), Bar(plan.name, 1.0, swarm.beta, progress) as bar:
+    with torch.no_grad(), stoppable(lambda: saved.advice), Bar(plan.name, 1.0, swarm.beta, progress) as bar:
         while swarm.beta < 1.0:
             swarm.advance()
             bar.update(swarm.beta, f"temperature {len(swarm.betas)}, beta = {swarm.beta:.3g}")

@@ -12,7 +12,8 @@ from bayescg.errors import ConfigError, OutputError
 from bayescg.sampling.chains.dynamics import langevin
 from bayescg.sampling.chains.parallel_tempering import ladder_of, parallel_tempering
 from bayescg.sampling.chains.starts import structures
-from bayescg.sampling.molecular.trajectories import claim, in_use, steps_of
+from bayescg.sampling.molecular.trajectories import claim, steps_of
+from bayescg.stopping import claimed
 from bayescg.units import plain
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def batched_dynamics(
     }  # fmt: skip
     claim(out, system, x, settings, [out / name for name in names])
     common: dict[str, Any] = {"dt": dt, "seed": seed, "device": device, "progress": progress}
-    with in_use(out):
+    with claimed(out):
         if not all((out / name).exists() for name in names):
             steps = round(equilibration / dt)
             begin = _relaxed(system, x)

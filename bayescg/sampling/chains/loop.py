@@ -14,18 +14,20 @@ from torch import Tensor
 
 from bayescg.arguments import check_counts
 from bayescg.data import Frames
-from bayescg.errors import ConfigError, DeviceError, SimulationError
+from bayescg.devices import device_of
+from bayescg.errors import ConfigError, SimulationError
+from bayescg.progress import Bar
 from bayescg.sampling.chains.recorder import Recorder
 from bayescg.sampling.independent import equilibrium_positions
-from bayescg.sampling.progress import Bar
 from bayescg.sampling.sampled_frames import to_frames
-from bayescg.sampling.saved import Saved, interruptible
+from bayescg.sampling.saved import Saved
+from bayescg.stopping import stoppable
 from bayescg.systems.analytic import AnalyticSystem
 from bayescg.systems.core import System, check_system
 from bayescg.systems.molecules import check_nanometres
 from bayescg.units import plain
 
-__all__ = ["CHAINS", "Kernel", "Start", "begin", "device_of", "run_chains", "seeded_generator"]
+__all__ = ["CHAINS", "Kernel", "Start", "begin", "run_chains", "seeded_generator"]
 
 CHAINS = 100
 """Where neither `chains` nor `starts` say how many."""
@@ -148,7 +150,7 @@ def run_chains(
     def wall() -> float:
         return before + time.perf_counter() - began
 
-    with torch.no_grad(), interruptible(name, saved), Bar(name, total, step, progress) as bar:
+    with torch.no_grad(), stoppable(lambda: saved.advice), Bar(name, total, step, progress) as bar:
         while step < total:
             until = min(step + _LOOK, equilibration + ((step - equilibration) // stride + 1) * stride)
             for _ in range(step, until):
@@ -249,21 +251,6 @@ def seeded_generator(seed: int, stream: int, device: torch.device | None = None)
     """One of several independent generators of one seed."""
     number = int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0] >> 1)
     return torch.Generator(device or "cpu").manual_seed(number)
-
-
-def device_of(name: str) -> torch.device:
-    """The device of a name.
-
-    Raises
-    ------
-    ConfigError, DeviceError
-        The name is unknown, or the device is not there.
-    """
-    if name not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"device={name!r} is not known; use auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("device='cuda' was asked for, but torch sees no CUDA device here; use device='auto' or 'cpu'")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _identity(kernel: Kernel) -> dict[str, Any]:

@@ -4,10 +4,9 @@ import hashlib
 import json
 import math
 import os
-import sys
 import warnings
-from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,17 +14,17 @@ import numpy as np
 from bayescg.arguments import check_counts, check_numbers, check_paths
 from bayescg.checkpoint import write_file
 from bayescg.errors import ConfigError, OutputError
+from bayescg.progress import Bar
 from bayescg.sampling.chains.starts import structures
 from bayescg.sampling.molecular.workers import run_all
+from bayescg.stopping import claimed
 from bayescg.units import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from bayescg.data import Frames
     from bayescg.systems import MolecularSystem
 
-__all__ = ["claim", "in_use", "molecular_dynamics", "steps_of"]
+__all__ = ["claim", "molecular_dynamics", "steps_of"]
 
 # Up to this size OpenMM's Reference platform beats its CPU platform: 44 000 steps/s against 1800 at 22 atoms,
 # 2100 against 1300 at 112, 570 against 1200 at 212 (ACE-ALA_n-NME, AMBER ff96 + OBC2, CPU platform on 2 cores).
@@ -159,9 +158,9 @@ def molecular_dynamics(
         }
         for chain in missing
     ]
-    with in_use(out), _bar(len(jobs) * frames * every, dt, progress) as update:
+    with claimed(out), _Pace(len(jobs) * frames * every, dt, progress) as bar:
         try:
-            run_all(jobs, processes, update)
+            run_all(jobs, processes, bar.report)
         finally:
             for partial in out.glob(".trajectory-*.partial.xtc"):
                 partial.unlink()
@@ -263,39 +262,20 @@ def claim(
         write_file(record, json.dumps(settings, indent=1))
 
 
-@contextmanager
-def in_use(out: Path) -> "Iterator[None]":
-    """Hold the directory; the system lets go of it when the process dies. Windows has no such lock."""
-    with (out / "simulation.json").open() as record:
-        if sys.platform != "win32":
-            import fcntl
+class _Pace(Bar):
+    """A bar over the steps of all chains, with the pace in ns/day."""
 
-            try:
-                fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise OutputError(f"another process is simulating in {out}; wait for it or choose another") from error
-        yield
+    def __init__(self, steps: int, dt: float, show: bool | None):
+        super().__init__("molecular dynamics", steps, 0, show)
+        self._steps, self._dt, self._began = steps, dt, monotonic()
+        self._done: dict[int, int] = {}
 
-
-@contextmanager
-def _bar(steps: int, dt: float, show: bool | None) -> "Iterator[Callable[[int, int], None]]":
-    """A bar over the steps of all chains, with the pace in ns/day; yields its update function."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    pieces = (TextColumn("molecular dynamics"), BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    show = sys.stderr.isatty() if show is None else show
-    done: dict[int, int] = {}
-    with Progress(*pieces, console=Console(stderr=True), disable=not show) as bar:
-        task = bar.add_task("starting", total=steps)
-
-        def update(chain: int, step: int) -> None:
-            done[chain] = step
-            total = sum(done.values())
-            pace = total * dt / 1000 / (bar.tasks[0].elapsed or math.inf) * 86400
-            bar.update(task, completed=total, description=f"{total:,} of {steps:,} steps, {pace:,.0f} ns/day")
-
-        yield update
+    def report(self, chain: int, step: int) -> None:
+        """Note how far a chain is."""
+        self._done[chain] = step
+        total = sum(self._done.values())
+        pace = total * self._dt / 1000 / (monotonic() - self._began) * 86400
+        self.update(total, f"{total:,} of {self._steps:,} steps, {pace:,.0f} ns/day")
 
 
 def _warn_if_short(files: list[Path], frames: int) -> None:

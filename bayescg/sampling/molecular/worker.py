@@ -7,12 +7,13 @@ mdtraj's writer are imported: not PyTorch, and not the script of whoever started
 import json
 import os
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from bayescg.stopping import end_with
 
 __all__ = ["main"]
 
@@ -23,7 +24,7 @@ def main() -> None:
     """Run the job on standard input; exit status 0 also after a reported error."""
     parent = os.getppid()
     job = json.load(sys.stdin)
-    threading.Thread(target=_follow, args=(parent, _partial(job)), daemon=True).start()
+    end_with(parent, lambda: _give_up(job))
     try:
         _simulate(job)
     except BrokenPipeError:  # whoever started this process is gone
@@ -32,11 +33,9 @@ def main() -> None:
         _partial(job).unlink(missing_ok=True)
 
 
-def _follow(parent: int, partial: Path) -> None:
-    """End with the process that started this one, and leave nothing half written."""
-    while os.getppid() == parent:
-        time.sleep(0.1)
-    partial.unlink(missing_ok=True)
+def _give_up(job: dict[str, Any]) -> None:
+    """Leave nothing half written."""
+    _partial(job).unlink(missing_ok=True)
     os._exit(1)
 
 

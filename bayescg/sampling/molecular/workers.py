@@ -11,7 +11,8 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from bayescg.errors import BayescgError, Interrupted, OutputError, SimulationError
+from bayescg.errors import BayescgError, OutputError, SimulationError
+from bayescg.stopping import stoppable
 
 __all__ = ["run_all"]
 
@@ -33,20 +34,17 @@ def run_all(jobs: list[dict[str, Any]], processes: int, progress: Callable[[int,
     SimulationError, OutputError
         A worker could not go on; the others are stopped.
     Interrupted
-        Ctrl-C; no worker survives.
+        A signal; no worker survives.
     """
     crew = _Crew()
     pool = ThreadPoolExecutor(processes)  # a thread per worker process, waiting for its reports
     futures = {pool.submit(crew.run, job, lambda step, i=i: progress(i, step)) for i, job in enumerate(jobs)}
     try:
-        while futures:
-            done, futures = wait(futures, timeout=0.2, return_when=FIRST_COMPLETED)
-            for future in done:
-                future.result()
-    except KeyboardInterrupt:
-        raise Interrupted(
-            "the simulation was interrupted; finished trajectories are kept, and the same call runs the others"
-        ) from None
+        with stoppable(lambda: "Finished trajectories are kept, and the same call runs the others"):
+            while futures:
+                done, futures = wait(futures, timeout=0.2, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
     finally:
         crew.stop()
         pool.shutdown(cancel_futures=True)

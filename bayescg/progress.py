@@ -1,8 +1,8 @@
-"""The progress bar of a sampler."""
+"""The progress bar of whatever takes long: a fit, a simulation, many runs."""
 
 import sys
 import time
-from typing import Any
+from typing import Any, Self
 
 __all__ = ["Bar"]
 
@@ -15,7 +15,7 @@ class Bar:
     Parameters
     ----------
     name : str
-        Of the sampler.
+        Of what is under way.
     total, done : float
         All there is to do, and what was done before.
     show : bool or None
@@ -31,11 +31,11 @@ class Bar:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-            pieces = (TextColumn(name), BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-            self._bar = Progress(*pieces, console=Console(stderr=True))
+            columns = (TextColumn(name), BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True))
             self._task = self._bar.add_task("", total=total, completed=done)
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> Self:
         if self._bar is not None:
             self._bar.start()
         return self
@@ -46,7 +46,7 @@ class Bar:
             self._bar.stop()
 
     def update(self, done: float, remark: str) -> None:
-        """Show how much is done, a few times a second at most."""
+        """Show how much is done, a few times a second at most; from any thread."""
         self._latest = {"completed": done, "description": remark}
         if self._bar is not None and time.monotonic() - self._shown > _EVERY:
             self._shown = time.monotonic()

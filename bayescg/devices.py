@@ -1,0 +1,27 @@
+"""Which device the numbers are on."""
+
+import torch
+
+from bayescg.errors import ConfigError, DeviceError
+
+__all__ = ["device_of"]
+
+
+def device_of(name: str) -> torch.device:
+    """The device of a name: ``"auto"`` is CUDA where there is a device, and the processor elsewhere.
+
+    Raises
+    ------
+    ConfigError, DeviceError
+        The name is unknown, or the device is not there.
+
+    Examples
+    --------
+    >>> device_of("cpu")
+    device(type='cpu')
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device={name!r} is not known; use auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("device='cuda' was asked for, but torch sees no CUDA device here; use device='auto' or 'cpu'")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
