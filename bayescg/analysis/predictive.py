@@ -12,6 +12,7 @@ from torch import Tensor
 from bayescg.analysis.block_bootstrap import block_draws, block_ids, inefficiency, weights_of
 from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of, wrap
 from bayescg.analysis.quantity import Quantity
+from bayescg.data import effective_frames
 from bayescg.draws import interval
 from bayescg.errors import DataError
 
@@ -239,7 +240,7 @@ def _check(
         values, generated = wrap(values), wrap(generated)
     w = weights_of(frames)
     g = inefficiency(values, frames, (periodic,))
-    effective = w.sum() ** 2 / (w**2).sum() / g
+    effective = effective_frames(w) / g
     edges = _edges(values, generated, bins, periodic)
     observed = np.histogram(values, edges, weights=w)[0] / w.sum()
     counts = np.histogram(values, edges)[0]

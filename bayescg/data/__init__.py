@@ -2,7 +2,8 @@
 
 from bayescg.data.conditions import check_temperature
 from bayescg.data.correlation import statistical_inefficiency
-from bayescg.data.effective import check_effective, effective_frames
+from bayescg.data.effective import check_effective, effective, effective_frames
+from bayescg.data.evenly import evenly
 from bayescg.data.frames import Frames, Pairs
 from bayescg.data.readers.loading import from_openmm, load
 from bayescg.data.readers.mdanalysis import from_mdanalysis
@@ -13,7 +14,9 @@ __all__ = [
     "Pairs",
     "check_effective",
     "check_temperature",
+    "effective",
     "effective_frames",
+    "evenly",
     "from_colvar",
     "from_mdanalysis",
     "from_openmm",

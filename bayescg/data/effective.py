@@ -1,4 +1,4 @@
-"""How many frames uneven weights leave."""
+r"""How many equal weights uneven ones are worth, :math:`(\sum w)^2 / \sum w^2`."""
 
 from typing import TYPE_CHECKING
 
@@ -7,22 +7,39 @@ import numpy as np
 from bayescg.errors import DataError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bayescg.data.frames import Frames
 
-__all__ = ["check_effective", "effective_frames"]
+__all__ = ["check_effective", "effective", "effective_frames"]
 
 
-def effective_frames(weights: np.ndarray | None, n: int) -> float:
-    r"""Effective sample size of weighted frames, :math:`(\sum w)^2 / \sum w^2`; n without weights.
+def effective(log_w: "Tensor") -> "Tensor":
+    """Effective number of the weights of these logarithms, along the last axis; NaN where all are zero.
 
     Examples
     --------
-    >>> effective_frames(np.array([1.0, 1.0, 0.0, 0.0]), 4)
-    2.0
+    >>> import torch
+    >>> effective(torch.tensor([[0.0, 0.0, 0.0], [0.0, -50.0, -50.0]]))
+    tensor([3., 1.])
+    """
+    return (2 * log_w.logsumexp(-1) - (2 * log_w).logsumexp(-1)).exp()
+
+
+def effective_frames(weights: np.ndarray | None, n: int = 0) -> float:
+    """Effective number of weighted frames, 0 where all weights are; n without weights.
+
+    Examples
+    --------
+    >>> effective_frames(np.array([1.0, 1.0, 0.0, 0.0])), effective_frames(None, 4)
+    (2.0, 4.0)
     """
     if weights is None:
         return float(n)
-    w = np.asarray(weights, dtype=np.float64) / np.max(weights)
+    largest = np.max(weights)
+    if largest == 0:
+        return 0.0
+    w = np.asarray(weights, dtype=np.float64) / largest
     return float(w.sum() ** 2 / (w**2).sum())
 
 
@@ -51,10 +68,10 @@ def check_effective(frames: "Frames", least: float = 0.01) -> None:
     >>> from bayescg.data import Frames
     >>> check_effective(Frames.from_numpy(np.zeros((4, 1)), unit="reduced", weights=[1.0, 2.0, 1.0, 1.0]))
     """
-    found = effective_frames(frames.weights, len(frames))
-    if found < least * len(frames):
+    count = effective_frames(frames.weights, len(frames))
+    if count < least * len(frames):
         raise DataError(
-            f"the weights leave an effective sample size of {found:.3g} of {len(frames)} frames, a fraction of "
-            f"{found / len(frames):.1e}: averages hang on a few frames. Sample nearer to the distribution that "
+            f"the weights leave an effective sample size of {count:.3g} of {len(frames)} frames, a fraction of "
+            f"{count / len(frames):.1e}: averages hang on a few frames. Sample nearer to the distribution that "
             "is asked for (a smaller bias, a temperature nearer to the target's, several steps between them)"
         )

@@ -9,6 +9,7 @@ import numpy as np
 
 from bayescg import units
 from bayescg.data import frame_checks, split
+from bayescg.data.evenly import evenly
 from bayescg.data.pairs import lagged_rows, pairs_within, steps_of
 from bayescg.data.readers import geometry
 from bayescg.data.rows import Rows, take
@@ -344,7 +345,7 @@ class Frames:
             self.temperature_kT,
         )
         digest = hashlib.blake2b(repr(settings).encode(), digest_size=8)
-        sample = np.unique(np.linspace(0, len(self) - 1, 2048).astype(np.int64))
+        sample = evenly(self, 2048)
         digest.update(self.gather(sample).tobytes())
         digest.update(np.ascontiguousarray(self.trajectory[sample]).tobytes())
         if self.weights is not None:
@@ -483,7 +484,7 @@ class Pairs:
 
     def fingerprint(self) -> str:
         """A short digest of the frames, the lag and which pairs there are."""
-        sample = np.unique(np.linspace(0, len(self) - 1, 2048).astype(np.int64))
+        sample = evenly(self, 2048)
         digest = hashlib.blake2b(f"{self.frames.fingerprint()} {self.lag!r} {len(self)}".encode(), digest_size=8)
         digest.update(self.i[sample].tobytes() + self.j[sample].tobytes())
         return digest.hexdigest()

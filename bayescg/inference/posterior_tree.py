@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayescg.data import evenly
 from bayescg.draws import to_tree
 from bayescg.errors import ModelError
 from bayescg.inference.trained import TrainedModel
@@ -43,7 +44,7 @@ def posterior_tree(
         coords |= labels
         groups["posterior_predictive"] = {"x": (("draw", "frame", *dims), shaped)}
     if source is not None:
-        index = np.unique(np.linspace(0, len(source) - 1, predicted).astype(int))
+        index = evenly(source, predicted)
         coords["frame"] = index
         few = torch.as_tensor(source.gather(index)).to(trained.device)
         if isinstance(trained.model, HasCV):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from bayescg.data import evenly
 from bayescg.inference.uncertainty import Posterior
 from bayescg.modelling.model import Model, cv_of
 from bayescg.recording.functional import Params, call_with, over
@@ -30,7 +30,7 @@ def refit_cvs(model: Model, weights: Posterior, x: Tensor) -> tuple[Tensor, Tens
 
 def rotations(model: Model, weights: Posterior, frames: Frames) -> Tensor:
     """The orthogonal map of each refit's CVs, ``(refits, latent_dim, latent_dim)``, fitted on some of the frames."""
-    index = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 2000)).astype(int))
+    index = evenly(frames, 2000)
     parameter = next(model.parameters())
     with torch.no_grad():
         x = torch.as_tensor(frames.gather(index)).to(parameter.device, dtype=parameter.dtype)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bayescg.arguments import check_counts
+from bayescg.data import effective
 from bayescg.draws import pareto_k
 from bayescg.errors import ModelError
 from bayescg.feeding.chunks import chunks, joined, observations
@@ -247,7 +248,7 @@ class TrainedModel:
                 names = list(self.weights.names)
                 logs = log_weights(self.model, names, self.weights.point, x, particles).T
             k.append(pareto_k(logs.cpu().double().numpy()))
-            ess.append(1 / torch.softmax(logs, 1).square().sum(1) / particles)
+            ess.append(effective(logs) / particles)
         shape = np.concatenate(k)
         return {
             "pareto_k": float(np.median(shape)), "pareto_k_largest": float(shape.max()),

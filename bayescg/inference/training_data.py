@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.data import Pairs
+from bayescg.data import Pairs, evenly
 from bayescg.errors import DataError
 from bayescg.feeding.feed import Feed, observed, relaxation
 from bayescg.inference.uncertainty import block_weights
@@ -92,7 +92,7 @@ def _weights(train: Frames | Pairs, inefficiency: float, members: int | None, se
 
 def _inputs_and_weights(model: Model, frames: Frames | Pairs, most: int, device: torch.device) -> tuple[Params, Tensor]:
     """Those of at most so many frames, evenly spaced."""
-    index = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), most)).astype(int))
+    index = evenly(frames, most)
     return observed(model, frames, index, device), _importance(frames)[index].to(device)
 
 

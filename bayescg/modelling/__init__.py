@@ -4,8 +4,9 @@ import pyro
 
 pyro.settings.set(module_local_params=True)
 
+from bayescg.data import evenly  # noqa: E402
 from bayescg.modelling.batch import Batch  # noqa: E402
-from bayescg.modelling.feature_model import FeatureModel, PairModel, evenly  # noqa: E402
+from bayescg.modelling.feature_model import FeatureModel, PairModel  # noqa: E402
 from bayescg.modelling.model import HasBasis, HasCV, HasFeatures, Model, check_programs  # noqa: E402
 from bayescg.modelling.registry import find_model, model_names  # noqa: E402
 from bayescg.modelling.system_model import SystemModel  # noqa: E402

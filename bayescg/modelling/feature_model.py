@@ -5,12 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from bayescg.arguments import check_counts, check_positive
-from bayescg.data import Pairs
+from bayescg.data import Pairs, evenly
 from bayescg.errors import ConfigError, DataError, ModelError
 from bayescg.features import Features, HasPositions, features_from_config
 from bayescg.modelling.model import Model, unflattened
@@ -19,9 +18,7 @@ from bayescg.nets import Standardise, Whiten
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
-__all__ = ["FeatureModel", "PairModel", "evenly"]
-
-_MOST = 20_000
+__all__ = ["FeatureModel", "PairModel"]
 
 
 class FeatureModel(Model):
@@ -130,11 +127,6 @@ class FeatureModel(Model):
     def sample(self, frames: Frames) -> Tensor:
         """Features of at most 20 000 frames, evenly spaced, ``(n, size)``."""
         return FeatureModel.inputs(self, torch.as_tensor(frames.gather(evenly(frames))))
-
-
-def evenly(frames: Frames) -> np.ndarray:
-    """At most 20 000 frames, by number, ``(n,)``."""
-    return np.linspace(0, len(frames) - 1, min(len(frames), _MOST)).astype(int)
 
 
 def check_features(features: Any) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayescg.data import evenly
 from bayescg.draws import interval
 from bayescg.errors import DataError
 from bayescg.plot.style import (
@@ -270,7 +271,7 @@ def _exact(truth: Sequence[float] | None, modes: np.ndarray) -> np.ndarray | Non
 
 def _places(frames: Any, coordinates: Any, units: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Some of the frames, evenly spaced, and where each is drawn (n, 1 or 2)."""
-    index = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 20_000)).astype(np.int64))
+    index = evenly(frames)
     values = np.asarray(coordinates)
     shape = values.shape
     if values.dtype.kind not in "fiu" or shape not in ((len(frames),), (len(frames), 1), (len(frames), 2)):

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import gaussian_kde
 
 from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of
+from bayescg.data import evenly
 from bayescg.errors import DataError
 from bayescg.modelling.schedules.reweighted_annealing import HasBuffer
 from bayescg.plot.style import BLUE, GREY, INK, ORANGE, axis_label, colour_bar, figure, in_degrees, name_axis
@@ -59,11 +60,11 @@ def cv(
     >>> cv(fit, frames).axes[0].get_xlabel()
     'CV'
     """
-    shown = frames.subset(np.unique(np.linspace(0, len(frames) - 1, min(len(frames), SHOWN)).astype(int)))
+    shown = frames.subset(evenly(frames, SHOWN))
     means = evaluate(lambda x: fit.cv(x).mean, shown)
     if means.ndim != 2:
         raise DataError(f"the CVs of {len(shown)} frames have shape {means.shape}, not (frames, CVs)")
-    picked = np.unique(np.linspace(0, len(shown) - 1, ellipses).astype(int)) if ellipses else np.array([], dtype=int)
+    picked = evenly(shown, ellipses)
     spread = _covariances(fit, shown, picked, seed)
     if means.shape[1] == 1:
         return _line(fit, shown, means[:, 0], spread[:, 0, 0] ** 0.5, picked, color)

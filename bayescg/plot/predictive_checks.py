@@ -8,6 +8,7 @@ import numpy as np
 
 from bayescg.analysis import PredictiveCheck
 from bayescg.analysis.evaluation import evaluate, named_observables
+from bayescg.data import evenly
 from bayescg.plot.style import BLUE, INK, figure, in_degrees, name_axis, stair_band
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def ramachandran(fit: Fit, frames: Frames, seed: int = 0) -> Figure:
     """
     fig, axes = figure(1, 2, 3.2, 3.1)
     count = min(len(frames), 2000)
-    shown = frames.subset(np.unique(np.linspace(0, len(frames) - 1, count).astype(int)))
+    shown = frames.subset(evenly(frames, count))
     angles = [named_observables([name], fit, shown)[0] for name in ("phi", "psi")]
     # draws share their random numbers, so each configuration is taken from one draw, in turn
     generated = fit.generate(count, None if fit.weights.members else 20, seed).cpu()

@@ -5,18 +5,7 @@ from torch import Tensor
 
 from bayescg.errors import SimulationError
 
-__all__ = ["conditional_ess", "effective", "next_beta", "systematic"]
-
-
-def effective(log_w: Tensor) -> Tensor:
-    r"""Effective number of equal weights, :math:`(\sum w)^2 / \sum w^2`, along the last axis; NaN where all are zero.
-
-    Examples
-    --------
-    >>> effective(torch.tensor([[0.0, 0.0, 0.0], [0.0, -50.0, -50.0]]))
-    tensor([3., 1.])
-    """
-    return torch.exp(2 * torch.logsumexp(log_w, -1) - torch.logsumexp(2 * log_w, -1))
+__all__ = ["conditional_ess", "next_beta", "systematic"]
 
 
 def conditional_ess(log_w: Tensor, log_v: Tensor) -> float:

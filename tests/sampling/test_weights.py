@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from bayescg.data import effective
 from bayescg.errors import SimulationError
-from bayescg.sampling.weights import conditional_ess, effective, next_beta, systematic
+from bayescg.sampling.weights import conditional_ess, next_beta, systematic
 
 
 def test_effective_numbers():

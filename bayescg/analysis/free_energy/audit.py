@@ -17,7 +17,7 @@ from bayescg.analysis.evaluation import CHUNK
 from bayescg.analysis.free_energy.broad import anneal_from_broad
 from bayescg.analysis.free_energy.reweighting import SAMPLES, UNRELIABLE, WORST_K, Evidence, evidence, weighted_draws
 from bayescg.arguments import check_counts
-from bayescg.data import Frames
+from bayescg.data import Frames, effective_frames
 from bayescg.errors import ConfigError
 from bayescg.modelling.schedules.importance import HasSystem, log_generated, log_physics
 from bayescg.recording.functional import seeded
@@ -147,7 +147,7 @@ def audit(
         spent = cost["energy_evaluations"] + cost["force_evaluations"]
     weights = weights / weights.sum()
     log_w = log_p - (by_weights.log_z if log_z is None else log_z) - log_q  # density of the system over the generator's
-    counted = 1.0 / (float(np.square(weights).sum()) * g)
+    counted = effective_frames(weights) / g
     missing, bounds = _fraction(log_w > math.log(RARE), weights, blocks, counted)
     forward = -logsumexp(log_w, b=weights) - logsumexp(-log_w, b=weights)
     guarded = fit.diagnostics.get("guarded")

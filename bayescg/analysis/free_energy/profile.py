@@ -15,6 +15,7 @@ from bayescg.analysis.block_bootstrap import refit_sources, sources
 from bayescg.analysis.free_energy.refits import apart_in_population
 from bayescg.analysis.free_energy.sparse import FEWEST
 from bayescg.analysis.quantity import Quantity
+from bayescg.data import effective_frames
 from bayescg.draws import interval
 from bayescg.errors import ConfigError, DataError
 
@@ -150,7 +151,7 @@ class FreeEnergy:
         ----------
         region : (lo, hi), or ((lo, hi), (lo, hi)) for two CVs
         """
-        return _effective(self.frame_weights * ~self._inside(region)[0])
+        return effective_frames(self.frame_weights * ~self._inside(region)[0])
 
     def from_degrees(self, bounds: Sequence[float]) -> tuple[float, float]:
         """A region's ends in the unit of the only CV: those of an angle are given in degrees."""
@@ -255,7 +256,7 @@ class FreeEnergy:
 
     def _outweighed(self, regions: Sequence[Region], inside: Sequence[np.ndarray]) -> str | None:
         """What to say of regions whose frames are many and whose weights hang on few of them."""
-        counts = [_effective(self.frame_weights * i[0]) for i in inside]
+        counts = [effective_frames(self.frame_weights * i[0]) for i in inside]
         few = [f"{self._named(r)} {n:.1f}" for r, n in zip(regions, counts, strict=True) if n < FEWEST]
         return f"effective frames in {' and '.join(few)}, fewer than {FEWEST}: {self.remedy}" if few else None
 
@@ -288,10 +289,6 @@ def mean_of_draws(profile: np.ndarray, axis: int = 0) -> np.ndarray:
     finite = np.isfinite(profile)
     total = np.where(finite, profile, 0.0).sum(axis)
     return np.where(finite.mean(axis) >= 0.5, total / np.maximum(finite.sum(axis), 1), np.nan)
-
-
-def _effective(weights: np.ndarray) -> float:
-    return float(weights.sum() ** 2 / max(np.square(weights).sum(), 1e-300))
 
 
 def _log_ratio(sums: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from bayescg import nets
 from bayescg.analysis.kinetics.covariances import Covariances, accumulate
 from bayescg.analysis.kinetics.galerkin import on_blocks, reduced, solve
 from bayescg.analysis.kinetics.spectrum import bases_of, blocks_of, diffusion_of
+from bayescg.data import evenly
 from bayescg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def common_diffusion(candidates: Mapping[str, Any], diffusion: Any, on: Frames) 
     """
     each = {name: diffusion_of(diffusion, None, bases_of(fit)[2], on) for name, fit in candidates.items()}
     first = next(iter(each))
-    x = torch.as_tensor(on.gather(np.linspace(0, len(on) - 1, min(len(on), _CHECKED)).astype(np.int64))).double()
+    x = torch.as_tensor(on.gather(evenly(on, _CHECKED))).double()
     tensor = torch.eye(x[0].numel(), dtype=x.dtype)
     values = {}
     for name, of_name in each.items():

@@ -17,7 +17,7 @@ from bayescg.analysis.kinetics.galerkin import reduced, solve
 from bayescg.analysis.kinetics.integrands import values
 from bayescg.analysis.kinetics.modes import Functions, SlowModes
 from bayescg.analysis.kinetics.resample import Resampled, resample
-from bayescg.data import check_effective, check_temperature
+from bayescg.data import check_effective, check_temperature, evenly
 from bayescg.errors import ModelError
 from bayescg.modelling import HasBasis, Model
 from bayescg.recording.functional import call_with
@@ -212,7 +212,7 @@ def _doubts(fit: Any) -> list[str]:
 
 def _positions(frames: Frames, like: Tensor | None) -> Tensor:
     """Of a few frames from all over."""
-    index = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 2000)).astype(np.int64))
+    index = evenly(frames, 2000)
     x = torch.as_tensor(frames.gather(index))
     return x if like is None else x.to(like)
 

@@ -9,8 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from bayescg.data import effective
 from bayescg.modelling.schedules.importance import Draws
-from bayescg.sampling.weights import effective, next_beta
+from bayescg.sampling.weights import next_beta
 
 __all__ = ["HasTemperature", "Stage", "Tempering"]
 

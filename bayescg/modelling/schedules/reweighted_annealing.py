@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayescg.data import effective
 from bayescg.draws import pareto_smoothed
 from bayescg.errors import ConfigError
 from bayescg.modelling.model import Model
 from bayescg.modelling.schedules.adaptive_tempering import HasTemperature, Stage, Tempering
 from bayescg.modelling.schedules.importance import Draws
 from bayescg.recording.functional import Params
-from bayescg.sampling.weights import effective, next_beta
+from bayescg.sampling.weights import next_beta
 
 __all__ = ["Annealing", "HasBuffer", "flattened", "schedule"]
 

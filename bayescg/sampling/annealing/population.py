@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from bayescg.arguments import check_counts, check_numbers
+from bayescg.data import effective
 from bayescg.devices import device_of
 from bayescg.errors import ConfigError, SimulationError
 from bayescg.progress import Bar
@@ -25,7 +26,7 @@ from bayescg.sampling.chains.hamiltonian import accepted, jittered, trajectory, 
 from bayescg.sampling.chains.loop import seeded_generator
 from bayescg.sampling.sampled_frames import to_frames
 from bayescg.sampling.saved import Saved
-from bayescg.sampling.weights import effective, next_beta, systematic
+from bayescg.sampling.weights import next_beta, systematic
 from bayescg.stopping import stoppable
 from bayescg.systems.core import System, check_system
 
