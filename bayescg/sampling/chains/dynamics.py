@@ -13,7 +13,7 @@ from bayescg.data import Frames
 from bayescg.errors import ConfigError
 from bayescg.recording.step_modes import check_mode
 from bayescg.recording.stepping import TensorStep, prepare
-from bayescg.sampling.chains.loop import Kernel, Start, begin, run_chains
+from bayescg.sampling.chains.loop import Kernel, Settings, Start, begin, run_chains
 from bayescg.sampling.sampled_frames import masses
 from bayescg.systems.core import System, check_system
 from bayescg.units import plain
@@ -122,16 +122,11 @@ def langevin(
     dt, friction = plain(dt, "ps"), plain(friction, "1/ps")
     check_positive(dt=dt, friction=friction)
     check_mode(compile)
-    start = begin(
-        system, starts, chains=chains, steps=steps, stride=stride, equilibration=equilibration, seed=seed,
-        device=device,
-    )  # fmt: skip
-    run = _Langevin(system, start, dt, friction, equilibration + steps, compile)
-    return run_chains(
-        "langevin", run, {"dt": dt, "friction": friction, "seed": seed, "compile": compile}, steps=steps,
-        stride=stride, equilibration=equilibration, energy=energy, forces=forces, dt=dt, run_dir=run_dir,
-        resume=resume, progress=progress,
-    )  # fmt: skip
+    settings = Settings(
+        steps, chains, stride, equilibration, energy, forces, compile, device, seed, run_dir, resume, progress
+    )
+    kernel = _Langevin(system, begin(system, starts, settings), dt, friction, settings)
+    return run_chains("langevin", kernel, settings, {"dt": dt, "friction": friction}, dt)
 
 
 def overdamped(
@@ -205,26 +200,21 @@ def overdamped(
     if rates.shape not in ((), (system.dim,)) or not bool(((rates > 0) & rates.isfinite()).all()):
         raise ConfigError(f"diffusion={diffusion!r} must be positive: one number, or one for each of {system.dim}")
     check_mode(compile)
-    start = begin(
-        system, starts, chains=chains, steps=steps, stride=stride, equilibration=equilibration, seed=seed,
-        device=device,
-    )  # fmt: skip
-    run = _Overdamped(system, start, dt, rates, equilibration + steps, compile)
-    settings = {"dt": dt, "diffusion": rates.tolist(), "seed": seed, "compile": compile}
-    return run_chains(
-        "overdamped", run, settings, steps=steps, stride=stride, equilibration=equilibration, energy=energy,
-        forces=forces, dt=dt, run_dir=run_dir, resume=resume, progress=progress,
-    )  # fmt: skip
+    settings = Settings(
+        steps, chains, stride, equilibration, energy, forces, compile, device, seed, run_dir, resume, progress
+    )
+    kernel = _Overdamped(system, begin(system, starts, settings), dt, rates, settings)
+    return run_chains("overdamped", kernel, settings, {"dt": dt, "diffusion": rates.tolist()}, dt)
 
 
 class _Langevin(Kernel):
-    def __init__(self, system: System, start: Start, dt: float, friction: float, calls: int, mode: str):
+    def __init__(self, system: System, start: Start, dt: float, friction: float, settings: Settings):
         super().__init__(system, start)
         self.mass, noise = masses(system), self.noise()
         thermal = (system.kT / self.mass).sqrt().to(start.x)
         self.state["v"] = thermal * noise
         step = baoab(system, (1 / self.mass).to(start.x), thermal, dt, friction)
-        self.step = prepare(step, [*(self.state[k] for k in "xvf"), noise], calls, mode)
+        self.step = prepare(step, [*(self.state[k] for k in "xvf"), noise], settings.total, settings.compile)
 
     def advance(self) -> None:
         x, v, f = self.step(*(self.state[k] for k in "xvf"), self.noise())
@@ -232,10 +222,10 @@ class _Langevin(Kernel):
 
 
 class _Overdamped(Kernel):
-    def __init__(self, system: System, start: Start, dt: float, rates: Tensor, calls: int, mode: str):
+    def __init__(self, system: System, start: Start, dt: float, rates: Tensor, settings: Settings):
         super().__init__(system, start)
         step = euler_maruyama(system, rates.to(start.x), dt)
-        self.step = prepare(step, [self.state["x"], self.state["f"], start.x], calls, mode)
+        self.step = prepare(step, [self.state["x"], self.state["f"], start.x], settings.total, settings.compile)
 
     def advance(self) -> None:
         x, f = self.step(self.state["x"], self.state["f"], self.noise())
@@ -281,12 +271,12 @@ def baoab(system: System, inverse_mass: Tensor, thermal: Tensor, dt: float, fric
         From positions, velocities, forces and standard normal noise to the first three.
     """
     kick, half = 0.5 * dt * inverse_mass, 0.5 * dt
-    kept, spread = exp(-friction * dt), sqrt(-expm1(-2.0 * friction * dt)) * thermal
+    slowed, spread = exp(-friction * dt), sqrt(-expm1(-2.0 * friction * dt)) * thermal
 
     def step(x: Tensor, v: Tensor, f: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         v = v + kick * f
         x = x + half * v
-        v = kept * v + spread * noise
+        v = slowed * v + spread * noise
         x = x + half * v
         f = system.forces(x)
         return x, v + kick * f, f

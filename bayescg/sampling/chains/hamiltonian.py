@@ -12,7 +12,7 @@ from bayescg.arguments import check_counts, check_positive
 from bayescg.data import Frames
 from bayescg.recording.step_modes import check_mode
 from bayescg.recording.stepping import TensorStep, prepare
-from bayescg.sampling.chains.loop import Kernel, Start, begin, run_chains
+from bayescg.sampling.chains.loop import Kernel, Settings, Start, begin, run_chains
 from bayescg.sampling.sampled_frames import masses
 from bayescg.systems.core import System
 from bayescg.units import plain
@@ -92,16 +92,11 @@ def hmc(
     check_positive(dt=dt)
     check_counts(leapfrog=(leapfrog, 1))
     check_mode(compile)
-    start = begin(
-        system, starts, chains=chains, steps=steps, stride=stride, equilibration=equilibration, seed=seed,
-        device=device,
-    )  # fmt: skip
-    run = Hamiltonian(system, start, dt, leapfrog, equilibration + steps, compile)
-    settings = {"dt": dt, "leapfrog": leapfrog, "seed": seed, "compile": compile}
-    frames = run_chains(
-        "hmc", run, settings, steps=steps, stride=stride, equilibration=equilibration, energy=True, forces=forces,
-        dt=None, run_dir=run_dir, resume=resume, progress=progress,
-    )  # fmt: skip
+    settings = Settings(
+        steps, chains, stride, equilibration, True, forces, compile, device, seed, run_dir, resume, progress
+    )
+    kernel = Hamiltonian(system, begin(system, starts, settings), dt, leapfrog, settings)
+    frames = run_chains("hmc", kernel, settings, {"dt": dt, "leapfrog": leapfrog})
     warn_if_stuck(frames.provenance["acceptance"], dt)
     return frames
 
@@ -122,8 +117,9 @@ class Hamiltonian(Kernel):
     ----------
     system : System
     start : Start
-    dt, leapfrog, steps, mode
-        Of `hmc`; all steps, equilibration included.
+    dt, leapfrog
+        Of `hmc`.
+    settings : Settings
     ladder : sequence of float, optional
         kT of each replica of the chains, instead of the system's own: replicas of one temperature stand together, in
         the order of `start`.
@@ -135,8 +131,7 @@ class Hamiltonian(Kernel):
         start: Start,
         dt: float,
         leapfrog: int,
-        steps: int,
-        mode: str,
+        settings: Settings,
         ladder: Sequence[float] | None = None,
     ):
         super().__init__(system, start)
@@ -153,7 +148,7 @@ class Hamiltonian(Kernel):
         x = self.state["x"]
         verlet = velocity_verlet(system.forces, 1 / mass)
         example = [x, self.noise(), self.state["f"], jittered(dt, x, self.generator)]
-        self.verlet = prepare(verlet, example, steps * leapfrog, mode)
+        self.verlet = prepare(verlet, example, settings.total * leapfrog, settings.compile)
 
     def advance(self) -> None:
         """One proposal of all chains, at each one's temperature."""

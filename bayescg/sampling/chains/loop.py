@@ -27,12 +27,44 @@ from bayescg.systems.core import System, check_system
 from bayescg.systems.molecules import check_nanometres
 from bayescg.units import plain
 
-__all__ = ["CHAINS", "Kernel", "Start", "begin", "run_chains", "seeded_generator"]
+__all__ = ["CHAINS", "Kernel", "Settings", "Start", "begin", "run_chains", "seeded_generator"]
 
 CHAINS = 100
 """Where neither `chains` nor `starts` say how many."""
 
 _LOOK = 1000  # steps between looks at whether all is well, at most
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all samplers of chains take; see `bayescg.sampling.langevin`."""
+
+    steps: int
+    chains: int | None
+    stride: int
+    equilibration: int
+    energy: bool
+    forces: bool
+    compile: str
+    device: str
+    seed: int
+    run_dir: str | Path | None
+    resume: bool
+    progress: bool | None
+
+    @property
+    def total(self) -> int:
+        """Steps, equilibration included."""
+        return self.equilibration + self.steps
+
+    def check(self) -> None:
+        """Refuse what is out of range."""
+        check_counts(
+            steps=(self.steps, 1), chains=(CHAINS if self.chains is None else self.chains, 1), stride=(self.stride, 1),
+            equilibration=(self.equilibration, 0), seed=(self.seed, 0),
+        )  # fmt: skip
+        if self.steps % self.stride:
+            raise ConfigError(f"steps={self.steps} must be a multiple of stride={self.stride}")
 
 
 @dataclass(frozen=True)
@@ -98,19 +130,7 @@ class Kernel(ABC):
 
 
 def run_chains(
-    name: str,
-    kernel: Kernel,
-    settings: Mapping[str, Any],
-    *,
-    steps: int,
-    stride: int,
-    equilibration: int,
-    energy: bool,
-    forces: bool,
-    dt: float | None,
-    run_dir: str | Path | None,
-    resume: bool,
-    progress: bool | None,
+    name: str, kernel: Kernel, settings: Settings, special: Mapping[str, Any], dt: float | None = None
 ) -> Frames:
     """Let the chains run and keep a frame every `stride` steps.
 
@@ -120,52 +140,53 @@ def run_chains(
         Of the sampler.
     kernel : Kernel
         At its starts.
-    settings : mapping
-        JSON that the result depends on, for the provenance and to tell a run from another.
-    steps, stride, equilibration, energy, forces, run_dir, resume, progress
-        See `bayescg.sampling.langevin`.
-    dt : float or None
+    settings : Settings
+    special : mapping
+        JSON of the sampler's own settings, for the provenance and to tell a run from another.
+    dt : float, optional
         Time of one step; None where steps are not time.
     """
     began = time.perf_counter()
     system, x, generator = kernel.system, kernel.start.x, kernel.generator
-    settings = dict(settings) | {
-        "chains": len(x), "steps": steps, "stride": stride, "equilibration": equilibration, "energy": energy,
-        "forces": forces, "precision": str(x.dtype).removeprefix("torch."), "device": x.device.type,
+    total, stride, energy, forces = settings.total, settings.stride, settings.energy, settings.forces
+    recorded = dict(special) | {
+        "seed": settings.seed, "compile": settings.compile, "chains": len(x), "steps": settings.steps, "stride": stride,
+        "equilibration": settings.equilibration, "energy": energy, "forces": forces,
+        "precision": str(x.dtype).removeprefix("torch."), "device": x.device.type,
     }  # fmt: skip
-    saved = Saved(run_dir, {"sampler": name, **settings, **_identity(kernel)}, resume)
+    saved = Saved(settings.run_dir, {"sampler": name, **recorded, **_identity(kernel)}, settings.resume)
+    frames = settings.steps // stride
     shapes: dict[str, tuple[int, ...]] = {"positions": (system.dim,)}
     shapes |= {"energy": ()} if energy else {}
     shapes |= {"forces": (system.dim,)} if forces else {}
     files = None if saved.directory is None else saved.directory / "frames"
-    recorder = Recorder(shapes, len(x), steps // stride, x.dtype, files, resume=saved.found is not None)
+    recorder = Recorder(shapes, len(x), frames, x.dtype, files, resume=saved.found is not None)
     step, before = 0, 0.0
     if saved.found is not None:
         tensors, meta = saved.found
         generator.set_state(tensors.pop("generator"))
         kernel.state = {k: v.to(x.device) for k, v in tensors.items()}
         step, before = meta["step"], meta["wall_seconds"]
-    total = equilibration + steps
 
     def wall() -> float:
         return before + time.perf_counter() - began
 
-    with torch.no_grad(), stoppable(lambda: saved.advice), Bar(name, total, step, progress) as bar:
+    with torch.no_grad(), stoppable(lambda: saved.advice), Bar(name, total, step, settings.progress) as bar:
         while step < total:
-            until = min(step + _LOOK, equilibration + ((step - equilibration) // stride + 1) * stride)
+            until = step + min(_LOOK, stride - (step - settings.equilibration) % stride)
             for _ in range(step, until):
                 kernel.advance()
             _look(name, kernel, step, until)
             step = until
-            if step > equilibration and (step - equilibration) % stride == 0:
-                recorder.put((step - equilibration) // stride - 1, _values(kernel, energy, forces))
+            number, between = divmod(step - settings.equilibration, stride)
+            if number > 0 and not between:
+                recorder.put(number - 1, _values(kernel, energy, forces))
             bar.update(step, f"{step:,} of {total:,} steps of {len(x):,} chains")
             if saved.due or (step == total and saved.directory is not None):
                 recorder.flush()
                 tensors = kernel.state | {"generator": generator.get_state()}
                 saved.write(step, tensors, {"wall_seconds": wall()})
     recorder.flush()
-    frames = steps // stride
     cost: dict[str, Any] = {key: len(x) * (first + each * total) for key, (first, each) in kernel.cost.items()}
     if energy and "u" not in kernel.state:
         cost["energy_evaluations"] += len(x) * frames
@@ -174,7 +195,7 @@ def run_chains(
     return to_frames(
         system,
         flat.pop("positions"),
-        {"sampler": name, **settings, **kernel.report(total), "cost": cost},
+        {"sampler": name, **recorded, **kernel.report(total), "cost": cost},
         dt=None if dt is None else dt * stride,
         ordered=True,
         trajectory=np.repeat(np.arange(len(x), dtype=np.int32), frames),
@@ -182,17 +203,7 @@ def run_chains(
     )
 
 
-def begin(
-    system: System,
-    starts: Any,
-    *,
-    chains: int | None,
-    steps: int,
-    stride: int,
-    equilibration: int,
-    seed: int,
-    device: str,
-) -> Start:
+def begin(system: System, starts: Any, settings: Settings) -> Start:
     """Where the chains begin: as given, or in equilibrium, or at the system's own positions, or at the origin.
 
     Raises
@@ -207,44 +218,46 @@ def begin(
         The energy of a start is not finite.
     """
     check_system(system)
-    count = CHAINS if chains is None else chains
-    check_counts(
-        steps=(steps, 1), chains=(count, 1), stride=(stride, 1), equilibration=(equilibration, 0), seed=(seed, 0)
-    )
-    if steps % stride:
-        raise ConfigError(f"steps={steps} must be a multiple of stride={stride}")
-    where = device_of(device)
+    settings.check()
+    device = device_of(settings.device)
+    count, seed = CHAINS if settings.chains is None else settings.chains, settings.seed
     structure = getattr(system, "start", None)
     if starts is not None:
-        starts = plain(starts, "nm")
-        try:
-            x = torch.as_tensor(starts.gather(slice(None)) if isinstance(starts, Frames) else starts)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise ConfigError(f"starts must be an array of shape (chains, {system.dim}), or Frames: {error}") from error
-        shape = tuple(x.shape)
-        x = x if x.is_floating_point() else x.float()
-        if x.ndim == 3 or (x.ndim == 2 and x.shape[1] != system.dim):  # (..., atoms, 3)
-            x = x.flatten(-2)
-        x = x.expand(count, -1) if x.ndim == 1 else x
-        if x.ndim != 2 or x.shape[1] != system.dim or not len(x):
-            raise ConfigError(f"starts must be of shape (chains, {system.dim}) or ({system.dim},), not {shape}")
-        if chains is not None and len(x) != chains:
-            raise ConfigError(f"there are {len(x)} starts for chains={chains}: give one for each, or leave chains out")
-        if system.topology is not None:
-            check_nanometres(x.unflatten(1, (-1, 3)).detach().cpu().numpy(), system.topology, "starts")
+        x = _as_positions(system, starts, settings.chains)
     elif isinstance(system, AnalyticSystem):
         x = equilibrium_positions(system, count, seeded_generator(seed, 0))
     elif structure is not None:
         x = torch.as_tensor(structure, dtype=torch.float32).reshape(1, -1).expand(count, -1)
     else:
         x = torch.zeros(count, system.dim)
-    x = x.detach().to(where).contiguous().clone()
+    x = x.detach().to(device).contiguous().clone()
     energy = system.energy(x).detach()
     bad = torch.nonzero(~torch.isfinite(energy)).flatten().tolist()
     if bad:
         at = "" if starts is not None or structure is not None else ", the origin,"
         raise SimulationError(f"start {bad[0]}{at} has no finite energy ({len(bad)} of {len(x)}); give other starts=")
-    return Start(x, energy, seeded_generator(seed, 1, where))
+    return Start(x, energy, seeded_generator(seed, 1, device))
+
+
+def _as_positions(system: System, starts: Any, chains: int | None) -> Tensor:
+    """Starts as somebody gives them, (chains, dim)."""
+    starts = plain(starts, "nm")
+    try:
+        x = torch.as_tensor(starts.gather(slice(None)) if isinstance(starts, Frames) else starts)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"starts must be an array of shape (chains, {system.dim}), or Frames: {error}") from error
+    shape = tuple(x.shape)
+    x = x if x.is_floating_point() else x.float()
+    if x.ndim == 3 or (x.ndim == 2 and x.shape[1] != system.dim):  # (..., atoms, 3)
+        x = x.flatten(-2)
+    x = x.expand(CHAINS if chains is None else chains, -1) if x.ndim == 1 else x
+    if x.ndim != 2 or x.shape[1] != system.dim or not len(x):
+        raise ConfigError(f"starts must be of shape (chains, {system.dim}) or ({system.dim},), not {shape}")
+    if chains is not None and len(x) != chains:
+        raise ConfigError(f"there are {len(x)} starts for chains={chains}: give one for each, or leave chains out")
+    if system.topology is not None:
+        check_nanometres(x.unflatten(1, (-1, 3)).detach().cpu().numpy(), system.topology, "starts")
+    return x
 
 
 def seeded_generator(seed: int, stream: int, device: torch.device | None = None) -> torch.Generator:
@@ -257,10 +270,10 @@ def _identity(kernel: Kernel) -> dict[str, Any]:
     """What tells a system and its starts from others."""
     digest = hashlib.sha256(kernel.start.x.cpu().numpy().tobytes()).hexdigest()[:16]
     energy = float(kernel.start.energy.double().mean())
-    told = {"system": repr(kernel.system), "starts": digest, "mean energy of the starts": f"{energy:.5g}"}
+    identity = {"system": repr(kernel.system), "starts": digest, "mean energy of the starts": f"{energy:.5g}"}
     if kernel.mass is not None:
-        told["masses"] = hashlib.sha256(kernel.mass.cpu().numpy().tobytes()).hexdigest()[:16]
-    return told
+        identity["masses"] = hashlib.sha256(kernel.mass.cpu().numpy().tobytes()).hexdigest()[:16]
+    return identity
 
 
 def _values(kernel: Kernel, energy: bool, forces: bool) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from bayescg.data import Frames
 from bayescg.errors import ConfigError
 from bayescg.recording.step_modes import check_mode
 from bayescg.sampling.chains.hamiltonian import Hamiltonian, accepted, warn_if_stuck
-from bayescg.sampling.chains.loop import Start, begin, run_chains
+from bayescg.sampling.chains.loop import Settings, Start, begin, run_chains
 from bayescg.systems.core import System
 from bayescg.units import kT, plain
 
@@ -103,19 +103,12 @@ def parallel_tempering(
     check_counts(leapfrog=(leapfrog, 1))
     check_mode(compile)
     ladder = ladder_of(system, temperatures)
-    start = begin(
-        system, starts, chains=chains, steps=steps, stride=stride, equilibration=equilibration, seed=seed,
-        device=device,
-    )  # fmt: skip
-    run = _Tempering(system, start, dt, leapfrog, equilibration + steps, compile, ladder)
-    settings = {
-        "dt": dt, "leapfrog": leapfrog, "temperatures": [float(t) for t in temperatures], "seed": seed,
-        "compile": compile,
-    }  # fmt: skip
-    frames = run_chains(
-        "parallel tempering", run, settings, steps=steps, stride=stride, equilibration=equilibration, energy=True,
-        forces=forces, dt=None, run_dir=run_dir, resume=resume, progress=progress,
-    )  # fmt: skip
+    settings = Settings(
+        steps, chains, stride, equilibration, True, forces, compile, device, seed, run_dir, resume, progress
+    )
+    kernel = _Tempering(system, begin(system, starts, settings), dt, leapfrog, settings, ladder)
+    special = {"dt": dt, "leapfrog": leapfrog, "temperatures": [float(t) for t in temperatures]}
+    frames = run_chains("parallel tempering", kernel, settings, special)
     warn_if_stuck(frames.provenance["acceptance"], dt)
     return frames
 
@@ -128,25 +121,23 @@ def ladder_of(system: System, temperatures: Sequence[float]) -> list[float]:
     ConfigError
         It does not begin at the system's temperature, or does not rise.
     """
-    own = system.kT if system.temperature is None else system.temperature
+    first = system.kT if system.temperature is None else system.temperature
     try:
         rungs = [float(t) for t in temperatures]
     except (TypeError, ValueError):
         rungs = []
     rising = all(low < high < float("inf") for low, high in pairwise(rungs))
-    if len(rungs) < 2 or abs(rungs[0] / own - 1) > 1e-6 or not rising:
+    if len(rungs) < 2 or abs(rungs[0] / first - 1) > 1e-6 or not rising:
         raise ConfigError(
-            f"temperatures={temperatures!r} must begin with the system's own, {own:g}, and increase to one at which it "
-            "crosses its barriers"
+            f"temperatures={temperatures!r} must begin with the system's own, {first:g}, and increase to one at which "
+            "it crosses its barriers"
         )
     return rungs if system.temperature is None else [kT(t) for t in rungs]
 
 
 class _Tempering(Hamiltonian):
-    def __init__(
-        self, system: System, start: Start, dt: float, leapfrog: int, steps: int, mode: str, ladder: list[float]
-    ):
-        super().__init__(system, start, dt, leapfrog, steps, mode, ladder)
+    def __init__(self, system: System, start: Start, dt: float, leapfrog: int, settings: Settings, ladder: list[float]):
+        super().__init__(system, start, dt, leapfrog, settings, ladder)
         self.rungs = len(ladder)
         zero = torch.zeros((), dtype=torch.int64, device=start.x.device)
         self.state |= {"turn": zero, "swaps": zero.new_zeros(self.rungs - 1, dtype=torch.float64)}
