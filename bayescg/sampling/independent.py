@@ -69,12 +69,12 @@ def equilibrium_positions(system: System, draws: int, generator: torch.Generator
 def _rejection(system: AnalyticSystem, draws: int, generator: torch.Generator) -> Tensor:
     """Draws of a system that is its own only part."""
     low, high = torch.tensor(system.box).T
-    kept: list[Tensor] = []
-    found, bound = 0, None
-    while found < draws:
+    accepted: list[Tensor] = []
+    count, bound = 0, None
+    while count < draws:
         x = low + (high - low) * torch.rand((_CANDIDATES, system.dim), generator=generator)
         log_p = system.log_prob(x)
         bound = log_p.max() + _MARGIN if bound is None else bound
-        kept.append(x[torch.rand(_CANDIDATES, generator=generator).log() < log_p - bound])
-        found += len(kept[-1])
-    return torch.cat(kept)[:draws]
+        accepted.append(x[torch.rand(_CANDIDATES, generator=generator).log() < log_p - bound])
+        count += len(accepted[-1])
+    return torch.cat(accepted)[:draws]

@@ -93,8 +93,8 @@ class Annealed:
         True
         """
         with torch.no_grad():
-            found = observable(torch.as_tensor(self.frames.gather(slice(None))))
-        values, w = torch.as_tensor(found).double().cpu().numpy(), np.asarray(self.frames.weights)
+            values = observable(torch.as_tensor(self.frames.gather(slice(None))))
+        values, w = torch.as_tensor(values).double().cpu().numpy(), np.asarray(self.frames.weights)
         mean, islands = float(w @ values / w.sum()), len(self.log_z_islands)
         share = np.bincount(self.islands, w * (values - mean), minlength=islands) * islands / w.sum()
         return Estimate(mean, float(share.std(ddof=1) / np.sqrt(islands)))

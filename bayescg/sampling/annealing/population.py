@@ -145,10 +145,10 @@ class _Swarm:
             return
         rows = self.log_w[poor]
         n = self.plan.particles
-        chosen = torch.arange(self.log_w.numel(), device=self.x.device).view_as(self.log_w)
-        chosen[poor] = chosen[poor].gather(1, systematic(rows, self.generator))
+        index = torch.arange(self.log_w.numel(), device=self.x.device).view_as(self.log_w)
+        index[poor] = index[poor].gather(1, systematic(rows, self.generator))
         self.log_w[poor] = (torch.logsumexp(rows, 1, keepdim=True) - math.log(n)).expand(-1, n)
-        index = chosen.flatten()
+        index = index.flatten()
         self.x, self.energy, self.log_base = self.x[index], self.energy[index], self.log_base[index]
 
     def _scale(self) -> Tensor:

@@ -151,12 +151,12 @@ def batched_dynamics(
                     run_dir=out / ".equilibration", **common,
                 )  # fmt: skip
                 steps = 0
-            made = langevin(
+            frames_drawn = langevin(
                 system, every * frames, friction=friction, starts=begin, stride=every, equilibration=steps,
                 run_dir=out / ".dynamics", **common,
             )  # fmt: skip
-            for name, positions in zip(names, made.positions.reshape(len(x), frames, -1, 3), strict=True):
-                _write(out / name, positions, every * dt, made.box)
+            for name, positions in zip(names, frames_drawn.positions.reshape(len(x), frames, -1, 3), strict=True):
+                _write(out / name, positions, every * dt, frames_drawn.box)
             shutil.rmtree(out / ".dynamics")
             shutil.rmtree(out / ".equilibration", ignore_errors=True)
     files = [str(out / name) for name in names]
