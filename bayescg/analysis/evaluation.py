@@ -10,6 +10,7 @@ import torch
 
 from bayescg.errors import DataError
 from bayescg.features.observables import from_names
+from bayescg.feeding.chunks import chunks
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
@@ -30,13 +31,12 @@ def evaluate(function: Callable[[torch.Tensor], Any], frames: Frames) -> np.ndar
     """
     parts = []
     with torch.no_grad():
-        for start in range(0, len(frames), CHUNK):
-            index = np.arange(start, min(start + CHUNK, len(frames)))
-            value = function(torch.as_tensor(frames.gather(index)))
+        for part in chunks(frames, size=CHUNK):
+            value = function(part)
             value = value.detach().cpu().numpy() if torch.is_tensor(value) else np.asarray(value)
-            if value.ndim == 0 or len(value) != len(index):
+            if value.ndim == 0 or len(value) != len(part):
                 raise DataError(
-                    f"{label(function)} gave shape {value.shape} for {len(index)} frames; one value a frame is needed"
+                    f"{label(function)} gave shape {value.shape} for {len(part)} frames; one value a frame is needed"
                 )
             parts.append(value.astype(np.float64))
     values = np.concatenate(parts)

@@ -20,14 +20,14 @@ __all__ = ["CHUNK", "chunks", "joined", "observations"]
 CHUNK = 4096
 
 
-def chunks(x: Any, like: Tensor, size: int = CHUNK) -> Iterator[Tensor]:
-    """Positions on the device and in the type of `like`, at most `size` of them at a time.
+def chunks(x: Any, like: Tensor | None = None, size: int = CHUNK) -> Iterator[Tensor]:
+    """Positions, at most `size` of them at a time, on the device and in the type of `like`.
 
     Parameters
     ----------
     x : Frames, Tensor or ndarray
         Frames and arrays on disk stay there.
-    like : Tensor
+    like : Tensor, optional
     size : int
 
     Raises
@@ -39,7 +39,8 @@ def chunks(x: Any, like: Tensor, size: int = CHUNK) -> Iterator[Tensor]:
     x = x if gather or torch.is_tensor(x) or isinstance(x, Rows) else np.asanyarray(x)
     for start in range(0, max(len(x), 1), size):
         part = gather(np.arange(start, min(start + size, len(x)))) if gather else x[start : start + size]
-        part = torch.as_tensor(part if torch.is_tensor(part) else np.array(part)).to(like)
+        part = torch.as_tensor(part if torch.is_tensor(part) else np.array(part))
+        part = part if like is None else part.to(like)
         if not torch.isfinite(part).all():
             bad = start + torch.nonzero(~torch.isfinite(part))[:, 0].unique()[:5]
             raise DataError(f"the coordinates of frames {bad.tolist()} are not finite")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bayescg.analysis.kinetics.covariances import CHUNK
 from bayescg.analysis.kinetics.integrands import values
 from bayescg.analysis.quantity import Quantity, rounded
 from bayescg.draws import interval
 from bayescg.errors import DataError
+from bayescg.feeding.chunks import chunks
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Functions", "SlowModes", "in_chunks"]
+__all__ = ["Functions", "SlowModes"]
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class SlowModes:
         """
         import xarray as xr
 
-        parts = list(in_chunks(x))
+        parts = list(chunks(x))
         out = np.empty((self.eigenvalues.shape[0], sum(map(len, parts)), self.eigenvalues.shape[1]))
         for one in self.functions:
             u = np.concatenate([one.values(part) for part in parts])
@@ -183,7 +183,7 @@ class SlowModes:
             Positions (n, atoms, 3) or (n, dim).
         """
         draws, rows = len(self.eigenvalues), []
-        for part in in_chunks(x):
+        for part in chunks(x):
             sums = [one.moments(one.values(part)) for one in self.functions]
             mean, square = (np.sum([s[i] for s in sums], 0) / draws for i in (0, 1))
             rows.append((mean, np.sqrt(np.maximum(square - mean**2, 0.0))))
@@ -210,11 +210,3 @@ class SlowModes:
             f"SlowModes({of}: timescales {told}{unit}; {len(self.eigenvalues)} draws, {self.blocks} blocks, "
             f"{self.rank} functions)"
         )
-
-
-def in_chunks(x: Any) -> Iterator[torch.Tensor]:
-    """Positions, a few thousand at a time."""
-    gather = x.gather if hasattr(x, "gather") and not torch.is_tensor(x) else None
-    for start in range(0, len(x), CHUNK):
-        part = gather(slice(start, min(start + CHUNK, len(x)))) if gather else x[start : start + CHUNK]
-        yield torch.as_tensor(part)

@@ -10,9 +10,10 @@ import numpy as np
 from torch import Tensor
 
 from bayescg.analysis.kinetics.integrands import values
-from bayescg.analysis.kinetics.modes import Functions, in_chunks
+from bayescg.analysis.kinetics.modes import Functions
 from bayescg.analysis.quantity import Quantity, rounded
 from bayescg.draws import interval
+from bayescg.feeding.chunks import chunks
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -68,7 +69,7 @@ class Committor:
         """Draws of q, (draw, frame), none below 0 or above 1, at positions (n, atoms, 3) or (n, dim) or of Frames."""
         import xarray as xr
 
-        draws = np.concatenate([self._draws(part) for part in in_chunks(x)], 1)
+        draws = np.concatenate([self._draws(part) for part in chunks(x)], 1)
         return xr.DataArray(draws, dims=("draw", "frame"), name="committor")
 
     def summary(self, x: Any) -> xr.Dataset:
@@ -76,7 +77,7 @@ class Committor:
         import xarray as xr
 
         rows = []
-        for part in in_chunks(x):
+        for part in chunks(x):
             q = self._draws(part)
             rows.append(np.stack([q.mean(0), q.std(0, ddof=1), *interval(q, 0.9)]))
         columns = np.concatenate(rows, 1)
