@@ -53,10 +53,10 @@ def read_topology(top: Any) -> tuple[Any, NDArray[np.float64] | None]:
             f"{type(top).__name__} carries no topology; give an mdtraj or OpenMM topology, a PDB file, "
             "or Frames of a molecule"
         )
-    first = getattr(top, "start", None)  # of a system, NaN where it has none
+    first, frames = getattr(top, "start", None), getattr(top, "positions", None)
     if first is not None:
-        first = first if np.isfinite(first).all() else None
-    elif hasattr(frames := getattr(top, "positions", None), "shape"):
+        first = first if np.isfinite(first).all() else None  # a system without a structure starts from NaN
+    elif frames is not None and hasattr(frames, "shape"):
         first = np.asarray(frames[0], dtype=np.float64)
     return read_topology(topology)[0], first
 

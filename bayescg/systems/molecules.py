@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bayescg.arguments import check_numbers
 from bayescg.errors import ConfigError, TopologyError, UnitError
-from bayescg.systems.core import GuardedSystem, System
+from bayescg.systems.core import System
 from bayescg.systems.engine import Engine
 from bayescg.systems.forcefield import ForceField
 from bayescg.systems.peptides import peptide
@@ -91,7 +91,7 @@ class MolecularSystem(System):
         """Forces in kJ/mol/nm, detached: see `System.forces`."""
         return self._field.forces(self._flat(x).detach().unflatten(-1, (-1, 3))).reshape(x.shape)
 
-    def guarded_above_start(self, kT: float) -> GuardedSystem:
+    def guarded_above_start(self, kT: float) -> System:
         """Guarded (`System.guarded`) at so many kT above the energy of ``start``.
 
         Raises
