@@ -186,7 +186,7 @@ class InternalCoordinates(Features):
         TopologyError
             Another number of coordinates.
         """
-        bond, angle, torsion = self._parts(y)
+        bond, angle, torsion = self.parts(y)
         r2, r3, theta = bond[..., 0], bond[..., 1], angle[..., 0]
         zero = torch.zeros_like(r2)
         along = r3 * theta.cos()
@@ -217,7 +217,7 @@ class InternalCoordinates(Features):
         Tensor
             ``(...)``; not finite outside the domain of bonds and angles.
         """
-        bond, angle, _ = self._parts(y)
+        bond, angle, _ = self.parts(y)
         return 2 * bond.log().sum(-1) + angle.sin().log().sum(-1)
 
     def chirality(self, x: Tensor) -> Tensor:
@@ -264,7 +264,8 @@ class InternalCoordinates(Features):
                 "place no atom by these three"
             )
 
-    def _parts(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def parts(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Bonds, angles and torsions of internal coordinates ``(..., 3 atoms - 6)``."""
         if not scripting() and (y.ndim < 1 or y.shape[-1] != self.size):
             raise TopologyError(f"these internal coordinates are {self.size} numbers, not {tuple(y.shape)}")
         atoms = len(self.labels)

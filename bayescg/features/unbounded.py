@@ -141,8 +141,8 @@ class UnboundedCoordinates(Features):
 
     def bounded(self, u: Tensor) -> Tensor:
         """Internal coordinates ``(..., 3 atoms - 6)``, in nm and radians."""
-        r0, angle0, torsion0 = self._parts(self.middle.to(u.dtype))
-        r, angle, torsion = self._parts(self.scale.to(u.dtype) * u)
+        r0, angle0, torsion0 = self.internal.parts(self.middle.to(u.dtype))
+        r, angle, torsion = self.internal.parts(self.scale.to(u.dtype) * u)
         turned = 0.5 * self.window.to(u.dtype) * torch.erf(torsion / math.sqrt(2))
         turned = turned - turned @ self.shear.to(u.dtype).T
         bent = _BENT + (math.pi - 2 * _BENT) * torch.sigmoid(_logit(angle0) + angle)
@@ -154,9 +154,9 @@ class UnboundedCoordinates(Features):
         As in `InternalCoordinates`; all exchanges of methyl hydrogens are counted.
         """
         y = self.bounded(u)
-        _, angle, torsion = self._parts(self.scale.to(u.dtype) * u)
-        v = _logit(self._parts(self.middle.to(u.dtype))[1]) + angle
-        stretch = self._parts(y)[0].log().sum(-1) - 0.5 * torsion.square().sum(-1)
+        _, angle, torsion = self.internal.parts(self.scale.to(u.dtype) * u)
+        v = _logit(self.internal.parts(self.middle.to(u.dtype))[1]) + angle
+        stretch = self.internal.parts(y)[0].log().sum(-1) - 0.5 * torsion.square().sum(-1)
         stretch = stretch + (math.log(math.pi - 2 * _BENT) + logsigmoid(v) + logsigmoid(-v)).sum(-1)
         constant = self.scale.log().sum() + (self.window / math.sqrt(2 * math.pi)).log().sum()
         copies = len(self.rotors) * math.log(3)
@@ -180,14 +180,10 @@ class UnboundedCoordinates(Features):
         """Bonds and angles, and torsions from the middle of their windows, of methyl groups their means."""
         y = self.internal(x)
         lengths, torsion = y.split([2 * len(self.internal.labels) - 3, len(self.internal.labels) - 3], -1)
-        torsion = torsion - self._parts(self.middle.to(x.dtype))[2]
+        torsion = torsion - self.internal.parts(self.middle.to(x.dtype))[2]
         torsion = torch.atan2(torsion.sin(), torsion.cos())
         mean = torsion + torsion @ self.shear.to(x.dtype).T
         return lengths, torch.atan2(mean.sin(), mean.cos())
-
-    def _parts(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        atoms = len(self.internal.labels)
-        return y[..., : atoms - 1], y[..., atoms - 1 : 2 * atoms - 3], y[..., 2 * atoms - 3 :]
 
 
 def unbounded_coordinates(system: Any) -> UnboundedCoordinates:

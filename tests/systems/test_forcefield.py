@@ -260,7 +260,7 @@ def test_exceptions_replace_the_interaction_of_their_pair(kernels):
     force.setReactionFieldDielectric(20.0)
     system = atoms(4, force)
     plain, near = ForceField(system).tables.pairs[::-1]
-    assert np.isinf(plain.cutoff)
+    assert np.isinf(plain.reach.cutoff)
     assert plain.atoms.tolist() == [[0, 2]]
     assert near.atoms.tolist() == [[0, 3], [1, 2], [1, 3], [2, 3]]
     energy, largest = disagreement(system, random_frames(4, 0.2))

@@ -141,7 +141,8 @@ def _fields(tables: Tables) -> "dict[str, int | np.ndarray]":
     for name in ("qq", "a", "b"):
         fields[f"pair_{name}"] = np.concatenate([np.zeros(0), *(getattr(p, name) for p in tables.pairs)])
     # no switching is switching that begins at the cutoff; a width of zero would be divided by
-    fields["range"] = np.array([(p.cutoff, min(p.switch, 1e9), p.k_rf, p.c_rf) for p in tables.pairs])
+    reaches = [pairs.reach for pairs in tables.pairs]
+    fields["range"] = np.array([(r.cutoff, min(r.switch, 1e9), r.k_rf, r.c_rf) for r in reaches])
     born = tables.born
     neck = None if born is None else born.neck
     fields["born"] = int(born is not None)

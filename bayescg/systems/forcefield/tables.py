@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Angles", "Bonds", "Born", "Cmap", "Impropers", "Neck", "Pairs", "Tables", "Torsions"]
+__all__ = ["Angles", "Bonds", "Born", "Cmap", "Impropers", "Neck", "Pairs", "Range", "Tables", "Torsions"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,18 @@ class Cmap:
 
 
 @dataclass(frozen=True)
+class Range:
+    """How far the pairs of a table see each other."""
+
+    cutoff: float = np.inf
+    """nm"""
+    switch: float = np.inf
+    """nm: from here to the cutoff S falls smoothly from one to zero"""
+    k_rf: float = 0.0
+    c_rf: float = 0.0
+
+
+@dataclass(frozen=True)
 class Pairs:
     """Pairs of atoms with E = qq (1/r + k_rf r^2 - c_rf) + S(r) (a / r^12 - b / r^6), zero from the cutoff on."""
 
@@ -83,12 +95,7 @@ class Pairs:
     """kJ/mol nm^12"""
     b: np.ndarray
     """kJ/mol nm^6"""
-    cutoff: float = np.inf
-    """nm"""
-    switch: float = np.inf
-    """nm: from here to the cutoff S falls smoothly from one to zero"""
-    k_rf: float = 0.0
-    c_rf: float = 0.0
+    reach: Range = Range()
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class Pairs(nn.Module):
         self.i, self.j = (Gather(torch.tensor(column), atoms) for column in table.atoms.T)
         for name in ("qq", "a", "b"):
             self.register_buffer(name, torch.tensor(getattr(table, name))[:, None])
-        self.cutoff, self.switch, self.k_rf, self.c_rf = table.cutoff, table.switch, table.k_rf, table.c_rf
+        self.reach = table.reach
 
     def forward(self, x: Tensor) -> Tensor:
         """Energies (batch,) of positions (3, atoms, batch)."""
@@ -34,10 +34,10 @@ class Pairs(nn.Module):
         inverse = r2.rsqrt()
         inverse_6 = inverse.square() ** 3
         wells = (self.a * inverse_6 - self.b) * inverse_6
-        if math.isinf(self.cutoff):
+        if math.isinf(self.reach.cutoff):
             return (wells + self.qq * inverse).sum(0)
-        if math.isfinite(self.switch):
-            t = ((r2 * inverse - self.switch) / (self.cutoff - self.switch)).clamp_min(0.0)
+        if math.isfinite(self.reach.switch):
+            t = ((r2 * inverse - self.reach.switch) / (self.reach.cutoff - self.reach.switch)).clamp_min(0.0)
             wells = wells * (1.0 + t**3 * (-10.0 + t * (15.0 - 6.0 * t)))
-        energy = wells + self.qq * (inverse + self.k_rf * r2 - self.c_rf)
-        return torch.where(r2 < self.cutoff**2, energy, 0.0).sum(0)
+        energy = wells + self.qq * (inverse + self.reach.k_rf * r2 - self.reach.c_rf)
+        return torch.where(r2 < self.reach.cutoff**2, energy, 0.0).sum(0)

@@ -1,27 +1,16 @@
 """Reading what acts between pairs of atoms: Lennard-Jones and Coulomb, with exceptions and a plain cutoff."""
 
-from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
 
 from bayescg.systems.forcefield.reading.expressions import discrete_2d, matches, numbers, parse
-from bayescg.systems.forcefield.tables import Pairs
+from bayescg.systems.forcefield.tables import Pairs, Range
 
 __all__ = ["COULOMB", "PairBook", "cutoff_of", "lennard_jones", "lennard_jones_14", "nonbonded"]
 
 COULOMB = 138.93545764438198
 """kJ/mol nm/e^2, to the digits that OpenMM has."""
-
-
-@dataclass(frozen=True)
-class Range:
-    """How far a pair sees: the settings that a table of `Pairs` has once."""
-
-    cutoff: float = np.inf
-    switch: float = np.inf
-    k_rf: float = 0.0
-    c_rf: float = 0.0
 
 
 class PairBook:
@@ -50,7 +39,7 @@ class PairBook:
         for reach, (qq, a, b) in self._sums.items():
             at = np.nonzero((qq != 0) | (a != 0) | (b != 0))
             if len(at[0]):
-                tables.append(Pairs(np.stack(at, 1), qq[at], a[at], b[at], *astuple(reach)))
+                tables.append(Pairs(np.stack(at, 1), qq[at], a[at], b[at], reach))
         return tuple(tables)
 
 
@@ -75,10 +64,7 @@ def nonbonded(book: PairBook, force: Any) -> None:
         raise ValueError("its direct space is switched off")
     atoms = force.getNumParticles()
     charge, sigma, epsilon = numbers([force.getParticleParameters(i) for i in range(atoms)], 3)
-    interact = np.triu(np.ones((atoms, atoms), bool), 1)
     rows = [force.getExceptionParameters(i) for i in range(force.getNumExceptions())]
-    for i, j, *_ in rows:
-        interact[i, j] = interact[j, i] = False
     cutoff = cutoff_of(force)
     reach = Range()
     if np.isfinite(cutoff):
@@ -89,7 +75,7 @@ def nonbonded(book: PairBook, force: Any) -> None:
             (dielectric - 1.0) / (2.0 * dielectric + 1.0) / cutoff**3,
             3.0 * dielectric / (2.0 * dielectric + 1.0) / cutoff,
         )
-    i, j = np.nonzero(interact)
+    i, j = _all_but(rows, atoms)
     wells = _wells(0.5 * (sigma[i] + sigma[j]), np.sqrt(epsilon[i] * epsilon[j]))
     book.add(reach, i, j, COULOMB * charge[i] * charge[j], *wells)
     if rows:
@@ -109,13 +95,9 @@ def lennard_jones(book: PairBook, force: Any) -> None:
         force.getTabulatedFunctionName(i): discrete_2d(force.getTabulatedFunction(i))
         for i in range(force.getNumTabulatedFunctions())
     }
-    interact = np.triu(np.ones((atoms, atoms), bool), 1)
-    for i in range(force.getNumExclusions()):
-        a, b = force.getExclusionParticles(i)
-        interact[a, b] = interact[b, a] = False
     cutoff = cutoff_of(force)
     switched = np.isfinite(cutoff) and force.getUseSwitchingFunction()
-    i, j = np.nonzero(interact)
+    i, j = _all_but([force.getExclusionParticles(n) for n in range(force.getNumExclusions())], atoms)
     pair = kind[i], kind[j]
     reach = Range(cutoff, force.getSwitchingDistance()._value if switched else np.inf)
     book.add(reach, i, j, 0.0, tables["acoef"][pair], tables["bcoef"][pair])
@@ -133,6 +115,13 @@ def lennard_jones_14(book: PairBook, force: Any) -> None:
         i, j = np.array([row[:2] for row in rows]).T
         values = dict(zip(parameters, np.array([row[2] for row in rows]).T, strict=True))
         book.add(Range(), i, j, 0.0, *_wells(values["sigma"], values["epsilon"] * prefactor["scale"] / 4.0))
+
+
+def _all_but(excluded: list, atoms: int) -> tuple[np.ndarray, ...]:
+    interact = np.triu(np.ones((atoms, atoms), bool), 1)
+    for i, j, *_ in excluded:
+        interact[i, j] = interact[j, i] = False
+    return np.nonzero(interact)
 
 
 def _wells(sigma: np.ndarray, epsilon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
