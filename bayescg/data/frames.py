@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Frames", "Pairs"]
 
+_EACH_FRAME = ("positions", "trajectory", "order", "times", "box", "weights", "forces", "energy", "labels")
+
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Frames:
@@ -223,22 +225,9 @@ class Frames:
 
     def subset(self, index: Any) -> "Frames":
         """The frames `index` (a slice, integers, or a mask); frames on disk stay there."""
-
-        def cut(a: np.ndarray | None) -> Any:
-            return None if a is None else a[index]
-
-        part = replace(
-            self,
-            positions=take(self.positions, index),
-            trajectory=self.trajectory[index],
-            order=cut(self.order),
-            times=cut(self.times),
-            box=cut(self.box),
-            weights=cut(self.weights),
-            forces=None if self.forces is None else take(self.forces, index),
-            energy=cut(self.energy),
-            labels=cut(self.labels),
-        )
+        columns = {name: a for name in _EACH_FRAME if (a := getattr(self, name)) is not None}
+        lazy = ("positions", "forces")
+        part = replace(self, **{name: take(a, index) if name in lazy else a[index] for name, a in columns.items()})
         if len(part) == 0:
             raise DataError(f"an empty selection of {len(self)} frames")
         return part
