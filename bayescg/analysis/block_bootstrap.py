@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from bayescg.analysis.quantity import Quantity
-from bayescg.data import statistical_inefficiency
+from bayescg.data import Frames, statistical_inefficiency
 from bayescg.errors import DataError
 from bayescg.inference.uncertainty import block_weights
-
-if TYPE_CHECKING:
-    from bayescg.data import Frames
 
 __all__ = ["average", "block_draws", "block_ids", "bootstrap", "inefficiency", "refit_sources", "sources", "weights_of"]
 

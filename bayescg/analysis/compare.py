@@ -12,14 +12,13 @@ import torch
 from bayescg.analysis.fit_checks import check_question
 from bayescg.analysis.kinetics.scores import SCORES, common_diffusion, kinetic_score
 from bayescg.arguments import check_counts
-from bayescg.data import Pairs, statistical_inefficiency
+from bayescg.data import Frames, Pairs, statistical_inefficiency
 from bayescg.errors import ConfigError
 from bayescg.inference import Fit
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bayescg.data import Frames
 
 __all__ = ["Compared", "Comparison", "compare"]
 

@@ -12,14 +12,13 @@ from torch import Tensor
 from bayescg.analysis.block_bootstrap import block_draws, block_ids, inefficiency, weights_of
 from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of, wrap
 from bayescg.analysis.quantity import Quantity
-from bayescg.data import effective_frames
+from bayescg.data import Frames, effective_frames
 from bayescg.draws import interval
 from bayescg.errors import DataError
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from bayescg.data import Frames
     from bayescg.inference import Fit
 
 __all__ = ["ObservableCheck", "PredictiveCheck", "predictive_check"]

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.data import Pairs
+from bayescg.data import Frames, Pairs
 from bayescg.feeding.shuffle import Shuffle
 from bayescg.feeding.stream import Stream
 from bayescg.modelling.model import Model
 from bayescg.recording.functional import seeded
-
-if TYPE_CHECKING:
-    from bayescg.data import Frames
 
 __all__ = ["Feed", "inputs_of", "observed", "relaxation"]
 

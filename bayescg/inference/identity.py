@@ -5,13 +5,10 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bayescg.data import Pairs
+from bayescg.data import Frames, Pairs
 from bayescg.modelling.model import Model
-
-if TYPE_CHECKING:
-    from bayescg.data import Frames
 
 __all__ = ["identity"]
 

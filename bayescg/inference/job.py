@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from bayescg.data import Pairs
+from bayescg.data import Frames, Pairs
 from bayescg.inference.distributed import Processes
 from bayescg.inference.early_stopping import EarlyStopping
 from bayescg.inference.guard_counts import GuardCounts
@@ -28,9 +28,6 @@ from bayescg.recording.functional import Params, mixed_seed, seeded
 from bayescg.recording.optimiser import Adam, learning_rate
 from bayescg.recording.recorded import gradient_function
 from bayescg.recording.step_modes import Step
-
-if TYPE_CHECKING:
-    from bayescg.data import Frames
 
 __all__ = ["Job", "NotFinite"]
 

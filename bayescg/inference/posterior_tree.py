@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.data import evenly
+from bayescg.data import Frames, evenly
 from bayescg.draws import to_tree
 from bayescg.errors import ModelError
 from bayescg.inference.trained import TrainedModel
@@ -20,7 +20,6 @@ from bayescg.recording.functional import seeded
 if TYPE_CHECKING:
     import xarray as xr
 
-    from bayescg.data import Frames
 
 __all__ = ["posterior_tree"]
 

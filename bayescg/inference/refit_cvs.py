@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-from bayescg.data import evenly
+from bayescg.data import Frames, evenly
 from bayescg.inference.uncertainty import Posterior
 from bayescg.modelling.model import Model, cv_of
 from bayescg.recording.functional import Params, call_with, over
-
-if TYPE_CHECKING:
-    from bayescg.data import Frames
 
 __all__ = ["mixture", "refit_cvs", "rotations"]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 from bayescg import checkpoint
 from bayescg.arguments import check_numbers, check_positive
-from bayescg.data import Pairs
+from bayescg.data import Frames, Pairs
 from bayescg.devices import device_of
 from bayescg.errors import ConfigError, DataError, Interrupted, ModelError
 from bayescg.inference.distributed import join, launched
@@ -28,9 +28,6 @@ from bayescg.modelling.model import Model, check_data
 from bayescg.progress import Bar
 from bayescg.recording.step_modes import check_mode
 from bayescg.stopping import stop_requested
-
-if TYPE_CHECKING:
-    from bayescg.data import Frames
 
 __all__ = ["fit"]
 

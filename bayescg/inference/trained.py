@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bayescg.arguments import check_counts
-from bayescg.data import effective
+from bayescg.data import Frames, effective
 from bayescg.draws import pareto_k
 from bayescg.errors import ModelError
 from bayescg.feeding.chunks import chunks, joined, observations
@@ -21,9 +21,6 @@ from bayescg.inference.refit_cvs import mixture, refit_cvs
 from bayescg.inference.uncertainty import Posterior
 from bayescg.modelling.model import HasCV, Model, cv_of
 from bayescg.recording.functional import Params, seeded
-
-if TYPE_CHECKING:
-    from bayescg.data import Frames
 
 __all__ = ["TrainedModel"]
 

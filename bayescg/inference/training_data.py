@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.data import Pairs, evenly
+from bayescg.data import Frames, Pairs, evenly
 from bayescg.errors import DataError
 from bayescg.feeding.feed import Feed, observed, relaxation
 from bayescg.inference.uncertainty import block_weights
 from bayescg.modelling.model import Model
 from bayescg.recording.functional import Params, mixed_seed, seeded
-
-if TYPE_CHECKING:
-    from bayescg.data import Frames
 
 __all__ = ["TrainingData"]
 

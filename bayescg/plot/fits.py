@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import gaussian_kde
 
 from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of
-from bayescg.data import evenly
+from bayescg.data import Frames, evenly
 from bayescg.errors import DataError
 from bayescg.modelling.schedules.reweighted_annealing import HasBuffer
 from bayescg.plot.style import BLUE, GREY, INK, ORANGE, axis_label, colour_bar, figure, in_degrees, name_axis
@@ -19,7 +19,6 @@ from bayescg.recording.functional import seeded
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bayescg.data import Frames
     from bayescg.inference import Fit
     from bayescg.modelling import Model
 

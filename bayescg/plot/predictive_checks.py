@@ -8,7 +8,7 @@ import numpy as np
 
 from bayescg.analysis import PredictiveCheck
 from bayescg.analysis.evaluation import evaluate, named_observables
-from bayescg.data import evenly
+from bayescg.data import Frames, evenly
 from bayescg.plot.style import BLUE, INK, figure, in_degrees, name_axis, stair_band
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from bayescg.analysis import ObservableCheck
-    from bayescg.data import Frames
     from bayescg.inference import Fit
 
 __all__ = ["predictive_check", "ramachandran"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +12,8 @@ from bayescg import nets
 from bayescg.analysis.kinetics.covariances import Covariances, accumulate
 from bayescg.analysis.kinetics.galerkin import on_blocks, reduced, solve
 from bayescg.analysis.kinetics.spectrum import bases_of, blocks_of, diffusion_of
-from bayescg.data import evenly
+from bayescg.data import Frames, evenly
 from bayescg.errors import ConfigError
-
-if TYPE_CHECKING:
-    from bayescg.data import Frames
 
 __all__ = ["SCORES", "common_diffusion", "kinetic_score"]
 

@@ -17,14 +17,13 @@ from bayescg.analysis.kinetics.galerkin import reduced, solve
 from bayescg.analysis.kinetics.integrands import values
 from bayescg.analysis.kinetics.modes import Functions, SlowModes
 from bayescg.analysis.kinetics.resample import Resampled, resample
-from bayescg.data import check_effective, check_temperature, evenly
+from bayescg.data import Frames, check_effective, check_temperature, evenly
 from bayescg.errors import ModelError
 from bayescg.modelling import HasBasis, Model
 from bayescg.recording.functional import call_with
 from bayescg.systems.core import check_system
 
 if TYPE_CHECKING:
-    from bayescg.data import Frames
     from bayescg.inference import Fit
     from bayescg.systems import System
 
