@@ -33,7 +33,7 @@ class Saved:
     ----------
     directory : Path or None
         `run_dir`.
-    found : tuple of (dict of str to Tensor, dict), or None
+    newest : tuple of (dict of str to Tensor, dict), or None
         The newest checkpoint.
 
     Raises
@@ -49,16 +49,16 @@ class Saved:
             check_paths(run_dir=run_dir)
         self.directory = None if run_dir is None else Path(run_dir)
         self.identity = dict(identity)
-        self.found: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+        self.newest: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self._last = time.monotonic()
         if self.directory is None:
             return
         if not resume:
             checkpoint.clear(self.directory / "checkpoint")
             return
-        self.found = checkpoint.latest(self.directory / "checkpoint")
-        if self.found is not None:
-            theirs = self.found[1]["identity"]
+        self.newest = checkpoint.latest(self.directory / "checkpoint")
+        if self.newest is not None:
+            theirs = self.newest[1]["identity"]
             for key in sorted(self.identity.keys() | theirs.keys()):
                 if theirs.get(key) != self.identity.get(key):
                     raise CheckpointError(

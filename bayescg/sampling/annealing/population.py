@@ -80,7 +80,7 @@ def anneal(
     where = device_of(device)
     swarm = _Swarm(system, plan, base_of(system, base, where), schedule, where)
     saved = Saved(run_dir, swarm.identity(), resume)
-    before = swarm.restore(*saved.found) if saved.found is not None else 0.0
+    before = swarm.restore(*saved.newest) if saved.newest is not None else 0.0
 
     def wall() -> float:
         return before + time.perf_counter() - began

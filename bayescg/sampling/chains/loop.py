@@ -160,10 +160,10 @@ def run_chains(
     shapes |= {"energy": ()} if energy else {}
     shapes |= {"forces": (system.dim,)} if forces else {}
     files = None if saved.directory is None else saved.directory / "frames"
-    recorder = Recorder(shapes, len(x), frames, x.dtype, files, resume=saved.found is not None)
+    recorder = Recorder(shapes, len(x), frames, x.dtype, files, resume=saved.newest is not None)
     step, before = 0, 0.0
-    if saved.found is not None:
-        tensors, meta = saved.found
+    if saved.newest is not None:
+        tensors, meta = saved.newest
         generator.set_state(tensors.pop("generator"))
         kernel.state = {k: v.to(x.device) for k, v in tensors.items()}
         step, before = meta["step"], meta["wall_seconds"]

@@ -72,14 +72,14 @@ def structures(system: "MolecularSystem", starts: Any, chains: int) -> np.ndarra
     """
     from bayescg.systems.molecules import check_nanometres
 
-    given = ramachandran_starts(system, chains) if starts is None else plain(starts, "nm")
-    wanted = f"starts must be finite and of shape (chains, {system.dim // 3}, 3)"
+    positions = ramachandran_starts(system, chains) if starts is None else plain(starts, "nm")
+    requirement = f"starts must be finite and of shape (chains, {system.dim // 3}, 3)"
     try:
-        x = np.asarray(given, float)
+        x = np.asarray(positions, float)
     except (TypeError, ValueError) as error:
-        raise TopologyError(f"{wanted}: {error}") from error
+        raise TopologyError(f"{requirement}: {error}") from error
     if x.ndim != 3 or x.shape[1:] != (system.dim // 3, 3) or not len(x) or not np.isfinite(x).all():
-        raise TopologyError(f"{wanted}, not {x.shape}")
+        raise TopologyError(f"{requirement}, not {x.shape}")
     assert system.topology is not None
     check_nanometres(x, system.topology, "starts")
     return x
