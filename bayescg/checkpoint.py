@@ -133,10 +133,10 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             f"{path} is not a readable checkpoint ({error}); delete it to use the one before"
         ) from error
     if not isinstance(body, dict) or body.get("schema") != SCHEMA:
-        found = body.get("schema") if isinstance(body, dict) else None
+        version = body.get("schema") if isinstance(body, dict) else None
         raise CheckpointError(
-            f"{path} has layout version {found!r}, this bayescg reads version {SCHEMA}: use the bayescg that wrote it, "
-            "or fit again"
+            f"{path} has layout version {version!r}, this bayescg reads version {SCHEMA}: use the bayescg that wrote "
+            "it, or fit again"
         )
     if body.pop("sha256", None) != _digest(body):
         raise CheckpointError(f"{path} was altered after it was written (its digest does not match)")
@@ -161,13 +161,13 @@ def latest(directory: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | 
     failures = []
     for path in paths:
         try:
-            found = read(path)
+            tensors, meta = read(path)
         except CheckpointError as error:
             failures.append(str(error))
             continue
         for failure in failures:
             warnings.warn(f"{failure}; the checkpoint before it, {path.name}, is used", stacklevel=2)
-        return found
+        return tensors, meta
     if failures:
         raise CheckpointError("no usable checkpoint: " + "; ".join(failures) + ". Start anew with resume=False.")
     return None

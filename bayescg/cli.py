@@ -74,10 +74,10 @@ def list_() -> None:
     from bayescg.experiments import catalogue
 
     kinds = {"experiments": catalogue.experiments(), "models": catalogue.models(), "systems": catalogue.systems()}
-    width = max(len(name) for found in kinds.values() for name in found)
-    for title, found in kinds.items():
+    width = max(len(name) for entries in kinds.values() for name in entries)
+    for title, entries in kinds.items():
         _screen.print(f"[bold]{title}[/bold]")
-        for name, summary in found.items():
+        for name, summary in entries.items():
             _screen.print(f"  {name:<{width}} {escape(summary)}")
 
 
@@ -132,7 +132,7 @@ def sweep(
     from bayescg.experiments import load
     from bayescg.experiments.many.combinations import grid
 
-    settings = [{**one, "quick": True} if quick else one for one in grid(seeds, set_ or [])]
+    settings = [{**changes, "quick": True} if quick else changes for changes in grid(seeds, set_ or [])]
     experiment = load(name, quick=quick)
     title = experiment.experiment.name
     path = out or Path("runs") / f"{title}{'-quick' if quick else ''}-sweep"
@@ -188,9 +188,11 @@ def check(file: Annotated[Path, typer.Argument(help="A Python file that defines 
     passed = True
     for model in models_in(path):
         table = Table("", "check", "detail", title=escape(model.__name__), title_justify="left", box=None)
-        for one in check_model(model):
-            passed &= one.ok
-            table.add_row("[green]ok[/green]" if one.ok else "[red]FAILED[/red]", escape(one.name), escape(one.detail))
+        for outcome in check_model(model):
+            passed &= outcome.ok
+            table.add_row(
+                "[green]ok[/green]" if outcome.ok else "[red]FAILED[/red]", escape(outcome.name), escape(outcome.detail)
+            )
         _screen.print(table)
     if not passed:
         raise typer.Exit(1)
@@ -213,8 +215,8 @@ def _stop(number: int, _: Any) -> NoReturn:
     """Stop at once; while a run writes files, the runner's own handlers are in force."""
     with suppress(RuntimeError):  # it may have interrupted just this
         _screen.file.flush()
-    told = f"stopped by {signal.Signals(number).name}. To start or go on, give the same command again.\n"
-    os.write(2, told.encode())
+    message = f"stopped by {signal.Signals(number).name}. To start or go on, give the same command again.\n"
+    os.write(2, message.encode())
     os._exit(128 + number)  # an exception would be swallowed by some of the imports that it may interrupt
 
 
@@ -236,9 +238,9 @@ def _show(results: dict[str, Any], path: Path) -> None:
     _table(*quantity_table(results))
     for line in verdict(results):
         _screen.print(f" {escape(line)}")
-    if found := check_rows(results["diagnostics"]):
+    if checked := check_rows(results["diagnostics"]):
         _screen.print()
-        _table(("predictive check", "p (average)", "p (spread)", "bins in band"), [row[:4] for row in found])
+        _table(("predictive check", "p (average)", "p (spread)", "bins in band"), [row[:4] for row in checked])
         _screen.print("[dim] p near 0 or 1: the model gets this average, or spread, of held-out frames wrong[/dim]")
     _screen.print()
     if results["diagnostics"].get("quick"):
@@ -264,8 +266,8 @@ def _show_group(group: dict[str, Any], path: Path) -> None:
     for name in sweeps.disagreements(group["quantities"]):
         _screen.print(f"[yellow]warning: seeds disagree about {escape(name)}: its error bars are too narrow[/yellow]")
     if group["warnings"]:
-        told = f"{group['warnings']} of {count} runs warn: see report.html of each in {path}"
-        _screen.print(f"[yellow]warning: {escape(told)}[/yellow]")
+        message = f"{group['warnings']} of {count} runs warn: see report.html of each in {path}"
+        _screen.print(f"[yellow]warning: {escape(message)}[/yellow]")
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

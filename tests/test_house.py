@@ -46,8 +46,6 @@ ORIGINS = {"found", "told", "asked", "given", "own", "one", "made", "seen", "kno
 
 STILL_BY_ORIGIN = {
     "analysis",
-    "checkpoint",
-    "cli",
     "contract",
     "data",
     "experiments",
@@ -55,14 +53,13 @@ STILL_BY_ORIGIN = {
     "modelling",
     "models",
     "report",
-    "sampling",
 }
 """Rooms whose locals are still to be renamed; none once they are."""
 
 STILL_IN_CIRCLES = {"experiments", "systems"}
 """Rooms whose files still import each other."""
 
-STILL_TWICE = {"modes", "progress"}
+STILL_TWICE = {"modes"}
 """Names that two files still have."""
 
 INSIDE_TORCH = {"_C", "_dynamo", "_functorch", "_fused_adam_", "_inductor", "_subclasses", "fx", "overrides"}
