@@ -12,7 +12,7 @@ from bayescg.errors import ConfigError
 from bayescg.experiments.catalogue import did_you_mean, find_experiment
 from bayescg.experiments.schema import Experiment
 
-__all__ = ["load", "parse", "to_toml", "toml_value"]
+__all__ = ["load", "parse", "to_toml", "toml_value", "typed"]
 
 
 def load(
@@ -113,6 +113,20 @@ def toml_value(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def typed(text: str) -> Any:
+    """The value that a text is in TOML; a bare word is a string.
+
+    Examples
+    --------
+    >>> typed("[1, 2]"), typed("laplace")
+    ([1, 2], 'laplace')
+    """
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+
+
 def _change(raw: dict[str, Any], text: str) -> list[str]:
     key, found, value = text.partition("=")
     path = key.strip().split(".")
@@ -128,10 +142,7 @@ def _change(raw: dict[str, Any], text: str) -> list[str]:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
             raise ConfigError(f"--set {text}: {part} is a value, not a section")
-    try:
-        table[path[-1]] = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        table[path[-1]] = value.strip()
+    table[path[-1]] = typed(value)
     return path
 
 

@@ -2,11 +2,11 @@
 
 import itertools
 import re
-import tomllib
 from collections.abc import Sequence
 from typing import Any
 
 from bayescg.errors import ConfigError
+from bayescg.experiments.settings import typed
 
 __all__ = ["grid"]
 
@@ -30,25 +30,25 @@ def grid(seeds: str, changes: Sequence[str]) -> list[dict[str, Any]]:
     --------
     >>> grid("0:2", ["fit.uncertainty=laplace,bootstrap"])[1:3]
     [{'seed': 1, 'fit.uncertainty': 'laplace'}, {'seed': 0, 'fit.uncertainty': 'bootstrap'}]
-    >>> [one["model.hidden"] for one in grid("7", ["model.hidden=[16],[32, 32]"])]
+    >>> [values["model.hidden"] for values in grid("7", ["model.hidden=[16],[32, 32]"])]
     [[16], [32, 32]]
     """
     values: dict[str, list[Any]] = {}
     for text in changes:
-        key, found, after = text.partition("=")
-        if not found or not key.strip() or not after.strip():
+        key, equals, after = text.partition("=")
+        if not equals or not key.strip() or not after.strip():
             raise ConfigError(f"--set {text}: write section.key=a,b,c, for instance --set fit.steps=1000,5000")
         if key.strip() in values:
             raise ConfigError(f"--set {text}: {key.strip()} is given twice; write its values with commas between them")
-        values[key.strip()] = [_typed(part) for part in _parts(after)]
+        values[key.strip()] = [typed(part) for part in _parts(after)]
     combinations = itertools.product(*values.values())
-    chosen = [dict(zip(values, combination, strict=True)) for combination in combinations]
-    return [{"seed": seed, **one} for one in chosen for seed in _seeds(seeds)]
+    changed = [dict(zip(values, combination, strict=True)) for combination in combinations]
+    return [{"seed": seed, **settings} for settings in changed for seed in _seeds(seeds)]
 
 
 def _seeds(text: str) -> list[int]:
-    if found := re.fullmatch(r"(\d+):(\d+)", text.strip()):
-        seeds = list(range(int(found[1]), int(found[2])))
+    if ends := re.fullmatch(r"(\d+):(\d+)", text.strip()):
+        seeds = list(range(int(ends[1]), int(ends[2])))
     elif re.fullmatch(r"\d+(,\d+)*", text.strip()):
         seeds = [int(part) for part in text.split(",")]
     else:
@@ -73,10 +73,3 @@ def _parts(text: str) -> list[str]:
         else:
             parts[-1] += c
     return parts
-
-
-def _typed(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text.strip()

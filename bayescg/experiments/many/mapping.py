@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from bayescg.arguments import check_counts
 from bayescg.errors import ConfigError, RunError
 from bayescg.experiments.many.jobs import Job, Outcome, finished, name_of, plain, takes_run_dir
 from bayescg.experiments.schema import Experiment
@@ -102,20 +103,18 @@ def map(
     >>> map(dict, [{"seed": s} for s in range(3)], workers=1)
     [{'seed': 0}, {'seed': 1}, {'seed': 2}]
     """
-    for name, value, least in (("workers", workers, 1), ("retries", retries, 0)):
-        if value is not None and (not isinstance(value, int) or value < least):
-            raise ConfigError(f"{name}={value!r}: give a whole number, at least {least}")
-    chosen = [dict(s) for s in settings]
-    jobs, where = _callables(run, chosen, out) if callable(run) else _experiments(run, chosen, out)
-    outcomes = {job.number: found for job in jobs if (found := finished(job))}
+    check_counts(workers=(1 if workers is None else workers, 1), retries=(retries, 0))
+    keywords = [dict(s) for s in settings]
+    jobs, where = _callables(run, keywords, out) if callable(run) else _experiments(run, keywords, out)
+    outcomes = {job.number: outcome for job in jobs if (outcome := finished(job))}
     todo = [job for job in jobs if job.number not in outcomes]
     if todo:
         with (
             stoppable(lambda: _advice(where)),
             _Tally(len(jobs), len(outcomes), progress) as bar,
-            closing(_dispatch(todo, cluster, workers, retries, bar.retried)) as found,
+            closing(_dispatch(todo, cluster, workers, retries, bar.retried)) as arriving,
         ):
-            for job, outcome in found:
+            for job, outcome in arriving:
                 outcomes[job.number] = outcome
                 bar.done(bool(outcome.error))
     return _results(jobs, outcomes, where)
@@ -144,58 +143,62 @@ class _Tally(Bar):
 
 
 def _callables(
-    run: Callable[..., Any], chosen: Sequence[dict[str, Any]], out: str | Path | None
+    run: Callable[..., Any], settings: Sequence[dict[str, Any]], out: str | Path | None
 ) -> tuple[list[Job], Path | None]:
     """Jobs that call a function, with the directory of all of them."""
     name = getattr(run, "__name__", type(run).__name__)
-    given = {"run_dir": ...} if takes_run_dir(run) else {}
-    for one in chosen:
-        if "run_dir" in one:
-            raise ConfigError(f"settings {one}: run_dir is not a setting; give out=, below which each run has its own")
+    directory = {"run_dir": ...} if takes_run_dir(run) else {}
+    for keywords in settings:
+        if "run_dir" in keywords:
+            raise ConfigError(
+                f"settings {keywords}: run_dir is not a setting; give out=, below which each run has its own"
+            )
         try:
             signature = inspect.signature(run)
         except (TypeError, ValueError):  # some of C have none
             break
         try:
-            signature.bind(**one, **given)
+            signature.bind(**keywords, **directory)
         except TypeError as error:
-            raise ConfigError(f"settings {one}: {name}{signature} cannot be called with them: {error}") from error
-    if out is None and not given:
-        return [Job(i, one, run, None) for i, one in enumerate(chosen)], None
+            raise ConfigError(f"settings {keywords}: {name}{signature} cannot be called with them: {error}") from error
+    if out is None and not directory:
+        return [Job(i, keywords, run, None) for i, keywords in enumerate(settings)], None
     where = Path(out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
-    return [Job(i, one, run, d) for i, one, d in _directories(chosen, where)], where
+    return [Job(i, keywords, run, d) for i, keywords, d in _directories(settings, where)], where
 
 
-def _experiments(name: str | Path, chosen: Sequence[dict[str, Any]], out: str | Path | None) -> tuple[list[Job], Path]:
+def _experiments(
+    name: str | Path, settings: Sequence[dict[str, Any]], out: str | Path | None
+) -> tuple[list[Job], Path]:
     """Jobs that run an experiment, all of them checked."""
     from bayescg.experiments.settings import load, toml_value
 
-    found: list[Experiment] = []
-    for one in chosen:
-        arguments = {k: v for k, v in one.items() if k in _ARGUMENTS}
-        changes = [f"{k}={toml_value(v)}" for k, v in one.items() if k not in _ARGUMENTS]
-        found.append(load(name, changes=changes, **arguments))
+    experiments: list[Experiment] = []
+    for keywords in settings:
+        arguments = {k: v for k, v in keywords.items() if k in _ARGUMENTS}
+        changes = [f"{k}={toml_value(v)}" for k, v in keywords.items() if k not in _ARGUMENTS]
+        experiments.append(load(name, changes=changes, **arguments))
     from bayescg.experiments import build  # it imports torch, which a misspelt key does not have to wait for
 
-    for experiment in found:
+    for experiment in experiments:
         build.check(experiment)
-    title = found[0].experiment.name if found else Path(name).stem
+    title = experiments[0].experiment.name if experiments else Path(name).stem
     where = Path(out or Path("runs") / f"{title}-sweep").absolute()
-    return [Job(i, one, found[i], d) for i, one, d in _directories(chosen, where)], where
+    return [Job(i, keywords, experiments[i], d) for i, keywords, d in _directories(settings, where)], where
 
 
-def _directories(chosen: Sequence[dict[str, Any]], where: Path) -> Iterator[tuple[int, dict[str, Any], Path]]:
+def _directories(settings: Sequence[dict[str, Any]], where: Path) -> Iterator[tuple[int, dict[str, Any], Path]]:
     names: dict[str, int] = {}
-    for i, one in enumerate(chosen):
+    for i, keywords in enumerate(settings):
         try:
-            name = name_of(plain(one))
+            name = name_of(plain(keywords))
         except (TypeError, ValueError, AttributeError) as error:
             raise ConfigError(
-                f"settings {one} cannot name a run's directory ({error}): give numbers, strings, lists of them"
+                f"settings {keywords} cannot name a run's directory ({error}): give numbers, strings, lists of them"
             ) from error
         if names.setdefault(name, i) != i:
-            raise ConfigError(f"settings {names[name]} and {i} are the same, {one}: a run is run once")
-        yield i, one, where / name
+            raise ConfigError(f"settings {names[name]} and {i} are the same, {keywords}: a run is run once")
+        yield i, keywords, where / name
 
 
 def _dispatch(
@@ -207,10 +210,10 @@ def _dispatch(
         return on_cluster(jobs, cluster, retries, retried)
     from bayescg.experiments.many.pool import cores, in_processes, refuse_unsendable
 
-    one = jobs[0].run
-    if not isinstance(one, Experiment):
-        refuse_unsendable(one, [job.settings for job in jobs])
-    busy = one.simulation.processes if isinstance(one, Experiment) and one.simulation else 1
+    run = jobs[0].run
+    if not isinstance(run, Experiment):
+        refuse_unsendable(run, [job.settings for job in jobs])
+    busy = run.simulation.processes if isinstance(run, Experiment) and run.simulation else 1
     return in_processes(jobs, workers or max(1, cores() // busy), retries, retried)
 
 
@@ -219,19 +222,19 @@ def _results(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], where: Path |
     failed = [job for job in jobs if outcomes[job.number].error]
     if not failed:
         return results
-    told = [f"{_text(job.settings)}: {outcomes[job.number].error}" for job in failed[:10]]
-    told += [f"and {len(failed) - 10} more"] if len(failed) > 10 else []
-    kept = "results of the others are in this error's `results`"
+    lines = [f"{_text(job.settings)}: {outcomes[job.number].error}" for job in failed[:10]]
+    lines += [f"and {len(failed) - 10} more"] if len(failed) > 10 else []
+    rest = "results of the others are in this error's `results`"
     if isinstance(failed[0].run, Experiment):
-        kept = f"the others are in {where}, and the same again runs only what failed"
-    title = f"{len(failed)} of {len(jobs)} runs failed; {kept}"
+        rest = f"the others are in {where}, and the same again runs only what failed"
+    title = f"{len(failed)} of {len(jobs)} runs failed; {rest}"
     raise RunError(
-        "\n  ".join([title, *told]),
+        "\n  ".join([title, *lines]),
         results,
         [
-            {"settings": dict(job.settings), "error": found.error, "traceback": found.traceback}
+            {"settings": dict(job.settings), "error": outcome.error, "traceback": outcome.traceback}
             for job in failed
-            for found in (outcomes[job.number],)
+            for outcome in (outcomes[job.number],)
         ],
     )
 

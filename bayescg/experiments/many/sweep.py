@@ -37,11 +37,11 @@ def collect(settings: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str
         some.
     """
     groups: dict[str, tuple[dict[str, Any], list[tuple[int, Mapping[str, Any]]]]] = {}
-    for one, result in zip(settings, results, strict=True):
-        rest = {key: value for key, value in one.items() if key != "seed"}
+    for changes, result in zip(settings, results, strict=True):
+        rest = {key: value for key, value in changes.items() if key != "seed"}
         members = groups.setdefault(json.dumps(rest), (rest, []))[1]
         if result is not None:
-            members.append((one["seed"], result))
+            members.append((changes["seed"], result))
     return [
         {
             "settings": rest,
@@ -79,31 +79,31 @@ def agreement(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Examples
     --------
     >>> runs = [{"unit": "kT", "mean": m, "sd": 0.1, "ci90": [m - 0.16, m + 0.16], "truth": 1.0} for m in (0.9, 1.2)]
-    >>> found = agreement(runs)
-    >>> round(found["chi2"], 6), found["dof"], found["covered"]
+    >>> answer = agreement(runs)
+    >>> round(answer["chi2"], 6), answer["dof"], answer["covered"]
     (4.5, 1, 1)
     """
     means = np.array([r["mean"] for r in runs if r["mean"] is not None])
-    known = [r for r in runs if r["ci90"] is not None]
-    found: dict[str, Any] = {
+    certain = [r for r in runs if r["ci90"] is not None]
+    answer: dict[str, Any] = {
         "unit": runs[0]["unit"],
         "mean": float(means.mean()) if len(means) else None,
-        "sd": math.sqrt(np.mean([r["sd"] ** 2 for r in known])) if known else None,
-        "ci90": [float(np.mean([r["ci90"][end] for r in known])) for end in (0, 1)] if known else None,
-        "intervals": len(known),
+        "sd": math.sqrt(np.mean([r["sd"] ** 2 for r in certain])) if certain else None,
+        "ci90": [float(np.mean([r["ci90"][end] for r in certain])) for end in (0, 1)] if certain else None,
+        "intervals": len(certain),
         "spread": float(means.std(ddof=1)) if len(means) > 1 else None,
         "chi2": None, "dof": None, "p": None,
         "truth": runs[0]["truth"],
         "covered": None,
     }  # fmt: skip
-    m, s = (np.array([r[key] for r in known], dtype=float) for key in ("mean", "sd"))
-    if len(known) > 1 and (s > 0).all():
+    m, s = (np.array([r[key] for r in certain], dtype=float) for key in ("mean", "sd"))
+    if len(certain) > 1 and (s > 0).all():
         deviation = m - np.average(m, weights=s**-2)
         total = float(np.sum((deviation / s) ** 2))
-        found |= {"chi2": total, "dof": len(m) - 1, "p": float(chi2.sf(total, len(m) - 1))}
-    if found["truth"] is not None:
-        found["covered"] = sum(r["ci90"][0] <= r["truth"] <= r["ci90"][1] for r in known)
-    return found
+        answer |= {"chi2": total, "dof": len(m) - 1, "p": float(chi2.sf(total, len(m) - 1))}
+    if answer["truth"] is not None:
+        answer["covered"] = sum(r["ci90"][0] <= r["truth"] <= r["ci90"][1] for r in certain)
+    return answer
 
 
 def table(quantities: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
@@ -152,8 +152,8 @@ def write(
     """Write ``sweep.json``, whole or not at all, and return the groups of `collect`."""
     groups = collect(settings, results)
     runs = [
-        {"settings": dict(one), "quantities": result["quantities"]}
-        for one, result in zip(settings, results, strict=True)
+        {"settings": dict(changes), "quantities": result["quantities"]}
+        for changes, result in zip(settings, results, strict=True)
         if result is not None
     ]
     body = {"schema": SCHEMA, "experiment": experiment, "groups": groups, "runs": runs, "failed": list(failures)}
