@@ -59,15 +59,15 @@ def named_observables(
     reference = getattr(getattr(fit and fit.model, "features", None), "reference", None)
     if reference is None and frames.positions.ndim == 3:
         reference = frames.gather([0])[0]
-    found = []
-    for one in observables:
-        if not isinstance(one, str):
-            found.append(one)
+    functions = []
+    for observable in observables:
+        if not isinstance(observable, str):
+            functions.append(observable)
         elif topology is None:
-            raise DataError(f"the observable {one!r} needs a topology: load the frames with top= or topology=")
+            raise DataError(f"the observable {observable!r} needs a topology: load the frames with top= or topology=")
         else:
-            found += from_names([one], topology, reference)
-    return found
+            functions += from_names([observable], topology, reference)
+    return functions
 
 
 def label(function: Any) -> str:

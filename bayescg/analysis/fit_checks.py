@@ -45,8 +45,8 @@ def check_landscape(fit: Any, frames: Any, cv: Any, periodic: Any, level: Any, *
         check_question(frames)
     check_counts(**counts)
     check_numbers(level=(level, "(0, 1)"))
-    asked = cv if isinstance(cv, list | tuple) else [cv]
-    if not asked or (cv is not None and not all(callable(c) or isinstance(c, str) for c in asked)):
+    cvs = cv if isinstance(cv, list | tuple) else [cv]
+    if not cvs or (cv is not None and not all(callable(c) or isinstance(c, str) for c in cvs)):
         raise ConfigError(f"cv={cv!r} must be a function of positions, the name of an observable, or two of these")
     flags = np.ravel(np.array(periodic, dtype=object))
     if periodic is not None and not all(isinstance(p, bool | np.bool_) for p in flags):

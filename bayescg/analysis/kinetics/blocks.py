@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayescg.analysis.kinetics.covariances import Covariances
-from bayescg.analysis.kinetics.galerkin import Modes
+from bayescg.analysis.kinetics.galerkin import Modes, reduced, solve
 from bayescg.data import statistical_inefficiency
 from bayescg.data.split import blocks
 
-__all__ = ["Blocks", "choose_blocks", "influence", "longer_than"]
+__all__ = ["Blocks", "blocks_of", "influence", "longer_than"]
 
 LARGEST_NUMBER = 100
 
@@ -39,7 +39,7 @@ class Blocks:
         return int(self.ids[-1]) + 1
 
 
-def choose_blocks(cov: Covariances, modes: Modes, ordered: bool) -> Blocks:
+def blocks_of(cells: Covariances, modes: int, ordered: bool) -> Blocks:
     """Blocks for eigenvalues: what counts is the memory of the influence that frames have on them.
 
     It is often much shorter than that of the modes themselves, which change the eigenvalues in second order only,
@@ -47,14 +47,16 @@ def choose_blocks(cov: Covariances, modes: Modes, ordered: bool) -> Blocks:
 
     Parameters
     ----------
-    cov : Covariances
+    cells : Covariances
         Of short contiguous cells.
-    modes : Modes
-        Found with equal weights.
+    modes : int
+        Of the slowest that count.
     ordered : bool
         Whether neighbouring cells are neighbours in time.
     """
-    return longer_than(*influence(cov, modes), cov.run, ordered)
+    small = cells.projected(reduced(cells.few(), modes))
+    slowest = solve(small, np.ones((1, len(cells))), modes)
+    return longer_than(*influence(small, slowest), cells.run, ordered)
 
 
 def longer_than(slow: np.ndarray, influence: np.ndarray, run: np.ndarray, ordered: bool) -> Blocks:

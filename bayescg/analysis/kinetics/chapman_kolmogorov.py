@@ -10,10 +10,11 @@ import numpy as np
 
 from bayescg.analysis.block_bootstrap import bootstrap
 from bayescg.analysis.fit_checks import check_question
+from bayescg.analysis.kinetics.blocks import blocks_of
 from bayescg.analysis.kinetics.covariances import accumulate
 from bayescg.analysis.kinetics.galerkin import reduced, solve
 from bayescg.analysis.kinetics.modes import SlowModes
-from bayescg.analysis.kinetics.spectrum import bases_of, blocks_of, spectrum
+from bayescg.analysis.kinetics.spectrum import bases_of, spectrum
 from bayescg.arguments import check_counts, check_positive
 from bayescg.draws import interval
 from bayescg.errors import ConfigError
@@ -67,8 +68,8 @@ def against_lag(found: Sequence[SlowModes]) -> xr.DataArray:
     """Draws of the timescales of several lags, (lag, draw, mode), NaN for modes that a lag leaves unresolved."""
     import xarray as xr
 
-    each = [one.timescales.where(~one.timescales["mode"].isin(list(one.unresolved))) for one in found]
-    lags = xr.DataArray([one.lag for one in found], dims="lag", name="lag")
+    each = [modes.timescales.where(~modes.timescales["mode"].isin(list(modes.unresolved))) for modes in found]
+    lags = xr.DataArray([modes.lag for modes in found], dims="lag", name="lag")
     return xr.concat(each, dim=lags).assign_attrs(unit=found[0].unit)
 
 
@@ -153,24 +154,18 @@ def chapman_kolmogorov(
         raise ConfigError(f"lag={lag!r}, multiples={multiples!r}: a lag is needed, and multiples that ascend from 1")
     reach = lag * multiples[-1]
     cells = [accumulate(bases[0], frames, lag=n * lag, reach=reach, like=like) for n in multiples]
-    ids = blocks_of(cells[0], modes, frames.order is not None)
-    first = cells[0].merged(ids.ids)
-    p = reduced(first, modes)
-    even = np.ones((1, ids.count))
-    weights, factors = bootstrap(ids.ids, draws, seed)
+    ids = blocks_of(cells[0], modes, frames.order is not None).ids
+    first = cells[0].merged(ids)
+    p, even = reduced(first, modes), np.ones((1, len(first)))
+    weights, factors = bootstrap(ids, draws, seed)
     functions = p @ solve(first.projected(p), even, modes).vectors[0]
-    matrices, points = [], []
-    for one in cells:
-        small = one.merged(ids.ids).projected(functions)
-        points.append(_correlations(small.mixed(even)))
-        matrices.append(_correlations(small.mixed(weights)))
-    power = lambda m: np.stack([np.linalg.matrix_power(m, n) for n in multiples], 1)  # noqa: E731
+    small = [cov.merged(ids).projected(functions) for cov in cells]
+    points, draws_of = ([_correlations(cov.mixed(w)) for cov in small] for w in (even, weights))
+    power = lambda m: [np.linalg.matrix_power(m[0], n) for n in multiples]  # noqa: E731
     out = []
-    for drawn, point in (
-        (power(matrices[0]), power(points[0])),
-        (np.stack(matrices, 1), np.stack(points, 1)),
-    ):
-        out.append(point + factors[:, None, None, None] * (drawn - point))
+    for resampled, point in ((power(draws_of), power(points)), (draws_of, points)):
+        resampled, point = np.stack(resampled, 1), np.stack(point, 1)
+        out.append(point + factors[:, None, None, None] * (resampled - point))
     mode = np.arange(1, modes + 1)
     coords = {"draw": np.arange(draws), "lag": lag * np.asarray(multiples), "from": mode, "to": mode}
     unit = {"unit": "ps" if frames.unit == "nm" else ""}

@@ -13,7 +13,7 @@ from torch import Tensor
 from bayescg.analysis.block_bootstrap import bootstrap, sources
 from bayescg.analysis.kinetics.blocks import Blocks, longer_than
 from bayescg.analysis.kinetics.covariances import Covariances, accumulate, runs
-from bayescg.analysis.kinetics.galerkin import CUTS, FOLDS
+from bayescg.analysis.kinetics.galerkin import FOLDS, principal
 from bayescg.analysis.kinetics.integrands import outside, pieces
 from bayescg.analysis.kinetics.modes import Functions
 from bayescg.analysis.kinetics.reaction import Committor
@@ -116,9 +116,9 @@ def committor(
         whole, without = (np.concatenate(_solve(small, w, lag), 1) for w in (np.ones((1, n)), 1 - np.eye(n)))
         parts = n * whole - (n - 1) * without
         mean = parts.mean(0)
-        drawn = mean + factors[rows, None] * (weights[rows] @ (parts - mean) / n)
-        rates[rows] = np.exp(drawn[:, -2:])
-        functions.append(Functions(held, rows, (drawn[:, :-2] @ p.T)[:, :, None], np.zeros((len(rows), 1))))
+        resampled = mean + factors[rows, None] * (weights[rows] @ (parts - mean) / n)
+        rates[rows] = np.exp(resampled[:, -2:])
+        functions.append(Functions(held, rows, (resampled[:, :-2] @ p.T)[:, :, None], np.zeros((len(rows), 1))))
         centres.append(np.exp(mean[-2:]))
         folds.append(score / lag)
     assert blocks is not None
@@ -150,12 +150,12 @@ def _solve(cov: Covariances, weights: np.ndarray, lag: float) -> tuple[np.ndarra
 
 
 def _warnings(blocks: Blocks, passages: float) -> tuple[str, ...]:
-    told = []
+    warnings = []
     if passages < FEWEST_PASSAGES:
-        told.append(f"about {passages:.2g} passages between the sets are too few for an error bar; simulate longer")
+        warnings.append(f"about {passages:.2g} passages between the sets are too few for an error bar; simulate longer")
     if not blocks.enough:
-        told.append(f"the {blocks.count} blocks are shorter than the memory of q: the bands are too narrow")
-    return tuple(told)
+        warnings.append(f"the {blocks.count} blocks are shorter than the memory of q: the bands are too narrow")
+    return tuple(warnings)
 
 
 def _reduced(cov: Covariances) -> tuple[np.ndarray, np.ndarray]:
@@ -166,14 +166,10 @@ def _reduced(cov: Covariances) -> tuple[np.ndarray, np.ndarray]:
     """
     _, second, mean = cov.mixed(np.ones((1, len(cov))))
     raw = (second + mean[:, :, None] * mean[:, None, :])[0, :-1, :-1]
-    size = np.sqrt(np.diag(raw))
-    used = np.flatnonzero(size > 1e-6 * size.max())
-    spread, directions = np.linalg.eigh(raw[np.ix_(used, used)] / np.outer(size[used], size[used]))
-    full = np.zeros((cov.size - 1, len(used)))
-    full[used] = directions[:, ::-1] / size[used, None]
+    full, ranks = principal(raw, whiten=False)
     count, best = min(FOLDS, len(cov)), None
     inside = (np.arange(len(cov)) * count // len(cov) == np.arange(count)[:, None]).astype(np.float64)
-    for rank in sorted({int((spread > cut * spread[-1]).sum()) for cut in CUTS}):
+    for rank in ranks:
         p = np.pad(full[:, :rank], (0, 1))
         p[-1, -1] = 1.0
         small = cov.projected(p)
@@ -199,8 +195,7 @@ def _blocks(cells: Covariances, ordered: bool) -> Blocks:
     }.items():
         if not frames > 0.25:
             raise DataError(f"no frame lies {where}: choose other sets, or simulate longer")
-    few = cells.merged(np.arange(len(cells)) * 20 // len(cells)) if len(cells) > 20 else cells
-    small = cells.projected(_reduced(few)[0])
+    small = cells.projected(_reduced(cells.few())[0])
     c, _ = _solve(small, np.ones((1, len(cells))), 1.0)
     q = small.first @ c[0]
     pull = (small.dirichlet @ c[0])[:, :-1]  # adds up to zero

@@ -71,6 +71,10 @@ class Covariances:
             add(self.weight), add(self.first), add(self.second), add(self.dirichlet), self.shift, self.run[starts]
         )
 
+    def few(self) -> Covariances:
+        """Twenty blocks of neighbours, or what there are where they are fewer."""
+        return self.merged(np.arange(len(self)) * 20 // len(self)) if len(self) > 20 else self
+
     def projected(self, p: np.ndarray) -> Covariances:
         """Of the functions p^T (chi - shift), for p (m, r)."""
         project = lambda a: p.T @ a @ p  # noqa: E731
@@ -162,18 +166,18 @@ def accumulate(
     ConfigError
         `diffusion` has the wrong shape or is not positive.
     """
-    found = runs(frames)
-    steps = 0 if lag is None else _steps(frames, lag, found)
-    longest = steps if reach is None else _steps(frames, reach, found)
-    used = found.stop - found.start > longest
+    whole = runs(frames)
+    steps = 0 if lag is None else _steps(frames, lag, whole)
+    longest = steps if reach is None else _steps(frames, reach, whole)
+    used = whole.stop - whole.start > longest
     if not used.any():
         raise DataError(
-            f"no two frames are {reach or lag:g} apart: the longest run has {int((found.stop - found.start).max())} "
+            f"no two frames are {reach or lag:g} apart: the longest run has {int((whole.stop - whole.start).max())} "
             "frames; use a shorter lag or longer trajectories"
         )
     shift = values(basis, _positions(frames, 0, min(len(frames), 512), like)).mean(0)
     m = len(shift)
-    edges, run = _cells(found, longest, int(np.clip(NUMBERS // (2 * m * m), 100, blocks)))
+    edges, run = _cells(whole, longest, int(np.clip(NUMBERS // (2 * m * m), 100, blocks)))
     count = len(run)
     out = Covariances(
         *(np.zeros((count, *shape)) for shape in ((), (m,), (m, m), (m, m))), shift=shift.numpy(), run=run
@@ -186,8 +190,8 @@ def accumulate(
         place = np.arange(start, stop)
         w = np.ones(len(place))
         if lag is not None:  # a pair counts where it begins, if its end is in the same run
-            own = np.searchsorted(found.stop, place, side="right")
-            w = (used[own] & (place + steps < found.stop[own])).astype(np.float64)
+            run_of = np.searchsorted(whole.stop, place, side="right")
+            w = (used[run_of] & (place + steps < whole.stop[run_of])).astype(np.float64)
         elif frames.weights is not None:
             w = np.asarray(frames.weights[start:stop], dtype=np.float64) / scale
         first = int(np.searchsorted(edges, start, side="right")) - 1
@@ -210,8 +214,8 @@ def _cells(found: Runs, steps: int, count: int) -> tuple[np.ndarray, np.ndarray]
     """Edges (cells + 1,) of cells of equally many frames or pairs, and the run (cells,) that each is a part of."""
     number = len(found.start)
     if number > count:  # several whole runs in a cell
-        chosen = np.unique(np.arange(count) * number // count)
-        return np.r_[found.start[chosen], found.stop[-1]], chosen
+        first = np.unique(np.arange(count) * number // count)
+        return np.r_[found.start[first], found.stop[-1]], first
     length = np.maximum(found.stop - found.start - steps, 1)
     parts = np.minimum(np.maximum(1, np.round(count * length / length.sum())), length).astype(np.int64)
     edges = [a + np.arange(k) * n // k for a, n, k in zip(found.start, length, parts, strict=True)]

@@ -10,7 +10,7 @@ import torch
 from bayescg.analysis.kinetics.covariances import Covariances
 from bayescg.errors import DataError
 
-__all__ = ["Modes", "above_noise", "clusters", "held_out", "matched", "on_blocks", "reduced", "solve"]
+__all__ = ["Modes", "above_noise", "clusters", "held_out", "matched", "on_blocks", "principal", "reduced", "solve"]
 
 CUTS = 10.0 ** -np.arange(1, 13)
 FOLDS = 5
@@ -78,19 +78,11 @@ def reduced(cov: Covariances, modes: int) -> np.ndarray:
         There are fewer independent functions than modes, or none that varies.
     """
     _, b, _ = cov.mixed(np.ones(len(cov)))
-    variance = np.diag(b[0])
-    used = np.flatnonzero(variance > 1e-12 * variance.max())
-    if not len(used):
+    full, ranks = principal(b[0], whiten=True)
+    if not full.size:
         raise DataError(
             "none of the functions varies over these frames: give functions that do, or more frames than one"
         )
-    scale = np.sqrt(variance[used])
-    spread, directions = np.linalg.eigh(b[0][np.ix_(used, used)] / np.outer(scale, scale))
-    spread, directions = spread[::-1], directions[:, ::-1]
-    full = np.zeros((cov.size, len(used)))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        full[used] = directions / np.sqrt(spread) / scale[:, None]
-    ranks = sorted({int((spread > cut * spread[0]).sum()) for cut in CUTS})
     possible = [r for r in ranks if r >= modes]
     if not possible:
         raise DataError(f"{modes} modes need as many independent functions, and there are {max(ranks)}: use more")
@@ -100,6 +92,23 @@ def reduced(cov: Covariances, modes: int) -> np.ndarray:
         raise DataError("no number of functions can be told from held-out frames: there are too few blocks of frames")
     scores = [(t.mean(0) / finite[0]).sum() for t in tried]  # each mode counts by its relative change
     return full[:, : possible[int(np.argmin(scores))]]
+
+
+def principal(moments: np.ndarray, whiten: bool) -> tuple[np.ndarray, list[int]]:
+    """Principal components of the standardised functions (m, r), the largest first, and how many of them to try.
+
+    Functions that do not vary are in none. Whitened, components have unit variance.
+    """
+    variance = np.diag(moments)
+    used = np.flatnonzero(variance > 1e-12 * variance.max())
+    scale = np.sqrt(variance[used])
+    spread, directions = np.linalg.eigh(moments[np.ix_(used, used)] / np.outer(scale, scale))
+    if whiten:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            directions = directions / np.sqrt(spread)
+    components = np.zeros((len(moments), len(used)))
+    components[used] = directions[:, ::-1] / scale[:, None]
+    return components, sorted({int((spread > cut * spread.max(initial=0)).sum()) for cut in CUTS})
 
 
 def held_out(cov: Covariances, modes: int) -> np.ndarray:
@@ -140,15 +149,15 @@ def above_noise(cov: Covariances, modes: int, level: float = 0.95) -> np.ndarray
     level : float
     """
     n, total = len(cov), cov.weight.sum()
-    found = solve(cov, np.ones((1, n)), cov.size)
-    c, mean, drift = found.vectors[0], found.mean[0], cov.first[:, :, None] * found.mean[0]
+    every = solve(cov, np.ones((1, n)), cov.size)
+    c, mean, drift = every.vectors[0], every.mean[0], cov.first[:, :, None] * every.mean[0]
     lagged = cov.second - cov.dirichlet - drift - drift.mT + np.multiply.outer(cov.weight, np.outer(mean, mean))
     lagged = c.T @ lagged @ c / total
     apart = (lagged - np.multiply.outer(cov.weight / total, lagged.sum(0))) * np.sqrt(n / (n - 1))
     signs = np.random.default_rng(0).choice([-1.0, 1.0], (NOISES, n))
     noise = np.tensordot(signs, apart, 1)
     limit = [np.quantile(np.linalg.eigvalsh(noise[:, k:, k:])[:, -1], level) for k in range(modes)]
-    return np.logical_and.accumulate(1 - found.values[0, :modes] > limit)
+    return np.logical_and.accumulate(1 - every.values[0, :modes] > limit)
 
 
 def clusters(values: np.ndarray, sd: np.ndarray) -> list[list[int]]:
@@ -181,7 +190,7 @@ def matched(found: Modes, reference: np.ndarray, covariance: np.ndarray, groups:
     """
     vectors = found.vectors.copy()
     for group in groups:
-        own = found.vectors[:, :, group]
-        u, _, vh = np.linalg.svd(own.mT @ (covariance @ reference[:, group]))
-        vectors[:, :, group] = own @ (u @ vh)
+        span = found.vectors[:, :, group]
+        u, _, vh = np.linalg.svd(span.mT @ (covariance @ reference[:, group]))
+        vectors[:, :, group] = span @ (u @ vh)
     return vectors

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vjp
 
+from bayescg import nets
 from bayescg.errors import ConfigError, DataError
 from bayescg.truth.reduce import values_of
 
@@ -29,8 +30,8 @@ def values(basis: Basis, x: Tensor) -> Tensor:
 
 def _checked(u: Tensor, x: Tensor) -> Tensor:
     if not torch.is_tensor(u) or u.ndim != 2 or len(u) != len(x) or not u.shape[1]:
-        found = tuple(u.shape) if torch.is_tensor(u) else f"a {type(u).__name__}"
-        raise DataError(f"the basis must map {len(x)} frames to a tensor ({len(x)}, functions), not {found}")
+        what = tuple(u.shape) if torch.is_tensor(u) else f"a {type(u).__name__}"
+        raise DataError(f"the basis must map {len(x)} frames to a tensor ({len(x)}, functions), not {what}")
     if not u.isfinite().all():
         raise DataError("the functions are not finite for some frames: look at the coordinates, or bound the functions")
     return u.detach().cpu().double()
@@ -141,21 +142,7 @@ def _gradient(basis: Basis, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _scaled(g: Tensor, x: Tensor, diffusion: Diffusion) -> Tensor:
     """Gradients (n, dim, m) times a square root of D."""
-    value = diffusion(x) if callable(diffusion) else diffusion
-    try:
-        d = torch.as_tensor(value, dtype=torch.float64).detach().cpu()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"diffusion={value!r} is no number, array or function: {error}") from error
-    n, dim = g.shape[:2]
-    matrices = d.shape in ((dim, dim), (n, dim, dim)) and (d.ndim == 3 or not callable(diffusion))
-    if not matrices and d.shape not in ((), (n,) if callable(diffusion) else (dim,), (n, dim)):
-        raise ConfigError(f"diffusion of shape {tuple(d.shape)} does not fit {n} frames of {dim} coordinates")
-    if matrices:
-        factor, failed = torch.linalg.cholesky_ex(d)
-        if failed.any() or not torch.allclose(d, d.mT):
-            raise ConfigError("a diffusion matrix must be symmetric and positive")
-        return factor.mT @ g
-    if not bool((d > 0).all()):
-        raise ConfigError("diffusion must be positive everywhere")
-    per_frame = callable(diffusion) and d.ndim == 1
-    return g * d.sqrt().reshape((-1, 1, 1) if per_frame else (*d.shape, 1) if d.ndim else ())
+    d = nets.diffusion_value(diffusion, x, torch.float64).cpu()
+    if d.dim() == 2 + callable(diffusion):  # matrices
+        return torch.linalg.cholesky(d).mT @ g
+    return g * d.sqrt()[..., None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +141,7 @@ class SlowModes:
     @cached_property
     def quantities(self) -> dict[str, Quantity]:
         """``eigenvalue_1``, ``timescale_1``, ``eigenvalue_2``, ... for summaries."""
-        found = {}
+        quantities = {}
         rate = f"1/{self.unit}" if self.unit else ""
         for k, mode in enumerate(self.eigenvalues["mode"].values):
             warning = f"mode {mode} decays within the lag: use a shorter one" if mode in self.unresolved else None
@@ -149,12 +149,11 @@ class SlowModes:
                 ("eigenvalue", self.eigenvalues, rate),
                 ("timescale", self.timescales, self.unit),
             ):
-                draws = array.values[:, k]
-                one = Quantity.of(draws, unit, warning)
-                share = one.sd / float(self.sd[k])
+                quantity = Quantity.of(array.values[:, k], unit, warning)
+                share = quantity.sd / float(self.sd[k])
                 sources = {s: None if v is None else float(v[k] * share) for s, v in self.sd_by_source.items()}
-                found[f"{name}_{mode}"] = Quantity.of(draws, unit, warning, sd_by_source=sources)
-        return found
+                quantities[f"{name}_{mode}"] = replace(quantity, sd_by_source=sources)
+        return quantities
 
     def eigenfunctions(self, x: Any) -> xr.DataArray:
         """Draws of the eigenfunctions, (draw, frame, mode): zero mean, unit variance, aligned with each other.
@@ -168,9 +167,9 @@ class SlowModes:
 
         parts = list(chunks(x))
         out = np.empty((self.eigenvalues.shape[0], sum(map(len, parts)), self.eigenvalues.shape[1]))
-        for one in self.functions:
-            u = np.concatenate([one.values(part) for part in parts])
-            out[one.draws] = np.einsum("nm,dmk->dnk", u, one.coefficients, optimize=True) + one.constant[:, None]
+        for f in self.functions:
+            u = np.concatenate([f.values(part) for part in parts])
+            out[f.draws] = np.einsum("nm,dmk->dnk", u, f.coefficients, optimize=True) + f.constant[:, None]
         coords = {"draw": self.eigenvalues["draw"], "mode": self.eigenvalues["mode"]}
         return xr.DataArray(out, dims=("draw", "frame", "mode"), coords=coords, name="eigenfunction")
 
@@ -184,7 +183,7 @@ class SlowModes:
         """
         draws, rows = len(self.eigenvalues), []
         for part in chunks(x):
-            sums = [one.moments(one.values(part)) for one in self.functions]
+            sums = [f.moments(f.values(part)) for f in self.functions]
             mean, square = (np.sum([s[i] for s in sums], 0) / draws for i in (0, 1))
             rows.append((mean, np.sqrt(np.maximum(square - mean**2, 0.0))))
         return np.concatenate([r[0] for r in rows]), np.concatenate([r[1] for r in rows])
@@ -204,9 +203,9 @@ class SlowModes:
     def __repr__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
         of_modes = [q for name, q in self.quantities.items() if name.startswith("timescale")]
-        told = ", ".join(f"{rounded(q.mean, q.sd)} ± {q.sd:.2g}" if q.ci90 else "unresolved" for q in of_modes)
+        timescales = ", ".join(f"{rounded(q.mean, q.sd)} ± {q.sd:.2g}" if q.ci90 else "unresolved" for q in of_modes)
         of = "generator" if self.lag is None else f"lag {self.lag:g}"
         return (
-            f"SlowModes({of}: timescales {told}{unit}; {len(self.eigenvalues)} draws, {self.blocks} blocks, "
+            f"SlowModes({of}: timescales {timescales}{unit}; {len(self.eigenvalues)} draws, {self.blocks} blocks, "
             f"{self.rank} functions)"
         )

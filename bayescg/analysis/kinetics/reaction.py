@@ -85,11 +85,11 @@ class Committor:
 
     def _draws(self, x: Tensor) -> np.ndarray:
         q = np.empty((len(self.rates), len(x)))
-        for one in self.functions:
-            q[one.draws] = one.coefficients[:, :, 0] @ values(one.basis, x).numpy().T
+        for f in self.functions:
+            q[f.draws] = f.coefficients[:, :, 0] @ values(f.basis, x).numpy().T
         return q.clip(0.0, 1.0)
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{n} {rounded(q.mean, q.sd)} ± {q.sd:.2g}" for n, q in self.quantities.items())
+        rates = ", ".join(f"{n} {rounded(q.mean, q.sd)} ± {q.sd:.2g}" for n, q in self.quantities.items())
         unit = f" 1/{self.unit}" if self.unit else ""
-        return f"Committor({told}{unit}; {len(self.rates)} draws, {self.blocks} blocks)"
+        return f"Committor({rates}{unit}; {len(self.rates)} draws, {self.blocks} blocks)"

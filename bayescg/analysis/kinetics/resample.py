@@ -88,7 +88,7 @@ def resample(
     p = reduced(cov, modes)
     small, n, even = cov.projected(p), len(cov), np.ones((1, len(cov)))
     more = min(modes + 2, p.shape[1])  # so that a degenerate pair at the end is not cut
-    point, left, drawn = (solve(small, w, more) for w in (even, 1 - np.eye(n), weights))
+    point, left, boots = (solve(small, w, more) for w in (even, 1 - np.eye(n), weights))
     spread = np.sqrt((n - 1) * log_rates(left.values, lag).var(0))
     groups = clusters(log_rates(point.values, lag)[0], spread)
     reference, metric = point.vectors[0], small.mixed(even)[1][0]
@@ -96,24 +96,24 @@ def resample(
     if first is not None:
         aim = np.linalg.lstsq(at, first.functions[:, :more], rcond=None)[0]
         reference = np.concatenate([aim, reference[:, aim.shape[1] :]], 1)
-    seen = np.ones(more, bool) if lag is None else above_noise(small, more)
-    close = [[k for k in group if seen[k]] for group in groups]
-    turned, all_turned = (matched(one, reference, metric, groups) for one in (point, drawn))
-    estimate, jack, boot = (log_rates(one.values[:, :modes], lag) for one in (point, left, drawn))
+    resolved = np.ones(more, bool) if lag is None else above_noise(small, more)
+    close = [[k for k in group if resolved[k]] for group in groups]
+    turned, all_turned = (matched(m, reference, metric, groups) for m in (point, boots))
+    estimate, jack, boot = (log_rates(m.values[:, :modes], lag) for m in (point, left, boots))
     bias = (n - 1) * (jack.mean(0) - estimate[0])
     centre = estimate[0] - bias
     # where a mode hangs on rare values, the bootstrap's spread is too small, which the jackknife's is not
     wider = spread[:modes] / (boot.std(0) * np.sqrt((n + 1) / (n - 1)))
     (c0, k0), (c, k) = (
-        _coefficients(vectors[:, :, :modes], one.mean, p, cov.shift)
-        for vectors, one in ((turned, point), (all_turned, drawn))
+        _coefficients(vectors[:, :, :modes], m.mean, p, cov.shift)
+        for vectors, m in ((turned, point), (all_turned, boots))
     )
     return Resampled(
         log_rates=centre + factors[:, None] * wider * (boot - boot.mean(0)),
         centre=centre,
         bias=bias,
-        lost=np.where(seen[:modes], (drawn.values[:, :modes] >= 1.0).mean(0) if lag is not None else 0.0, 1.0),
-        faint=seen[:modes] & ~(seen if lag is None else above_noise(small, more, 0.99))[:modes],
+        lost=np.where(resolved[:modes], (boots.values[:, :modes] >= 1.0).mean(0) if lag is not None else 0.0, 1.0),
+        faint=resolved[:modes] & ~(resolved if lag is None else above_noise(small, more, 0.99))[:modes],
         coefficients=c0 + factors[:, None, None] * (c - c0),
         constant=k0 + factors[:, None] * (k - k0),
         rank=p.shape[1],

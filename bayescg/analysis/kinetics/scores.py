@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from bayescg import nets
+from bayescg.analysis.kinetics.blocks import blocks_of
 from bayescg.analysis.kinetics.covariances import Covariances, accumulate
 from bayescg.analysis.kinetics.galerkin import on_blocks, reduced, solve
-from bayescg.analysis.kinetics.spectrum import bases_of, blocks_of, diffusion_of
+from bayescg.analysis.kinetics.spectrum import bases_of, diffusion_of
 from bayescg.data import Frames, evenly
 from bayescg.errors import ConfigError
 
@@ -59,14 +60,10 @@ def common_diffusion(candidates: Mapping[str, Any], diffusion: Any, on: Frames) 
     each = {name: diffusion_of(diffusion, None, bases_of(fit)[2], on) for name, fit in candidates.items()}
     first = next(iter(each))
     x = torch.as_tensor(on.gather(evenly(on, _CHECKED))).double()
-    tensor = torch.eye(x[0].numel(), dtype=x.dtype)
     values = {}
     for name, of_name in each.items():
         if of_name is not each[first]:
-            for key in (first, name):
-                value = nets.diffusion_value(each[key], x)
-                whole = value.shape[-2:] == tensor.shape and value.dim() == 2 + callable(each[key])
-                values[key] = (value if whole else value[..., None] * tensor).expand(len(x), *tensor.shape)
+            values |= {key: nets.diffusion_tensor(None, x, each[key]) for key in (first, name)}
             if not torch.allclose(values[first], values[name], rtol=1e-5, atol=0.0):
                 means = ", ".join(f"{k}: {float(values[k].diagonal(dim1=1, dim2=2).mean()):.4g}" for k in (first, name))
                 raise ConfigError(

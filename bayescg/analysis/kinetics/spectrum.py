@@ -11,9 +11,8 @@ from torch import Tensor
 
 from bayescg.analysis.block_bootstrap import bootstrap, sources
 from bayescg.analysis.fit_checks import check_question
-from bayescg.analysis.kinetics.blocks import Blocks, choose_blocks
-from bayescg.analysis.kinetics.covariances import Covariances, accumulate, runs
-from bayescg.analysis.kinetics.galerkin import reduced, solve
+from bayescg.analysis.kinetics.blocks import Blocks, blocks_of
+from bayescg.analysis.kinetics.covariances import accumulate, runs
 from bayescg.analysis.kinetics.integrands import values
 from bayescg.analysis.kinetics.modes import Functions, SlowModes
 from bayescg.analysis.kinetics.resample import Resampled, resample
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from bayescg.inference import Fit
     from bayescg.systems import System
 
-__all__ = ["bases_of", "blocks_of", "diffusion_of", "spectrum"]
+__all__ = ["bases_of", "diffusion_of", "spectrum"]
 
 MOST_LOST = 0.01
 LEAST_RELAXATIONS = 10
@@ -126,7 +125,7 @@ def spectrum(
         check_effective(frames)
         diffusion = diffusion_of(diffusion, system, model, frames)
     sample = _positions(frames, like)
-    blocks, total, found = None, 0.0, []
+    blocks, total, by_refit = None, 0.0, []
     for m, basis in enumerate(bases[:draws]):
         cells = accumulate(basis, frames, lag=lag, diffusion=diffusion, like=like)
         if blocks is None:
@@ -134,31 +133,31 @@ def spectrum(
         weights, factors = bootstrap(blocks.ids, draws, seed)
         rows = np.arange(m, draws, min(len(bases), draws))
         u = values(basis, sample).numpy()
-        first = found[0] if found else None
-        found.append(resample(cells.merged(blocks.ids), weights[rows], factors[rows], modes, lag, u, first))
+        first = by_refit[0] if by_refit else None
+        by_refit.append(resample(cells.merged(blocks.ids), weights[rows], factors[rows], modes, lag, u, first))
     assert blocks is not None
-    rates, members = np.empty((draws, modes)), len(found)
-    for m, one in enumerate(found):
-        rates[m::members] = np.exp(one.log_rates)
-    mode, lost = np.arange(1, modes + 1), np.mean([one.lost for one in found], 0) > MOST_LOST
+    rates, members, first = np.empty((draws, modes)), len(by_refit), by_refit[0]
+    for m, refit in enumerate(by_refit):
+        rates[m::members] = np.exp(refit.log_rates)
+    mode, lost = np.arange(1, modes + 1), np.mean([refit.lost for refit in by_refit], 0) > MOST_LOST
     relaxed = _relaxations(frames, lag, total, np.median(rates, 0), blocks)
     return SlowModes(
         eigenvalues=xr.DataArray(
             rates, dims=("draw", "mode"), coords={"draw": np.arange(draws), "mode": mode}, name="eigenvalue"
         ),
-        sd_by_source=sources(rates, np.exp([one.centre for one in found])),
+        sd_by_source=sources(rates, np.exp([refit.centre for refit in by_refit])),
         lag=lag,
         functions=[
-            Functions(basis, np.arange(m, draws, members), one.coefficients, one.constant)
-            for m, (basis, one) in enumerate(zip(bases, found, strict=False))
+            Functions(basis, np.arange(m, draws, members), refit.coefficients, refit.constant)
+            for m, (basis, refit) in enumerate(zip(bases, by_refit, strict=False))
         ],
-        rank=found[0].rank,
+        rank=first.rank,
         blocks=blocks.count,
         inefficiency=blocks.inefficiency,
-        bias=np.mean([one.bias for one in found], 0),
-        held_out=xr.DataArray(found[0].held_out, dims=("fold", "mode"), coords={"mode": mode}, name="held_out"),
-        degenerate=found[0].degenerate,
-        warnings=(*_doubts(fit), *_warnings(blocks, found[0], lost, lag, relaxed)),
+        bias=np.mean([refit.bias for refit in by_refit], 0),
+        held_out=xr.DataArray(first.held_out, dims=("fold", "mode"), coords={"mode": mode}, name="held_out"),
+        degenerate=first.degenerate,
+        warnings=(*getattr(fit, "diagnostics", {}).get("doubts", ()), *_warnings(blocks, first, lost, lag, relaxed)),
         unit="ps" if frames.unit == "nm" else "",
         unresolved=frozenset((np.flatnonzero(lost) + 1).tolist()),
     )
@@ -173,20 +172,20 @@ def bases_of(fit: Any) -> tuple[list[Any], Tensor | None, Model | None]:
         return [fit], None, None
     if not isinstance(model, HasBasis):
         raise ModelError(f"{type(model).__name__} has no basis of functions in which to look for slow modes")
-    known, like = model, next(model.parameters(), None)
+    with_basis, like = model, next(model.parameters(), None)
     refits = None if isinstance(fit, Model) else fit.weights
     if refits is None or refits.members is None:
         return [model.basis], like, model
     point = refits.point
     each = [{k: v[m] for k, v in refits.tensors.items()} for m in range(refits.members)]
     return (
-        [lambda x, v=v: call_with(known, {**point, **v}, lambda inner: inner.basis(x)) for v in each],
+        [lambda x, v=v: call_with(with_basis, {**point, **v}, lambda inner: inner.basis(x)) for v in each],
         like,
         model,
     )
 
 
-def diffusion_of(given: Any, system: System | None, model: Model | None, frames: Frames) -> Any:
+def diffusion_of(diffusion: Any, system: System | None, model: Model | None, frames: Frames) -> Any:
     """D as it was given, or else the model's, or kT.
 
     Raises
@@ -197,16 +196,11 @@ def diffusion_of(given: Any, system: System | None, model: Model | None, frames:
     if system is not None:
         check_system(system)
         check_temperature(frames, system.kT)
-    if given is None and model is not None:
-        given = getattr(model, "diffusion", None)
-    if given is not None:
-        return given
+    if diffusion is None and model is not None:
+        diffusion = getattr(model, "diffusion", None)
+    if diffusion is not None:
+        return diffusion
     return frames.kT if system is None else system.kT
-
-
-def _doubts(fit: Any) -> list[str]:
-    """What the training has found against the functions."""
-    return list(getattr(fit, "diagnostics", {}).get("doubts", []))
 
 
 def _positions(frames: Frames, like: Tensor | None) -> Tensor:
@@ -214,13 +208,6 @@ def _positions(frames: Frames, like: Tensor | None) -> Tensor:
     index = evenly(frames, 2000)
     x = torch.as_tensor(frames.gather(index))
     return x if like is None else x.to(like)
-
-
-def blocks_of(cells: Covariances, modes: int, ordered: bool) -> Blocks:
-    """Blocks of the cells that are long against the memory of the slowest modes."""
-    few = cells.merged(np.arange(len(cells)) * 20 // len(cells)) if len(cells) > 20 else cells
-    small = cells.projected(reduced(few, modes))
-    return choose_blocks(small, solve(small, np.ones((1, len(cells))), modes), ordered)
 
 
 def _relaxations(
@@ -242,40 +229,40 @@ def _warnings(
     blocks: Blocks, first: Resampled, lost: np.ndarray, lag: float | None, relaxed: np.ndarray | None
 ) -> tuple[str, ...]:
     """What to know before the intervals are believed, `lost` and `relaxed` by mode."""
-    told = [_inseparable([k + 1 for k in group], len(lost)) for group in first.degenerate]
+    warnings = [_inseparable([k + 1 for k in group], len(lost)) for group in first.degenerate]
     if lost.any():
         of = ", ".join(map(str, np.flatnonzero(lost) + 1))
-        one = lost.sum() == 1
-        told.append(
-            f"mode{'' if one else 's'} {of} decay{'s' if one else ''} within the lag {lag:g}: what correlation is left "
-            f"cannot be told from noise, so there is no interval; use a shorter lag"
+        verb = f"mode {of} decays" if lost.sum() == 1 else f"modes {of} decay"
+        warnings.append(
+            f"{verb} within the lag {lag:g}: what correlation is left cannot be told from noise, so there is no "
+            "interval; use a shorter lag"
         )
     for k in np.flatnonzero(first.faint & ~lost):
-        told.append(
+        warnings.append(
             f"the correlation of mode {k + 1} after the lag {lag:g} is barely above noise, which one time in twenty "
             "gives as much: the mode may be much faster than its interval says; use a shorter lag"
         )
     for k, times in enumerate([] if relaxed is None else relaxed):
         if times < LEAST_RELAXATIONS and not lost[k]:
-            told.append(
+            warnings.append(
                 f"the data hold about {times:.2g} relaxations of mode {k + 1}, fewer than {LEAST_RELAXATIONS}: its "
                 "interval may be far too narrow; simulate longer"
             )
     if blocks.count < LEAST_BLOCKS:
-        told.append(f"there are only {blocks.count} blocks of frames: the intervals are rough; simulate longer")
+        warnings.append(f"there are only {blocks.count} blocks of frames: the intervals are rough; simulate longer")
     if not blocks.enough:
-        told.append(
+        warnings.append(
             f"the slow modes stay correlated for {blocks.inefficiency:.1%} of the frames, and the {blocks.count} "
             "blocks are shorter than three times that: the error bars are too small; simulate longer"
         )
-    return tuple(told)
+    return tuple(warnings)
 
 
 def _inseparable(group: list[int], asked: int) -> str:
     """Of modes that are counted from 1, of which those beyond the number that was asked for are not named."""
-    own = [k for k in group if k <= asked]
-    which = f"mode{'s' if len(own) > 1 else ''} {', '.join(map(str, own))} cannot be told apart"
+    named = [k for k in group if k <= asked]
+    which = f"mode{'s' if len(named) > 1 else ''} {', '.join(map(str, named))} cannot be told apart"
     means = "only the span of their eigenfunctions means anything, and intervals of single eigenvalues are rough"
-    if own == group:
+    if named == group:
         return f"{which}: {means}"
     return f"{which} from the next, which was not asked for: {means}; ask for modes={group[-1]}"

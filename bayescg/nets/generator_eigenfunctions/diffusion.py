@@ -14,7 +14,7 @@ __all__ = ["diffusion_tensor", "diffusion_value", "packed", "unpacked"]
 Diffusion = float | Sequence[Any] | Tensor | Callable[[Tensor], Tensor]
 
 
-def diffusion_value(diffusion: Diffusion, x: Tensor) -> Tensor:
+def diffusion_value(diffusion: Diffusion, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """D at the given positions, as a number, ``(dim,)``, ``(dim, dim)``, or for each frame ``(n, 1)`` or ``(n, ...)``.
 
     Parameters
@@ -23,6 +23,8 @@ def diffusion_value(diffusion: Diffusion, x: Tensor) -> Tensor:
         Constant, one for each coordinate, a symmetric matrix; or a function from positions to ``(n,)``, ``(n, dim)``
         or ``(n, dim, dim)``.
     x : Tensor, shape (n, ...)
+    dtype : torch.dtype, optional
+        Default: that of the positions.
 
     Raises
     ------
@@ -31,7 +33,7 @@ def diffusion_value(diffusion: Diffusion, x: Tensor) -> Tensor:
     """
     value = diffusion(x) if callable(diffusion) else diffusion
     try:
-        d = torch.as_tensor(value, dtype=x.dtype, device=x.device).detach()
+        d = torch.as_tensor(value, dtype=dtype or x.dtype, device=x.device).detach()
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"diffusion={value!r} is no number, sequence or function: {error}") from error
     n, dim = len(x), x[0].numel()
