@@ -15,8 +15,9 @@ from bayescg import nets
 from bayescg.arguments import check_counts, check_numbers, check_positive, widths
 from bayescg.data import check_temperature
 from bayescg.distributions import Boltzmann
+from bayescg.errors import ConfigError
 from bayescg.features import UnboundedCoordinates
-from bayescg.modelling import Batch, SystemModel
+from bayescg.modelling import Batch, ReweightedAnnealing, Schedule, SystemModel
 from bayescg.systems import DoubleWell, System
 
 if TYPE_CHECKING:
@@ -136,6 +137,27 @@ class BoltzmannGenerator(SystemModel):
     def density(self) -> TorchDistribution:
         """q(x) at the present temperature: stiff coordinates of a molecule are as wide as they are hot."""
         return self.flow(1.0 if self.system.reference is None else self.beta.rsqrt())
+
+    def schedule(self, steps: int, members: int | None, frames: bool) -> Schedule:
+        """Without frames, and unless beta begins at 1, reweighted annealing.
+
+        Raises
+        ------
+        ConfigError
+            Refits cannot share a buffer.
+        """
+        if frames:
+            return Schedule(energies=int(self.energy_weight > 0))
+        if self.beta_start >= 1:
+            return Schedule()
+        if members is not None:
+            raise ConfigError(
+                "BoltzmannGenerator learns from buffers of its own draws, which refits cannot share: use "
+                "uncertainty='none' and fit it with several seeds"
+            )
+        return ReweightedAnnealing(
+            self.beta_start, self.cess, steps, self.buffer, self.warm, both=self.energy_weight > 0
+        )
 
     def setup(self, frames: Frames) -> None:
         """Centre and scale of the flow are mean and standard deviation of the frames' coordinates, unless circular.

@@ -179,7 +179,8 @@ class _Case:
     def program(self, dtype: torch.dtype = torch.float64) -> tuple[Program, Params, Tensors]:
         """Model and guide as one program, its parameters, and a batch of all frames, each of weight one."""
         model, tensors = self.prepared(dtype)
-        program = Program(model, self.names)
+        schedule = model.schedule(100, None, self.frames is not None)
+        program = Program(model, self.names, schedule=schedule)
         params = {k: v.detach().clone() for k, v in program.named_parameters()}
         if self.frames is None:
             return program, params, tensors

@@ -17,6 +17,7 @@ from bayescg.inference.stored import read_fit, write_fit
 from bayescg.inference.trained import TrainedModel
 from bayescg.inference.uncertainty import MEMBERS, Posterior
 from bayescg.modelling.model import HasCV, Model
+from bayescg.modelling.schedules.schedule import Schedule
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -66,6 +67,12 @@ class Fit(TrainedModel):
             self.diagnostics["cv_uncertainty"] = "intrinsic and parameter" if folded else "intrinsic only"
         super().__init__(model, weights, frames, gauge)
 
+    @property
+    def schedule(self) -> Schedule:
+        """The one that its training began with."""
+        frames = not any("beta" in row for row in self.log)  # then no temperature changed
+        return self.model.schedule(self.settings["steps"], self.settings["members"], frames)
+
     def posterior(
         self, draws: int | None = None, seed: int = 0, frames: Frames | None = None, subset: int = 200
     ) -> xr.DataTree:
@@ -96,7 +103,8 @@ class Fit(TrainedModel):
     def log_csv(self) -> str:
         """The loss log as CSV, in nats per frame: `loss` holds the prior, `training` and `validation` do not."""
         stream = io.StringIO()
-        fields = ["step", "loss", "training", "validation"] + ["beta"] * any("beta" in row for row in self.log)
+        fields = ["step", "loss", "training", "validation"]
+        fields += sorted({key for row in self.log for key in row} - {*fields})
         writer = csv.DictWriter(stream, fields, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.log)

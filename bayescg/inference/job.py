@@ -20,9 +20,7 @@ from bayescg.inference.training_data import TrainingData
 from bayescg.inference.uncertainty import check_choice
 from bayescg.modelling.batch import Batch
 from bayescg.modelling.model import Model, check_programs, fresh_copy
-from bayescg.modelling.schedules.adaptive_tempering import Tempering
 from bayescg.modelling.schedules.importance import draw
-from bayescg.modelling.schedules.reweighted_annealing import Annealing, schedule
 from bayescg.recording.compiled import compile_step
 from bayescg.recording.functional import Params, mixed_seed, seeded
 from bayescg.recording.optimiser import Adam, learning_rate
@@ -73,7 +71,7 @@ class Job:
         self.model, self.members, steps = fresh_copy(model), settings["members"], settings["steps"]
         self.data = None if frames is None else TrainingData.read(self.model, frames, settings, device)
         self.model.to(device)
-        self.tempering = schedule(self.model, steps, self.members) if frames is None else None
+        self.schedule = self.model.schedule(steps, self.members, frames is not None)
         tensors = self.batch(0)
         self.total = settings["batch_size"] if self.data is None else len(self.data.train)
         self.total_weight = float(self.total)
@@ -84,11 +82,11 @@ class Job:
             self.names = check_programs(self.model, Batch(**{**tensors, "weight": None}, total=self.total))
         check_choice(settings["uncertainty"], self.model, self.names)
         particles = settings["particles"] if settings["objective"] == "iwae" else None
-        self.program = Program(self.model, self.names, settings["uncertainty"] == "mean-field", particles).to(device)
+        mean_field = settings["uncertainty"] == "mean-field"
+        self.program = Program(self.model, self.names, mean_field, particles, schedule=self.schedule).to(device)
         self.params = self._initial()
         self.buffers = {k: v.detach().clone() for k, v in self.program.named_buffers()}
-        if self.tempering is not None:
-            self.buffers["inner.beta"].fill_(self.tempering.beta)
+        self._fill_buffers()
         if processes is not None:
             processes.check_same({**self.identity(), "compile": mode})
         self.gradients = self._compiled(tensors, mode, steps - done)
@@ -136,9 +134,7 @@ class Job:
         """What a step learns from: fields of a `Batch`."""
         if self.data is not None:
             return self.data.feed.batch(step)
-        if isinstance(self.tempering, Annealing) and self.tempering.x is not None:
-            return self.tempering.batch(self.settings["batch_size"], self._seed(5, step))
-        return {"index": torch.arange(self.settings["batch_size"], device=self.device)}
+        return self.schedule.batch(self.settings["batch_size"], self._seed(5, step), self.device)
 
     @property
     def writes(self) -> bool:
@@ -191,8 +187,9 @@ class Job:
             self._look()
         if self._due:
             self._evaluate()
-        if self.tempering is not None and not self.tempering.done:
-            self._temper(self.tempering, loss)
+        self.schedule.observe(loss)
+        if self.schedule.due(self.step):
+            self._advance_schedule()
         self.seconds += time.perf_counter() - started
 
     @property
@@ -213,8 +210,7 @@ class Job:
     def _evaluate(self) -> None:
         """Write down the losses since the last time, and those of held-out frames and of some trained on."""
         row = {"step": self.step, "loss": float(torch.stack(self.recent).reshape(len(self.recent), -1)[:, 0].mean())}
-        if self.tempering is not None:
-            row["beta"] = self.tempering.beta
+        row |= self.schedule.buffers()
         if self.guard is not None:
             self.guard.observe(self.step / self.settings["steps"])
         if self.processes is not None:  # rounding must not drive them apart
@@ -232,26 +228,25 @@ class Job:
         self.log.append(row)
         self.recent = []
 
-    def _temper(self, tempering: Tempering | Annealing, loss: Tensor) -> None:
-        """Cool when it is time to."""
-        tempering.observe(loss)
-        if not tempering.due(self.step):
-            return
+    def _advance_schedule(self) -> None:
         refits, seed, draws = self.members is not None, self._seed(4, self.step), []
-        for member in range(self.members or 1):
+        for member in range((self.members or 1) if self.schedule.count else 0):
             params = {k: v[member] if refits else v for k, v in self.params.items()}
             state = {k.removeprefix("inner."): v for k, v in {**params, **self.buffers}.items()}
-            draws.append(draw(self.model, list(self.names), state, tempering.count, seed))
-        tempering.cool(self.step, draws)
+            draws.append(draw(self.model, list(self.names), state, self.schedule.count, seed))
+        self.schedule.advance(self.step, draws)
         self.follow_schedule()
 
     def follow_schedule(self) -> None:
-        """Take over the schedule's temperature, a buffer that the recorded step reads, and its kind of batches."""
-        assert self.tempering is not None
-        self.buffers["inner.beta"].fill_(self.tempering.beta)
+        """Take over the schedule's buffers, which the recorded step reads, and its kind of batches."""
+        self._fill_buffers()
         batch = self.batch(self.step)
         if batch.keys() != self.fields:  # from now on out of a buffer
             self.gradients = self._compiled(batch, self.mode, self.settings["steps"] - self.step)
+
+    def _fill_buffers(self) -> None:
+        for name, value in self.schedule.buffers().items():
+            self.buffers[f"inner.{name}"].fill_(value)
 
     def leave(self) -> None:
         """Go on without the other processes, after one of them was lost at whatever point of a step."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bayescg.modelling.batch import Batch
 from bayescg.modelling.model import Model, point_guide
-from bayescg.modelling.schedules.importance import wake
+from bayescg.modelling.schedules.schedule import Schedule
 from bayescg.modelling.traces import is_local, run_pair, sites
 from bayescg.recording.functional import Params, attribute, call_with, functional_random, over
 
@@ -34,6 +34,10 @@ class Program(nn.Module):
         Propose independent Gaussians for them (with `log_sd`, initially `initial_sd`); otherwise their own values.
     particles : int or None
         Draws of the latent variables a frame.
+    initial_sd : float
+        Of the random parameters.
+    schedule : Schedule, optional
+        Says what is added to the loss.
     """
 
     def __init__(
@@ -43,9 +47,10 @@ class Program(nn.Module):
         mean_field: bool = False,
         particles: int | None = None,
         initial_sd: float = 0.01,
+        schedule: Schedule | None = None,
     ):
         super().__init__()
-        self.inner, self.particles = model, particles
+        self.inner, self.particles, self.schedule = model, particles, schedule or Schedule()
         self.names = list(names)
         self.log_sd = nn.ParameterList(
             [torch.full_like(model.get_parameter(n), math.log(initial_sd)) for n in names] if mean_field else []
@@ -69,13 +74,10 @@ class Program(nn.Module):
         batch = Batch(**tensors, total=total)
         if self.particles is not None:
             return self._importance_weighted(batch) / total_weight
-        guided, modelled, guide_trace, model_trace = run_pair(self.inner.model, self.guide, batch)
-        strength = getattr(self.inner, "wake", 0.0)
-        if strength:  # before the sums, which would not keep each draw's own
-            guide_trace.compute_log_prob()
-            model_trace.compute_log_prob()
+        *_, guide_trace, model_trace = run_pair(self.inner.model, self.guide, batch)
+        more = self.schedule.term(self.guide, batch, guide_trace, model_trace)
         loss = torch.as_tensor(guide_trace.log_prob_sum() - model_trace.log_prob_sum()) / total_weight
-        return loss + strength * wake(self.guide, batch, guided, modelled) if strength else loss
+        return loss if more is None else loss + more
 
     def _importance_weighted(self, batch: Batch) -> Tensor:
         # log p(theta) - log q(theta) + N/B sum_n log 1/K sum_k p(x_n, z_nk | theta) / q(z_nk | x_n)

@@ -73,9 +73,8 @@ def _diagnostics(job: Job, posterior: Posterior) -> dict[str, Any]:
         "compiled_why": job.gradients.why, "warnings": warned,
         "doubts": doubts,
     }  # fmt: skip
-    if job.tempering is not None:
-        diagnostics["tempering"] = job.tempering.state()["stages"]
-        warned += job.tempering.warnings()
+    diagnostics |= job.schedule.diagnostics()
+    warned += job.schedule.warnings()
     if job.guard is not None:
         diagnostics["guarded"] = job.guard.diagnostics()
         warned += job.guard.warnings()
@@ -122,12 +121,9 @@ def _response_warnings(response: float | None) -> list[str]:
 
 def _cost(job: Job, wall: float) -> dict[str, Any]:
     size = job.settings["batch_size"] * (job.members or 1)
-    energies = job.step * size if job.data is None or getattr(job.model, "energy_weight", 0.0) else 0
-    if job.tempering is not None:
-        energies = job.tempering.queried(job.step, size, job.members or 1)
     return {
         "steps": job.step,
-        "energy_evaluations": energies,
+        "energy_evaluations": job.schedule.queried(job.step, size, job.members or 1),
         "wall_seconds": wall,
         "fit_seconds": job.seconds,
         "device": str(job.device),

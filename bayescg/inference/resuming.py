@@ -26,14 +26,13 @@ def save(job: Job, directory: Path) -> None:
     tensors |= {f"best/{k}": v for k, v in job.best.state.items()}
     tensors |= {f"adam/{k}": v for k, v in job.optimiser.state().items()}
     tensors |= {"best_loss": job.best.loss, "best_step": job.best.step}
-    if job.tempering is not None:
-        tensors |= {f"annealing/{k}": v for k, v in job.tempering.tensors().items()}
+    tensors |= {f"schedule/{k}": v for k, v in job.schedule.tensors().items()}
     if job.recent:
         tensors["recent"] = torch.stack(job.recent)
     meta = {
         "identity": job.identity(), "mode": job.mode, "step": job.step, "stopped": job.best.stopped,
         "seconds": job.seconds, "log": job.log,
-        "tempering": None if job.tempering is None else job.tempering.state(),
+        "schedule": job.schedule.state(),
     }  # fmt: skip
     checkpoint.write(directory, f"step-{job.step:09d}", tensors, meta, keep=2)
 
@@ -71,6 +70,5 @@ def restore(job: Job, saved: tuple[dict[str, Tensor], dict[str, Any]], directory
     job.best.loss, job.best.step, job.best.stopped = tensors["best_loss"], tensors["best_step"], meta["stopped"]
     job.recent = list(tensors["recent"].to(job.device)) if "recent" in tensors else []
     job.log, job.seconds, job.step, job.looked = meta["log"], meta["seconds"], meta["step"], meta["step"]
-    if job.tempering is not None:
-        job.tempering.load(meta["tempering"], {k: v.to(job.device) for k, v in part("annealing/").items()})
-        job.follow_schedule()
+    job.schedule.load(meta["schedule"], {k: v.to(job.device) for k, v in part("schedule/").items()})
+    job.follow_schedule()

@@ -18,7 +18,7 @@ from bayescg.inference.trained import TrainedModel
 from bayescg.inference.uncertainty import Posterior
 from bayescg.modelling.model import Model
 from bayescg.modelling.registry import find_model, model_names
-from bayescg.modelling.schedules.importance import HasSystem
+from bayescg.modelling.system_model import SystemModel
 from bayescg.recording.functional import Params
 
 __all__ = ["read_fit", "write_fit"]
@@ -40,7 +40,7 @@ def write_fit(directory: Path, fit: TrainedModel, record: dict[str, Any]) -> Non
     tensors |= {f"weights/{k}": v for k, v in fit.weights.tensors.items()}
     if fit.gauge is not None:
         tensors["gauge"] = fit.gauge
-    if isinstance(fit.model, HasSystem) and not fit.model.needs_frames:
+    if isinstance(fit.model, SystemModel) and not fit.model.needs_frames:
         x = fit.model.positions(fit.generated_inputs(_PROBES, draws=1)[0]).flatten(1)
         tensors |= {"probe/x": x, "probe/log_prob": _log_prob(fit.model, x)}
     meta = {
@@ -97,7 +97,7 @@ def read_fit(directory: str | Path, model: Model | None) -> tuple[Model, Posteri
 
 def _check_system(directory: str | Path, model: Model, probe: Params) -> None:
     """Refuse a system that gives configurations of the fit other densities, rounding apart."""
-    if not probe or not isinstance(model, HasSystem):
+    if not probe or not isinstance(model, SystemModel):
         return
     x, then = probe["x"], probe["log_prob"]
     now = _log_prob(model, x) if x.shape[-1] == model.system.cartesian.dim else None
@@ -113,7 +113,7 @@ def _check_system(directory: str | Path, model: Model, probe: Params) -> None:
         )
 
 
-def _log_prob(model: HasSystem, x: Tensor) -> Tensor:
+def _log_prob(model: SystemModel, x: Tensor) -> Tensor:
     with torch.no_grad():
         return model.system.cartesian.log_prob(x)
 

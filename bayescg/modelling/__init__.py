@@ -9,16 +9,24 @@ from bayescg.modelling.batch import Batch  # noqa: E402
 from bayescg.modelling.feature_model import FeatureModel, PairModel  # noqa: E402
 from bayescg.modelling.model import HasBasis, HasCV, HasFeatures, Model, check_programs  # noqa: E402
 from bayescg.modelling.registry import find_model, model_names  # noqa: E402
+from bayescg.modelling.schedules.adaptive_tempering import AdaptiveTempering  # noqa: E402
+from bayescg.modelling.schedules.reweighted_annealing import ReweightedAnnealing  # noqa: E402
+from bayescg.modelling.schedules.schedule import Schedule  # noqa: E402
+from bayescg.modelling.schedules.weighted import Draws  # noqa: E402
 from bayescg.modelling.system_model import SystemModel  # noqa: E402
 
 __all__ = [
+    "AdaptiveTempering",
     "Batch",
+    "Draws",
     "FeatureModel",
     "HasBasis",
     "HasCV",
     "HasFeatures",
     "Model",
     "PairModel",
+    "ReweightedAnnealing",
+    "Schedule",
     "SystemModel",
     "check_programs",
     "evenly",

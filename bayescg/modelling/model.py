@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bayescg.data import Pairs
 from bayescg.errors import DataError, ModelError
 from bayescg.modelling.batch import Batch
+from bayescg.modelling.schedules.schedule import Schedule
 from bayescg.modelling.traces import is_local, run_pair
 from bayescg.recording.functional import Params, attribute, buffers_kept
 from bayescg.recording.tensors_only import TensorsOnly
@@ -134,6 +135,19 @@ class Model(nn.Module, ABC):
 
     def setup(self, frames: Any) -> None:
         """Take sizes and scales from the training `Frames` (or `Pairs`); called once, before the weights are drawn."""
+
+    def schedule(self, steps: int, members: int | None, frames: bool) -> Schedule:
+        """How it is trained over so many steps.
+
+        Parameters
+        ----------
+        steps : int
+        members : int or None
+            Refits that are trained at once.
+        frames : bool
+            Whether it learns from frames: batches then are theirs.
+        """
+        return Schedule(energies=0 if frames else 1)
 
     def finish(self, frames: Any) -> None:
         """Put into buffers what follows from the trained weights and all training frames; called once, at the end."""

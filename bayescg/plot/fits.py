@@ -12,7 +12,6 @@ from scipy.stats import gaussian_kde
 from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of
 from bayescg.data import Frames, evenly
 from bayescg.errors import DataError
-from bayescg.modelling.schedules.reweighted_annealing import HasBuffer
 from bayescg.plot.style import BLUE, GREY, INK, ORANGE, axis_label, colour_bar, figure, in_degrees, name_axis
 from bayescg.recording.functional import seeded
 
@@ -104,10 +103,7 @@ def loss(fit: Fit) -> Figure:
     shown = [("training", "training", BLUE), ("validation", "held out", ORANGE)]
     unit = loss_unit(fit.model)
     if not fit.model.needs_frames:
-        text = "minus a bound on log Z" + " at each temperature" * any("beta" in row for row in fit.log)
-        if isinstance(fit.model, HasBuffer):  # of buffers, it is minus the mean log density of their draws
-            text = "energies, then buffers" + " and energies" * (fit.model.energy_weight > 0)
-        shown = [("loss", text, BLUE)]
+        shown = [("loss", fit.schedule.legend, BLUE)]
         for before, after in itertools.pairwise(fit.log):
             if after.get("beta") != before.get("beta"):  # none where nothing is tempered
                 ax.axvline(after["step"], color=GREY, lw=0.6, ls=":")

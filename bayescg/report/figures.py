@@ -13,7 +13,6 @@ import numpy as np
 from bayescg import plot
 from bayescg.checkpoint import write_file
 from bayescg.modelling.model import HasCV
-from bayescg.modelling.schedules.reweighted_annealing import HasBuffer
 from bayescg.plot.fits import loss_unit
 from bayescg.systems.analytic import AnalyticSystem
 
@@ -133,17 +132,7 @@ def _loss_caption(fit: Fit) -> str:
         unit = loss_unit(fit.model)
         what = f"in {unit}" if unit else "which is no likelihood: only its fall means anything"
         return f"Loss{' and held-out loss' if held_out else ''} during the fit, {what}."
-    if isinstance(fit.model, HasBuffer):
-        return (
-            "Loss during the fit, in nats, of two kinds: at first minus a bound on log Z, as energies alone teach, "
-            "then minus the mean log density of reweighted buffers of draws. Dotted lines: the temperature changes."
-        )
-    if not any("beta" in row for row in fit.log):
-        return "Loss during the fit, in nats: minus a bound on log Z."
-    return (
-        "Loss during the fit, in nats: minus a bound on log Z at the temperature of the time, which changes at the "
-        "dotted lines. That of the system comes last."
-    )
+    return fit.schedule.caption
 
 
 def _slow_modes(modes: SlowModes, rates: Sequence[float], frames: Frames) -> dict[str, tuple[Figure, str]]:

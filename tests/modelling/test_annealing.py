@@ -7,9 +7,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from bayescg.modelling.schedules.adaptive_tempering import Stage
-from bayescg.modelling.schedules.importance import Draws
-from bayescg.modelling.schedules.reweighted_annealing import Annealing
+from bayescg.modelling import Draws, ReweightedAnnealing
+from bayescg.modelling.schedules.schedule import Stage
+
+CPU = torch.device("cpu")
 
 
 def draws(beta, count=20_000, seed=0, sd=1.0):
@@ -22,28 +23,28 @@ def draws(beta, count=20_000, seed=0, sd=1.0):
 
 def annealed(steps=1000, start=0.1, cess=0.9, until=None, **changes):
     """A whole ladder, each buffer drawn from the exact density of its temperature, and the steps of the buffers."""
-    found = Annealing(start, cess, steps, 20_000, 0.2, **changes)
+    found = ReweightedAnnealing(start, cess, steps, 20_000, 0.2, **changes)
     times = []
     for step in range(1, (until or steps) + 1):
         found.observe(torch.tensor(1.0))
         if found.due(step):
             times.append(step)
-            found.cool(step, [draws(found.beta, seed=step, sd=found.beta**-0.5)])
+            found.advance(step, [draws(found.beta, seed=step, sd=found.beta**-0.5)])
     return found, times
 
 
 def test_batches_follow_the_weights():
     """Draws at beta = 0.25 become those of the next temperature: N(0, 1 / beta)."""
-    found = Annealing(0.25, 0.9, 100, 20_000, 0.2)
+    found = ReweightedAnnealing(0.25, 0.9, 100, 20_000, 0.2)
     found.observe(torch.tensor(0.0))
-    found.cool(20, [draws(0.25, sd=2.0)])
-    x = torch.cat([found.batch(500, seed)["x"] for seed in range(40)])
+    found.advance(20, [draws(0.25, sd=2.0)])
+    x = torch.cat([found.batch(500, seed, CPU)["x"] for seed in range(40)])
     assert 0.25 < found.beta < 1.0
     sd = found.beta**-0.5
     assert abs(float(x.mean())) < 4 * sd / math.sqrt(5000)
     assert abs(float(x.std()) / sd - 1) < 4 / math.sqrt(2 * 5000)
-    assert not torch.equal(found.batch(500, 0)["x"], found.batch(500, 1)["x"])
-    assert torch.equal(found.batch(500, 1)["x"], found.batch(500, 1)["x"])
+    assert not torch.equal(found.batch(500, 0, CPU)["x"], found.batch(500, 1, CPU)["x"])
+    assert torch.equal(found.batch(500, 1, CPU)["x"], found.batch(500, 1, CPU)["x"])
 
 
 def test_the_ladder_keeps_the_conditional_effective_size():
@@ -74,34 +75,34 @@ def test_steps_are_shared(steps):
 
 def test_its_state_comes_back():
     found, _ = annealed(until=500)
-    again = Annealing(0.1, 0.9, 1000, 20_000, 0.2)
+    again = ReweightedAnnealing(0.1, 0.9, 1000, 20_000, 0.2)
     again.load(json.loads(json.dumps(found.state())), found.tensors())
     assert again.state() == found.state()
     assert again.due(found.next)
-    assert torch.equal(again.batch(100, 3)["x"], found.batch(100, 3)["x"])
+    assert torch.equal(again.batch(100, 3, CPU)["x"], found.batch(100, 3, CPU)["x"])
 
 
 def test_what_went_wrong_is_told():
     found, _ = annealed(until=500)
     assert "before the system's own temperature" in found.warnings()[0]
-    far = Annealing(0.1, 0.9, 1000, 20_000, 0.2)
+    far = ReweightedAnnealing(0.1, 0.9, 1000, 20_000, 0.2)
     far.observe(torch.tensor(0.0))
-    far.cool(200, [draws(0.1, sd=0.4)])
+    far.advance(200, [draws(0.1, sd=0.4)])
     assert "did not follow" in far.warnings()[-1]
 
 
 def test_draws_without_a_finite_energy_are_left_out():
     bad = draws(0.1, sd=3.0)
     bad.log_weight[:3], bad.log_target[:3] = -math.inf, -math.inf
-    found = Annealing(0.1, 0.9, 1000, 20_000, 0.2)
+    found = ReweightedAnnealing(0.1, 0.9, 1000, 20_000, 0.2)
     found.observe(torch.tensor(0.0))
-    found.cool(200, [bad])
+    found.advance(200, [bad])
     assert found.x is not None
     assert len(found.x) == 19_997
 
 
 def test_a_temperature_is_named_once_however_many_buffers_failed_there() -> None:
-    found = Annealing(0.25, 0.9, 100, 20_000, 0.2)
+    found = ReweightedAnnealing(0.25, 0.9, 100, 20_000, 0.2)
     found.beta = 1.0
     found.stages = [Stage(beta, 10, 0.0, 0.0, ess, True, 0.0) for beta, ess in ((0.25, 1e-4), (0.25, 2e-4), (0.5, 0.5))]
     (told,) = found.warnings()

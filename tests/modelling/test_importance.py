@@ -9,7 +9,8 @@ from torch import nn
 
 import bayescg as bcg
 from bayescg.modelling import Batch, Model
-from bayescg.modelling.schedules.importance import draw, log_generated, wake
+from bayescg.modelling.schedules.importance import draw, log_generated
+from bayescg.modelling.schedules.weighted import wake
 from bayescg.modelling.traces import run_pair
 from bayescg.models import EmbeddedPhysics
 from bayescg.recording.functional import state_of

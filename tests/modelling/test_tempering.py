@@ -10,8 +10,7 @@ from bayescg import checkpoint
 from bayescg.inference.job import Job
 from bayescg.inference.result import result
 from bayescg.inference.resuming import restore, save
-from bayescg.modelling.schedules.adaptive_tempering import Tempering
-from bayescg.modelling.schedules.importance import Draws
+from bayescg.modelling import AdaptiveTempering, Draws
 from bayescg.models import EmbeddedPhysics
 from bayescg.recording.functional import state_of
 from bayescg.sampling.weights import conditional_ess
@@ -23,7 +22,7 @@ def gaussian_draws(n: int = 40_000, energy_sd: float = 1.0) -> Draws:
     return Draws(torch.zeros(n, 1), torch.zeros(n), torch.zeros(n), -energy)
 
 
-def feed(tempering: Tempering, losses: torch.Tensor) -> bool:
+def feed(tempering: AdaptiveTempering, losses: torch.Tensor) -> bool:
     for loss in losses:
         tempering.observe(loss)
     return tempering.converged
@@ -31,16 +30,16 @@ def feed(tempering: Tempering, losses: torch.Tensor) -> bool:
 
 def test_a_falling_loss_has_not_converged_and_a_flat_one_has():
     noise = 0.1 * torch.randn(400, generator=torch.Generator().manual_seed(0))
-    assert not feed(Tempering(0.1, 0.9, 4000), noise - 0.01 * torch.arange(400))
-    assert feed(Tempering(0.1, 0.9, 4000), noise)
-    assert not feed(Tempering(0.1, 0.9, 4000), noise[:120])  # too few windows to say
+    assert not feed(AdaptiveTempering(0.1, 0.9, 4000), noise - 0.01 * torch.arange(400))
+    assert feed(AdaptiveTempering(0.1, 0.9, 4000), noise)
+    assert not feed(AdaptiveTempering(0.1, 0.9, 4000), noise[:120])  # too few windows to say
 
 
 def test_the_step_keeps_the_conditional_effective_sample_size():
-    tempering = Tempering(0.1, 0.9, 4000)
+    tempering = AdaptiveTempering(0.1, 0.9, 4000)
     feed(tempering, torch.zeros(40))
     draws = gaussian_draws()
-    tempering.cool(40, [Draws(draws.x, draws.log_weight, draws.log_share, 0.1 * draws.log_target)])
+    tempering.advance(40, [Draws(draws.x, draws.log_weight, draws.log_share, 0.1 * draws.log_target)])
     step = tempering.beta - 0.1
     assert abs(step - math.sqrt(-math.log(0.9))) < 0.02  # exp(-variance) for Gaussian exponents, to Monte Carlo error
     assert abs(conditional_ess(draws.log_weight, step * draws.log_target) - 0.9) < 1e-4
@@ -49,21 +48,21 @@ def test_the_step_keeps_the_conditional_effective_sample_size():
 
 
 def test_refits_cool_no_faster_than_the_slowest():
-    one, both = Tempering(0.1, 0.9, 4000), Tempering(0.1, 0.9, 4000)
+    one, both = AdaptiveTempering(0.1, 0.9, 4000), AdaptiveTempering(0.1, 0.9, 4000)
     for tempering, sds in ((one, [3.0]), (both, [1.0, 3.0])):
         feed(tempering, torch.zeros(40))
-        tempering.cool(40, [gaussian_draws(energy_sd=0.1 * sd) for sd in sds])
+        tempering.advance(40, [gaussian_draws(energy_sd=0.1 * sd) for sd in sds])
     assert one.beta == both.beta
 
 
 def test_its_own_temperature_is_reached_however_slowly_the_loss_falls():
     """And the haste is told."""
-    tempering = Tempering(0.02, 0.9, 2000)
+    tempering = AdaptiveTempering(0.02, 0.9, 2000)
     for step in range(1, 2001):
         tempering.observe(torch.tensor(-1.0 * step))
         if tempering.due(step):
             draws = gaussian_draws(2000, energy_sd=1.0)  # energies spread by kT / beta, as an oscillator's do
-            tempering.cool(step, [draws])
+            tempering.advance(step, [draws])
     assert tempering.done
     assert tempering.stages[-1].step <= 0.75 * 2000
     assert not any(s.converged for s in tempering.stages)

@@ -19,7 +19,8 @@ from bayescg.analysis.free_energy.reweighting import SAMPLES, UNRELIABLE, WORST_
 from bayescg.arguments import check_counts
 from bayescg.data import Frames, effective_frames
 from bayescg.errors import ConfigError
-from bayescg.modelling.schedules.importance import HasSystem, log_generated, log_physics
+from bayescg.modelling import SystemModel
+from bayescg.modelling.schedules.importance import log_generated, log_physics
 from bayescg.recording.functional import seeded
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def audit(
     check_counts(particles=(particles, 1))
     draws = weighted_draws(fit, samples, seed)
     by_weights = evidence(draws)
-    assert isinstance(fit.model, HasSystem)
+    assert isinstance(fit.model, SystemModel)
     if reference is None:
         reference, x = anneal_from_broad(fit, draws, seed)
     else:
@@ -169,7 +170,7 @@ def audit(
 
 def _inputs(fit: Fit, frames: Frames) -> Tensor:
     """Coordinates of the model of all frames, ``(n, dim)``."""
-    assert isinstance(fit.model, HasSystem)
+    assert isinstance(fit.model, SystemModel)
     system = fit.model.system.cartesian
     size = int(np.prod(frames.positions.shape[1:]))
     if size != system.dim:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from bayescg.modelling.schedules.importance import Draws, HasSystem
+from bayescg.modelling import Draws, SystemModel
 from bayescg.systems.analytic import AnalyticSystem
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def anneal_from_broad(fit: Fit, draws: Draws, seed: int = 0) -> tuple[Annealed, 
     """
     from bayescg.sampling import smc
 
-    assert isinstance(fit.model, HasSystem)
+    assert isinstance(fit.model, SystemModel)
     system = fit.model.system.unguarded
     base, islands, particles = system.reference, 100, 1000
     if base is not None:

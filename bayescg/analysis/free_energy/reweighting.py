@@ -13,7 +13,8 @@ from bayescg.arguments import check_counts
 from bayescg.draws import pareto_k, pareto_smoothed
 from bayescg.errors import DataError
 from bayescg.features.topology import read_topology
-from bayescg.modelling.schedules.importance import Draws, HasSystem, draw
+from bayescg.modelling import Draws, SystemModel
+from bayescg.modelling.schedules.importance import draw
 from bayescg.recording.functional import Params, state_of
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
         weights.append(weight / weight.sum())
         tails.append(k)
         by_refit.append(evidence(draws))
-    assert isinstance(fit.model, HasSystem)
+    assert isinstance(fit.model, SystemModel)
     system = fit.model.system.cartesian
     frames = Frames.from_numpy(
         torch.cat([fit.model.positions(x) for x in parts]).cpu().numpy(),

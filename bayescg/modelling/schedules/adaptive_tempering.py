@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bayescg.data import effective
-from bayescg.modelling.schedules.importance import Draws
+from bayescg.modelling.schedules.schedule import Schedule, Stage
+from bayescg.modelling.schedules.weighted import Draws
+from bayescg.recording.functional import Params
 from bayescg.sampling.weights import next_beta
 
-__all__ = ["HasTemperature", "Stage", "Tempering"]
+__all__ = ["AdaptiveTempering"]
 
 _SHARE = 0.6
 """Of all steps, in which the system's own temperature is to be reached."""
@@ -28,47 +30,7 @@ _NOTICEABLE = 0.05
 """Nats of the divergence that a step in temperature brings at a conditional effective sample size of 0.9."""
 
 
-@runtime_checkable
-class HasTemperature(Protocol):
-    """Models whose target has an inverse temperature, a buffer that is 1 but for training."""
-
-    beta: Tensor
-    beta_start: float
-    cess: float
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One temperature of a fit, as it was left.
-
-    Attributes
-    ----------
-    beta : float
-    step : int
-        At which it was left.
-    loss : float
-        Mean of the last window: minus a bound on log Z at `beta`.
-    log_z : float
-        Estimate of log Z by the draws' weights.
-    ess : float
-        Effective fraction of the draws' weights.
-    converged : bool
-        False where the steps left did not allow to wait.
-    fall : float
-        By how many nats the loss still fell in the last windows.
-    """
-
-    beta: float
-    step: int
-    loss: float
-    log_z: float
-    ess: float
-    converged: bool
-    fall: float
-
-
-@dataclass
-class Tempering:
+class AdaptiveTempering(Schedule):
     r"""Inverse temperatures from `start` to 1, each kept until the loss has stopped falling.
 
     The loss is averaged over windows of steps. It has converged when, in the last `patience` windows, no mean lay below
@@ -84,6 +46,8 @@ class Tempering:
     steps : int
         Of the whole fit.
     patience : int
+    wake : float
+        As in `Schedule`.
 
     References
     ----------
@@ -91,27 +55,35 @@ class Tempering:
     stands in place of the conditional effective sample size.
     """
 
-    start: float
-    cess: float
-    steps: int
-    patience: int = 3
-    beta: float = field(init=False)
-    entered: int = 0
-    stages: list[Stage] = field(default_factory=list)
-    windows: list[tuple[float, float]] = field(default_factory=list)
-    losses: list[Tensor] = field(default_factory=list)
+    count = _DRAWS
+    legend = "minus a bound on log Z at each temperature"
+    caption = (
+        "Loss during the fit, in nats: minus a bound on log Z at the temperature of the time, which changes at the "
+        "dotted lines. That of the system comes last."
+    )
 
-    def __post_init__(self) -> None:
-        self.beta, self.count = self.start, _DRAWS
-        self.window = max(5, min(50, self.steps // 100))
+    def __init__(self, start: float, cess: float, steps: int, patience: int = 3, wake: float = 0.0):
+        super().__init__(wake=wake)
+        self.beta, self.cess, self.steps, self.patience = start, cess, steps, patience
+        self.window = max(5, min(50, steps // 100))
+        self.entered = 0
+        self.stages: list[Stage] = []
+        self.windows: list[tuple[float, float]] = []
+        self.losses: list[Tensor] = []
 
     @property
     def done(self) -> bool:
         """Whether the system's own temperature is reached."""
         return self.beta >= 1.0
 
+    def buffers(self) -> dict[str, float]:
+        """The inverse temperature."""
+        return {"beta": self.beta}
+
     def observe(self, loss: Tensor) -> None:
         """Take note of the loss of a step."""
+        if self.done:
+            return
         self.losses.append(loss.detach().mean())
         if len(self.losses) == self.window:
             values = torch.stack(self.losses).double()
@@ -131,8 +103,8 @@ class Tempering:
         lowest, error = min(before)
         return all(mean > lowest - math.hypot(error, own_error) for mean, own_error in last)
 
-    def cool(self, step: int, draws: list[Draws]) -> None:
-        """Go on to the next temperature, with draws at the present one, one set for each refit."""
+    def advance(self, step: int, draws: list[Draws]) -> None:
+        """Go on to the next temperature, with draws at the present one."""
         first = draws[0].log_importance.double()
         log_z = float(torch.logsumexp(first, 0)) - math.log(len(first))
         ess = float(effective(first)) / len(first)
@@ -160,6 +132,10 @@ class Tempering:
         share = left / max(1.0, -math.log(self.beta) / stride)
         return step - self.entered >= max(share, (self.patience + 1) * self.window)
 
+    def diagnostics(self) -> dict[str, Any]:
+        """The temperatures."""
+        return {"tempering": [asdict(stage) for stage in self.stages]}
+
     def state(self) -> dict[str, Any]:
         """JSON that `load` takes back."""
         return {
@@ -167,15 +143,11 @@ class Tempering:
             "windows": self.windows, "losses": [float(v) for v in self.losses],
         }  # fmt: skip
 
-    def tensors(self) -> dict[str, Tensor]:
-        """What else a checkpoint must hold: nothing."""
-        return {}
-
     def queried(self, steps: int, size: int, members: int) -> int:
         """Energies computed in so many steps with batches of `size`, those of all refits."""
-        return steps * size + len(self.stages) * self.count * members
+        return super().queried(steps, size, members) + len(self.stages) * self.count * members
 
-    def load(self, state: dict[str, Any], tensors: dict[str, Tensor] | None = None) -> None:
+    def load(self, state: dict[str, Any], tensors: Params) -> None:
         """Take back what `state` returned."""
         self.beta, self.entered = state["beta"], state["entered"]
         self.stages = [Stage(**s) for s in state["stages"]]

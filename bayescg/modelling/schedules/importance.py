@@ -1,11 +1,10 @@
-"""Draws of a model that queries a system, with importance weights, and what those weights teach it."""
+"""Weighted draws of a model that queries a system, and log densities of its generator and of its physics."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from pyro import poutine
@@ -14,53 +13,14 @@ from torch import Tensor
 from bayescg.distributions import Boltzmann, StratifiedMixture
 from bayescg.modelling.batch import Batch
 from bayescg.modelling.model import Model, point_guide
+from bayescg.modelling.schedules.weighted import Draws, log_weights_of
 from bayescg.modelling.traces import is_local, run_pair, sites
 from bayescg.recording.functional import Params, call_with, seeded
-from bayescg.systems.core import System
 
-__all__ = ["Draws", "HasSystem", "draw", "log_generated", "log_physics", "wake"]
+__all__ = ["draw", "log_generated", "log_physics"]
 
 _CHUNK = 20_000
 """Draws at a time; a multiple of any usual number of components, so that each chunk is stratified alike."""
-
-
-@runtime_checkable
-class HasSystem(Protocol):
-    """Models that learn from the energies of a system in place of frames."""
-
-    system: System
-
-    def positions(self, x: Tensor) -> Tensor:
-        """Positions of generated values of the site ``"x"``."""
-        ...
-
-
-@dataclass(frozen=True)
-class Draws:
-    r"""What the guide proposed, and how much of the target each draw stands for.
-
-    Attributes
-    ----------
-    x : Tensor, shape (n, dim)
-        Values of the site ``"x"``.
-    log_weight : Tensor, shape (n,)
-        :math:`\log p(x) - \log \hat q(x)`, p unnormalised, without the draws' shares; see `draw` for :math:`\hat q`.
-    log_share : Tensor, shape (n,)
-        How often each draw counts in an average over the guide, whose draws are stratified; 0 where they are not.
-    log_target : Tensor, shape (n,)
-        The part of the log density of x that the inverse temperature multiplies, times that
-        (:class:`bayescg.distributions.Boltzmann`); all of it, of a target without one.
-    """
-
-    x: Tensor
-    log_weight: Tensor
-    log_share: Tensor
-    log_target: Tensor
-
-    @property
-    def log_importance(self) -> Tensor:
-        """Log weights of averages over the target."""
-        return self.log_share + self.log_weight
 
 
 def draw(model: Model, names: list[str], params: Params, count: int, seed: int, particles: int = 1) -> Draws:
@@ -108,77 +68,42 @@ def _draw(model: Model, names: list[str], index: Tensor, particles: int) -> tupl
         point_guide(model, names)
         model.guide(b)
 
-    guided, modelled, *traces = run_pair(model.model, guide, batch)
+    proposed, target, *traces = run_pair(model.model, guide, batch)
     for trace in traces:
         trace.compute_log_prob()
-    x = modelled["x"]
+    x = target["x"]
     log_target = x["unscaled_log_prob"]
     if isinstance(x["fn"], Boltzmann):
         log_target = log_target - x["fn"].untempered(x["value"])
     log_share = torch.as_tensor(x["scale"], device=index.device).log().expand(len(index))
-    log_weight = _log_weight(guided, modelled)
-    latent = [name for name, site in guided.items() if is_local(site) and name != "x"]
+    log_weight = log_weights_of(proposed, target)
+    latent = [name for name, site in proposed.items() if is_local(site) and name != "x"]
     if particles > 1 and len(latent) == 1:
-        joint, log_q, log_rows = _densities(guide, batch, latent[0], modelled, particles)
+        joint, log_q, log_rows = _densities(guide, batch, latent[0], target, particles)
         log_weight = log_weight + joint - log_q
         log_share = log_share if log_rows is None else log_q - log_rows
     return x["value"], log_weight, log_share, log_target
 
 
 def _densities(
-    guide: Callable[[Batch], Any], batch: Batch, latent: str, modelled: dict[str, Any], particles: int
+    guide: Callable[[Batch], Any], batch: Batch, latent: str, target: dict[str, Any], particles: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Log densities of draws: with their own latent variables, averaged over these, and of all rows if stratified."""
-    reverse, held = modelled[latent]["fn"], {name: site["value"] for name, site in modelled.items() if is_local(site)}
+    reverse, held = target[latent]["fn"], {name: site["value"] for name, site in target.items() if is_local(site)}
     log_q, log_rows = [], []
     for k in range(particles):
-        z = modelled[latent]["value"] if k == 0 else reverse.sample()
+        z = target[latent]["value"] if k == 0 else reverse.sample()
         again = sites(poutine.trace(poutine.condition(guide, data={**held, latent: z})).get_trace(batch))
-        prior, log_generated_by_z = again[latent]["fn"], again["x"]["fn"].log_prob(held["x"]) - reverse.log_prob(z)
-        log_q.append(log_generated_by_z + prior.log_prob(z))
+        prior, log_ratio = again[latent]["fn"], again["x"]["fn"].log_prob(held["x"]) - reverse.log_prob(z)
+        log_q.append(log_ratio + prior.log_prob(z))
         mixture = getattr(prior, "base_dist", prior)  # what the plate has expanded
         if isinstance(mixture, StratifiedMixture):
-            log_rows.append(log_generated_by_z + mixture.log_prob_of_rows(z))
-    log_own = log_q[0]
-    return log_own, _log_mean(log_q), _log_mean(log_rows) if log_rows else None
+            log_rows.append(log_ratio + mixture.log_prob_of_rows(z))
+    return log_q[0], _log_mean(log_q), _log_mean(log_rows) if log_rows else None
 
 
 def _log_mean(values: list[Tensor]) -> Tensor:
     return torch.stack(values).logsumexp(0) - math.log(len(values))
-
-
-def wake(guide: Callable[[Batch], Any], batch: Batch, guided: dict[str, Any], modelled: dict[str, Any]) -> Tensor:
-    r"""Divergence from the target to the guide, up to a constant, by the batch's own self-normalised weights.
-
-    :math:`-\sum_b \bar w_b \log q(x_b, z_b)` with draws and weights held fixed: where the guide has too little mass, it
-    is pulled. Its value is zero, so that the loss keeps meaning a bound; its gradient is not.
-
-    Parameters
-    ----------
-    guide : callable
-    batch : Batch
-    guided, modelled : dict
-        The sites of guide and model, their log densities computed.
-
-    References
-    ----------
-    Bornschein, Bengio, "Reweighted wake-sleep", ICLR 2015.
-    """
-    share = torch.as_tensor(modelled["x"]["scale"]).detach()
-    weight = torch.softmax(_log_weight(guided, modelled).detach() + share.log(), 0)
-    held = {name: site["value"].detach() for name, site in guided.items() if is_local(site)}
-    again = poutine.trace(poutine.condition(guide, data=held)).get_trace(batch)
-    again.compute_log_prob()
-    local = [site["unscaled_log_prob"] for name, site in sites(again).items() if name in held]
-    loss = -(weight * torch.stack(local).sum(0)).sum()
-    return loss - loss.detach()
-
-
-def _log_weight(guided: dict[str, Any], modelled: dict[str, Any]) -> Tensor:
-    """Log density of the model minus that of the guide, of each draw."""
-    gains = [s["unscaled_log_prob"] for s in modelled.values() if is_local(s)]
-    costs = [s["unscaled_log_prob"] for s in guided.values() if is_local(s)]
-    return torch.stack(gains).sum(0) - torch.stack(costs).sum(0)
 
 
 def log_generated(model: Model, x: Tensor, particles: int) -> Tensor:
@@ -217,5 +142,5 @@ def log_physics(model: Model, x: Tensor) -> Tensor:
     """
     trace = poutine.trace(poutine.condition(model.model, data={"x": x})).get_trace(Batch(total=len(x)))
     trace.compute_log_prob(site_filter=lambda _, site: bool(site.get("is_observed")))
-    observed = [s["unscaled_log_prob"] for s in sites(trace).values() if s["is_observed"] and is_local(s)]
-    return torch.stack(observed).sum(0)
+    factors = [s["unscaled_log_prob"] for s in sites(trace).values() if s["is_observed"] and is_local(s)]
+    return torch.stack(factors).sum(0)

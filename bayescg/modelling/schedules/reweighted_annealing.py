@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,14 +12,12 @@ from torch import Tensor
 
 from bayescg.data import effective
 from bayescg.draws import pareto_smoothed
-from bayescg.errors import ConfigError
-from bayescg.modelling.model import Model
-from bayescg.modelling.schedules.adaptive_tempering import HasTemperature, Stage, Tempering
-from bayescg.modelling.schedules.importance import Draws
+from bayescg.modelling.schedules.schedule import Schedule, Stage
+from bayescg.modelling.schedules.weighted import Draws
 from bayescg.recording.functional import Params
 from bayescg.sampling.weights import next_beta
 
-__all__ = ["Annealing", "HasBuffer", "flattened", "schedule"]
+__all__ = ["ReweightedAnnealing", "flattened"]
 
 _ARRIVED = 0.8
 """Of all steps, after which the system's own temperature is to be reached."""
@@ -43,16 +41,7 @@ _POOR = 0.01
 """Effective fraction of a buffer below which what is learned from it is noise."""
 
 
-@runtime_checkable
-class HasBuffer(HasTemperature, Protocol):
-    """Models whose guide is also a density of given configurations, which can be learned from a weighted buffer."""
-
-    buffer: int
-    warm: float
-    energy_weight: float
-
-
-class Annealing:
+class ReweightedAnnealing(Schedule):
     r"""Inverse temperatures from `start` to 1, all but the first learned from reweighted draws of the one before.
 
     In the first `warm` of all steps the guide is trained on energies at `start`. Then, again and again, `count` draws
@@ -81,19 +70,25 @@ class Annealing:
     geometric and the largest weights are clipped. Powers of weights: Koblents, Míguez, Stat. Comput. 25, 407 (2015).
     """
 
+    caption = (
+        "Loss during the fit, in nats, of two kinds: at first minus a bound on log Z, as energies alone teach, then "
+        "minus the mean log density of reweighted buffers of draws. Dotted lines: the temperature changes."
+    )
+
     def __init__(self, start: float, cess: float, steps: int, count: int, warm: float, both: bool = False):
+        super().__init__()
         self.beta, self.cess, self.steps, self.count = start, cess, steps, count
         self.next = self.first = max(1, round(warm * steps))
         self.both = both
+        self.legend = "energies, then buffers" + " and energies" * both
         self.stages: list[Stage] = []
         self.losses: list[Tensor] = []
         self.x: Tensor | None = None
         self.edges: Tensor | None = None
 
-    @property
-    def done(self) -> bool:
-        """Never: buffers are refreshed to the end."""
-        return False
+    def buffers(self) -> dict[str, float]:
+        """The inverse temperature."""
+        return {"beta": self.beta}
 
     def observe(self, loss: Tensor) -> None:
         """Take note of the loss of a step."""
@@ -103,7 +98,7 @@ class Annealing:
         """Whether a new buffer is to be drawn after so many steps."""
         return self.next <= step < self.steps
 
-    def cool(self, step: int, draws: list[Draws]) -> None:
+    def advance(self, step: int, draws: list[Draws]) -> None:
         """Take a buffer of draws, made at the present temperature, and go on to the next."""
         (buffer,) = draws
         log_w, per_beta = buffer.log_importance.double(), buffer.log_target.double() / self.beta
@@ -133,11 +128,10 @@ class Annealing:
         stride = math.log(levels[-1] / levels[0]) / (len(levels) - 1) if len(levels) > 1 else _STRIDE
         return max(1, int((arrived - step) / (1 + math.ceil(-math.log(self.beta) / stride))))
 
-    def batch(self, size: int, seed: int) -> Params:
+    def batch(self, size: int, seed: int, device: torch.device) -> Params:
         """Configurations out of the buffer, each as often as its weight asks: ``"x"``, ``(size, dim)``."""
-        assert self.x is not None
-        assert self.edges is not None
-        device = self.x.device
+        if self.x is None or self.edges is None:
+            return super().batch(size, seed, device)
         first = torch.rand(1, generator=torch.Generator(device).manual_seed(seed), dtype=torch.float64, device=device)
         points = (torch.arange(size, dtype=torch.float64, device=device) + first) / size
         return {"x": self.x[torch.searchsorted(self.edges, points, right=True).clamp_max(len(self.x) - 1)]}
@@ -162,6 +156,10 @@ class Annealing:
             )
         return messages
 
+    def diagnostics(self) -> dict[str, Any]:
+        """The temperatures, one entry for each buffer."""
+        return {"tempering": [asdict(stage) for stage in self.stages]}
+
     def tensors(self) -> Params:
         """The buffer, for a checkpoint."""
         return {} if self.x is None or self.edges is None else {"x": self.x, "edges": self.edges}
@@ -173,12 +171,12 @@ class Annealing:
             "losses": [float(v) for v in self.losses],
         }  # fmt: skip
 
-    def load(self, state: dict[str, Any], tensors: Params | None = None) -> None:
+    def load(self, state: dict[str, Any], tensors: Params) -> None:
         """Take back what `state` and `tensors` returned."""
         self.beta, self.next = state["beta"], state["next"]
         self.stages = [Stage(**s) for s in state["stages"]]
         self.losses = [torch.tensor(v) for v in state["losses"]]
-        self.x, self.edges = (tensors or {}).get("x"), (tensors or {}).get("edges")
+        self.x, self.edges = tensors.get("x"), tensors.get("edges")
 
 
 def flattened(log_w: np.ndarray, least: float) -> np.ndarray:
@@ -202,23 +200,3 @@ def flattened(log_w: np.ndarray, least: float) -> np.ndarray:
         middle = 0.5 * (low + high)
         low, high = (middle, high) if fraction(middle) >= least else (low, middle)
     return low * log_w
-
-
-def schedule(model: Model, steps: int, members: int | None) -> Tempering | Annealing | None:
-    """How the temperature of a model that queries a system changes during a fit.
-
-    Raises
-    ------
-    ConfigError
-        Refits cannot share a buffer.
-    """
-    if not isinstance(model, HasTemperature) or model.beta_start >= 1:
-        return None
-    if not isinstance(model, HasBuffer):
-        return Tempering(model.beta_start, model.cess, steps)
-    if members is not None:
-        raise ConfigError(
-            f"{type(model).__name__} learns from buffers of its own draws, which refits cannot share: use "
-            "uncertainty='none' and fit it with several seeds"
-        )
-    return Annealing(model.beta_start, model.cess, steps, model.buffer, model.warm, model.energy_weight > 0)
