@@ -147,7 +147,7 @@ def test_the_loss(fit, tmp_path):
     top = ax.get_window_extent().y1
     assert legend.get_window_extent().y0 >= top
     log = [{"step": step, "loss": 1.0 / step} for step in (1, 2, 3)]
-    untempered = bcg.Fit(EmbeddedPhysics.example()[0], fit.weights, {}, {}, {}, log)
+    untempered = bcg.Fit(EmbeddedPhysics.example()[0], fit.weights, fit.settings, {}, {}, log)
     (ax,) = drawn(plot.loss(untempered), tmp_path)
     assert [text.get_text() for text in ax.figure.legends[0].get_texts()] == ["minus a bound on log Z"]
     assert ax.get_ylabel() == "loss (nats)"
