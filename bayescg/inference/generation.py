@@ -7,7 +7,9 @@ from pyro import poutine
 from torch import Tensor
 from torch.func import jvp
 
+from bayescg.arguments import check_counts
 from bayescg.errors import ModelError
+from bayescg.inference.uncertainty import Posterior
 from bayescg.modelling.batch import Batch
 from bayescg.modelling.model import Model, point_guide
 from bayescg.modelling.traces import is_local, sites
@@ -52,45 +54,43 @@ def _generates_nothing(model: Model) -> ModelError:
 
 def generate_draws(
     model: Model,
-    names: list[str],
-    point: Params,
-    varying: Params,
-    rows: int,
-    count: int,
-    repeats: int,
-    seed: int,
-    *,
-    linearised: bool,
-    replicates: bool,
+    weights: Posterior,
+    frames: int,
+    draws: int | None = None,
+    seed: int = 0,
+    repeats: int = 1,
+    replicates: bool = False,
 ) -> Tensor:
-    """What `generate` gives for several draws of the parameters, ``(rows, count * repeats, ...)``.
+    """What `generate` gives for several draws of the parameters, ``(draws, frames * repeats, ...)``.
+
+    With a Laplace posterior, the model linearised at the trained values generates: only there is it Gaussian.
 
     Parameters
     ----------
     model : Model
-    names : list of str
-        Its random parameters.
-    point : dict of str to Tensor
-        Trained values of all parameters and buffers.
-    varying : dict of str to Tensor
-        Draws of those that vary, ``(rows, ...)``.
-    rows, count, repeats, seed : int
-    linearised : bool
-        Whether the model linearised at the trained values generates: only there is a Laplace posterior Gaussian.
+    weights : Posterior
+    frames : int
+    draws : int, optional
+        As in `Posterior.draw`; one where no parameter varies.
+    seed, repeats : int
     replicates : bool
         Whether each draw has random numbers of its own; otherwise all share theirs and differ by parameters only.
     """
+    check_counts(frames=(frames, 1), repeats=(repeats, 1), seed=(seed, 0))
+    varying, point, names = weights.draw(draws, seed), weights.point, list(weights.names)
 
     def at(v: Params) -> Tensor:
-        return call_with(model, {**point, **v}, lambda m: generate(m, names, count, repeats))
+        return call_with(model, {**point, **v}, lambda m: generate(m, names, frames, repeats))
 
     def along(v: Params) -> Tensor:
         trained = {k: point[k] for k in v}
         value, change = jvp(at, (trained,), ({k: v[k] - trained[k] for k in v},))[:2]
         return value + change
 
+    at_draw = along if weights.kind == "laplace" else at
     device = next(iter(point.values())).device
-    chunk = max(1, 40_000 // (count * repeats))  # a few megabytes at a time
+    rows = len(next(iter(varying.values()))) if varying else (draws or 1 if replicates else 1)
+    chunk = max(1, 40_000 // (frames * repeats))  # a few megabytes at a time
     values = None  # filled in place: parts joined at the end would leave the heap in pieces
     for start in range(0, rows, chunk):
         shared = seed + 1 + (start if replicates else 0)
@@ -99,8 +99,7 @@ def generate_draws(
             warnings.simplefilter("ignore", DeprecationWarning)
             if varying:
                 some = {k: v[start : start + chunk] for k, v in varying.items()}
-                together = over(along if linearised else at, ({k: 0 for k in some},), same_draws=not replicates)
-                part = together(some)
+                part = over(at_draw, ({k: 0 for k in some},), same_draws=not replicates)(some)
             else:
                 part = torch.stack([at({}) for _ in range(min(chunk, rows - start))])
             values = part.new_empty(rows, *part.shape[1:]) if values is None else values

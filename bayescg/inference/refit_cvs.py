@@ -10,7 +10,7 @@ from bayescg.inference.uncertainty import Posterior
 from bayescg.modelling.model import Model, cv_of
 from bayescg.recording.functional import Params, call_with, over
 
-__all__ = ["mixture", "refit_cvs", "rotations"]
+__all__ = ["mixture", "refit_cvs", "rotations", "turned"]
 
 
 def refit_cvs(model: Model, weights: Posterior, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,9 +34,14 @@ def rotations(model: Model, weights: Posterior, frames: Frames) -> Tensor:
     return u @ vh
 
 
-def mixture(means: Tensor, variances: Tensor, gauge: Tensor) -> torch.distributions.Distribution:
-    """Of the refits' CVs in the trained one's gauge, all counted alike: batch shape ``(n,)``."""
-    covariance = torch.einsum("mda,mnd,mdb->nmab", gauge, variances, gauge)
-    parts = torch.distributions.MultivariateNormal(torch.einsum("mnd,mda->nma", means, gauge), covariance)
-    even = torch.distributions.Categorical(logits=torch.zeros(parts.batch_shape, device=means.device))
+def turned(means: Tensor, variances: Tensor, gauge: Tensor) -> tuple[Tensor, Tensor]:
+    """Means and covariances in the trained one's gauge, ``(n, refits, latent_dim)`` and one axis more."""
+    covariances = torch.einsum("mda,mnd,mdb->nmab", gauge, variances, gauge)
+    return torch.einsum("mnd,mda->nma", means, gauge), covariances
+
+
+def mixture(means: Tensor, covariances: Tensor) -> torch.distributions.Distribution:
+    """All refits' normal distributions, counted alike: batch shape ``(n,)``."""
+    parts = torch.distributions.MultivariateNormal(means, covariances)
+    even = torch.distributions.Categorical(logits=torch.zeros(means.shape[:2], device=means.device))
     return torch.distributions.MixtureSameFamily(even, parts)

@@ -12,8 +12,9 @@ from bayescg.data import Pairs
 from bayescg.feeding.feed import inputs_of
 from bayescg.inference.fitted import Fit
 from bayescg.inference.job import Job
+from bayescg.inference.laplace import laplace
 from bayescg.inference.trained import TrainedModel
-from bayescg.inference.uncertainty import Posterior, laplace
+from bayescg.inference.uncertainty import Posterior
 from bayescg.modelling.model import finished
 from bayescg.recording.functional import mixed_seed
 

@@ -17,7 +17,7 @@ from bayescg.errors import ModelError
 from bayescg.feeding.chunks import chunks, joined, observations
 from bayescg.inference.generation import generate_draws
 from bayescg.inference.objectives import log_marginal, log_weights
-from bayescg.inference.refit_cvs import mixture, refit_cvs
+from bayescg.inference.refit_cvs import mixture, refit_cvs, turned
 from bayescg.inference.uncertainty import Posterior
 from bayescg.modelling.model import HasCV, Model, cv_of
 from bayescg.recording.functional import Params, seeded
@@ -82,15 +82,12 @@ class TrainedModel:
             if self.gauge is None:
                 whole = joined([cv_of(self.model, c) for c in self._chunks(x)])
                 return whole or cv_of(self.model, torch.cat(list(self._chunks(x))))
-            moments = [refit_cvs(self.model, self.weights, c) for c in self._chunks(x)]
-            means, variances = (torch.cat(parts, 1) for parts in zip(*moments, strict=True))
-            return mixture(means, variances, self.gauge)
+            parts = [turned(*refit_cvs(self.model, self.weights, c), self.gauge) for c in self._chunks(x)]
+            return mixture(*map(torch.cat, zip(*parts, strict=True)))
 
     def parameters(self, draws: int | None = None, seed: int = 0) -> Params:
         """Draws of the parameters that vary, each ``(draws, ...)``; None: every refit once, else 200 draws."""
-        if draws is not None:
-            check_counts(draws=(draws, 1))
-        return self.weights.draw(draws or self.weights.members or 200, seed)
+        return self.weights.draw(draws, seed)
 
     def generate(self, frames: int, draws: int | None = None, seed: int = 0) -> Tensor:
         """Posterior predictive: `frames` configurations for each draw of the parameters.
@@ -115,7 +112,7 @@ class TrainedModel:
         ModelError
             The model generates nothing, or not positions.
         """
-        return self.model.positions(self._generated(frames, draws, seed))
+        return self.model.positions(generate_draws(self.model, self.weights, frames, draws, seed))
 
     def generated_inputs(
         self, frames: int, draws: int | None = None, seed: int = 0, replicates: bool = False
@@ -124,7 +121,7 @@ class TrainedModel:
 
         With `replicates`, each draw has random numbers of its own.
         """
-        return self._generated(frames, draws, seed, replicates=replicates)
+        return generate_draws(self.model, self.weights, frames, draws, seed, replicates=replicates)
 
     def generate_repeats(self, frames: int, repeats: int = 2, draws: int | None = None, seed: int = 0) -> Tensor:
         """Posterior predictive with several configurations of every value of the latent variables.
@@ -151,7 +148,7 @@ class TrainedModel:
         ModelError
             The model generates nothing, or not positions.
         """
-        x = self._generated(frames, draws, seed, repeats)
+        x = generate_draws(self.model, self.weights, frames, draws, seed, repeats)
         return self.model.positions(x).unflatten(1, (frames, repeats))
 
     def cv_draws(self, x: Any) -> Tensor:
@@ -254,14 +251,3 @@ class TrainedModel:
 
     def _chunks(self, x: Any) -> Iterator[Tensor]:
         return chunks(x, next(self.model.parameters()))
-
-    def _generated(
-        self, frames: int, draws: int | None, seed: int, repeats: int = 1, replicates: bool = False
-    ) -> Tensor:
-        check_counts(frames=(frames, 1), repeats=(repeats, 1), seed=(seed, 0))
-        varying = self.parameters(draws, seed)
-        rows = len(next(iter(varying.values()))) if varying else (draws or 1 if replicates else 1)
-        return generate_draws(
-            self.model, list(self.weights.names), self.weights.point, varying, rows, frames, repeats, seed,
-            linearised=self.weights.kind == "laplace", replicates=replicates,
-        )  # fmt: skip
