@@ -237,7 +237,7 @@ def random_parameters(model: Model, batch: Batch) -> list[str]:
     with torch.no_grad():
         proposed, latent, *_ = run_pair(model.model, model.guide, batch)
     parameters = dict(model.named_parameters())
-    found = []
+    names = []
     for name, site in latent.items():
         if site["is_observed"] or name in proposed:
             continue
@@ -248,8 +248,8 @@ def random_parameters(model: Model, batch: Batch) -> list[str]:
                 f"global site {name!r} of the model is neither sampled by the guide nor named after a parameter; "
                 f"parameters are {', '.join(list(parameters)[:8])}"
             )
-        found.append(name)
-    return found
+        names.append(name)
+    return names
 
 
 def point_guide(model: Model, names: list[str]) -> None:
@@ -282,16 +282,16 @@ def check_programs(model: Model, batch: Batch) -> list[str]:
     try:
         with torch.no_grad(), pyro.validation_enabled(True), TensorsOnly(), buffers_kept(model):
             names = random_parameters(model, batch)
-            proposed, found, *traces = run_pair(
+            proposed, modelled, *traces = run_pair(
                 model.model, lambda b: (point_guide(model, names), model.guide(b)), batch
             )
             for trace in traces:
                 trace.compute_log_prob()
     except (ValueError, RuntimeError) as error:
-        told, _, shapes = str(error).partition("Trace Shapes:")  # Pyro's table, of use once it holds a site
-        told = str(error) if set(re.findall(r"(\S+) dist\b", shapes)) - {"frames"} else told.rstrip()
-        raise ModelError(f"{type(model).__name__} does not run on a batch of {len(batch)} frames: {told}") from error
-    latent = {k for k, s in found.items() if not s["is_observed"]}
+        problem, _, shapes = str(error).partition("Trace Shapes:")  # Pyro's table, of use once it holds a site
+        problem = str(error) if set(re.findall(r"(\S+) dist\b", shapes)) - {"frames"} else problem.rstrip()
+        raise ModelError(f"{type(model).__name__} does not run on a batch of {len(batch)} frames: {problem}") from error
+    latent = {k for k, s in modelled.items() if not s["is_observed"]}
     extra = set(proposed) - latent
     if extra:
         raise ModelError(
@@ -304,13 +304,13 @@ def check_programs(model: Model, batch: Batch) -> list[str]:
                 f"guide site {name!r} ({type(site['fn']).__name__}) has no reparameterised sampler; "
                 "sum it in closed form"
             )
-        ours, theirs = site["fn"], found[name]["fn"]
+        ours, theirs = site["fn"], modelled[name]["fn"]
         if ours.event_shape != theirs.event_shape:
             raise ModelError(
                 f"site {name!r}: the guide's event shape is {tuple(ours.event_shape)}, "
                 f"the model's {tuple(theirs.event_shape)}"
             )
-    for where, t in (("guide", proposed), ("model", found)):
+    for where, t in (("guide", proposed), ("model", modelled)):
         for name, site in t.items():
             _check_finite(where, name, site)
     added = set(pyro.get_param_store().keys()) - before
