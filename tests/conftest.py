@@ -24,6 +24,20 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+LONGEST = (
+    "tests/test_cli.py",
+    "tests/test_tutorials.py",
+    "tests/models/test_contract.py",
+    "tests/inference/test_distributed.py",
+    "tests/inference/test_resume.py",
+)
+"""Files that are handed to the processes of a run first: one that begins last keeps one process busy alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.nodeid.partition("::")[0] not in LONGEST)
+
+
 def shared_state() -> dict[str, Any]:
     """What the whole process shares and a test must leave as it was."""
     return {

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 MODELS = Path(__file__).parent / "models" / "third_party"
 SMALL = [
     "--quick",
-    *(f"--set={c}" for c in ("simulation.time=40.0", "fit.steps=60", "fit.members=3", "analysis.draws=10")),
+    *(f"--set={c}" for c in ("simulation.time=40.0", "fit.steps=20", "fit.members=3", "analysis.draws=10")),
 ]
 
 
@@ -91,8 +91,11 @@ def test_a_checkout_that_is_not_installed_says_how_to_install(tmp_path: Path) ->
     assert "Traceback" not in done.stderr
 
 
-def test_check_tells_a_good_model_from_a_broken_one() -> None:
-    good, broken = bayescg("check", MODELS / "good.py"), bayescg("check", MODELS / "broken.py")
+def test_check_tells_a_good_model_from_a_broken_one(tmp_path: Path) -> None:
+    """The same model, and with a site of its guide misspelt."""
+    text = (MODELS / "good.py").read_text()
+    (tmp_path / "broken.py").write_text(text.replace('sample("z", self.encoder', 'sample("zz", self.encoder'))
+    good, broken = bayescg("check", MODELS / "good.py"), bayescg("check", tmp_path / "broken.py")
     assert good.stdout.startswith("executing ")
     assert (good.returncode, broken.returncode) == (0, 1)
     assert "FAILED" not in good.stdout

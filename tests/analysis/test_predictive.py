@@ -1,4 +1,5 @@
 import copy
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ def checked(fit: Any, x, observable=None, **settings):
     return predictive_check(fit, frames, [observable or First()], **{"bins": 20, **settings})["first"]
 
 
+@cache
 def experiment(seed, n=50, over_confident=False, refits=None):
     """Fit the mean of n draws exactly, and check n new ones."""
     rng = np.random.default_rng(seed)

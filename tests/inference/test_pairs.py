@@ -205,7 +205,7 @@ def test_blocks_of_pairs_are_as_long_as_their_memory():
 
 def test_a_fit_is_the_exact_posterior():
     pairs = chain(400).lagged(4.0)
-    fit = fitted(pairs, validation=0.0, batch_size=1000, steps=600, uncertainty="mean-field")
+    fit = fitted(pairs, validation=0.0, batch_size=1000, steps=600, compile="trace", uncertainty="mean-field")
     assert fit.diagnostics["effective_frames"] == pytest.approx(len(pairs) / 4)
     mean, sd = posterior(pairs, 1 / 4)
     assert float(fit.weights.point["slope"]) == pytest.approx(mean, abs=0.05 * sd)

@@ -52,7 +52,7 @@ def divergence(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def linear_fit(frames: Frames, latent: int = 2, **settings):
-    defaults = {"steps": 1200, "validation": 0.0, "uncertainty": "none", "learning_rate": 0.1}
+    defaults = {"steps": 800, "validation": 0.0, "uncertainty": "none", "learning_rate": 0.1}
     return bcg.fit(PredictiveCV(latent_dim=latent, hidden=()), frames, **{**defaults, **settings})
 
 
