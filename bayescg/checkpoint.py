@@ -10,8 +10,8 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,36 +20,49 @@ from bayescg.errors import CheckpointError, OutputError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["SCHEMA", "clear", "latest", "read", "write", "write_file"]
+__all__ = ["SCHEMA", "clear", "latest", "read", "whole", "write", "write_file"]
 
 SCHEMA = 1
 """Version of the layout; a checkpoint of another version is refused."""
 
 
-def write_file(path: Path, content: bytes | str) -> None:
-    """Write `content` to `path` whole or not at all, through a temporary file beside it.
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A path beside `path` for whatever writes files: what it leaves there takes the place of `path`, or is removed.
 
     Raises
     ------
     OutputError
         The disk is full or the directory cannot be written; what was at `path` before is untouched.
     """
-    data = content.encode() if isinstance(content, str) else content
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        yield partial
         partial.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with suppress(OSError):
             partial.unlink()
+        if not isinstance(error, OSError | RuntimeError):  # HDF5 and mdtraj report a full disk as the latter
+            raise
         raise OutputError(
-            f"cannot write {path}: {error.strerror or error}. Free some space or choose another directory; "
-            "what was there before is unchanged."
+            f"cannot write {path}: {getattr(error, 'strerror', None) or error}. Free some space or choose another "
+            "directory; what was there before is unchanged."
         ) from error
+
+
+def write_file(path: Path, content: bytes | str) -> None:
+    """Write `content` to `path` whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        The disk is full or the directory cannot be written; what was at `path` before is untouched.
+    """
+    with whole(path) as partial, partial.open("wb") as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def write(

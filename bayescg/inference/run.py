@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from bayescg import checkpoint
-from bayescg.arguments import check_numbers, check_positive
+from bayescg.arguments import check_counts, check_numbers, check_positive
 from bayescg.data import Frames, Pairs
 from bayescg.devices import device_of
 from bayescg.errors import ConfigError, DataError, Interrupted, ModelError
@@ -215,9 +215,7 @@ def fit(
 def _check_arguments(objective: str, counts: dict[str, int], members: int, seed: int) -> None:
     if objective not in OBJECTIVES:
         raise ConfigError(f"objective={objective!r} is not known; use one of {', '.join(OBJECTIVES)}, or None")
-    for name, least, value in (*((k, 1, v) for k, v in counts.items()), ("members", 2, members), ("seed", 0, seed)):
-        if not isinstance(value, int | np.integer) or value < least:
-            raise ConfigError(f"{name}={value} must be at least {least} and a whole number")
+    check_counts(**{name: (count, 1) for name, count in counts.items()}, members=(members, 2), seed=(seed, 0))
 
 
 def _check_frames(model: Model, frames: Any, validation: float) -> None:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bayescg.arguments import check_counts, check_numbers, check_paths, check_positive
-from bayescg.errors import ConfigError, OutputError
+from bayescg.arguments import check_paths
+from bayescg.checkpoint import whole
 from bayescg.sampling.chains.dynamics import langevin
 from bayescg.sampling.chains.parallel_tempering import ladder_of, parallel_tempering
 from bayescg.sampling.chains.starts import structures
-from bayescg.sampling.molecular.trajectories import claim, steps_of
+from bayescg.sampling.molecular.trajectories import check_simulation, claim, steps_of
 from bayescg.stopping import claimed
 from bayescg.units import plain
 
@@ -115,20 +115,14 @@ def batched_dynamics(
     from openmm import XmlSerializer
 
     from bayescg.data import load
-    from bayescg.systems.core import check_system
 
     time, dt, frame_every, equilibration = (plain(t, "ps") for t in (time, dt, frame_every, equilibration))
     friction, temperatures = plain(friction, "1/ps"), plain(temperatures, "K")
-    check_system(system)
     check_paths(out=out)
-    if system.temperature is None or not hasattr(system, "openmm_system"):
-        raise ConfigError("molecular dynamics needs a molecular system (from_openmm, alanine_dipeptide, ...)")
-    check_counts(chains=(chains, 1), seed=(seed, 0))
-    check_positive(friction=friction)
+    check_simulation(system, friction, equilibration, chains=(chains, 1), seed=(seed, 0))
     every, frames = steps_of(dt, frame_every, time)
     if temperatures is not None:
         ladder_of(system, temperatures)
-    check_numbers(equilibration=(equilibration, "[0, inf)"))
     x = structures(system, starts, chains).astype(np.float32)
     out = Path(out)
     names = [f"trajectory-{chain:0{max(3, len(str(len(x) - 1)))}d}.xtc" for chain in range(len(x))]
@@ -175,18 +169,13 @@ def _write(path: Path, x: np.ndarray, dt: float, box: np.ndarray | None) -> None
     """One trajectory, whole or not at all."""
     from mdtraj.formats import XTCTrajectoryFile
 
-    partial = path.with_name(f".{path.name}.partial.xtc")
     times = (dt * (1 + np.arange(len(x)))).astype(np.float32)
     centred = np.asarray(x) - (x.mean(1, keepdims=True) if box is None else 0.0)
     boxes = None if box is None else np.broadcast_to(box, (len(x), 3, 3)).astype(np.float32)
-    try:
+    with whole(path) as partial:
         with XTCTrajectoryFile(str(partial), "w") as stream:
             stream.write(centred, times, np.arange(len(x), dtype=np.int32), boxes)
         with XTCTrajectoryFile(str(partial)) as stream:  # what a full disk swallowed shows here at the latest
             written = len(stream)
         if written != len(x):
             raise OSError(f"only {written} of {len(x)} frames reached the disk; it may be full")
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error}; free some space and call again") from error

@@ -11,7 +11,6 @@ from torch import Tensor
 from bayescg.arguments import check_positive
 from bayescg.data import Frames
 from bayescg.errors import ConfigError
-from bayescg.recording.step_modes import check_mode
 from bayescg.recording.stepping import TensorStep, prepare
 from bayescg.sampling.chains.loop import Kernel, Settings, Start, begin, run_chains
 from bayescg.sampling.sampled_frames import masses
@@ -121,7 +120,6 @@ def langevin(
     """
     dt, friction = plain(dt, "ps"), plain(friction, "1/ps")
     check_positive(dt=dt, friction=friction)
-    check_mode(compile)
     settings = Settings(
         steps, chains, stride, equilibration, energy, forces, compile, device, seed, run_dir, resume, progress
     )
@@ -199,7 +197,6 @@ def overdamped(
         raise ConfigError(f"diffusion={diffusion!r} is neither a number nor one for each coordinate") from None
     if rates.shape not in ((), (system.dim,)) or not bool(((rates > 0) & rates.isfinite()).all()):
         raise ConfigError(f"diffusion={diffusion!r} must be positive: one number, or one for each of {system.dim}")
-    check_mode(compile)
     settings = Settings(
         steps, chains, stride, equilibration, energy, forces, compile, device, seed, run_dir, resume, progress
     )

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from bayescg.arguments import check_counts, check_positive
 from bayescg.data import Frames
-from bayescg.recording.step_modes import check_mode
 from bayescg.recording.stepping import TensorStep, prepare
 from bayescg.sampling.chains.loop import Kernel, Settings, Start, begin, run_chains
 from bayescg.sampling.sampled_frames import masses
@@ -91,7 +90,6 @@ def hmc(
     dt = plain(dt, "ps")
     check_positive(dt=dt)
     check_counts(leapfrog=(leapfrog, 1))
-    check_mode(compile)
     settings = Settings(
         steps, chains, stride, equilibration, True, forces, compile, device, seed, run_dir, resume, progress
     )

@@ -17,6 +17,7 @@ from bayescg.data import Frames
 from bayescg.devices import device_of
 from bayescg.errors import ConfigError, SimulationError
 from bayescg.progress import Bar
+from bayescg.recording.step_modes import check_mode
 from bayescg.sampling.chains.recorder import Recorder
 from bayescg.sampling.independent import equilibrium_positions
 from bayescg.sampling.sampled_frames import to_frames
@@ -63,6 +64,7 @@ class Settings:
             steps=(self.steps, 1), chains=(CHAINS if self.chains is None else self.chains, 1), stride=(self.stride, 1),
             equilibration=(self.equilibration, 0), seed=(self.seed, 0),
         )  # fmt: skip
+        check_mode(self.compile)
         if self.steps % self.stride:
             raise ConfigError(f"steps={self.steps} must be a multiple of stride={self.stride}")
 

@@ -10,7 +10,6 @@ import torch
 from bayescg.arguments import check_counts, check_positive
 from bayescg.data import Frames
 from bayescg.errors import ConfigError
-from bayescg.recording.step_modes import check_mode
 from bayescg.sampling.chains.hamiltonian import Hamiltonian, accepted, warn_if_stuck
 from bayescg.sampling.chains.loop import Settings, Start, begin, run_chains
 from bayescg.systems.core import System
@@ -101,7 +100,6 @@ def parallel_tempering(
     dt, temperatures = plain(dt, "ps"), plain(temperatures, "K")
     check_positive(dt=dt)
     check_counts(leapfrog=(leapfrog, 1))
-    check_mode(compile)
     ladder = ladder_of(system, temperatures)
     settings = Settings(
         steps, chains, stride, equilibration, True, forces, compile, device, seed, run_dir, resume, progress

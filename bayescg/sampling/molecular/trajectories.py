@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bayescg.data import Frames
     from bayescg.systems import MolecularSystem
 
-__all__ = ["claim", "molecular_dynamics", "steps_of"]
+__all__ = ["check_simulation", "claim", "molecular_dynamics", "steps_of"]
 
 # Up to this size OpenMM's Reference platform beats its CPU platform: 44 000 steps/s against 1800 at 22 atoms,
 # 2100 against 1300 at 112, 570 against 1200 at 212 (ACE-ALA_n-NME, AMBER ff96 + OBC2, CPU platform on 2 cores).
@@ -131,7 +131,9 @@ def molecular_dynamics(
     friction = plain(friction, "1/ps")
     check_paths(out=out)
     every, frames = steps_of(dt, frame_every, time)
-    _check(system, chains, seed, processes, friction, equilibration, wall_limit)
+    check_simulation(system, friction, equilibration, chains=(chains, 1), processes=(processes, 1), seed=(seed, 0))
+    if wall_limit is not None:
+        check_numbers(wall_limit=(wall_limit, "(0, inf]"))
     starts = structures(system, starts, chains)
     chains = len(starts)
     shared = _shared_job(system, processes) | {
@@ -183,24 +185,17 @@ def steps_of(dt: float, frame_every: float, time: float) -> tuple[int, int]:
     return every, int(time / frame_every * (1 + 1e-9))
 
 
-def _check(
-    system: "MolecularSystem",
-    chains: int,
-    seed: int,
-    processes: int,
-    friction: float,
-    equilibration: float,
-    wall_limit: float | None,
+def check_simulation(
+    system: "MolecularSystem", friction: float, equilibration: float, **counts: tuple[Any, int]
 ) -> None:
+    """Refuse what is no molecule at a temperature, and numbers out of range; counts as for `check_counts`."""
     from bayescg.systems.core import check_system  # needs PyTorch
 
     check_system(system)
     if system.temperature is None or not hasattr(system, "openmm_system"):
         raise ConfigError("molecular dynamics needs a molecular system (from_openmm, alanine_dipeptide, ...)")
-    check_counts(chains=(chains, 1), processes=(processes, 1), seed=(seed, 0))
+    check_counts(**counts)
     check_numbers(friction=(friction, "(0, inf)"), equilibration=(equilibration, "[0, inf)"))
-    if wall_limit is not None:
-        check_numbers(wall_limit=(wall_limit, "(0, inf]"))
 
 
 def _cores() -> int:
