@@ -13,6 +13,7 @@ from torch.func import jacrev, vmap
 
 from bayescg import nets
 from bayescg.arguments import check_counts, check_numbers, widths
+from bayescg.data import toy_curve
 from bayescg.errors import ModelError
 from bayescg.features import Features
 from bayescg.modelling import Batch, FeatureModel
@@ -138,19 +139,10 @@ class Autoencoder(FeatureModel):
         super().reset()
         nn.init.constant_(self.log_noise, -0.7)
 
-    def options(self) -> dict[str, Any]:
-        """Arguments as JSON."""
-        return {"latent_dim": self.latent_dim, "hidden": list(self.hidden), "regularise": self.regularise}
-
     @classmethod
     def example(cls) -> tuple[Autoencoder, Any, None]:
         """One latent variable behind 64 frames in four dimensions."""
-        from bayescg.data import Frames
-
-        generator = torch.Generator().manual_seed(0)
-        z = torch.randn(64, 1, generator=generator)
-        x = torch.cat([z, z**2, -z, 0 * z], 1) + 0.1 * torch.randn(64, 4, generator=generator)
-        return cls(latent_dim=1, hidden=(8,)), Frames.from_numpy(x.numpy(), unit="reduced", temperature_kT=1.0), None
+        return cls(latent_dim=1, hidden=(8,)), toy_curve(), None
 
 
 def _covariance(f: Tensor, w: Tensor) -> Tensor:

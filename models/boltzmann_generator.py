@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyro
 import torch
@@ -171,11 +171,6 @@ class BoltzmannGenerator(SystemModel):
         index = torch.linspace(0, len(frames) - 1, min(len(frames), 20_000)).long().numpy()
         x = self.inputs(torch.as_tensor(frames.gather(index)))
         self.flow.place(x.mean(0), x.std(0, correction=0).clamp_min(1e-6))
-
-    def options(self) -> dict[str, Any]:
-        """The model's own arguments, as JSON."""
-        own = ("layers", "bins", "beta_start", "cess", "buffer", "warm", "energy_weight", "reach", "guard")
-        return {"hidden": list(self.hidden), **{name: getattr(self, name) for name in own}}
 
     @classmethod
     def example(cls) -> tuple[BoltzmannGenerator, None, None]:

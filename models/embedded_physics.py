@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import pyro
 import torch
@@ -139,11 +138,6 @@ class EmbeddedPhysics(SystemModel):
             with torch.no_grad():
                 z = self.prior(self.prior.drawn(1000)).rsample()
             self.generator.spread(z, self.system.circular, sd=0.3)
-
-    def options(self) -> dict[str, Any]:
-        """The model's own arguments, as JSON."""
-        own = ("latent_dim", "components", "wake", "beta_start", "cess", "guard")
-        return {"hidden": list(self.hidden), **{name: getattr(self, name) for name in own}}
 
     @classmethod
     def example(cls) -> tuple[EmbeddedPhysics, None, None]:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import pyro
 import torch
 from torch import Tensor
 
 from bayescg import nets
-from bayescg.arguments import check_counts, check_numbers, check_positive, widths
-from bayescg.data import check_effective, check_temperature
+from bayescg.arguments import check_counts, check_numbers, widths
+from bayescg.data import check_effective, check_temperature, evenly
 from bayescg.errors import ConfigError, DataError
 from bayescg.features import Features
-from bayescg.modelling import Batch, FeatureModel, evenly
+from bayescg.modelling import Batch, FeatureModel
 from bayescg.systems import QuarticDoubleWell, System
-
-LOSSES = ("ritz", "penalty")
 
 
 class GeneratorEigenfunctions(FeatureModel):
@@ -63,16 +62,9 @@ class GeneratorEigenfunctions(FeatureModel):
         ``(n, dim, dim)``. None: kT, a mobility of one.
     hidden : sequence of int
         Widths of the layers; the last is the number of functions.
-    loss : {"ritz", "penalty"}
-        ``"penalty"``, for comparison, is that of the papers: k outputs of the net with weights
-        :math:`\omega_i` from 1 down to 0.6 and
-        :math:`\sum_i \omega_i \lambda[f_i] + \alpha \sum_{i \le j} (\mathrm{Cov}(f_i, f_j) - \delta_{ij})^2`.
     sparsity : float
         s, of the prior on the first layer. With few frames or many coordinates more of it is needed: 0.02 for 6000
         frames in 22 dimensions.
-    alpha : float
-        Of the penalty, a rate: the eigenfunctions are a minimum only above
-        :math:`\omega_i \omega_j (\lambda_j - \lambda_i) / (\omega_i - \omega_j)` for every pair i < j.
     dim : int, optional
         Number of coordinates; None: the frames tell.
 
@@ -109,92 +101,59 @@ class GeneratorEigenfunctions(FeatureModel):
         system: System | None = None,
         diffusion: Any = None,
         hidden: Sequence[int] = (32, 32),
-        loss: str = "ritz",
         sparsity: float = 0.002,
-        alpha: float = 20.0,
         dim: int | None = None,
     ):
         super().__init__()
-        if loss not in LOSSES:
-            raise ConfigError(f"loss={loss!r} is not known; use one of {', '.join(LOSSES)}")
         check_counts(modes=(modes, 1))
-        check_positive(alpha=alpha)
         if system is not None and not isinstance(system, System):
             raise ConfigError(f"system={system!r} is not a System: give an instance, such as DoubleWell()")
         self.modes, self.hidden = modes, widths(hidden)
-        if not self.hidden or (loss == "ritz" and self.hidden[-1] < modes):
+        if not self.hidden or self.hidden[-1] < modes:
             raise ConfigError(f"hidden={hidden} must end with at least as many functions as modes={modes}")
         check_numbers(sparsity=(sparsity, "[0, 1)"))
-        self.loss, self.sparsity, self.alpha = loss, float(sparsity), float(alpha)
+        self.sparsity = float(sparsity)
         self.kT = None if system is None else system.kT
         self.diffusion: Any = system.kT if diffusion is None and system is not None else diffusion
         self.begin(features, dim if system is None else system.dim)
 
     def build(self, size: int) -> None:
         """Make the functions, and a place for the solution in them."""
-        functions = self.modes if self.loss == "penalty" else self.hidden[-1]
-        self.forms = nets.DirichletForms(size, self.hidden, self.modes if self.loss == "penalty" else None)
-        self.ritz = nets.RitzModes(functions, self.modes)
+        self.forms = nets.DirichletForms(size, self.hidden)
+        self.ritz = nets.RitzModes(self.hidden[-1], self.modes)
 
     def model(self, batch: Batch) -> None:
         """Weigh the frames of a batch by exp(-loss): one number for all of them, which they determine together."""
         assert batch.x is not None
         y, metric = self._split(batch.x)
         w = torch.ones_like(y[:, 0]) if batch.weight is None else batch.weight
-        w = w / w.sum()
-        if self.loss == "penalty":
-            loss = self._penalised(*self.forms.of(y, metric, w, torch.eye(self.modes).to(y)))
-        else:
-            c = self.ritz.solve(*self.forms.sums(y, metric, w)[:2])
-            energies, covariance = self.forms.of(y, metric, w, c)
-            rates = self.ritz.quotients(energies, covariance.diagonal(), c) / self.ritz.rate
-            loss = rates.sqrt().sum() + self.sparsity * self.forms.norms().log1p().sum()
+        loss = self.loss(y, metric, w / w.sum())
         with batch.plate("frames"):
             pyro.factor("rayleigh", -loss.expand(len(batch)))
+
+    def loss(self, y: Tensor, metric: Tensor | None, w: Tensor) -> Tensor:
+        """Sum of the roots of the Ritz values, in units of a typical rate, and the prior on the first layer."""
+        c = self.ritz.solve(*self.forms.sums(y, metric, w)[:2])
+        energies, covariance = self.forms.of(y, metric, w, c)
+        rates = self.ritz.quotients(energies, covariance.diagonal(), c) / self.ritz.rate
+        return rates.sqrt().sum() + self.sparsity * self.forms.norms().log1p().sum()
 
     def guide(self, batch: Batch) -> None:
         """Nothing is local to a frame."""
 
     def finish(self, frames: Any) -> None:
         """Solve for the modes once more, over all frames (at most 200 000): what `cv` returns."""
-        index = torch.linspace(0, len(frames) - 1, min(len(frames), 200_000), dtype=torch.float64).long()
-        shift, total, sums = torch.zeros(()), 0.0, []
-        for part in index.split(4096):
-            with torch.no_grad():
-                y, metric = self._split(self.inputs(torch.as_tensor(frames.gather(part.numpy())).to(self.scale.mean)))
-                shift = shift if sums else self.forms(y).double().mean(0)
-            w = torch.ones(len(part)) if frames.weights is None else torch.as_tensor(frames.weights[part.numpy()])
-            total += float(w.sum())
-            sums.append(self.forms.sums(y, metric, w.to(y), shift))
-        a, second, first, tilt = (torch.stack(s).sum(0) / total for s in zip(*sums, strict=True))
-        self.ritz.keep(a, second - first[:, None] * first, first + shift, tilt)
+        weights = np.ones(len(frames), np.float32) if frames.weights is None else frames.weights
+
+        def read(index: np.ndarray) -> tuple[Tensor, Tensor | None, Tensor]:
+            x = torch.as_tensor(frames.gather(index)).to(self.scale.mean)
+            return *self._split(self.inputs(x)), torch.as_tensor(weights[index])
+
+        self.ritz.keep(*self.forms.averages(read, evenly(frames, 200_000)))
 
     def doubts(self, x: Tensor, weight: Tensor) -> list[str]:
         """Modes that vary much faster over frames that were held out: they follow the noise of the others."""
-        (y, metric), w, c = self._split(x), (weight / weight.sum()).to(x), self.ritz.coefficients
-        parts = torch.arange(len(y), device=y.device).chunk(20)
-        with torch.no_grad():
-            f = self.ritz(self.forms(y))
-            square = w[:, None] * (f - w @ f).square()
-            v = torch.stack([square[i].sum(0) for i in parts])
-            e = torch.stack([self.forms.of(y[i], None if metric is None else metric[i], w[i], c)[0] for i in parts])
-        ratio = e.sum(0) / v.sum(0) / self.ritz.values
-        relative = (e / e.sum(0) - v / v.sum(0)).square().sum(0).sqrt()  # standard error of its logarithm
-        return [
-            f"mode {k + 1} varies {float(r):.2g} times as fast over the frames that were held out as over those of the "
-            "training: the functions follow its noise, and eigenvalues and their intervals may be far too small; give "
-            "more frames, a larger sparsity or a smaller learning_rate"
-            for k, r in enumerate(ratio)
-            if r > 2 and r.log() > 2 * relative[k]
-        ]
-
-    def _penalised(self, energy: Tensor, covariance: Tensor) -> Tensor:
-        """The loss of the papers; the largest weight goes to the smallest Rayleigh quotient."""
-        rates = energy / covariance.diagonal()
-        order = rates.detach().argsort().argsort()
-        omega = torch.linspace(1.0, 0.6, self.modes).to(rates)[order]
-        misfit = torch.tril(covariance - torch.eye(self.modes).to(rates)).square().sum()
-        return (omega * rates).sum() + self.alpha * misfit
+        return nets.doubted_modes(self.forms, self.ritz, *self._split(x), (weight / weight.sum()).to(x))
 
     def basis(self, x: Tensor) -> Tensor:
         """Functions ``(n, functions)`` of positions ``(n, atoms, 3)`` or ``(n, dim)``: where modes are sought."""
@@ -211,21 +170,13 @@ class GeneratorEigenfunctions(FeatureModel):
 
     def inputs(self, x: Tensor) -> Tensor:
         """Coordinates or features ``(n, m)``, and beside them, where it varies, half of their diffusion tensor."""
-        y = super().inputs(x)
-        if self._constant:
-            return y
-        tensor = torch.cat([nets.diffusion_tensor(self.features, part, self.diffusion) for part in x.split(1024)])
-        return torch.cat([y, nets.packed(tensor)], 1)
-
-    @property
-    def _constant(self) -> bool:
-        return self.features is None and not callable(self.diffusion)
+        return torch.cat([super().inputs(x), *nets.varying_diffusion(self.features, self.diffusion, x)], 1)
 
     def _split(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Standardised coordinates, and their diffusion tensors (n, m, m) where these vary."""
         size = self.scale.mean.numel()
         y = self.scale(inputs[:, :size])
-        return y, None if self._constant else nets.unpacked(inputs[:, size:], size)
+        return y, nets.unpacked(inputs[:, size:], size) if inputs.shape[1] > size else None
 
     def setup(self, frames: Any) -> None:
         """Take scales, and the diffusion where it is kT, from the frames.
@@ -252,27 +203,19 @@ class GeneratorEigenfunctions(FeatureModel):
             mean = w @ y / w.sum()
             self.scale.set(mean, (w @ (y - mean).square() / w.sum()).sqrt())
         width: Tensor = self.scale.width
-        root = unit = torch.eye(len(width)).to(width)
-        if self._constant:
-            d = nets.diffusion_value(self.diffusion, x)
-            root = torch.linalg.cholesky(d).mT if d.dim() == 2 else d.sqrt() * unit
-            rates = root.square().sum(0)
-        else:
-            rates = nets.diffusion_tensor(self.features, x[:256], self.diffusion).diagonal(dim1=1, dim2=2).mean(0)
+        root, rates = nets.diffusion_root(self.features, self.diffusion, x[:256])
         self.forms.directions.copy_(root / width)
         self.ritz.rate.copy_((rates / width**2).mean())
 
-    def options(self) -> dict[str, Any]:
-        """The diffusion is missing if it is a function: give the same model to `Fit.load` then."""
+    def config(self) -> dict[str, Any]:
+        """JSON that rebuilds the model, a diffusion that is a function apart: give `Fit.load` the model then."""
         d = self.diffusion
-        return {
-            "modes": self.modes,
-            "diffusion": None if callable(d) or d is None else torch.as_tensor(d).tolist(),
-            "hidden": list(self.hidden),
-            "loss": self.loss,
-            "sparsity": self.sparsity,
-            "alpha": self.alpha,
-        }
+        constant = None if callable(d) or d is None else torch.as_tensor(d).tolist()
+        return {**super().config(), "diffusion": constant}
+
+    def arguments(self, *without: str) -> dict[str, Any]:
+        """Of the system, which tells kT, only the diffusion is kept."""
+        return super().arguments("system", "diffusion", *without)
 
     @classmethod
     def example(cls) -> tuple[GeneratorEigenfunctions, Any, float]:

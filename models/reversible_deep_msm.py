@@ -184,10 +184,6 @@ class ReversibleDeepMSM(PairModel):
         with torch.no_grad():
             self.log_joint.copy_(2.0 * (rows == columns))
 
-    def options(self) -> dict[str, Any]:
-        """Arguments as JSON."""
-        return {"states": self.states, "hidden": list(self.hidden), "concentration": self.concentration}
-
     @classmethod
     def example(cls) -> tuple[ReversibleDeepMSM, Any, None]:
         """Two states, and now and then a jump."""

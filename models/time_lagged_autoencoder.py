@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bayescg import nets
 from bayescg.arguments import check_counts, widths
-from bayescg.data import Pairs
+from bayescg.data import Pairs, toy_relaxations
 from bayescg.features import Features
 from bayescg.modelling import Batch, PairModel
 
@@ -108,20 +108,8 @@ class TimeLaggedAutoencoder(PairModel):
         """The CVs of positions, ``(n, latent_dim)``."""
         return self.encoder(self.inputs(x))
 
-    def options(self) -> dict[str, Any]:
-        """Arguments as JSON."""
-        return {"latent_dim": self.latent_dim, "hidden": list(self.hidden)}
-
     @classmethod
     def example(cls) -> tuple[TimeLaggedAutoencoder, Any, None]:
         """One slow and two fast coordinates, mixed."""
-        from bayescg.data import Frames
-
-        generator = torch.Generator().manual_seed(0)
-        noise, keep = torch.randn(100, 3, generator=generator), torch.tensor([0.9, 0.3, 0.1])
-        x = [noise[0]]
-        for e in noise[1:]:
-            x.append(keep * x[-1] + (1 - keep**2).sqrt() * e)
-        mixed = torch.stack(x) @ torch.tensor([[1.0, 0.5, 0.0], [-2.0, 1.0, 0.3], [0.4, 0.0, 1.0]])
-        frames = Frames.from_numpy(mixed.numpy(), unit="reduced", dt=1.0, temperature_kT=1.0)
+        frames = toy_relaxations([0.9, 0.3, 0.1], [[1.0, 0.5, 0.0], [-2.0, 1.0, 0.3], [0.4, 0.0, 1.0]])
         return cls(hidden=(8,)), frames.lagged(1.0), None

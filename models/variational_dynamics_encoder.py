@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bayescg import nets
 from bayescg.arguments import check_counts, widths
+from bayescg.data import toy_relaxations
 from bayescg.features import Features
 from bayescg.modelling import Batch, PairModel
 
@@ -118,20 +119,8 @@ class VariationalDynamicsEncoder(PairModel):
         nn.init.constant_(self.log_noise, -0.3)
         nn.init.constant_(self.arctanh_rho, 1.0)
 
-    def options(self) -> dict[str, Any]:
-        """Arguments as JSON."""
-        return {"latent_dim": self.latent_dim, "hidden": list(self.hidden)}
-
     @classmethod
     def example(cls) -> tuple[VariationalDynamicsEncoder, Any, None]:
         """One slow coordinate and a fast one, mixed."""
-        from bayescg.data import Frames
-
-        generator = torch.Generator().manual_seed(0)
-        noise, keep = torch.randn(100, 2, generator=generator), torch.tensor([0.95, 0.1])
-        x = [noise[0]]
-        for e in noise[1:]:
-            x.append(keep * x[-1] + (1 - keep**2).sqrt() * e)
-        mixed = torch.stack(x) @ torch.tensor([[1.0, 0.5], [-2.0, 1.0]])
-        frames = Frames.from_numpy(mixed.numpy(), unit="reduced", dt=1.0, temperature_kT=1.0)
+        frames = toy_relaxations([0.95, 0.1], [[1.0, 0.5], [-2.0, 1.0]])
         return cls(hidden=(8,)), frames.lagged(1.0), None

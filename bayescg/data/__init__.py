@@ -8,6 +8,7 @@ from bayescg.data.frames import Frames, Pairs
 from bayescg.data.readers.loading import from_openmm, load
 from bayescg.data.readers.mdanalysis import from_mdanalysis
 from bayescg.data.readers.plumed import from_colvar
+from bayescg.data.toy_frames import toy_curve, toy_relaxations
 
 __all__ = [
     "Frames",
@@ -22,4 +23,6 @@ __all__ = [
     "from_openmm",
     "load",
     "statistical_inefficiency",
+    "toy_curve",
+    "toy_relaxations",
 ]

@@ -24,8 +24,8 @@ __all__ = ["FeatureModel", "PairModel"]
 class FeatureModel(Model):
     """Base of models whose programs read features of the positions, which the training frames standardise.
 
-    A subclass calls `begin` at the end of its ``__init__`` and writes `build`, which makes its networks, and `options`,
-    its other arguments.
+    A subclass takes `features` and `dim` among its arguments, calls `begin` at the end of its ``__init__`` and writes
+    `build`, which makes its networks.
 
     Attributes
     ----------
@@ -56,10 +56,6 @@ class FeatureModel(Model):
     @abstractmethod
     def build(self, size: int) -> None:
         """Make the networks for `size` features."""
-
-    @abstractmethod
-    def options(self) -> dict[str, Any]:
-        """The arguments of the class other than `features` and `dim`, as JSON."""
 
     def inputs(self, x: Tensor) -> Tensor:
         """Features of positions, ``(n, size)``.
@@ -111,7 +107,7 @@ class FeatureModel(Model):
         return {
             "features": None if self.features is None else self.features.config(),
             "dim": self.scale.mean.numel() if hasattr(self, "scale") else None,
-            **self.options(),
+            **self.arguments("features", "dim"),
         }
 
     @classmethod
@@ -194,10 +190,6 @@ class PairModel(FeatureModel):
         self.to(y.dtype)
         assert isinstance(self.scale, Whiten)
         self.scale.set(y.mean(0), covariance)
-
-    def config(self) -> dict[str, Any]:
-        """JSON that rebuilds the model."""
-        return {**super().config(), "lag": self.lag, "rank": self.rank}
 
     def _sized(self, size: int) -> None:
         self.scale = Whiten(size, self.rank)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import pyro
@@ -40,7 +42,8 @@ KINDS = ("evidence", "generalised", "resampled")
 class Model(nn.Module, ABC):
     """A generative model and its guide: two Pyro programs over a batch of frames. Holds no training code.
 
-    A subclass writes `model`, `guide`, `config` and `example`. Global random variables are sampled in `model` before
+    A subclass writes `model`, `guide` and `example`, and keeps every argument of its ``__init__`` as an attribute of
+    the same name, of which `config` makes the file of a fit. Global random variables are sampled in `model` before
     the plate, each at a site named after the parameter that it makes random (:func:`bayescg.nets.random_net`);
     `bayescg.fit` supplies their guide, as its argument ``uncertainty`` says. `guide` samples what is local to a frame.
 
@@ -98,9 +101,25 @@ class Model(nn.Module, ABC):
     def guide(self, batch: Batch) -> Any:
         """Variational program over the latent variables of the frames."""
 
-    @abstractmethod
     def config(self) -> dict[str, Any]:
-        """JSON that rebuilds the model through `from_config`."""
+        """JSON that rebuilds the model through `from_config`: its arguments."""
+        return self.arguments()
+
+    def arguments(self, *without: str) -> dict[str, Any]:
+        """Arguments of the class as JSON, all but some: each is the attribute of its name.
+
+        Raises
+        ------
+        ModelError
+            There is no such attribute.
+        """
+        names = [name for name in inspect.signature(type(self)).parameters if name not in without]
+        if missing := [name for name in names if not hasattr(self, name)]:
+            raise ModelError(
+                f"{type(self).__name__} takes {missing[0]!r} but does not keep it: write self.{missing[0]} = "
+                f"{missing[0]} in __init__, or `config` and `from_config`"
+            )
+        return {name: _json(getattr(self, name)) for name in names}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Model:
@@ -358,6 +377,12 @@ def check_data(model: Model, data: Any) -> None:
 def fresh_copy(model: Model) -> Model:
     """Copy of a model that shares nothing with it."""
     return copy.deepcopy(model)
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _json(v) for key, v in value.items()}
+    return [_json(v) for v in value] if isinstance(value, tuple | list) else value
 
 
 def _check_finite(where: str, name: str, site: dict[str, Any]) -> None:

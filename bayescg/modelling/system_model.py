@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import Any, Self
 
 from torch import Tensor
@@ -21,7 +20,7 @@ __all__ = ["SystemModel"]
 class SystemModel(Model):
     """Base of models whose program is a system's Boltzmann factor, over its Cartesian or a molecule's own coordinates.
 
-    A subclass calls `begin` in its ``__init__`` and writes `options`, its other arguments.
+    A subclass takes `system`, `coordinates` and `guard` among its arguments, and hands them on to `begin`.
 
     Attributes
     ----------
@@ -57,10 +56,6 @@ class SystemModel(Model):
         self.system = system if coordinates is None else CurvilinearSystem(system, coordinates)
         self.coordinates, self.guard = coordinates, float(guard)
 
-    @abstractmethod
-    def options(self) -> dict[str, Any]:
-        """The arguments of the class other than `system` and `coordinates`, as JSON."""
-
     def inputs(self, x: Tensor) -> Tensor:
         """Flat coordinates ``(n, dim)``, or internal ones of positions ``(n, atoms, 3)``.
 
@@ -81,7 +76,11 @@ class SystemModel(Model):
     def config(self) -> dict[str, Any]:
         """JSON that rebuilds the model, where the system is one of :mod:`bayescg.systems`."""
         coordinates = None if self.coordinates is None else self.coordinates.config()
-        return {"system": system_config(self.system), "coordinates": coordinates, **self.options()}
+        return {
+            "system": system_config(self.system),
+            "coordinates": coordinates,
+            **self.arguments("system", "coordinates"),
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

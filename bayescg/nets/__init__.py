@@ -2,8 +2,16 @@
 
 from bayescg.nets.boltzmann_generator.flows import BOUND, SplineFlow
 from bayescg.nets.gaussian import ConditionalGaussian
-from bayescg.nets.generator_eigenfunctions.diffusion import diffusion_tensor, diffusion_value, packed, unpacked
+from bayescg.nets.generator_eigenfunctions.diffusion import (
+    diffusion_root,
+    diffusion_tensor,
+    diffusion_value,
+    packed,
+    unpacked,
+    varying_diffusion,
+)
 from bayescg.nets.generator_eigenfunctions.dirichlet import DirichletForms
+from bayescg.nets.generator_eigenfunctions.doubted import doubted_modes
 from bayescg.nets.generator_eigenfunctions.ritz import RitzModes
 from bayescg.nets.generator_eigenfunctions.tangents import TangentMLP
 from bayescg.nets.mlp import ACTIVATIONS, MLP, Standardise
@@ -24,10 +32,13 @@ __all__ = [
     "TangentMLP",
     "Whiten",
     "ard",
+    "diffusion_root",
     "diffusion_tensor",
     "diffusion_value",
+    "doubted_modes",
     "gaussian",
     "packed",
     "random_net",
     "unpacked",
+    "varying_diffusion",
 ]

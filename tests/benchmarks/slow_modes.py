@@ -26,6 +26,7 @@ import bayescg as bcg
 from bayescg.analysis.kinetics.covariances import accumulate
 from bayescg.data import Frames
 from bayescg.models import GeneratorEigenfunctions
+from tests.benchmarks.penalised import PenalisedEigenfunctions
 
 LAG, MODES = 0.3, 3
 Method = Callable[[Frames, int], np.ndarray]
@@ -71,9 +72,11 @@ def rates(basis: Callable[[Tensor], Tensor], frames: Frames, lag: float | None =
     return found if lag is None else -np.log1p(-found) / lag
 
 
-def functions(frames: Frames, seed: int, loss: str = "ritz", **settings: Any) -> Any:
+def functions(
+    frames: Frames, seed: int, model_class: type[GeneratorEigenfunctions] = GeneratorEigenfunctions, **settings: Any
+) -> Any:
     """Basis of a fit to all frames: like the peers, ours holds none out."""
-    model = GeneratorEigenfunctions(MODES, loss=loss)
+    model = model_class(MODES)
     given: dict[str, Any] = {"validation": 0.0, "compile": "trace", "progress": False, **settings}
     return bcg.fit(model, frames, seed=seed, **given).model.basis
 
@@ -90,7 +93,7 @@ def lagged(frames: Frames, seed: int) -> np.ndarray:
 
 def penalty(frames: Frames, seed: int) -> np.ndarray:
     """The loss of Zhang and Schütte, as long, and the Rayleigh quotients of its outputs."""
-    return rates(functions(frames, seed, "penalty", steps=800, learning_rate=5e-3), frames)
+    return rates(functions(frames, seed, PenalisedEigenfunctions, steps=800, learning_rate=5e-3), frames)
 
 
 def galerkin(frames: Frames, seed: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from bayescg.modelling import Batch
 from bayescg.models import GeneratorEigenfunctions
 from bayescg.sampling import equilibrium
 from bayescg.systems import CurvedWell, Prinz, QuadrupleWell, QuarticDoubleWell, ThreeWellRing
+from tests.benchmarks.penalised import PenalisedEigenfunctions
 
 
 def ritz(fit, frames, modes: int) -> np.ndarray:
@@ -189,14 +190,14 @@ def test_the_penalty_finds_mixed_functions_below_its_threshold_and_the_modes_abo
     found = {}
     for unit in (1.0, 100.0):
         assert (unit * threshold < 20.0) == (unit == 1.0)
-        model = GeneratorEigenfunctions(2, diffusion=unit, hidden=(16, 16), loss="penalty", alpha=20.0)
+        model = PenalisedEigenfunctions(2, diffusion=unit, hidden=(16, 16), alpha=20.0)
         fit = bcg.fit(model, frames, steps=300, batch_size=2000, learning_rate=0.01, seed=0)
         found[unit] = correlation(fit, frames, exact)
     assert (found[1.0] > 0.95).all()
     assert found[100.0][1] < 0.9
 
 
-@pytest.mark.parametrize("bad", [{"loss": "vamp"}, {"modes": 0}, {"modes": 9, "hidden": (8,)}])
+@pytest.mark.parametrize("bad", [{"sparsity": 1.0}, {"modes": 0}, {"modes": 9, "hidden": (8,)}])
 def test_arguments_that_nothing_takes_are_refused(bad):
     with pytest.raises(ConfigError):
         GeneratorEigenfunctions(**bad)

@@ -9,7 +9,7 @@ from torch.func import vjp
 
 from bayescg.errors import ConfigError
 
-__all__ = ["diffusion_tensor", "diffusion_value", "packed", "unpacked"]
+__all__ = ["diffusion_root", "diffusion_tensor", "diffusion_value", "packed", "unpacked", "varying_diffusion"]
 
 Diffusion = float | Sequence[Any] | Tensor | Callable[[Tensor], Tensor]
 
@@ -81,6 +81,41 @@ def diffusion_tensor(features: Callable[[Tensor], Tensor] | None, x: Tensor, dif
     matrix = d.shape[-2:] == (dim, dim) and (d.dim() == 3 or not callable(diffusion))
     moved = slopes @ d if matrix else slopes * (d[:, None, :] if d.dim() == 2 else d)
     return moved @ slopes.mT
+
+
+def varying_diffusion(
+    features: Callable[[Tensor], Tensor] | None, diffusion: Diffusion, x: Tensor
+) -> tuple[Tensor, ...]:
+    """Diffusion tensors of features, each `packed` into a row, where it is not the same at all positions; else none."""
+    if features is None and not callable(diffusion):
+        return ()
+    return (packed(torch.cat([diffusion_tensor(features, part, diffusion) for part in x.split(1024)])),)
+
+
+def diffusion_root(
+    features: Callable[[Tensor], Tensor] | None, diffusion: Diffusion, x: Tensor
+) -> tuple[Tensor, Tensor]:
+    """A square root R of the diffusion D, the product of R's transpose and R, and how fast each feature moves.
+
+    Where D varies R is the identity, and the rates ``(m,)`` are averages.
+
+    Parameters
+    ----------
+    features, diffusion, x
+        As of `diffusion_tensor`.
+
+    Examples
+    --------
+    >>> root, rates = diffusion_root(None, [4.0, 9.0], torch.zeros(1, 2))
+    >>> root.tolist(), rates.tolist()
+    ([[2.0, 0.0], [0.0, 3.0]], [4.0, 9.0])
+    """
+    if features is None and not callable(diffusion):
+        d = diffusion_value(diffusion, x)
+        root = torch.linalg.cholesky(d).mT if d.dim() == 2 else d.sqrt() * torch.eye(x[0].numel()).to(d)
+        return root, root.square().sum(0)
+    rates = diffusion_tensor(features, x, diffusion).diagonal(dim1=1, dim2=2).mean(0)
+    return torch.eye(len(rates)).to(rates), rates
 
 
 def packed(tensor: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Functions whose energies, the Dirichlet forms of diffusion, can be summed over frames beside their covariances."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import vjp
@@ -9,6 +10,9 @@ from torch.func import vjp
 from bayescg.nets.generator_eigenfunctions.tangents import TangentMLP
 
 __all__ = ["DirichletForms"]
+
+Parts = tuple[Tensor, Tensor | None, Tensor]
+"""Inputs of some frames, their diffusion where it varies, and weights of any sum."""
 
 _CHUNK = 512  # frames whose derivatives stay within the cache
 
@@ -97,3 +101,23 @@ class DirichletForms(nn.Module):
         away = away - (w @ away if shift is None else shift)
         weighted = w[:, None] * away
         return energies.double(), weighted.T @ away, weighted.sum(0), y.double().T @ weighted
+
+    @torch.no_grad()
+    def averages(self, read: Callable[[np.ndarray], Parts], index: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Energies, covariance and means of the functions, and their moments with the inputs, over many frames.
+
+        Parameters
+        ----------
+        read : callable
+            What `Parts` says of frames by number.
+        index : ndarray
+            Which frames.
+        """
+        shift, total, sums = torch.zeros(()), 0.0, []
+        for part in np.split(index, range(4096, len(index), 4096)):
+            y, metric, w = read(part)
+            shift = shift if sums else self(y).double().mean(0)
+            total += float(w.sum())
+            sums.append(self.sums(y, metric, w.to(y), shift))
+        a, second, first, tilt = (torch.stack(s).sum(0) / total for s in zip(*sums, strict=True))
+        return a, second - first[:, None] * first, first + shift, tilt

@@ -1,0 +1,46 @@
+"""Small sets of frames of which everything is known: what models are tried on."""
+
+from collections.abc import Sequence
+
+import torch
+
+from bayescg.data.frames import Frames
+
+__all__ = ["toy_curve", "toy_relaxations"]
+
+
+def toy_curve() -> Frames:
+    """One variable behind 64 independent frames in four dimensions, a bent line with noise.
+
+    Examples
+    --------
+    >>> toy_curve().positions.shape
+    (64, 4)
+    """
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(64, 1, generator=generator)
+    x = torch.cat([z, z**2, -z, 0 * z], 1) + 0.1 * torch.randn(64, 4, generator=generator)
+    return Frames.from_numpy(x.numpy(), unit="reduced", temperature_kT=1.0)
+
+
+def toy_relaxations(memory: Sequence[float], mixing: Sequence[Sequence[float]]) -> Frames:
+    """A trajectory of 100 frames: independent autoregressive variables of unit variance, mixed.
+
+    Parameters
+    ----------
+    memory : sequence of float
+        What of each variable is left after a frame.
+    mixing : nested sequence, shape (variables, dim)
+
+    Examples
+    --------
+    >>> toy_relaxations([0.9, 0.1], [[1.0, 0.5], [-0.5, 1.0]]).dt
+    1.0
+    """
+    keep, generator = torch.tensor(memory), torch.Generator().manual_seed(0)
+    noise = torch.randn(100, len(keep), generator=generator)
+    x = [noise[0]]
+    for e in noise[1:]:
+        x.append(keep * x[-1] + (1 - keep**2).sqrt() * e)
+    mixed = torch.stack(x) @ torch.tensor(mixing)
+    return Frames.from_numpy(mixed.numpy(), unit="reduced", dt=1.0, temperature_kT=1.0)
