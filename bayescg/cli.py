@@ -181,7 +181,8 @@ def report(directory: Annotated[Path, typer.Argument(help="Directory of a finish
 @app.command()
 def check(file: Annotated[Path, typer.Argument(help="A Python file that defines models.", metavar="FILE.py")]) -> None:
     """Test a model file of your own against the contract that every model keeps. Executes the file."""
-    from bayescg.contract.conformance import check_model, find_file, models_in
+    from bayescg.contract.conformance import check_model
+    from bayescg.contract.model_files import find_file, models_in
 
     path = find_file(file)
     _screen.print(f"executing {escape(str(path))}")

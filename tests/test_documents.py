@@ -12,7 +12,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from bayescg.contract.conformance import check_model, models_in
+from bayescg.contract.conformance import check_model
+from bayescg.contract.model_files import models_in
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(ROOT.glob("*.md"))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from bayescg import data, features, sampling, systems
-from bayescg.contract.conformance import models_in
+from bayescg.contract.model_files import models_in
 from bayescg.errors import BayescgError, ConfigError, DeviceError
 from bayescg.experiments import catalogue
 from bayescg.experiments.compared import check_reference

@@ -86,7 +86,7 @@ def ask(experiment: Experiment, fit: Fit, frames: Frames, test: Frames) -> Answe
     settings, seed = experiment.analysis, experiment.run.seed
     answers = Answers()
     evidence = fit.model.kind == "evidence"
-    if fit.generates:
+    if fit.generates and (settings.observables or settings.torsions):
         try:
             _predictions(answers, settings, seed, fit, frames, test)
         except ModelError as error:

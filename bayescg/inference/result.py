@@ -10,7 +10,7 @@ import torch
 from bayescg import checkpoint
 from bayescg.data import Pairs
 from bayescg.feeding.feed import inputs_of
-from bayescg.inference.fitted import Fit
+from bayescg.inference.fitted import Fit, warned_if_failing
 from bayescg.inference.job import Job
 from bayescg.inference.laplace import laplace
 from bayescg.inference.trained import TrainedModel
@@ -63,9 +63,13 @@ def _posterior(job: Job) -> Posterior:
 def _diagnostics(job: Job, posterior: Posterior) -> dict[str, Any]:
     """What was seen of the training, and what a careful reader should know of it."""
     held_out = None if job.data is None else job.data.held_out
-    doubts = [] if held_out is None else job.model.doubts(held_out[0]["x"], held_out[1])
-    response = _response(job, posterior)
-    warned = [*doubts, *_data_warnings(job), *_response_warnings(response)]
+    doubts, response, failures = [], None, []
+    if held_out is not None:
+        with warned_if_failing("what held-out frames tell against the model", failures):
+            doubts += job.model.doubts(held_out[0]["x"], held_out[1])
+    with warned_if_failing("the response of the refits to their weights", failures):
+        response = _response(job, posterior)
+    warned = [*doubts, *_data_warnings(job), *_response_warnings(response), *failures]
     diagnostics = {
         "refit_response": response, "statistical_inefficiency": job.data.inefficiency if job.data else 1.0,
         "effective_frames": job.total_weight,

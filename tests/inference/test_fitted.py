@@ -389,7 +389,7 @@ def test_refits_that_have_not_moved_are_told(toy_frames):
 
 
 def mixture() -> tuple[bcg.Model, bcg.data.Frames]:
-    from bayescg.contract.conformance import models_in
+    from bayescg.contract.model_files import models_in
 
     (model_class,) = models_in(Path(__file__).parents[1] / "models" / "third_party" / "gaussian_mixture.py")
     model, frames, _ = model_class.example()
@@ -421,7 +421,7 @@ def test_a_guide_that_proposes_nothing_is_exact():
         fit.guide_quality(frames, particles=10)
 
 
-@pytest.mark.parametrize("part", ["cv"])
+@pytest.mark.parametrize("part", ["response", "doubts", "cv"])
 def test_a_diagnostic_that_fails_is_a_warning_and_costs_no_fit(part):
     sound, frames = mixture()
 
