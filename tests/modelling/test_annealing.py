@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bayescg.modelling import Draws, ReweightedAnnealing
-from bayescg.modelling.schedules.schedule import Stage
+from bayescg.modelling.schedules.ladder import Stage
 
 CPU = torch.device("cpu")
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bayescg.data import effective
-from bayescg.modelling.schedules.schedule import Schedule, Stage
+from bayescg.modelling.schedules.ladder import Ladder
 from bayescg.modelling.schedules.weighted import Draws
 from bayescg.recording.functional import Params
 from bayescg.sampling.weights import next_beta
@@ -30,7 +28,7 @@ _NOTICEABLE = 0.05
 """Nats of the divergence that a step in temperature brings at a conditional effective sample size of 0.9."""
 
 
-class AdaptiveTempering(Schedule):
+class AdaptiveTempering(Ladder):
     r"""Inverse temperatures from `start` to 1, each kept until the loss has stopped falling.
 
     The loss is averaged over windows of steps. It has converged when, in the last `patience` windows, no mean lay below
@@ -63,22 +61,15 @@ class AdaptiveTempering(Schedule):
     )
 
     def __init__(self, start: float, cess: float, steps: int, patience: int = 3, wake: float = 0.0):
-        super().__init__(wake=wake)
-        self.beta, self.cess, self.steps, self.patience = start, cess, steps, patience
-        self.window = max(5, min(50, steps // 100))
+        super().__init__(start, cess, steps, wake)
+        self.patience, self.window = patience, max(5, min(50, steps // 100))
         self.entered = 0
-        self.stages: list[Stage] = []
         self.windows: list[tuple[float, float]] = []
-        self.losses: list[Tensor] = []
 
     @property
     def done(self) -> bool:
         """Whether the system's own temperature is reached."""
         return self.beta >= 1.0
-
-    def buffers(self) -> dict[str, float]:
-        """The inverse temperature."""
-        return {"beta": self.beta}
 
     def observe(self, loss: Tensor) -> None:
         """Take note of the loss of a step."""
@@ -105,24 +96,17 @@ class AdaptiveTempering(Schedule):
 
     def advance(self, step: int, draws: list[Draws]) -> None:
         """Go on to the next temperature, with draws at the present one."""
-        first = draws[0].log_importance.double()
-        log_z = float(torch.logsumexp(first, 0)) - math.log(len(first))
-        ess = float(effective(first)) / len(first)
-        loss, before = self.windows[-1][0], self.windows[-1 - self.patience :][0][0]
-        self.stages.append(Stage(self.beta, step, loss, log_z, ess, self.converged, before - loss))
+        log_w, loss = draws[0].log_importance.double(), self.windows[-1][0]
+        fall = self.windows[-1 - self.patience :][0][0] - loss
+        self.record(step, loss, log_w, len(log_w), self.converged, fall)
         self.beta = min(next_beta(self.beta, d.log_importance, d.log_target / self.beta, self.cess) for d in draws)
         self.entered, self.windows, self.losses = step, [], []
 
     def warnings(self) -> list[str]:
         """What a careful reader should know of the way to the system's own temperature."""
-        if not self.done:
-            return [
-                f"the fit ended at beta = {self.beta:.3g}, before the system's own temperature (1) was reached: give "
-                "it more steps"
-            ]
         hurried = [f"{s.beta:.3g}" for s in self.stages if not s.converged and s.fall > _NOTICEABLE]
-        if not hurried:
-            return []
+        if not self.done or not hurried:
+            return super().warnings()
         return [f"the loss was still falling at beta = {', '.join(hurried)} when the steps for it ran out"]
 
     def _used_up(self, step: int) -> bool:
@@ -132,24 +116,11 @@ class AdaptiveTempering(Schedule):
         share = left / max(1.0, -math.log(self.beta) / stride)
         return step - self.entered >= max(share, (self.patience + 1) * self.window)
 
-    def diagnostics(self) -> dict[str, Any]:
-        """The temperatures."""
-        return {"tempering": [asdict(stage) for stage in self.stages]}
-
     def state(self) -> dict[str, Any]:
         """JSON that `load` takes back."""
-        return {
-            "beta": self.beta, "entered": self.entered, "stages": [asdict(s) for s in self.stages],
-            "windows": self.windows, "losses": [float(v) for v in self.losses],
-        }  # fmt: skip
-
-    def queried(self, steps: int, size: int, members: int) -> int:
-        """Energies computed in so many steps with batches of `size`, those of all refits."""
-        return super().queried(steps, size, members) + len(self.stages) * self.count * members
+        return {**super().state(), "entered": self.entered, "windows": self.windows}
 
     def load(self, state: dict[str, Any], tensors: Params) -> None:
         """Take back what `state` returned."""
-        self.beta, self.entered = state["beta"], state["entered"]
-        self.stages = [Stage(**s) for s in state["stages"]]
-        self.windows = [(a, b) for a, b in state["windows"]]
-        self.losses = [torch.tensor(v) for v in state["losses"]]
+        super().load(state, tensors)
+        self.entered, self.windows = state["entered"], [(a, b) for a, b in state["windows"]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from bayescg.data import effective
 from bayescg.draws import pareto_smoothed
-from bayescg.modelling.schedules.schedule import Schedule, Stage
+from bayescg.modelling.schedules.ladder import Ladder
 from bayescg.modelling.schedules.weighted import Draws
 from bayescg.recording.functional import Params
 from bayescg.sampling.weights import next_beta
@@ -41,7 +40,7 @@ _POOR = 0.01
 """Effective fraction of a buffer below which what is learned from it is noise."""
 
 
-class ReweightedAnnealing(Schedule):
+class ReweightedAnnealing(Ladder):
     r"""Inverse temperatures from `start` to 1, all but the first learned from reweighted draws of the one before.
 
     In the first `warm` of all steps the guide is trained on energies at `start`. Then, again and again, `count` draws
@@ -76,19 +75,12 @@ class ReweightedAnnealing(Schedule):
     )
 
     def __init__(self, start: float, cess: float, steps: int, count: int, warm: float, both: bool = False):
-        super().__init__()
-        self.beta, self.cess, self.steps, self.count = start, cess, steps, count
+        super().__init__(start, cess, steps)
+        self.count, self.both = count, both
         self.next = self.first = max(1, round(warm * steps))
-        self.both = both
         self.legend = "energies, then buffers" + " and energies" * both
-        self.stages: list[Stage] = []
-        self.losses: list[Tensor] = []
         self.x: Tensor | None = None
         self.edges: Tensor | None = None
-
-    def buffers(self) -> dict[str, float]:
-        """The inverse temperature."""
-        return {"beta": self.beta}
 
     def observe(self, loss: Tensor) -> None:
         """Take note of the loss of a step."""
@@ -104,12 +96,10 @@ class ReweightedAnnealing(Schedule):
         log_w, per_beta = buffer.log_importance.double(), buffer.log_target.double() / self.beta
         possible = torch.isfinite(log_w) & torch.isfinite(per_beta)
         log_w, per_beta = log_w[possible], per_beta[possible]
-        log_z = float(torch.logsumexp(log_w, 0)) - math.log(len(possible))
-        ess = float(effective(log_w)) / len(possible)
         loss = float(torch.stack(self.losses).mean())
-        self.stages.append(Stage(self.beta, step, loss, log_z, ess, True, 0.0))
+        stage = self.record(step, loss, log_w, len(possible), converged=True, fall=0.0)
         before, tried = self.beta, sum(stage.beta == self.beta for stage in self.stages)
-        if before < 1 and (ess > _FOLLOWED or tried >= _TRIES):
+        if before < 1 and (stage.ess > _FOLLOWED or tried >= _TRIES):
             self.beta = next_beta(before, log_w, per_beta, self.cess)
         moved = (log_w + (self.beta - before) * per_beta).cpu().numpy()
         if np.ptp(moved) > _EQUAL:
@@ -138,16 +128,11 @@ class ReweightedAnnealing(Schedule):
 
     def queried(self, steps: int, size: int, members: int) -> int:
         """Energies computed in so many steps with batches of `size`, those of all refits."""
-        return (steps if self.both else min(steps, self.first)) * size + len(self.stages) * self.count * members
+        return super().queried(steps if self.both else min(steps, self.first), size, members)
 
     def warnings(self) -> list[str]:
         """What a careful reader should know of the way to the system's own temperature."""
-        messages = []
-        if self.beta < 1:
-            messages.append(
-                f"the fit ended at beta = {self.beta:.3g}, before the system's own temperature (1) was reached: give "
-                "it more steps"
-            )
+        messages = super().warnings()
         poor = list(dict.fromkeys(f"{s.beta:.3g}" for s in self.stages if s.ess < _POOR))  # several buffers at each
         if poor:
             messages.append(
@@ -156,27 +141,18 @@ class ReweightedAnnealing(Schedule):
             )
         return messages
 
-    def diagnostics(self) -> dict[str, Any]:
-        """The temperatures, one entry for each buffer."""
-        return {"tempering": [asdict(stage) for stage in self.stages]}
-
     def tensors(self) -> Params:
         """The buffer, for a checkpoint."""
         return {} if self.x is None or self.edges is None else {"x": self.x, "edges": self.edges}
 
     def state(self) -> dict[str, Any]:
         """JSON that `load` takes back."""
-        return {
-            "beta": self.beta, "next": self.next, "stages": [asdict(s) for s in self.stages],
-            "losses": [float(v) for v in self.losses],
-        }  # fmt: skip
+        return {**super().state(), "next": self.next}
 
     def load(self, state: dict[str, Any], tensors: Params) -> None:
         """Take back what `state` and `tensors` returned."""
-        self.beta, self.next = state["beta"], state["next"]
-        self.stages = [Stage(**s) for s in state["stages"]]
-        self.losses = [torch.tensor(v) for v in state["losses"]]
-        self.x, self.edges = tensors.get("x"), tensors.get("edges")
+        super().load(state, tensors)
+        self.next, self.x, self.edges = state["next"], tensors.get("x"), tensors.get("edges")
 
 
 def flattened(log_w: np.ndarray, least: float) -> np.ndarray:

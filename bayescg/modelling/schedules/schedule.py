@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,37 +14,7 @@ from bayescg.modelling.schedules.weighted import Draws, wake
 from bayescg.modelling.traces import sites
 from bayescg.recording.functional import Params
 
-__all__ = ["Schedule", "Stage"]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One temperature of a fit, as it was left.
-
-    Attributes
-    ----------
-    beta : float
-    step : int
-        At which it was left.
-    loss : float
-        Mean of the last window: minus a bound on log Z at `beta`.
-    log_z : float
-        Estimate of log Z by the draws' weights.
-    ess : float
-        Effective fraction of the draws' weights.
-    converged : bool
-        False where the steps left did not allow to wait.
-    fall : float
-        By how many nats the loss still fell in the last windows.
-    """
-
-    beta: float
-    step: int
-    loss: float
-    log_z: float
-    ess: float
-    converged: bool
-    fall: float
+__all__ = ["Schedule"]
 
 
 class Schedule:
