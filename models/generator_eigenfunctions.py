@@ -12,14 +12,14 @@ from torch import Tensor
 
 from bayescg import nets
 from bayescg.arguments import check_counts, check_numbers, widths
-from bayescg.data import check_effective, check_temperature, evenly
-from bayescg.errors import ConfigError, DataError
+from bayescg.data import evenly
+from bayescg.errors import ConfigError
 from bayescg.features import Features
-from bayescg.modelling import Batch, FeatureModel
+from bayescg.modelling import Batch, DiffusionModel
 from bayescg.systems import QuarticDoubleWell, System
 
 
-class GeneratorEigenfunctions(FeatureModel):
+class GeneratorEigenfunctions(DiffusionModel):
     r"""Slowest eigenpairs of the generator, -Lf = λf (Zhang, Li, Schütte 2022; Zhang, Schütte 2023).
 
     For :math:`dx = (-D \nabla U / kT + \nabla \cdot D) dt + \sqrt{2 D}\,dW` the eigenvalues are stationary values of
@@ -92,7 +92,6 @@ class GeneratorEigenfunctions(FeatureModel):
     }  # fmt: skip
     citation = "Zhang, Li, Schütte, J. Comput. Phys. 465, 111377 (2022), doi:10.1016/j.jcp.2022.111377"
     lag = None
-    scale: nets.Standardise
 
     def __init__(
         self,
@@ -106,16 +105,12 @@ class GeneratorEigenfunctions(FeatureModel):
     ):
         super().__init__()
         check_counts(modes=(modes, 1))
-        if system is not None and not isinstance(system, System):
-            raise ConfigError(f"system={system!r} is not a System: give an instance, such as DoubleWell()")
         self.modes, self.hidden = modes, widths(hidden)
         if not self.hidden or self.hidden[-1] < modes:
             raise ConfigError(f"hidden={hidden} must end with at least as many functions as modes={modes}")
         check_numbers(sparsity=(sparsity, "[0, 1)"))
         self.sparsity = float(sparsity)
-        self.kT = None if system is None else system.kT
-        self.diffusion: Any = system.kT if diffusion is None and system is not None else diffusion
-        self.begin(features, dim if system is None else system.dim)
+        self.begin_diffusing(features, system, diffusion, dim)
 
     def build(self, size: int) -> None:
         """Make the functions, and a place for the solution in them."""
@@ -125,7 +120,7 @@ class GeneratorEigenfunctions(FeatureModel):
     def model(self, batch: Batch) -> None:
         """Weigh the frames of a batch by exp(-loss): one number for all of them, which they determine together."""
         assert batch.x is not None
-        y, metric = self._split(batch.x)
+        y, metric = self.split(batch.x)
         w = torch.ones_like(y[:, 0]) if batch.weight is None else batch.weight
         loss = self.loss(y, metric, w / w.sum())
         with batch.plate("frames"):
@@ -147,17 +142,17 @@ class GeneratorEigenfunctions(FeatureModel):
 
         def read(index: np.ndarray) -> tuple[Tensor, Tensor | None, Tensor]:
             x = torch.as_tensor(frames.gather(index)).to(self.scale.mean)
-            return *self._split(self.inputs(x)), torch.as_tensor(weights[index])
+            return *self.split(self.inputs(x)), torch.as_tensor(weights[index])
 
         self.ritz.keep(*self.forms.averages(read, evenly(frames, 200_000)))
 
     def doubts(self, x: Tensor, weight: Tensor) -> list[str]:
         """Modes that vary much faster over frames that were held out: they follow the noise of the others."""
-        return nets.doubted_modes(self.forms, self.ritz, *self._split(x), (weight / weight.sum()).to(x))
+        return nets.doubted_modes(self.forms, self.ritz, *self.split(x), (weight / weight.sum()).to(x))
 
     def basis(self, x: Tensor) -> Tensor:
         """Functions ``(n, functions)`` of positions ``(n, atoms, 3)`` or ``(n, dim)``: where modes are sought."""
-        return self.forms(self.scale(super().inputs(x)))
+        return self.forms(self.standardised(x))
 
     def cv(self, x: Tensor) -> torch.distributions.Distribution:
         """Eigenfunctions, slowest first, of zero mean and unit variance: batch shape ``(n,)``, event shape ``(k,)``.
@@ -168,54 +163,13 @@ class GeneratorEigenfunctions(FeatureModel):
         f = self.ritz(self.basis(x))
         return torch.distributions.Independent(torch.distributions.Normal(f, torch.full_like(f, 1e-6)), 1)
 
-    def inputs(self, x: Tensor) -> Tensor:
-        """Coordinates or features ``(n, m)``, and beside them, where it varies, half of their diffusion tensor."""
-        return torch.cat([super().inputs(x), *nets.varying_diffusion(self.features, self.diffusion, x)], 1)
-
-    def _split(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Standardised coordinates, and their diffusion tensors (n, m, m) where these vary."""
-        size = self.scale.mean.numel()
-        y = self.scale(inputs[:, :size])
-        return y, nets.unpacked(inputs[:, size:], size) if inputs.shape[1] > size else None
-
     def setup(self, frames: Any) -> None:
-        """Take scales, and the diffusion where it is kT, from the frames.
-
-        Raises
-        ------
-        DataError
-            The frames' weights leave almost none of them; no coordinate varies; or kT is not known, or not that of the
-            system.
-        """
-        check_effective(frames)
-        if self.kT is not None:
-            check_temperature(frames, self.kT)
-        if self.diffusion is None:
-            self.diffusion = frames.kT
+        """Take scales and diffusion, and from them the directions of the functions' slopes and a typical rate."""
         super().setup(frames)
-        index = evenly(frames)
-        x = torch.as_tensor(frames.gather(index))
-        y = super().inputs(x)
-        if bool((y == y[0]).all()):
-            raise DataError("all frames are the same: there is nothing that a function of them could follow")
-        if frames.weights is not None:
-            w = torch.as_tensor(frames.weights[index]).to(y)
-            mean = w @ y / w.sum()
-            self.scale.set(mean, (w @ (y - mean).square() / w.sum()).sqrt())
-        width: Tensor = self.scale.width
-        root, rates = nets.diffusion_root(self.features, self.diffusion, x[:256])
-        self.forms.directions.copy_(root / width)
-        self.ritz.rate.copy_((rates / width**2).mean())
-
-    def config(self) -> dict[str, Any]:
-        """JSON that rebuilds the model, a diffusion that is a function apart: give `Fit.load` the model then."""
-        d = self.diffusion
-        constant = None if callable(d) or d is None else torch.as_tensor(d).tolist()
-        return {**super().config(), "diffusion": constant}
-
-    def arguments(self, *without: str) -> dict[str, Any]:
-        """Of the system, which tells kT, only the diffusion is kept."""
-        return super().arguments("system", "diffusion", *without)
+        x = torch.as_tensor(frames.gather(evenly(frames)[:256]))
+        root, rates = nets.diffusion_root(self.features, self.diffusion, x)
+        self.forms.directions.copy_(root / self.scale.width)
+        self.ritz.rate.copy_((rates / self.scale.width**2).mean())
 
     @classmethod
     def example(cls) -> tuple[GeneratorEigenfunctions, Any, float]:

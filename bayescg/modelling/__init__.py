@@ -6,6 +6,7 @@ pyro.settings.set(module_local_params=True)
 
 from bayescg.data import evenly  # noqa: E402
 from bayescg.modelling.batch import Batch  # noqa: E402
+from bayescg.modelling.diffusion_model import DiffusionModel  # noqa: E402
 from bayescg.modelling.feature_model import FeatureModel, PairModel  # noqa: E402
 from bayescg.modelling.model import HasBasis, HasCV, HasFeatures, Model, check_programs  # noqa: E402
 from bayescg.modelling.registry import find_model, model_names  # noqa: E402
@@ -18,6 +19,7 @@ from bayescg.modelling.system_model import SystemModel  # noqa: E402
 __all__ = [
     "AdaptiveTempering",
     "Batch",
+    "DiffusionModel",
     "Draws",
     "FeatureModel",
     "HasBasis",

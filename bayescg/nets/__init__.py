@@ -7,8 +7,8 @@ from bayescg.nets.generator_eigenfunctions.diffusion import (
     diffusion_tensor,
     diffusion_value,
     packed,
+    packed_diffusion,
     unpacked,
-    varying_diffusion,
 )
 from bayescg.nets.generator_eigenfunctions.dirichlet import DirichletForms
 from bayescg.nets.generator_eigenfunctions.doubted import doubted_modes
@@ -38,7 +38,7 @@ __all__ = [
     "doubted_modes",
     "gaussian",
     "packed",
+    "packed_diffusion",
     "random_net",
     "unpacked",
-    "varying_diffusion",
 ]

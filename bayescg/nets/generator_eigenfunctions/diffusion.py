@@ -9,7 +9,7 @@ from torch.func import vjp
 
 from bayescg.errors import ConfigError
 
-__all__ = ["diffusion_root", "diffusion_tensor", "diffusion_value", "packed", "unpacked", "varying_diffusion"]
+__all__ = ["diffusion_root", "diffusion_tensor", "diffusion_value", "packed", "packed_diffusion", "unpacked"]
 
 Diffusion = float | Sequence[Any] | Tensor | Callable[[Tensor], Tensor]
 
@@ -83,7 +83,7 @@ def diffusion_tensor(features: Callable[[Tensor], Tensor] | None, x: Tensor, dif
     return moved @ slopes.mT
 
 
-def varying_diffusion(
+def packed_diffusion(
     features: Callable[[Tensor], Tensor] | None, diffusion: Diffusion, x: Tensor
 ) -> tuple[Tensor, ...]:
     """Diffusion tensors of features, each `packed` into a row, where it is not the same at all positions; else none."""

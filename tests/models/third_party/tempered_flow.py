@@ -45,6 +45,8 @@ class TemperedFlow(SystemModel):
     Noé, Olsson, Köhler, Wu, Science 365, eaaw1147 (2019), eq. (3).
     """
 
+    beta: torch.Tensor
+
     def __init__(self, system, start=0.05, levels=12, coordinates=None):
         super().__init__()
         self.begin(system, coordinates, guard=1000.0)
@@ -63,9 +65,6 @@ class TemperedFlow(SystemModel):
 
     def schedule(self, steps, members, frames):
         return Geometric(self.start, self.levels, steps)
-
-    def options(self):
-        return {"start": self.start, "levels": self.levels}
 
     @classmethod
     def example(cls):
