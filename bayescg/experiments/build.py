@@ -15,13 +15,13 @@ from bayescg import data, features, sampling, systems
 from bayescg.contract.model_files import models_in
 from bayescg.errors import BayescgError, ConfigError, DeviceError
 from bayescg.experiments import catalogue
-from bayescg.experiments.compared import check_reference
-from bayescg.experiments.known import is_coordinate
-from bayescg.experiments.lags import check_lags, check_lags_of_frames
 from bayescg.experiments.schema import Experiment, Named
 from bayescg.features import observables
 from bayescg.modelling import Model
 from bayescg.modelling.registry import find_model
+from bayescg.questions.known import is_coordinate
+from bayescg.questions.lag_times import check_lags, check_lags_of_frames
+from bayescg.questions.reference import check_reference
 
 if TYPE_CHECKING:
     from bayescg.data import Frames

@@ -13,10 +13,14 @@ import bayescg
 from bayescg import checkpoint
 from bayescg.analysis import reweighted
 from bayescg.errors import OutputError
-from bayescg.experiments import build, comparison, directory, queried, questions, slow_modes, summary
+from bayescg.experiments import build, directory, summary
+from bayescg.experiments.recipes import several_methods as comparison
 from bayescg.experiments.schema import Experiment
 from bayescg.inference import Fit
 from bayescg.modelling import HasBasis, Model
+from bayescg.questions import free_energies as queried
+from bayescg.questions import predictions as questions
+from bayescg.questions import slow_modes
 from bayescg.report import draw_figures, draw_kinetics, write_report
 from bayescg.stopping import claimed, stoppable
 

@@ -119,7 +119,7 @@ class Analysis(Section):
 
     `samples` are configurations that the model generates; of a model without frames, they are what its free energies
     are made of. `truth` gives known values of quantities, which the summary repeats beside what was found; `reference`
-    takes them from a shipped reference (:mod:`bayescg.experiments.references`). `audit` compares with annealing, or,
+    takes them from a shipped reference (:mod:`bayescg.questions.references`). `audit` compares with annealing, or,
     ``"exact"``, with independent draws of a system of :mod:`bayescg.systems` (:func:`bayescg.sampling.equilibrium`).
 
     A region is an interval of one observable, angles in degrees (an upper end below the lower one wraps around). A

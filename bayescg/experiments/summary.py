@@ -12,14 +12,14 @@ from xarray import Dataset, DataTree
 
 from bayescg.checkpoint import write_file
 from bayescg.errors import OutputError
-from bayescg.experiments.slow_modes import SlowAnswers
+from bayescg.questions.slow_modes import SlowAnswers
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
     from bayescg.experiments.directory import Stages
-    from bayescg.experiments.questions import Answers
     from bayescg.experiments.schema import Experiment
     from bayescg.inference import Fit
+    from bayescg.questions.predictions import Answers
 
 __all__ = ["SCHEMA", "collect", "read", "write", "write_posterior"]
 

@@ -11,8 +11,8 @@ import xarray as xr
 import bayescg as bcg
 from bayescg.errors import ConfigError
 from bayescg.experiments import load, report, resume, run
-from bayescg.experiments.comparison import conclusions, over_data_sets
-from bayescg.experiments.methods import Exact, coordinates, functions_of, measure, one_cv
+from bayescg.experiments.recipes.several_methods import conclusions, over_data_sets
+from bayescg.questions.exact_eigenfunction import Exact, coordinates, functions_of, measure, one_cv
 
 SMALL = """
 [experiment]

@@ -11,9 +11,9 @@ from bayescg.analysis import Quantity
 from bayescg.errors import ConfigError
 from bayescg.experiments import load, report, run
 from bayescg.experiments.build import check
-from bayescg.experiments.queried import judge_number
-from bayescg.experiments.questions import Answers
 from bayescg.inference import Fit
+from bayescg.questions.free_energies import judge_number
+from bayescg.questions.predictions import Answers
 
 SMALL = ("fit.steps=60", "fit.batch_size=64", "analysis.samples=4000", "model.hidden=[8]")
 

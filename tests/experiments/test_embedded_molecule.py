@@ -9,9 +9,9 @@ import pytest
 from bayescg.errors import ConfigError
 from bayescg.experiments import load, run
 from bayescg.experiments.build import check, frames_of, model_of
-from bayescg.experiments.compared import check_reference
-from bayescg.experiments.references import load_reference
 from bayescg.experiments.schema import Experiment, Named
+from bayescg.questions.reference import check_reference
+from bayescg.questions.references import load_reference
 
 NO_REFERENCE = "analysis.reference=none"
 SMALL = ("fit.steps=30", "fit.batch_size=32", "analysis.samples=1000", "model.hidden=[8]")

@@ -1,4 +1,4 @@
-"""Alanine dipeptide, AMBER96 with OBC1, 300 K: ``python -m bayescg.experiments.references.alanine_dipeptide DIR``.
+"""Alanine dipeptide, AMBER96 with OBC1, 300 K: ``python -m bayescg.questions.references.alanine_dipeptide DIR``.
 
 Ten million frames take about 20 minutes of one core, and go on where they were interrupted. Parallel tempering
 forgets the basins of phi and psi within some 10 ps, and has no error of the time step. It is run twice, from the
@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from bayescg.data import Frames
-from bayescg.experiments.references.reference import Reference, inside
 from bayescg.features.observables import Torsion, from_names
+from bayescg.questions.references.sampled import Reference, inside
 from bayescg.sampling import parallel_tempering, ramachandran_starts
 from bayescg.systems import alanine_dipeptide
 from bayescg.systems.peptides import set_ramachandran

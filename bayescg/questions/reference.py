@@ -14,15 +14,15 @@ from bayescg import systems
 from bayescg.analysis.block_bootstrap import average
 from bayescg.analysis.evaluation import evaluate, named_observables
 from bayescg.errors import ConfigError
-from bayescg.experiments.known import difference_name
-from bayescg.experiments.questions import Answers
-from bayescg.experiments.references import load_reference, reference_names
+from bayescg.questions.known import difference_name
+from bayescg.questions.predictions import Answers
+from bayescg.questions.references import load_reference, reference_names
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
-    from bayescg.experiments.references import Reference
     from bayescg.experiments.schema import Experiment
     from bayescg.inference import Fit
+    from bayescg.questions.references import Reference
 
 __all__ = ["check_reference", "compare_with_reference"]
 

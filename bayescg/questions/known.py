@@ -15,8 +15,8 @@ from bayescg.errors import ConfigError
 from bayescg.systems.analytic import AnalyticSystem
 
 if TYPE_CHECKING:
-    from bayescg.experiments.questions import Answers
     from bayescg.experiments.schema import Analysis
+    from bayescg.questions.predictions import Answers
 
 __all__ = ["Coordinate", "difference_name", "exact_values", "is_coordinate", "note_truth"]
 

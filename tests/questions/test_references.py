@@ -5,9 +5,9 @@ import pytest
 
 from bayescg.errors import DataError
 from bayescg.experiments import load
-from bayescg.experiments.references import load_reference, reference_names
-from bayescg.experiments.references.alanine_dipeptide import REGIONS, sample, summarise
-from bayescg.experiments.references.reference import inside
+from bayescg.questions.references import load_reference, reference_names
+from bayescg.questions.references.alanine_dipeptide import REGIONS, sample, summarise
+from bayescg.questions.references.sampled import inside
 
 NAME = "alanine-dipeptide-obc1-300K"
 

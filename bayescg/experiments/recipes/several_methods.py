@@ -19,9 +19,9 @@ from bayescg.analysis import compare
 from bayescg.draws import interval
 from bayescg.errors import ConfigError, OutputError
 from bayescg.experiments import build, summary
-from bayescg.experiments.methods import Exact, Found, coordinates, measure
-from bayescg.experiments.questions import Answers
 from bayescg.inference import Fit
+from bayescg.questions.exact_eigenfunction import Exact, Found, coordinates, measure
+from bayescg.questions.predictions import Answers
 from bayescg.report.figures import save
 from bayescg.systems.analytic import AnalyticSystem
 

@@ -19,8 +19,8 @@ from bayescg.analysis import (
 from bayescg.analysis.block_bootstrap import average
 from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of
 from bayescg.errors import ModelError
-from bayescg.experiments.known import note_truth
 from bayescg.modelling.model import HasCV
+from bayescg.questions.known import note_truth
 
 if TYPE_CHECKING:
     from bayescg.data import Frames

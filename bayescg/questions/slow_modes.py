@@ -12,8 +12,8 @@ from bayescg import systems, truth
 from bayescg.analysis import ChapmanKolmogorov, SlowModes, chapman_kolmogorov, compare, spectrum
 from bayescg.analysis.kinetics.chapman_kolmogorov import against_lag
 from bayescg.errors import ConfigError
-from bayescg.experiments.lags import multiples
-from bayescg.experiments.questions import Answers
+from bayescg.questions.lag_times import multiples
+from bayescg.questions.predictions import Answers
 from bayescg.systems.analytic import AnalyticSystem
 
 if TYPE_CHECKING:

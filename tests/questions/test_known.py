@@ -5,9 +5,9 @@ import pytest
 
 from bayescg.analysis import Quantity
 from bayescg.experiments import load
-from bayescg.experiments.known import exact_values, note_truth
-from bayescg.experiments.modes import modes_found
-from bayescg.experiments.questions import Answers
+from bayescg.questions.known import exact_values, note_truth
+from bayescg.questions.mixture_modes import modes_found
+from bayescg.questions.predictions import Answers
 from bayescg.sampling import equilibrium
 from bayescg.systems import DoubleWell, GaussianMixture, alanine_dipeptide
 

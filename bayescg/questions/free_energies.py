@@ -13,11 +13,11 @@ from bayescg.analysis.evaluation import evaluate, named_observables, unit_of
 from bayescg.analysis.free_energy.estimate import UNAUDITED
 from bayescg.analysis.free_energy.refits import apart_in_log_z, log_partition
 from bayescg.analysis.free_energy.sparse import remedy
-from bayescg.experiments.compared import compare_with_reference
-from bayescg.experiments.known import Coordinate, difference_name, is_coordinate, note_truth
-from bayescg.experiments.modes import modes_found
-from bayescg.experiments.questions import Answers
 from bayescg.modelling.model import HasCV
+from bayescg.questions.known import Coordinate, difference_name, is_coordinate, note_truth
+from bayescg.questions.mixture_modes import modes_found
+from bayescg.questions.predictions import Answers
+from bayescg.questions.reference import compare_with_reference
 from bayescg.sampling import equilibrium
 from bayescg.systems import GaussianMixture
 

@@ -3,6 +3,6 @@
 Each is one small ``.npz`` file beside this one, and the module of the same name makes it anew.
 """
 
-from bayescg.experiments.references.reference import Reference, load_reference, reference_names
+from bayescg.questions.references.sampled import Reference, load_reference, reference_names
 
 __all__ = ["Reference", "load_reference", "reference_names"]

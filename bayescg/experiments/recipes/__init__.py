@@ -1,0 +1,1 @@
+"""Kinds of run: the stages of each, in order."""
