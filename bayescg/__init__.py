@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bayescg import models as models
     from bayescg import nets as nets
     from bayescg import plot as plot
+    from bayescg import questions as questions
     from bayescg import sampling as sampling
     from bayescg import systems as systems
     from bayescg import truth as truth

@@ -3,12 +3,13 @@
 import math
 import os
 from collections.abc import Iterable
+from difflib import get_close_matches
 from numbers import Integral
 from typing import Any
 
 from bayescg.errors import ConfigError
 
-__all__ = ["check_counts", "check_numbers", "check_paths", "check_positive", "widths"]
+__all__ = ["check_counts", "check_numbers", "check_paths", "check_positive", "did_you_mean", "widths"]
 
 
 def check_counts(**counts: tuple[Any, int]) -> None:
@@ -105,3 +106,15 @@ def _float(value: Any) -> float:
         return math.nan if isinstance(value, str | bool) else float(value)
     except (TypeError, ValueError):
         return math.nan
+
+
+def did_you_mean(word: Any, known: Iterable[str]) -> str:
+    """``did you mean "steps"? `` or nothing.
+
+    Examples
+    --------
+    >>> did_you_mean("step", ["seed", "steps"])
+    'did you mean "steps"? '
+    """
+    near = get_close_matches(str(word).lower(), {k.lower(): k for k in known}, n=1, cutoff=0.6)
+    return f'did you mean "{next(k for k in known if k.lower() == near[0])}"? ' if near else ""

@@ -233,16 +233,20 @@ def _say(line: str) -> None:
 
 
 def _show(results: dict[str, Any], path: Path) -> None:
-    """The quantities, how well held-out frames are predicted, the warnings, and where everything is."""
-    from bayescg.report import QUICK_RUN, check_rows, quantity_table, verdict
+    """The quantities, what is to be known of them, the warnings, and where everything is."""
+    from bayescg.experiments.summary import read_words
+    from bayescg.report import QUICK_RUN, quantity_table
 
-    _table(*quantity_table(results))
-    for line in verdict(results):
-        _screen.print(f" {escape(line)}")
-    if checked := check_rows(results["diagnostics"]):
+    words = read_words(path)
+    _table(*quantity_table(results["quantities"], words.get("truth_is", "truth")))
+    for sentences in words.get("remarks", {}).values():
+        for line in sentences:
+            _screen.print(f" {escape(line)}")
+    for table in words.get("tables", {}).values():
         _screen.print()
-        _table(("predictive check", "p (average)", "p (spread)", "bins in band"), [row[:4] for row in checked])
-        _screen.print("[dim] p near 0 or 1: the model gets this average, or spread, of held-out frames wrong[/dim]")
+        _table(table["columns"][: table["brief"]], [row[: table["brief"]] for row in table["rows"]])
+        if table["hint"]:
+            _screen.print(f"[dim] {escape(table['hint'])}[/dim]")
     _screen.print()
     if results["diagnostics"].get("quick"):
         _screen.print(f"[yellow]{QUICK_RUN}[/yellow]")

@@ -5,7 +5,6 @@ from bayescg.analysis.compare import Compared, Comparison, compare
 from bayescg.analysis.free_energy.audit import Audit, audit
 from bayescg.analysis.free_energy.estimate import free_energy
 from bayescg.analysis.free_energy.profile import FreeEnergy
-from bayescg.analysis.free_energy.reweighting import reweighted
 from bayescg.analysis.kinetics.chapman_kolmogorov import ChapmanKolmogorov, chapman_kolmogorov, implied_timescales
 from bayescg.analysis.kinetics.committor import committor
 from bayescg.analysis.kinetics.modes import SlowModes
@@ -13,6 +12,7 @@ from bayescg.analysis.kinetics.reaction import Committor
 from bayescg.analysis.kinetics.spectrum import spectrum
 from bayescg.analysis.predictive import ObservableCheck, PredictiveCheck, predictive_check
 from bayescg.analysis.quantity import Quantity
+from bayescg.inference.reweighting import reweighted
 
 __all__ = [
     "Audit",

@@ -3,18 +3,16 @@
 import ast
 import re
 import tomllib
-from collections.abc import Iterable
-from difflib import get_close_matches
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from bayescg import systems as systems_room
+from bayescg.arguments import did_you_mean
 from bayescg.errors import ConfigError
 from bayescg.lazy import homes
 
-__all__ = ["did_you_mean", "experiments", "find_experiment", "models", "names", "systems"]
+__all__ = ["experiments", "find_experiment", "models", "names", "systems"]
 
 _SHIPPED = Path(__file__).parent
 
@@ -32,10 +30,10 @@ def experiments() -> dict[str, str]:
     >>> "alanine-dipeptide" in experiments()
     True
     """
-    found = {}
+    descriptions = {}
     for path in sorted(_SHIPPED.glob("*.toml")):
-        found[path.stem] = tomllib.loads(path.read_text(encoding="utf-8"))["experiment"]["description"]
-    return found
+        descriptions[path.stem] = tomllib.loads(path.read_text(encoding="utf-8"))["experiment"]["description"]
+    return descriptions
 
 
 def models() -> dict[str, str]:
@@ -77,23 +75,10 @@ def find_experiment(name: str | Path) -> Path:
         return path
     if shipped.is_file():
         return shipped
-    known = list(experiments())
     raise ConfigError(
-        f"there is no experiment {str(name)!r}; {did_you_mean(name, known)}known are {', '.join(known)}, "
+        f"there is no experiment {str(name)!r}; {did_you_mean(name, names())}known are {', '.join(names())}, "
         "or give a file that ends in .toml"
     )
-
-
-def did_you_mean(word: Any, known: Iterable[str]) -> str:
-    """``did you mean "steps"? `` or nothing.
-
-    Examples
-    --------
-    >>> did_you_mean("step", ["seed", "steps"])
-    'did you mean "steps"? '
-    """
-    near = get_close_matches(str(word).lower(), {k.lower(): k for k in known}, n=1, cutoff=0.6)
-    return f'did you mean "{next(k for k in known if k.lower() == near[0])}"? ' if near else ""
 
 
 def _summary(module: str, attribute: str) -> str:

@@ -2,18 +2,12 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
+
+from bayescg.questions.reading_order import QUESTIONS, Analysis
+from bayescg.questions.sections import Names, Section
 
 __all__ = ["Analysis", "Compare", "Data", "Experiment", "Named", "Simulation", "Training"]
-
-Range = Annotated[list[float], Field(min_length=2, max_length=2)]
-Names = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
-
-
-class Section(BaseModel):
-    """A table of the file; types are taken literally and nothing unknown passes."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class About(Section):
@@ -21,7 +15,7 @@ class About(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""
-    cite: Names = []
+    cite: Names = Field(default=[])
 
 
 class Run(Section):
@@ -114,56 +108,31 @@ class Training(Section):
     checkpoint_every: int = Field(default=500, ge=1)
 
 
-class Analysis(Section):
-    """``[analysis]``: the questions asked of frames and fit.
-
-    `samples` are configurations that the model generates; of a model without frames, they are what its free energies
-    are made of. `truth` gives known values of quantities, which the summary repeats beside what was found; `reference`
-    takes them from a shipped reference (:mod:`bayescg.questions.references`). `audit` compares with annealing, or,
-    ``"exact"``, with independent draws of a system of :mod:`bayescg.systems` (:func:`bayescg.sampling.equilibrium`).
-
-    A region is an interval of one observable, angles in degrees (an upper end below the lower one wraps around). A
-    difference is a pair of regions of the same observable.
-
-    Slow modes: so many `modes` (None: as many as the model has, at most 3 if it does not say), over the first two
-    `torsions`, with implied timescales at `lags` (none: at multiples of the fit's own).
-    """
-
-    observables: Names = ["rg", "rmsd", "end_to_end"]
-    torsions: Names = []
-    regions: dict[str, Annotated[dict[str, Range], Field(min_length=1, max_length=1)]] = {}
-    differences: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []
-    bins: int = Field(default=30, ge=2)
-    draws: int = Field(default=200, ge=10)
-    samples: int = Field(default=2000, ge=100)
-    level: float = Field(default=0.9, gt=0, lt=1)
-    audit: bool | Literal["exact"] = True
-    truth: dict[str, float] = {}
-    modes: int | None = Field(default=None, ge=1)
-    lags: list[Annotated[float, Field(gt=0)]] = []
-    reference: Annotated[str | None, BeforeValidator(lambda value: None if value == "none" else value)] = None
-
-
 class Compare(Section):
-    """``[compare]``: other models beside that of ``[model]``, all of them fitted to the same data, several times over.
+    """``[compare]``: other models beside that of ``[model]``, all asked the same of the same data, several times over.
 
     `models` are tables like ``[model]``, by the names that results are given; `fit` is their ``[fit]``, but for
     `held_out`. Models that learn from pairs are given frames `lag` apart, which is also the lag of the timescales and
-    scores of all. Each of the `replicates` is simulated and fitted anew. `order` names those of the models that are
-    expected to fall behind all others, the worst one first.
+    scores of all. Each of the `replicates` is simulated, split and fitted anew; frames that were given are split and
+    fitted anew. `questions` are names of :data:`bayescg.questions.QUESTIONS` (none: all that apply). `order` names
+    those of the models that are expected to fall behind all others, the worst one first.
     """
 
     models: Annotated[dict[str, Named], Field(min_length=1)]
-    lag: float = Field(gt=0)
+    lag: float | None = Field(default=None, gt=0)
     replicates: int = Field(default=5, ge=2)
     fit: Training = Training()
-    order: list[str] = []
+    questions: Names = Field(default=[])
+    order: list[str] = Field(default=[])
 
     @model_validator(mode="after")
-    def _order_exists(self) -> Self:
+    def _names_exist(self) -> Self:
         for name in self.order:
             if name not in self.models:
                 raise ValueError(f"compare.order names {name!r}; compared are {', '.join(self.models)}")
+        for name in self.questions:
+            if name not in QUESTIONS:
+                raise ValueError(f"compare.questions names {name!r}; there are {', '.join(QUESTIONS)}")
         return self
 
 
@@ -195,18 +164,4 @@ class Experiment(Section):
                 f"analysis.samples = {self.analysis.samples} leaves each of fit.members = {self.fit.members} refits "
                 "fewer than 100 weighted draws; raise it"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _regions_exist(self) -> Self:
-        regions = self.analysis.regions
-        for pair in self.analysis.differences:
-            for name in pair:
-                if name not in regions:
-                    known = ", ".join(regions) or "none"
-                    raise ValueError(f"analysis.differences names the region {name!r}; defined are {known}")
-            if regions[pair[0]].keys() != regions[pair[1]].keys():
-                raise ValueError(
-                    f"analysis.differences: {pair[0]!r} and {pair[1]!r} are regions of different observables"
-                )
         return self

@@ -8,8 +8,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from bayescg.arguments import did_you_mean
 from bayescg.errors import ConfigError
-from bayescg.experiments.catalogue import did_you_mean, find_experiment
+from bayescg.experiments.catalogue import find_experiment
 from bayescg.experiments.schema import Experiment
 
 __all__ = ["load", "parse", "to_toml", "toml_value", "typed"]
@@ -128,9 +129,9 @@ def typed(text: str) -> Any:
 
 
 def _change(raw: dict[str, Any], text: str) -> list[str]:
-    key, found, value = text.partition("=")
+    key, equals, value = text.partition("=")
     path = key.strip().split(".")
-    if not found or not all(path):
+    if not equals or not all(path):
         raise ConfigError(f"--set {text}: write section.key=value, for instance --set fit.steps=5000")
     if len(path) == 1:
         fields = Experiment.model_fields
@@ -170,18 +171,18 @@ def _explain(error: Any, raw: Mapping[str, Any]) -> str:
     """One line: the key, its value, what is wrong with it, what is allowed."""
     path = [str(part) for part in error["loc"]]
     key, value = ".".join(path), error["input"]
-    told = f"{key} = {toml_value(value)}" if path and not isinstance(value, Mapping) else key
+    entry = f"{key} = {toml_value(value)}" if path and not isinstance(value, Mapping) else key
     if error["type"] == "extra_forbidden":
-        known = list(_fields(path[:-1]))
+        allowed_keys = list(_fields(path[:-1]))
         where = f"[{'.'.join(path[:-1])}] has" if path[:-1] else "sections are"
-        return f"{told}: unknown key; {did_you_mean(path[-1], known)}{where} {', '.join(known)}"
+        return f"{entry}: unknown key; {did_you_mean(path[-1], allowed_keys)}{where} {', '.join(allowed_keys)}"
     if error["type"] == "missing":
         return f"{key} is missing; give it a value"
     if error["type"] == "literal_error":
         allowed = get_args(_literal(path)) or ()
-        return f"{told}: {did_you_mean(value, allowed)}use {error['ctx']['expected']}"
+        return f"{entry}: {did_you_mean(value, allowed)}use {error['ctx']['expected']}"
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{told}: {message}" if path else message
+    return f"{entry}: {message}" if path else message
 
 
 def _model(annotation: Any) -> type[BaseModel] | None:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from bayescg.errors import DataError
 from bayescg.inference.posterior_tree import posterior_tree
 from bayescg.inference.refit_cvs import rotations
+from bayescg.inference.reweighting import SAMPLES, reweighted
 from bayescg.inference.stored import read_fit, write_fit
 from bayescg.inference.trained import TrainedModel
 from bayescg.inference.uncertainty import MEMBERS, Posterior
@@ -72,6 +74,27 @@ class Fit(TrainedModel):
         """The one that its training began with."""
         frames = not any("beta" in row for row in self.log)  # then no temperature changed
         return self.model.schedule(self.settings["steps"], self.settings["members"], frames)
+
+    def samples(self, count: int = SAMPLES, seed: int = 0) -> Frames:
+        """What averages over the system are made of: the frames, or `count` reweighted draws of the fit's own.
+
+        The latter are those of a model that learned from energies (:func:`bayescg.analysis.reweighted`).
+
+        Parameters
+        ----------
+        count, seed : int
+            Of the draws.
+
+        Raises
+        ------
+        DataError
+            The model learned from frames, which are not at hand: a fit that was loaded has none.
+        """
+        if not self.model.needs_frames:
+            return reweighted(self, count, seed)
+        if self.frames is None:
+            raise DataError("this fit was loaded without the frames that it was trained on; give them as frames=")
+        return self.frames
 
     def posterior(
         self, draws: int | None = None, seed: int = 0, frames: Frames | None = None, subset: int = 200

@@ -1,31 +1,134 @@
-"""What one method found of one data set whose slowest eigenfunction is known exactly."""
+"""The CV of a method beside the exact slowest eigenfunction of its system, which is known."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from bayescg import sampling, truth
-from bayescg.analysis import spectrum
-from bayescg.analysis.evaluation import evaluate
-from bayescg.modelling import HasBasis
+import bayescg as bcg
+from bayescg.errors import ConfigError
+from bayescg.questions.eigenfunction_study import ERRORS, conclusions
+from bayescg.questions.finding import Drawing, Finding
+from bayescg.questions.question import Context, Question, Scale
+from bayescg.questions.studies import CONCLUSION, CORRELATION, POSITIVE, SHARE, in_words
 
 if TYPE_CHECKING:
+    import xarray as xr
+    from torch import Tensor
+
     from bayescg.data import Frames
     from bayescg.inference import Fit
+    from bayescg.modelling import Model
     from bayescg.systems.analytic import AnalyticSystem
 
-__all__ = ["Exact", "Found", "coordinates", "functions_of", "measure", "one_cv"]
+__all__ = ["BesideTheExactEigenfunction", "Exact", "coordinates", "functions_of", "measure", "one_cv"]
 
 _KNOTS = 40
 _RARE = 0.005
 _BINS = 40
 _POINTS = 20_000
+_TIMES = ("timescale", "cv_timescale", "own_timescale")
+
+
+class BesideTheExactEigenfunction(Question):
+    r"""How near a CV is to the exact eigenfunction, what else it is good for, and which timescale it gives.
+
+    Its quantities are those of `measure`, and ``score``, the VAMP-2 score of the CV on frames that were held out.
+    """
+
+    scales: ClassVar[Mapping[str, Scale]] = {
+        "r2": CORRELATION,
+        "score": (lambda score: CORRELATION[0](score - 1), lambda z: 1 + CORRELATION[1](z)),
+        **dict.fromkeys(("within", *ERRORS), SHARE),
+        **dict.fromkeys(_TIMES, POSITIVE),
+    }
+
+    def check(self, experiment: Any, model: type[Model]) -> None:
+        """Refuse a study that names this question, of a system whose eigenfunction is not known.
+
+        Raises
+        ------
+        ConfigError
+        """
+        from bayescg.systems.analytic import AnalyticSystem
+
+        study = experiment.compare
+        if study is None or "exact_eigenfunction" not in study.questions:
+            return
+        if experiment.system is None or experiment.simulation is None or experiment.data.frames is not None:
+            raise ConfigError(
+                "exact_eigenfunction is a question of data sets that are simulated anew: give [system] and "
+                "[simulation], and no data.frames"
+            )
+        system = getattr(bcg.systems, experiment.system.name)(**experiment.system.arguments)
+        if not isinstance(system, AnalyticSystem) or system.dim != 2 or experiment.features.name != "none":
+            raise ConfigError(
+                "exact_eigenfunction holds CVs to an exact eigenfunction over a plane: it needs a system of "
+                'bayescg.systems of two dimensions, and features.name = "none"'
+            )
+
+    def applies(self, context: Context) -> bool:
+        """In a study with a lag, to systems of two dimensions of which the eigenfunction is known."""
+        from bayescg.systems.analytic import AnalyticSystem
+
+        plane = isinstance(context.system, AnalyticSystem) and context.system.dim == 2
+        return plane and context.lag is not None and context.train is not None and context.test is not None
+
+    def ask(self, context: Context) -> Finding:
+        """Numbers of one method and one data set, with a dataset of all draws."""
+        assert context.train is not None
+        assert context.test is not None
+        assert context.lag is not None
+        exact = exact_of(context)
+        table = measure(
+            context.fit, context.train, context.frames, exact, context.lag, context.settings.draws, context.seed
+        )
+        scores = bcg.analysis.compare({"cv": _cv(context)}, context.test, "vamp2", lag=context.lag, modes=1)
+        table["score"] = ("block", scores["cv"].blocks)
+        finding = Finding(datasets={"exact_eigenfunction": table.assign_attrs(timescale=exact.timescale)})
+        for name, values in table.data_vars.items():
+            if np.isfinite(values).all():
+                draws = np.atleast_1d(values.values)
+                finding.add(str(name), bcg.analysis.Quantity.of(draws, "", None if len(draws) > 1 else "one number"))
+        finding.truth |= dict.fromkeys(finding.quantities.keys() & set(_TIMES), exact.timescale)
+        return finding
+
+    def beside(self) -> dict[str, Callable[..., Any]]:
+        """Linear TICA: the slowest mode in the coordinates themselves."""
+        return {"tica": coordinates}
+
+    def compare(self, table: xr.Dataset, contexts: Mapping[str, Sequence[Context]], order: Sequence[str]) -> Finding:
+        """Words on which method found the mode, figures of the CVs and of all numbers; the highest mean R² first."""
+        names = sorted(map(str, table["model"].values), key=lambda n: -float(table["r2"].sel(model=n).mean()))
+        table = table.sel(model=names)
+        finding = Finding(datasets={"exact_eigenfunction": table})
+        finding.remark(CONCLUSION, *conclusions(table, order))
+        first = {name: contexts[name][0] for name in names}
+        exact = exact_of(first[names[0]])
+        functions = {"exact": exact.function} | {in_words(n): _cv(first[n]) for n in names}
+        notes = {in_words(n): f"R² {float(table['r2'].sel(model=n)[0]):.3f}" for n in names}
+        labels = {
+            "r2": "R² with the exact eigenfunction",
+            "within": "share of variance within wells",
+            "coarse_reconstruction": "reconstruction error",
+            "cv_timescale": "timescale of the CV itself",
+            "timescale": "timescale in functions of it",
+        }
+        columns = {text: {in_words(n): table[q].sel(model=n).values for n in names} for q, text in labels.items()}
+        exact_times = dict.fromkeys((labels["timescale"], labels["cv_timescale"]), exact.timescale)
+        system: Any = first[names[0]].system
+        finding.figures["cvs"] = Drawing(
+            lambda: bcg.plot.planes(functions, system.log_prob, system.box, notes),
+            "The CV of each method over the plane, of the first data set, beside the exact eigenfunction.",
+        )
+        finding.figures["methods"] = Drawing(
+            lambda: bcg.plot.methods(columns, exact_times),
+            "What each method found: a point for each data set, timescales with 90 % intervals. Reconstruction is "
+            "from a CV that is known to a fortieth of its range.",
+        )
+        return finding
 
 
 class Exact:
@@ -44,49 +147,28 @@ class Exact:
     """
 
     def __init__(self, system: AnalyticSystem):
-        found = truth.spectrum(system, modes=1)
-        self.function = lambda x: found.eigenfunctions(torch.as_tensor(x).double())[..., 0]
-        self.timescale = float(found.timescales[0])
-        self.x = torch.as_tensor(sampling.equilibrium(system, _POINTS, seed=0).positions)
+        import torch
+
+        spectrum = bcg.truth.spectrum(system, modes=1)
+        self.function = lambda x: spectrum.eigenfunctions(torch.as_tensor(x).double())[..., 0]
+        self.timescale = float(spectrum.timescales[0])
+        self.x = torch.as_tensor(bcg.sampling.equilibrium(system, _POINTS, seed=0).positions)
         self.phi = self.function(self.x).numpy()
 
 
-@dataclass(frozen=True)
-class Found:
-    """What one method found.
-
-    Attributes
-    ----------
-    cv : callable
-        From positions to (n, 1).
-    r2 : float
-        Squared correlation with the exact eigenfunction, at equilibrium.
-    within : float
-        Share of the variance of the CV inside the wells: where the exact eigenfunction has one sign.
-    reconstruction : float
-        Part of the variance of the coordinates, each of unit variance, that no function of the CV explains, however
-        steep.
-    coarse_reconstruction : float
-        The same of a CV that is known to a fortieth of its range.
-    timescale : ndarray, (draws,)
-        The slowest in functions of the CV, with the lag.
-    cv_timescale : ndarray, (draws,)
-        Of the CV itself, as if it were the eigenfunction: never longer in the mean.
-    own_timescale : ndarray, (draws,), or None
-        The slowest by the method's own route, in all functions that it learned; None: it has none but the CV.
-    """
-
-    cv: Callable[[Tensor], Tensor]
-    r2: float
-    within: float
-    reconstruction: float
-    coarse_reconstruction: float
-    timescale: np.ndarray
-    cv_timescale: np.ndarray
-    own_timescale: np.ndarray | None
+def exact_of(context: Context) -> Exact:
+    """What is known of the system asked about."""
+    return context.once("exact eigenfunction", lambda: Exact(context.system))
 
 
-def measure(fit: Any, train: Frames, frames: Frames, exact: Exact, lag: float, draws: int, seed: int) -> Found:
+def _cv(context: Context) -> Callable[[Tensor], Tensor]:
+    assert context.train is not None
+    assert context.lag is not None
+    train, lag = context.train, context.lag
+    return context.once("one CV", lambda: one_cv(context.fit, train, lag))
+
+
+def measure(fit: Any, train: Frames, frames: Frames, exact: Exact, lag: float, draws: int, seed: int) -> xr.Dataset:
     """What a fit, or a basis that was learned by nobody, found.
 
     Parameters
@@ -97,7 +179,23 @@ def measure(fit: Any, train: Frames, frames: Frames, exact: Exact, lag: float, d
     exact : Exact
     lag : float
     draws, seed : int
+
+    Returns
+    -------
+    Dataset
+        ``r2``: squared correlation with the exact eigenfunction, at equilibrium. ``within``: share of the variance of
+        the CV inside the wells, where the exact eigenfunction has one sign. ``reconstruction``: part of the variance of
+        the coordinates, each of unit variance, that no function of the CV explains, however steep;
+        ``coarse_reconstruction``: the same of a CV that is known to a fortieth of its range. ``timescale``, (draw,):
+        the slowest in functions of the CV, with the lag; ``cv_timescale``: of the CV itself, as if it were the
+        eigenfunction, never longer in the mean; ``own_timescale``: the slowest by the method's own route, in all
+        functions that it learned, NaN where it has none but the CV.
     """
+    import torch
+    import xarray as xr
+
+    from bayescg.modelling import HasBasis
+
     cv = one_cv(fit, train, lag)
     with torch.no_grad():
         z = cv(exact.x).double().cpu().numpy()[:, 0]
@@ -108,18 +206,19 @@ def measure(fit: Any, train: Frames, frames: Frames, exact: Exact, lag: float, d
     low, high = np.quantile(z, [_RARE, 1 - _RARE])
 
     def slowest(basis: Any, at: float | None) -> np.ndarray:
-        return spectrum(basis, frames, at, modes=1, draws=draws, seed=seed).timescales.values[:, 0]
+        return bcg.analysis.spectrum(basis, frames, at, modes=1, draws=draws, seed=seed).timescales.values[:, 0]
 
     wide = isinstance(model := getattr(fit, "model", None), HasBasis) and model.basis(exact.x[:1]).shape[1] > 1
-    return Found(
-        cv=cv,
-        r2=float(np.corrcoef(z, exact.phi)[0, 1] ** 2),
-        within=float(varies),
-        reconstruction=_unexplained(z, x, np.quantile(z, even)),
-        coarse_reconstruction=_unexplained(z, x, low + (high - low) * even),
-        timescale=slowest(functions_of(cv, train), lag),
-        cv_timescale=slowest(cv, lag),
-        own_timescale=slowest(fit, None) if wide else None,
+    return xr.Dataset(
+        {
+            "r2": float(np.corrcoef(z, exact.phi)[0, 1] ** 2),
+            "within": float(varies),
+            "reconstruction": _unexplained(z, x, np.quantile(z, even)),
+            "coarse_reconstruction": _unexplained(z, x, low + (high - low) * even),
+            "timescale": ("draw", slowest(functions_of(cv, train), lag)),
+            "cv_timescale": ("draw", slowest(cv, lag)),
+            "own_timescale": ("draw", slowest(fit, None) if wide else np.full(draws, np.nan)),
+        }
     )
 
 
@@ -132,12 +231,14 @@ def one_cv(fit: Fit | Callable[[Tensor], Tensor], train: Frames, lag: float) -> 
     """The CV of a method that has one; else the slowest mode in its functions."""
     if hasattr(fit, "cv") and tuple(fit.cv(train.gather([0])).event_shape) == (1,):  # type: ignore[union-attr]
         return lambda x: fit.cv(x).mean  # type: ignore[union-attr]
-    found = spectrum(fit, train, None if hasattr(fit, "model") else lag, modes=1, draws=50).functions[0]
-    weights, constant = torch.as_tensor(found.coefficients.mean(0)), float(found.constant.mean())
+    import torch
+
+    slowest = bcg.analysis.spectrum(fit, train, None if hasattr(fit, "model") else lag, modes=1, draws=50).functions[0]
+    weights, constant = torch.as_tensor(slowest.coefficients.mean(0)), float(slowest.constant.mean())
 
     def leading(x: Tensor) -> Tensor:
         with torch.no_grad():
-            return found.basis(x).double() @ weights + constant
+            return slowest.basis(x).double() @ weights + constant
 
     return leading
 
@@ -147,22 +248,27 @@ def functions_of(cv: Callable[[Tensor], Tensor], frames: Frames) -> Callable[[Te
 
     Examples
     --------
+    >>> import torch
     >>> from bayescg.data import Frames
     >>> frames = Frames.from_numpy(np.linspace(0, 1, 100)[:, None], unit="reduced")
     >>> hats = functions_of(lambda x: x, frames)(torch.tensor([[0.0], [0.3], [2.0]]))
     >>> hats.sum(1).tolist(), hats[0, 0].item(), hats[2, -1].item()
     ([1.0, 1.0, 1.0], 1.0, 1.0)
     """
+    import torch
+
+    from bayescg.analysis.evaluation import evaluate
+
     z = evaluate(cv, frames)[:, 0]
     even = np.linspace(_RARE, 1 - _RARE, _KNOTS)
     tried = np.sort(np.concatenate([np.quantile(z, even), z.min() + np.ptp(z) * even]))
-    chosen, below = [tried[0]], np.searchsorted(np.sort(z), tried) / len(z)
+    knots_taken, below = [tried[0]], np.searchsorted(np.sort(z), tried) / len(z)
     last = below[0]
     for knot, share in zip(tried[1:], below[1:], strict=True):  # a function that only few frames see has no error bar
         if share - last >= _RARE:
-            chosen.append(knot)
+            knots_taken.append(knot)
             last = share
-    knots = torch.as_tensor(np.array(chosen))
+    knots = torch.as_tensor(np.array(knots_taken))
 
     def hats(x: Tensor) -> Tensor:
         with torch.no_grad():
@@ -179,8 +285,8 @@ def functions_of(cv: Callable[[Tensor], Tensor], frames: Frames) -> Callable[[Te
 def _unexplained(z: np.ndarray, x: np.ndarray, edges: np.ndarray) -> float:
     """Error of the mean coordinates in bins of the CV, found on one half of the points, on the other half."""
     x = (x - x.mean(0)) / x.std(0)
-    one, two = slice(None, None, 2), slice(1, None, 2)
+    even, odd = slice(None, None, 2), slice(1, None, 2)
     bins = np.searchsorted(edges, z)
-    counts = np.bincount(bins[one], minlength=_BINS).clip(1)
-    means = np.stack([np.bincount(bins[one], column[one], _BINS) / counts for column in x.T], 1)
-    return float(np.square(x[two] - means[bins[two]]).mean())
+    counts = np.bincount(bins[even], minlength=_BINS).clip(1)
+    means = np.stack([np.bincount(bins[even], column[even], _BINS) / counts for column in x.T], 1)
+    return float(np.square(x[odd] - means[bins[odd]]).mean())

@@ -1,24 +1,33 @@
-"""What is known of a system exactly, by quadrature, beside what a run finds of it."""
+"""What is known of a system exactly, by quadrature or from a reference, to stand beside what is found."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
-from bayescg import truth
+from bayescg.arguments import did_you_mean
 from bayescg.errors import ConfigError
-from bayescg.systems.analytic import AnalyticSystem
 
 if TYPE_CHECKING:
-    from bayescg.experiments.schema import Analysis
-    from bayescg.questions.predictions import Answers
+    from torch import Tensor
 
-__all__ = ["Coordinate", "difference_name", "exact_values", "is_coordinate", "note_truth"]
+    from bayescg.questions.finding import Finding
+    from bayescg.truth import ExactFreeEnergy
+
+__all__ = [
+    "Coordinate",
+    "by_quadrature",
+    "check_observables",
+    "exact_profile",
+    "is_coordinate",
+    "note_given",
+    "reference_profile",
+]
 
 _DIGITS = 1e-3
 
@@ -45,78 +54,86 @@ def is_coordinate(name: str) -> bool:
     return re.fullmatch(r"x[1-9]\d*", name) is not None
 
 
-def difference_name(settings: Analysis, a: str, b: str) -> str:
-    """What a summary calls the free energy of region `b` minus that of `a`, where no frames were given."""
-    return "free_energy_difference" if len(settings.differences) == 1 else f"free_energy_{a}_to_{b}"
-
-
-def exact_values(system: Any, settings: Analysis) -> dict[str, float]:
-    """Quantities of a summary by quadrature: log Z, averages, populations, free-energy differences.
-
-    Parameters
-    ----------
-    system : System
-        Of :mod:`bayescg.systems`, with its arguments: what is known follows the system, at any temperature.
-    settings : Analysis
-
-    Returns
-    -------
-    dict of str to float
-        By name; without those that quadrature does not reach, empty for a molecule.
+def by_quadrature(system: Any, value: Callable[[Any], float]) -> float | None:
+    """A function of an analytic system, or None where it is none, or has too many dimensions that hang together.
 
     Examples
     --------
-    >>> from bayescg.experiments import load
-    >>> from bayescg.systems import DoubleWell
-    >>> found = exact_values(DoubleWell(), load("double-well").analysis)
-    >>> round(found["free_energy_difference"], 4), round(found["log_z"], 5), round(found["x1"], 5)
-    (4.7776, 12.06493, -2.4411)
+    >>> from bayescg import systems, truth
+    >>> round(by_quadrature(systems.DoubleWell(), lambda system: truth.log_partition(system).value), 5)
+    12.06493
     """
-    if not isinstance(system, AnalyticSystem):
-        return {}
-    found: dict[str, float] = {}
-    with suppress(ConfigError):  # too many dimensions that hang together
-        found["log_z"] = truth.log_partition(system).value
-    for name in filter(is_coordinate, settings.observables):
+    from bayescg.systems.analytic import AnalyticSystem
+
+    if isinstance(system, AnalyticSystem):
         with suppress(ConfigError):
-            found[name] = truth.expectation(system, Coordinate(name)).value
-    profiles: dict[str, truth.ExactFreeEnergy] = {}
-    for name, region in settings.regions.items():
-        ((observable, bounds),) = region.items()
-        with suppress(ConfigError):
-            if observable not in profiles and is_coordinate(observable):
-                profiles[observable] = truth.free_energy(system, Coordinate(observable))
-            if observable in profiles:
-                found[f"population_{name}"] = profiles[observable].population((bounds[0], bounds[1])).value
-    for a, b in settings.differences:
-        (observable,) = settings.regions[a]
-        start, end = (settings.regions[r][observable] for r in (a, b))
-        with suppress(ConfigError):
-            if observable in profiles:
-                exact = profiles[observable].difference((start[0], start[1]), (end[0], end[1]))
-                found[difference_name(settings, a, b)] = exact.value
-    return found
+            return value(system)
+    return None
 
 
-def note_truth(settings: Analysis, answers: Answers, system: Any = None) -> None:
-    """Write what is known beside each quantity and landscape: by the system itself, else by ``[analysis.truth]``.
+def exact_profile(system: Any, name: str, bins: Any = 80) -> ExactFreeEnergy | None:
+    """Free energy over a coordinate of an analytic system by quadrature; None where nothing gives it."""
+    from bayescg import truth
+    from bayescg.systems.analytic import AnalyticSystem
+
+    if isinstance(system, AnalyticSystem) and is_coordinate(name):
+        with suppress(ConfigError):
+            return truth.free_energy(system, Coordinate(name), bins=bins)
+    return None
+
+
+def reference_profile(reference_name: str | None, name: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Edges and shares of a torsion's histogram in the reference, where there is one."""
+    from bayescg.questions.references import load_reference
+
+    axes = {"phi": 1, "psi": 0}  # to sum over
+    if reference_name is None or name not in axes:
+        return None
+    reference = load_reference(reference_name)
+    return reference.edges, reference.probability.sum(axes[name])
+
+
+def note_given(finding: Finding, given: dict[str, float]) -> None:
+    """Put the values of ``[analysis.truth]`` beside quantities of which nothing better is known.
 
     A number in a file is that of one temperature and one set of parameters. Where it is not the system's, a warning
     says so.
     """
-    exact = exact_values(system, settings)
-    for name, value in settings.truth.items():
-        if name in exact and abs(value - exact[name]) > _DIGITS * max(1.0, abs(exact[name])):
-            answers.warnings.append(
-                f"analysis.truth.{name} = {value:g} is not that of this system, which is {exact[name]:.6g} by "
+    for name, value in given.items():
+        exact = finding.truth.get(name)
+        if exact is None:
+            finding.truth[name] = value
+        elif abs(value - exact) > _DIGITS * max(1.0, abs(exact)):
+            finding.warnings.append(
+                f"analysis.truth.{name} = {value:g} is not that of this system, which is {exact:.6g} by "
                 "quadrature: the latter is taken"
             )
-    for name, value in (settings.truth | exact).items():
-        if name in answers.quantities:
-            answers.quantities[name]["truth"] = value
-    if isinstance(system, AnalyticSystem):
-        for name in filter(is_coordinate, answers.landscapes):
-            (edges,) = answers.landscapes[name].edges
-            with suppress(ConfigError):
-                exact_profile = truth.free_energy(system, Coordinate(name), bins=edges).profile.values
-                answers.known[name] = edges, np.exp(-exact_profile)
+
+
+def check_observables(key: str, names: Sequence[str], coordinates: int | None, named: Sequence[str]) -> None:
+    """Refuse observables that nothing has.
+
+    Parameters
+    ----------
+    key : str
+        Where they stand.
+    names : sequence of str
+    coordinates : int or None
+        Of a system of which x1, x2, ... are observables; 0 for none, None where their number is not known.
+    named : sequence of str
+        What else there is.
+
+    Raises
+    ------
+    ConfigError
+    """
+    for name in names:
+        if name in named or (is_coordinate(name) and (coordinates is None or int(name[1:]) <= coordinates)):
+            continue
+        if coordinates:
+            plural = "s"[: coordinates > 1]
+            raise ConfigError(
+                f"{key} = {name!r}: the system has {coordinates} coordinate{plural}; use one of "
+                f"{', '.join([*named, f'x1 to x{coordinates}'])}"
+            )
+        raise ConfigError(f'{key} = "{name}": {did_you_mean(name, named)}use one of {", ".join(named)}')

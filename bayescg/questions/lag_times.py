@@ -1,66 +1,124 @@
-"""Lag times of an experiment: whether its model and its trajectories allow them."""
+"""Timescales against lag, and whether those of the fit's own lag say what happens at longer ones."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
+import bayescg as bcg
 from bayescg.errors import ConfigError
+from bayescg.questions.finding import Drawing, Finding
+from bayescg.questions.question import Context, Question
+from bayescg.questions.sections import Section
+from bayescg.questions.slow_modes import known_rates, modes_of
 
 if TYPE_CHECKING:
+    from bayescg.analysis import SlowModes
     from bayescg.data import Frames
-    from bayescg.experiments.schema import Experiment
     from bayescg.modelling import Model
 
-__all__ = ["check_lags", "check_lags_of_frames", "multiples"]
+__all__ = ["LagTimes", "longest", "multiples"]
 
 _TESTED = (1, 2, 3, 4, 5)
+_LARGEST_DIFFERENCE = 0.05
+_MOST_OUTSIDE = 0.3  # a tenth would be by chance
 
 
-def check_lags(experiment: Experiment, model: type[Model]) -> None:
-    """Refuse lags that the model does not take, lacks, or the simulation cannot give, before it is run.
+class LagTimes(Question):
+    """Implied timescales at several lags, and the test of Chapman and Kolmogorov."""
 
-    Raises
-    ------
-    ConfigError
-    """
-    lag, name, simulated = experiment.data.lag, experiment.model.name, experiment.simulation
-    if model.needs_pairs and lag is None:
-        raise ConfigError(
-            f"{name} learns from pairs of frames a lag time apart: give [data] lag = ... (ps, or the unit of a toy "
-            "system)"
+    class Settings(Section):
+        """Implied timescales at these `lags` (none: at multiples of the fit's own)."""
+
+        lags: list[Annotated[float, Field(gt=0)]] = Field(default=[])
+
+    def check(self, experiment: Any, model: type[Model]) -> None:
+        """Refuse lags of a model that has no functions.
+
+        Raises
+        ------
+        ConfigError
+        """
+        if experiment.analysis.lags and not hasattr(model, "basis"):
+            raise ConfigError(
+                f"analysis.lags = {experiment.analysis.lags}: {experiment.model.name} has no basis of functions in "
+                "which to look for slow modes; leave them out"
+            )
+
+    def applies(self, context: Context) -> bool:
+        """To models with a basis, of a lag or asked for some."""
+        from bayescg.modelling import HasBasis
+
+        model = context.fit.model
+        return isinstance(model, HasBasis) and (model.lag is not None or bool(context.settings.lags))
+
+    def ask(self, context: Context) -> Finding:
+        """Timescales at each lag, and correlations at multiples of the own one."""
+        from bayescg.analysis.kinetics.chapman_kolmogorov import against_lag
+
+        finding = Finding()
+        modes = modes_of(context)
+        fit_lag = modes.lag
+        tested = [] if fit_lag is None else multiples(fit_lag, context.frames)
+        lags = context.settings.lags or [n * fit_lag for n in tested if fit_lag is not None]
+        at_lags = [self._at(finding, context, lag, modes) for lag in sorted(set(lags))]
+        rates = known_rates(context, modes.eigenvalues.sizes["mode"])
+        if len(at_lags) > 1:
+            timescales = against_lag(at_lags)
+            finding.datasets["implied_timescales"] = timescales.to_dataset()
+            finding.figures["timescales"] = Drawing(
+                lambda: bcg.plot.timescales(timescales, [1.0 / rate for rate in rates.values()] or None),
+                "Implied timescales against lag with 90 % bands; they should be flat. Grey: shorter than the lag "
+                "itself. No point: at that lag the mode cannot be told from noise.",
+            )
+        if fit_lag is not None and len(tested) > 1:
+            self._test(finding, context, fit_lag, tested, modes)
+        return finding
+
+    def _at(self, finding: Finding, context: Context, lag: float, own: SlowModes) -> SlowModes:
+        """Modes at a lag, their timescales noted."""
+        modes = own
+        if own.lag is None or abs(lag - own.lag) > 1e-6 * lag:
+            modes = modes_of(context, lag)
+            rates = known_rates(context, own.eigenvalues.sizes["mode"])
+            for name, quantity in modes.quantities.items():
+                kind, _, number = name.rpartition("_")
+                if kind == "timescale" and not quantity.warning:
+                    rate = rates.get(int(number))
+                    finding.add(f"{name}_at_{lag:g}", quantity, None if rate is None else 1.0 / rate)
+            if modes.unresolved:
+                finding.warnings.append(
+                    f"modes without a timescale at lag {lag:g}: {', '.join(map(str, sorted(modes.unresolved)))}; what "
+                    "correlation is left then cannot be told from noise"
+                )
+        return modes
+
+    def _test(self, finding: Finding, context: Context, lag: float, tested: list[int], modes: SlowModes) -> None:
+        import xarray as xr
+
+        settings: dict[str, Any] = {"modes": modes.eigenvalues.sizes["mode"], "draws": context.settings.draws}
+        test = bcg.analysis.chapman_kolmogorov(
+            context.fit, context.frames, lag, multiples=tested, seed=context.seed, **settings
         )
-    if lag is not None and not model.needs_pairs:
-        raise ConfigError(
-            f"data.lag = {lag:g}: {name} learns from single frames, not from pairs of them; leave the lag out"
+        size = float(abs(test.difference.mean("draw")).max())
+        outside = float(test.outside.isel(lag=slice(1, None)).mean())
+        finding.diagnostics |= {
+            "chapman_kolmogorov_largest_difference": size, "chapman_kolmogorov_outside": outside
+        }  # fmt: skip
+        if size > _LARGEST_DIFFERENCE and outside > _MOST_OUTSIDE:
+            finding.warnings.append(
+                f"Chapman-Kolmogorov test: correlations at longer lags differ by up to {size:.2g} from what lag "
+                f"{lag:g} predicts, {outside:.0%} of them by more than their 90 % intervals allow; use a longer "
+                "one, or functions that resolve more"
+            )
+        finding.datasets["chapman_kolmogorov"] = xr.Dataset({"predicted": test.predicted, "measured": test.measured})
+        finding.figures["chapman_kolmogorov"] = Drawing(
+            lambda: bcg.plot.chapman_kolmogorov(test),
+            "Chapman-Kolmogorov test: correlations of the modes as the fit's lag predicts them (line and band) and as "
+            "they are at longer lags (points), with 90 % intervals.",
         )
-    if experiment.analysis.lags and not hasattr(model, "basis"):
-        raise ConfigError(
-            f"analysis.lags = {experiment.analysis.lags}: {name} has no basis of functions in which to look for slow "
-            "modes; leave them out"
-        )
-    if experiment.data.frames is not None or simulated is None:
-        return  # the frames themselves will tell
-    if _asked(experiment) and simulated.temperature_kT is not None:
-        raise ConfigError(
-            "simulation.temperature_kT gives weighted frames, and a weight says nothing of the path that follows: "
-            "leave out the temperature or the lags"
-        )
-    _check(experiment, simulated.frame_every * experiment.data.stride, simulated.time)
-
-
-def check_lags_of_frames(experiment: Experiment, frames: Frames) -> None:
-    """Refuse lags that the frames cannot give.
-
-    Raises
-    ------
-    ConfigError
-    """
-    if _asked(experiment):
-        if frames.dt is None:
-            raise ConfigError("these frames have no time axis, so there is no lag: give [data] dt = ...")
-        _check(experiment, frames.dt, _longest(frames))
 
 
 def multiples(lag: float, frames: Frames) -> list[int]:
@@ -72,27 +130,10 @@ def multiples(lag: float, frames: Frames) -> list[int]:
     >>> multiples(2.0, Frames.from_numpy(np.zeros((13, 1)), unit="reduced", dt=1.0))
     [1, 2, 3]
     """
-    return [n for n in _TESTED if n * lag <= _longest(frames) / 2]
+    return [n for n in _TESTED if n * lag <= longest(frames) / 2]
 
 
-def _asked(experiment: Experiment) -> dict[str, float]:
-    own = {"data.lag": experiment.data.lag} if experiment.data.lag is not None else {}
-    return own | {f"analysis.lags, {lag:g}": lag for lag in experiment.analysis.lags}
-
-
-def _check(experiment: Experiment, spacing: float, longest: float) -> None:
-    for key, lag in _asked(experiment).items():
-        steps = max(1, round(lag / spacing))
-        if abs(lag / spacing - steps) > 1e-3:
-            raise ConfigError(
-                f"{key}: {lag:g} is not a multiple of the time between frames, {spacing:g}; the nearest is "
-                f"{steps * spacing:g}"
-            )
-        if lag >= longest:
-            raise ConfigError(f"{key}: {lag:g} is not shorter than the trajectories, {longest:g}; use a shorter one")
-
-
-def _longest(frames: Frames) -> float:
+def longest(frames: Frames) -> float:
     """Time that the longest trajectory covers."""
     order = np.asarray(frames.order)
     ends = np.flatnonzero(np.r_[np.diff(frames.trajectory) != 0, True])

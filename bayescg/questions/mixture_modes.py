@@ -5,18 +5,41 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.spatial import KDTree
 
-from bayescg.truth.grid import Grid
+from bayescg.questions.finding import Finding
+from bayescg.questions.question import Context, Question
+from bayescg.questions.samples import TRUST
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
     from bayescg.systems import GaussianMixture
 
-__all__ = ["modes_found"]
+__all__ = ["MixtureModes", "modes_found"]
 
 _CELLS = 500
 _SHARE, _DRAWS = 0.1, 10
+
+
+class MixtureModes(Question):
+    """How many of the centres have their probability."""
+
+    def applies(self, context: Context) -> bool:
+        """To a mixture of Gaussians."""
+        from bayescg.systems import GaussianMixture
+
+        return isinstance(context.system, GaussianMixture)
+
+    def ask(self, context: Context) -> Finding:
+        """Numbers of modes, and a sentence."""
+        modes = modes_found(context.frames, context.system)
+        finding = Finding(diagnostics={"modes": modes}, in_words={"modes"})
+        finding.remark(
+            TRUST,
+            f"Modes found: {modes['found']} of {modes['modes']} (ten draws or more, and a tenth of its probability or "
+            f"more); {modes['within_20_percent']} have their probability within 20 %, the least "
+            f"{modes['smallest']:.2f} and the most {modes['largest']:.2f} times what it should be.",
+        )
+        return finding
 
 
 def modes_found(frames: Frames, system: GaussianMixture) -> dict[str, Any]:
@@ -47,6 +70,10 @@ def modes_found(frames: Frames, system: GaussianMixture) -> dict[str, Any]:
     >>> found["modes"], found["found"], found["within_20_percent"]
     (40, 30, 0)
     """
+    from scipy.spatial import KDTree
+
+    from bayescg.truth.grid import Grid
+
     centres = KDTree(system.means.numpy())
     grid = Grid(system, (_CELLS, _CELLS))
     exact = np.bincount(centres.query(grid.points.numpy())[1], grid.mass, minlength=centres.n)

@@ -1,210 +1,130 @@
-"""What a run asks of its frames and its fit: predictions, populations, free energies, quality of the fit."""
+"""Does the model predict what it has not seen: averages and distributions of observables of frames held out."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from bayescg.analysis import (
-    FreeEnergy,
-    PredictiveCheck,
-    Quantity,
-    SlowModes,
-    free_energy,
-    predictive_check,
-)
-from bayescg.analysis.block_bootstrap import average
-from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of
+import bayescg as bcg
 from bayescg.errors import ModelError
-from bayescg.modelling.model import HasCV
-from bayescg.questions.known import note_truth
+from bayescg.questions.finding import Drawing, Finding, Table, finite
+from bayescg.questions.question import Context, Question
 
 if TYPE_CHECKING:
-    from bayescg.data import Frames
-    from bayescg.experiments.schema import Analysis, Experiment
-    from bayescg.inference import Fit
+    from bayescg.analysis import ObservableCheck, PredictiveCheck, Quantity
 
-__all__ = ["Answers", "ask"]
+__all__ = ["Predictions"]
 
-_KEYS = ("unit", "mean", "sd", "ci90", "truth", "sd_by_source")
 _TOO_FAR = 0.01
 _TOO_FEW_COVERED = 0.8
-_MOST_POOR = 0.1
 _LARGEST_NOISE = 0.3
+_TABLE = "Predictive check"
+_NOTE = (
+    "Frames that were held out, against configurations that the model generates. A Bayesian p-value near 0 or 1 says "
+    "that the model gets this average, or this spread, wrong; a right model has any value in between. The intrinsic sd "
+    "is what the observable still varies where the collective variables are known."
+)
+_COLUMNS = ("predictive check", "p (average)", "p (spread)", "bins in band", "intrinsic sd")
 
 
-@dataclass
-class Answers:
-    """What was found.
+class Predictions(Question):
+    """Posterior predictive checks (:func:`bayescg.analysis.predictive_check`), and averages of the frames beside."""
 
-    Attributes
-    ----------
-    quantities : dict
-        Name to JSON: unit, mean, sd, ci90, truth, sd_by_source.
-    diagnostics : dict
-        Pareto k and effective fraction of the guide, effective frames, p-values of the predictive check.
-    warnings : list of str
-    check : PredictiveCheck or None
-    landscapes : dict of str to FreeEnergy
-    known : dict of str to (edges, shares)
-        Histograms of a reference, of some of the landscapes.
-    modes : SlowModes or None
-    rates : list of float
-        Their exact eigenvalues, where these are known.
-    """
+    def applies(self, context: Context) -> bool:
+        """To models that generate frames, where some frames were held out."""
+        return context.test is not None and context.fit.model.needs_frames and context.fit.generates
 
-    quantities: dict[str, Any] = field(default_factory=dict)
-    diagnostics: dict[str, Any] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    check: PredictiveCheck | None = None
-    landscapes: dict[str, FreeEnergy] = field(default_factory=dict)
-    known: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
-    modes: SlowModes | None = None
-    rates: list[float] = field(default_factory=list)
-
-    def add(self, name: str, quantity: Quantity) -> None:
-        """Note a quantity."""
-        found = {**quantity.to_dict(), "truth": None}
-        self.quantities[name] = {key: _finite(found[key]) for key in _KEYS}
-
-
-def ask(experiment: Experiment, fit: Fit, frames: Frames, test: Frames) -> Answers:
-    """All questions of an experiment.
-
-    Parameters
-    ----------
-    experiment : Experiment
-    fit : Fit
-    frames : Frames
-        All of them: free energies are theirs.
-    test : Frames
-        Those that the fit has not seen: predictions are checked against them.
-    """
-    settings, seed = experiment.analysis, experiment.run.seed
-    answers = Answers()
-    evidence = fit.model.kind == "evidence"
-    if fit.generates and (settings.observables or settings.torsions):
+    def ask(self, context: Context) -> Finding:
+        """Averages as predicted and of the frames, p-values, histograms."""
+        assert context.test is not None
+        settings, names = context.settings, context.observables
+        wanted = [*context.functions(names), *context.functions(settings.torsions)]
         try:
-            _predictions(answers, settings, seed, fit, frames, test)
+            check = bcg.analysis.predictive_check(
+                context.fit, context.test, wanted, bins=settings.bins, level=settings.level,
+                samples=settings.samples, seed=context.seed,
+            )  # fmt: skip
         except ModelError as error:
-            answers.warnings.append(f"predictions were not checked: {error}")
-    _free_energies(answers, settings, seed, fit, frames)
-    if evidence:
-        _quality(answers, settings, seed, fit, test)
-    if answers.check is not None:
-        _checks(answers, answers.check)
-    answers.diagnostics |= {
-        "effective_frames": fit.diagnostics["effective_frames"],
-        "statistical_inefficiency": fit.diagnostics["statistical_inefficiency"],
-    }
-    note_truth(settings, answers)
-    return answers
-
-
-def _predictions(answers: Answers, settings: Analysis, seed: int, fit: Fit, frames: Frames, test: Frames) -> None:
-    wanted = [*settings.observables, *settings.torsions]
-    check = answers.check = predictive_check(
-        fit, test, wanted, bins=settings.bins, level=settings.level, samples=settings.samples, seed=seed
-    )
-    noisy = []
-    for function in named_observables(settings.observables, fit, frames):
-        name = label(function)
-        values = evaluate(function, frames)
-        predicted = check[name].average
-        if predicted.warning and predicted.warning not in answers.warnings:
-            answers.warnings.append(predicted.warning)
-        noise = check[name].predicted_sd.mean() / math.sqrt(settings.samples)
-        if noise > _LARGEST_NOISE * predicted.sd > 0:
-            noisy.append(f"{name} ({noise:.2g} {predicted.unit})")
-        answers.add(name, predicted)
-        seen = average(values, frames, settings.draws, seed, unit_of(function))
-        answers.add(f"{name}_of_frames", seen)
-        if (
-            predicted.ci90
-            and seen.ci90
-            and not (predicted.ci90[0] <= seen.ci90[1] and seen.ci90[0] <= predicted.ci90[1])
-        ):
-            answers.warnings.append(
-                f"{name}: the intervals of the predicted average and of the frames' own do not meet; an "
-                "error of the model's form is in no interval"
+            return Finding(warnings=[f"predictions were not checked: {error}"])
+        finding = Finding()
+        self._averages(finding, context, check)
+        self._judge(finding, check)
+        finding.figures["predictive_check"] = Drawing(
+            lambda: bcg.plot.predictive_check(check),
+            "Observables of frames that were held out, and as the model predicts them. The dark band is the "
+            "uncertainty of the parameters, the light one adds the error of as many frames.",
+        )
+        if {"phi", "psi"} <= check.observables.keys():
+            finding.figures["ramachandran"] = Drawing(
+                lambda: bcg.plot.ramachandran(context.fit, context.frames),
+                "Backbone torsions of the frames and of the model.",
             )
-    if noisy:
-        answers.warnings.append(
-            f"averages predicted from {settings.samples} configurations have a Monte Carlo error that is not small and "
-            f"in no interval: {', '.join(noisy)}; raise analysis.samples"
-        )
+        return finding
+
+    def _averages(self, finding: Finding, context: Context, check: PredictiveCheck) -> None:
+        from bayescg.analysis.block_bootstrap import average
+        from bayescg.analysis.evaluation import evaluate, label, unit_of
+
+        settings, noisy = context.settings, []
+        for function in context.functions(context.observables):
+            name = label(function)
+            predicted = check[name].average
+            if predicted.warning and predicted.warning not in finding.warnings:
+                finding.warnings.append(predicted.warning)
+            noise = check[name].predicted_sd.mean() / math.sqrt(settings.samples)
+            if noise > _LARGEST_NOISE * predicted.sd > 0:
+                noisy.append(f"{name} ({noise:.2g} {predicted.unit})")
+            values = evaluate(function, context.frames)
+            of_frames = average(values, context.frames, settings.draws, context.seed, unit_of(function))
+            finding.add(name, predicted)
+            finding.add(f"{name}_of_frames", of_frames)
+            if not _meet(predicted, of_frames):
+                finding.warnings.append(
+                    f"{name}: the intervals of the predicted average and of the frames' own do not meet; an "
+                    "error of the model's form is in no interval"
+                )
+        if noisy:
+            finding.warnings.append(
+                f"averages predicted from {settings.samples} configurations have a Monte Carlo error that is not small "
+                f"and in no interval: {', '.join(noisy)}; raise analysis.samples"
+            )
+
+    def _judge(self, finding: Finding, check: PredictiveCheck) -> None:
+        """Whether frames that were held out look as predicted."""
+        rows: list[tuple[str, ...]] = []
+        numbers = finding.diagnostics["predictive_check"] = {}
+        for observable in check:
+            numbers[observable.name] = {
+                "p_mean": observable.p_mean, "p_sd": observable.p_sd, "bins_in_band": finite(observable.coverage),
+                "intrinsic_sd": observable.intrinsic_sd, "unit": observable.unit,
+            }  # fmt: skip
+            rows.append(_row(observable))
+            if wrong := _wrong(observable, check.level):
+                what = " and the ".join(wrong)
+                finding.warnings.append(f"{observable.name}: the model does not predict the {what} of held-out frames")
+        hint = "p near 0 or 1: the model gets this average, or spread, of held-out frames wrong"
+        finding.tables[_TABLE] = Table(_COLUMNS, rows, _NOTE, brief=4, hint=hint)
+        finding.in_words.add("predictive_check")
 
 
-def _checks(answers: Answers, check: PredictiveCheck) -> None:
-    """Whether frames that were held out look as predicted."""
-    told = answers.diagnostics["predictive_check"] = {}
-    for one in check:
-        told[one.name] = {
-            "p_mean": one.p_mean, "p_sd": one.p_sd, "bins_in_band": _finite(one.coverage),
-            "intrinsic_sd": one.intrinsic_sd, "unit": one.unit,
-        }  # fmt: skip
-        wrong = []
-        if not one.periodic and not _TOO_FAR < one.p_mean < 1 - _TOO_FAR:
-            wrong.append(f"average ({one.predicted_mean.mean():.3g} for {one.observed_mean:.3g} {one.unit})")
-        if not one.periodic and not _TOO_FAR < one.p_sd < 1 - _TOO_FAR:
-            wrong.append(f"spread ({one.predicted_sd.mean():.3g} for {one.observed_sd:.3g} {one.unit})")
-        if one.coverage < _TOO_FEW_COVERED:
-            wrong.append(f"histogram ({one.coverage:.0%} of its bins lie in their {check.level:.0%} bands)")
-        if wrong:
-            what = " and the ".join(wrong)
-            answers.warnings.append(f"{one.name}: the model does not predict the {what} of held-out frames")
+def _row(check: ObservableCheck) -> tuple[str, ...]:
+    """Name, p-values of average and spread, bins in their bands, and intrinsic sd."""
+    average, spread = (f"{p:.{3 if min(p, 1 - p) < 0.01 else 2}f}" for p in (check.p_mean, check.p_sd))
+    bins = f"{100 * check.coverage:.0f} %" if math.isfinite(check.coverage) else ""
+    return check.name, average, spread, bins, f"{check.intrinsic_sd:.2g} {check.unit}".rstrip()
 
 
-def _free_energies(answers: Answers, settings: Analysis, seed: int, fit: Fit, frames: Frames) -> None:
-    common: dict[str, Any] = {"draws": settings.draws, "level": settings.level, "seed": seed}
-    along = {o: free_energy(fit, frames, cv=o, **common) for o in {o: 0 for r in settings.regions.values() for o in r}}
-    for name, region in settings.regions.items():
-        ((observable, bounds),) = region.items()
-        population = along[observable].population(along[observable].from_degrees(bounds))
-        answers.add(f"population_{name}", population)
-        if population.warning:
-            answers.warnings.append(f"population of {name}: {observable} {population.warning}")
-    for a, b in settings.differences:
-        (observable,) = settings.regions[a]
-        start, end = (along[observable].from_degrees(settings.regions[r][observable]) for r in (a, b))
-        answers.add(f"free_energy_{a}_to_{b}", along[observable].difference(start, end))
-    answers.landscapes = along
-    if 1 <= len(settings.torsions) <= 2:
-        answers.landscapes["torsions"] = free_energy(fit, frames, cv=settings.torsions, bins=60, **common)
-    if isinstance(fit.model, HasCV) and fit.cv(frames.gather([0])).event_shape[0] <= 2:
-        answers.landscapes["cv"] = free_energy(fit, frames, bins=60, **common)
-    for landscape in answers.landscapes.values():
-        answers.warnings += [f"free energy over {', '.join(landscape.names)}: {w}" for w in landscape.warnings]
+def _wrong(check: ObservableCheck, level: float) -> list[str]:
+    wrong = []
+    if not check.periodic and not _TOO_FAR < check.p_mean < 1 - _TOO_FAR:
+        wrong.append(f"average ({check.predicted_mean.mean():.3g} for {check.observed_mean:.3g} {check.unit})")
+    if not check.periodic and not _TOO_FAR < check.p_sd < 1 - _TOO_FAR:
+        wrong.append(f"spread ({check.predicted_sd.mean():.3g} for {check.observed_sd:.3g} {check.unit})")
+    if check.coverage < _TOO_FEW_COVERED:
+        wrong.append(f"histogram ({check.coverage:.0%} of its bins lie in their {level:.0%} bands)")
+    return wrong
 
 
-def _quality(answers: Answers, settings: Analysis, seed: int, fit: Fit, test: Frames) -> None:
-    """How well frames that were held out are described, and how good the guide is."""
-    few = test.subset(np.unique(np.linspace(0, len(test) - 1, min(len(test), 1000)).astype(int)))
-    density = fit.log_density(few, fit.weights.members, seed=seed).double().cpu().numpy()
-    seen = average(density.mean(0), few, settings.draws, seed, "nat")
-    draws, sources = seen.draws, seen.sd_by_source
-    if len(density) > 1:
-        refits = density.mean(1)
-        draws = seen.mean + np.add.outer(_deviations(draws), _deviations(refits)).ravel()
-        sources = {**sources, "parameter": float(refits.std(ddof=1))}
-    answers.add("held_out_log_density", Quantity.of(draws, "nat/frame", sd_by_source=sources))
-    quality = fit.guide_quality(few.subset(slice(None, None, max(1, len(few) // 200))), seed=seed)
-    answers.diagnostics |= {name: _finite(value) for name, value in quality.items()}
-    poor = quality["pareto_k_share_above_0.7"]
-    if poor > _MOST_POOR:
-        answers.warnings.append(
-            f"the guide is a poor approximation of p(z | x) for {poor:.0%} of the held-out frames (Pareto k above 0.7, "
-            f"largest {quality['pareto_k_largest']:.2f}): their log densities are rough lower bounds"
-        )
-
-
-def _deviations(draws: np.ndarray) -> np.ndarray:
-    """From the mean, widened as the draws' own mean is nearer to them than the true one."""
-    return (draws - draws.mean()) * np.sqrt(len(draws) / (len(draws) - 1))
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _meet(a: Quantity, b: Quantity) -> bool:
+    """Whether two intervals meet, or one of them is not known."""
+    return not (a.ci90 and b.ci90) or (a.ci90[0] <= b.ci90[1] and b.ci90[0] <= a.ci90[1])

@@ -6,105 +6,149 @@ import ast
 import inspect
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from pydantic import BeforeValidator
 
-from bayescg import systems
-from bayescg.analysis.block_bootstrap import average
-from bayescg.analysis.evaluation import evaluate, named_observables
+import bayescg as bcg
 from bayescg.errors import ConfigError
-from bayescg.questions.known import difference_name
-from bayescg.questions.predictions import Answers
-from bayescg.questions.references import load_reference, reference_names
+from bayescg.questions.finding import Drawing, Finding
+from bayescg.questions.free_energies import difference_name, profiled
+from bayescg.questions.known import reference_profile
+from bayescg.questions.question import Context, Question
+from bayescg.questions.samples import TRUST
+from bayescg.questions.sections import Section
 
 if TYPE_CHECKING:
-    from bayescg.data import Frames
-    from bayescg.experiments.schema import Experiment
-    from bayescg.inference import Fit
+    from bayescg.modelling import Model
     from bayescg.questions.references import Reference
 
-__all__ = ["check_reference", "compare_with_reference"]
+__all__ = ["HeldToReference"]
 
 _REMEDY = "analysis.reference=none, which compares with nothing"
 _OBSERVABLES = ("rg", "rg_mass", "end_to_end")
+_MOST = 100_000
 
 
-def check_reference(experiment: Experiment) -> None:
-    """Refuse a reference that does not exist or is of another system, before anything is computed.
+class HeldToReference(Question):
+    """Populations of a shipped reference, and the divergence of the Ramachandran plot from it."""
 
-    Raises
-    ------
-    ConfigError
-    """
-    name = experiment.analysis.reference
-    if name is None or experiment.system is None:
-        return
-    if name not in reference_names():
-        known = ", ".join(reference_names())
-        raise ConfigError(f'analysis.reference = "{name}": there is none; shipped are {known}')
-    made = load_reference(name).made["system"]
-    molecule, theirs = _called(made)
-    if experiment.system.name != molecule:
-        raise ConfigError(f"the reference {name} is of {made}, not of {experiment.system.name}: {_REMEDY}")
-    parameters = inspect.signature(getattr(systems, molecule)).parameters
-    ours = {key: experiment.system.arguments.get(key, parameters[key].default) for key in theirs}
-    others = [key for key in theirs if ours[key] != theirs[key]]
-    if others:
-        told = ", ".join(f"{key} = {ours[key] or 'none'}" for key in others)
-        wanted = ", ".join(f"system.{key}={theirs[key] or 'none'}" for key in others)
-        raise ConfigError(
-            f"the reference {name} is of {made}; with {told} the system is another, and nothing of the two compares: "
-            f"set {wanted}, or {_REMEDY}"
+    class Settings(Section):
+        """A shipped reference (:mod:`bayescg.questions.references`) by name, or ``"none"``."""
+
+        reference: Annotated[str | None, BeforeValidator(lambda value: None if value == "none" else value)] = None
+
+    def check(self, experiment: Any, model: type[Model]) -> None:
+        """Refuse a reference that does not exist or is of another system, before anything is computed.
+
+        Raises
+        ------
+        ConfigError
+        """
+        from bayescg.questions.references import load_reference, reference_names
+
+        name = experiment.analysis.reference
+        if name is None or experiment.system is None:
+            return
+        if model.needs_frames:
+            raise ConfigError(
+                f"analysis.reference judges runs without frames; {experiment.model.name} learns from frames: leave it "
+                "out"
+            )
+        if name not in reference_names():
+            shipped = ", ".join(reference_names())
+            raise ConfigError(f'analysis.reference = "{name}": there is none; shipped are {shipped}')
+        call = load_reference(name).made["system"]
+        molecule, theirs = _called(call)
+        if experiment.system.name != molecule:
+            raise ConfigError(f"the reference {name} is of {call}, not of {experiment.system.name}: {_REMEDY}")
+        parameters = inspect.signature(getattr(bcg.systems, molecule)).parameters
+        ours = {key: experiment.system.arguments.get(key, parameters[key].default) for key in theirs}
+        others = [key for key in theirs if ours[key] != theirs[key]]
+        if others:
+            ours_differ = ", ".join(f"{key} = {ours[key] or 'none'}" for key in others)
+            wanted = ", ".join(f"system.{key}={theirs[key] or 'none'}" for key in others)
+            raise ConfigError(
+                f"the reference {name} is of {call}; with {ours_differ} the system is another, and nothing of the two "
+                f"compares: set {wanted}, or {_REMEDY}"
+            )
+
+    def applies(self, context: Context) -> bool:
+        """Where a reference is named."""
+        return context.weighted and context.settings.reference is not None
+
+    def ask(self, context: Context) -> Finding:
+        """Populations of the reference's regions, the divergence of the Ramachandran plot, and what is known of both.
+
+        The divergence is that of the draws, weighted and as they are generated, from the reference, in its bins;
+        beside it stands that of draws from the reference itself, as many as there are or as count.
+        """
+        from bayescg.analysis.block_bootstrap import average
+        from bayescg.analysis.evaluation import evaluate
+        from bayescg.questions.references import load_reference
+
+        settings, frames = context.settings, context.frames
+        reference = load_reference(settings.reference)
+        finding = Finding(truth_is="reference")
+        angles = context.functions(["phi", "psi"])
+        phi, psi = (evaluate(angle, frames) for angle in angles)
+        for name, region in reference.regions.items():
+            if settings.regions.get(name, region) != region:
+                continue  # the experiment calls another region so
+            key = f"population_{re.sub(r'[^a-z0-9]+', '_', name)}"
+            if name not in settings.regions:
+                inside = reference.contains(name, phi, psi).astype(float)
+                finding.add(key, average(inside, frames, settings.draws, context.seed, ""))
+            finding.truth[key] = reference.populations[name][0]
+        for a, b in settings.differences:
+            if all(reference.regions.get(name) == settings.regions[name] for name in (a, b)):
+                ratio = reference.populations[b][0] / reference.populations[a][0]
+                finding.truth[difference_name(context, a, b)] = -math.log(ratio)
+        for name in set(_OBSERVABLES) & set(context.observables):
+            finding.truth[name] = reference.averages[name][0]
+        self._plane(finding, context, reference, angles, phi, psi)
+        histograms = {name: reference_profile(settings.reference, name) for name in ("phi", "psi")}
+        torsions = {name: histogram for name, histogram in histograms.items() if histogram is not None}
+        finding.figures["predicted"] = Drawing(
+            lambda: bcg.plot.predicted({name: context.landscape(name) for name in profiled(context)}, torsions),
+            "Distributions of the reweighted draws, made without any simulation, with bands of the error of their "
+            "number, and those of the reference. What the generator never visits is in no band.",
         )
+        return finding
 
-
-def compare_with_reference(experiment: Experiment, fit: Fit, frames: Frames, answers: Answers) -> None:
-    """Note populations of the reference's regions, the divergence of the Ramachandran plot, and what is known of both.
-
-    The divergence is that of the draws, weighted and as they are generated, from the reference, in its bins; beside it
-    stands that of draws from the reference itself, as many as there are or as count.
-    """
-    settings = experiment.analysis
-    assert settings.reference is not None
-    reference = load_reference(settings.reference)
-    angles = named_observables(["phi", "psi"], fit, frames)
-    phi, psi = (evaluate(angle, frames) for angle in angles)
-    for name, region in reference.regions.items():
-        if settings.regions.get(name, region) != region:
-            continue  # the experiment calls another region so
-        key = f"population_{re.sub(r'[^a-z0-9]+', '_', name)}"
-        if key not in answers.quantities:
-            inside = reference.contains(name, phi, psi).astype(float)
-            answers.add(key, average(inside, frames, settings.draws, experiment.run.seed, ""))
-        answers.quantities[key]["truth"] = reference.populations[name][0]
-    for a, b in settings.differences:
-        if all(reference.regions.get(name) == settings.regions[name] for name in (a, b)):
-            ratio = reference.populations[b][0] / reference.populations[a][0]
-            answers.quantities[difference_name(settings, a, b)]["truth"] = -math.log(ratio)
-    for name in _OBSERVABLES:
-        if name in answers.quantities:
-            answers.quantities[name]["truth"] = reference.averages[name][0]
-    generated = fit.generate(min(len(frames), 100_000), draws=1, seed=experiment.run.seed)[0]
-    raw = [angle(generated).double().cpu().numpy() for angle in angles]
-    weight = np.ones(len(frames)) if frames.weights is None else np.asarray(frames.weights, np.float64)
-    effective = weight.sum() ** 2 / np.square(weight).sum()
-    answers.diagnostics["ramachandran"] = {
-        "reference": settings.reference,
-        "kl_generated": reference.divergence(_histogram(reference, *raw)),
-        "kl_reweighted": reference.divergence(_histogram(reference, phi, psi, weight)),
-        "kl_floor_of_reference": reference.kl_floor,
-        "bins": len(reference.edges) - 1,
-        "generated": len(generated),
-        "reweighted": len(frames),
-        "frames_of_reference": reference.frames,
-    }
-    answers.diagnostics["ramachandran"] |= {
-        "kl_exact_draws_generated": _scatter(reference, len(generated), experiment.run.seed),
-        "kl_exact_draws_reweighted": _scatter(reference, int(effective), experiment.run.seed),
-    }
-    for axis, name in enumerate(("phi", "psi")):
-        answers.known[name] = reference.edges, reference.probability.sum(1 - axis)
+    def _plane(
+        self, finding: Finding, context: Context, reference: Reference, angles: list[Any], phi: Any, psi: Any
+    ) -> None:
+        """Divergence of the Ramachandran plot."""
+        frames, seed = context.frames, context.seed
+        generated = context.fit.generate(min(len(frames), _MOST), draws=1, seed=seed)[0]
+        raw = [angle(generated).double().cpu().numpy() for angle in angles]
+        weight = np.ones(len(frames)) if frames.weights is None else np.asarray(frames.weights, np.float64)
+        effective = weight.sum() ** 2 / np.square(weight).sum()
+        plane = {
+            "reference": context.settings.reference,
+            "kl_generated": reference.divergence(_histogram(reference, *raw)),
+            "kl_reweighted": reference.divergence(_histogram(reference, phi, psi, weight)),
+            "kl_floor_of_reference": reference.kl_floor,
+            "bins": len(reference.edges) - 1,
+            "generated": len(generated),
+            "reweighted": len(frames),
+            "frames_of_reference": reference.frames,
+            "kl_exact_draws_generated": _scatter(reference, len(generated), seed),
+            "kl_exact_draws_reweighted": _scatter(reference, int(effective), seed),
+        }
+        finding.diagnostics["ramachandran"] = plane
+        finding.in_words.add("ramachandran")
+        finding.remark(
+            TRUST,
+            f"Ramachandran plot, Kullback-Leibler divergence from {plane['reference']} ({plane['bins']} x "
+            f"{plane['bins']} bins): {plane['kl_generated']:.2g} of {plane['generated']:,} draws as generated, where "
+            f"as many exact draws have {plane['kl_exact_draws_generated']:.2g}; {plane['kl_reweighted']:.2g} of "
+            f"{plane['reweighted']:,} reweighted, where as many as count have "
+            f"{plane['kl_exact_draws_reweighted']:.2g}. The reference's own error is "
+            f"{plane['kl_floor_of_reference']:.1g}.",
+        )
 
 
 def _scatter(reference: Reference, count: int, seed: int, repeats: int = 5) -> float:
@@ -119,9 +163,9 @@ def _called(text: str) -> tuple[str, dict[str, Any]]:
     call = ast.parse(text[: text.rindex(")") + 1], mode="eval").body
     assert isinstance(call, ast.Call)
     assert isinstance(call.func, ast.Name)
-    given = [ast.literal_eval(value) for value in call.args]
+    positional = [ast.literal_eval(value) for value in call.args]
     named = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg is not None}
-    bound = inspect.signature(getattr(systems, call.func.id)).bind_partial(*given, **named)
+    bound = inspect.signature(getattr(bcg.systems, call.func.id)).bind_partial(*positional, **named)
     return call.func.id, dict(bound.arguments)
 
 

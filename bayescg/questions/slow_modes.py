@@ -1,116 +1,135 @@
-"""What a run asks of a fit that learned functions of slow modes: eigenvalues, timescales, eigenfunctions, lags."""
+"""Slow modes of the dynamics in the functions that a fit has learned: eigenvalues, timescales, eigenfunctions."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+from pydantic import Field
 
-from bayescg import systems, truth
-from bayescg.analysis import ChapmanKolmogorov, SlowModes, chapman_kolmogorov, compare, spectrum
-from bayescg.analysis.kinetics.chapman_kolmogorov import against_lag
+import bayescg as bcg
 from bayescg.errors import ConfigError
-from bayescg.questions.lag_times import multiples
-from bayescg.questions.predictions import Answers
-from bayescg.systems.analytic import AnalyticSystem
+from bayescg.questions.finding import Drawing, Finding
+from bayescg.questions.question import Context, Question
+from bayescg.questions.sections import Section
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from bayescg.analysis import SlowModes
+    from bayescg.truth import Spectrum
 
-    from bayescg.data import Frames
-    from bayescg.experiments.schema import Experiment
-    from bayescg.inference import Fit
-
-__all__ = ["SlowAnswers", "ask_slow_modes", "eigenfunction_r2"]
+__all__ = ["EigenvaluesAndTimescales", "eigenfunction_r2", "known_rates", "modes_of"]
 
 _FEWEST_BLOCKS = 20
 _USUAL = 3
-_LARGEST_DIFFERENCE = 0.05
-_MOST_OUTSIDE = 0.3  # a tenth would be by chance
+_SHOWN = 20_000
 
 
-@dataclass
-class SlowAnswers(Answers):
-    """What was found of slow modes.
+class EigenvaluesAndTimescales(Question):
+    """The spectrum (:func:`bayescg.analysis.spectrum`), beside the exact one where it is known."""
 
-    Attributes
-    ----------
-    timescales : DataArray, (lag, draw, mode), or None
-        Implied timescales in the same functions at several lags.
-    test : ChapmanKolmogorov or None
-    """
+    class Settings(Section):
+        """So many `modes` (None: as many as the model has, at most 3 if it does not say)."""
 
-    timescales: xr.DataArray | None = None
-    test: ChapmanKolmogorov | None = None
+        modes: int | None = Field(default=None, ge=1)
 
+    def applies(self, context: Context) -> bool:
+        """To models with a basis of functions."""
+        from bayescg.modelling import HasBasis
 
-def ask_slow_modes(experiment: Experiment, fit: Fit, frames: Frames, test: Frames) -> SlowAnswers:
-    """All questions of an experiment whose model has a basis of functions.
+        return isinstance(context.fit.model, HasBasis)
 
-    Parameters
-    ----------
-    experiment : Experiment
-        Of a system whose spectrum is known by quadrature, each eigenvalue and timescale has its truth beside it.
-    fit : Fit
-    frames : Frames
-        All of them.
-    test : Frames
-        Those that the fit has not seen: a score of its functions at its lag is of them.
-    """
-    settings, seed = experiment.analysis, experiment.run.seed
-    most = _functions(fit, frames)
-    trained = int(getattr(fit.model, "modes", 0))
-    asked = settings.modes or trained or _USUAL
-    count = min(asked, most)
-    modes = spectrum(fit, frames, modes=count, draws=settings.draws, seed=seed)
-    answers = SlowAnswers(modes=modes, warnings=list(modes.warnings))
-    if settings.modes is not None and count < asked:
-        answers.warnings.append(
-            f"analysis.modes = {asked}, but the basis has {most} independent functions: there are {count} modes; give "
-            "the model more states or functions"
+    def ask(self, context: Context) -> Finding:
+        """Quantities, diagnostics of the functions, figures."""
+        modes = modes_of(context)
+        count, rank = modes.eigenvalues.sizes["mode"], _functions(context)
+        finding = Finding(warnings=list(modes.warnings))
+        wanted, trained = context.settings.modes, int(getattr(context.fit.model, "modes", 0))
+        if wanted is not None and count < wanted:
+            finding.warnings.append(
+                f"analysis.modes = {wanted}, but the basis has {rank} independent functions: there are {count} modes; "
+                "give the model more states or functions"
+            )
+        if 0 < trained < count:
+            finding.warnings.append(
+                f"the functions were trained for {trained} modes, so that those beyond may be too fast; set model.modes"
+            )
+        exact, rates = _exact(context, count), known_rates(context, count)
+        for name, quantity in modes.quantities.items():
+            kind, _, number = name.rpartition("_")
+            rate = rates.get(int(number))
+            finding.add(name, quantity, rate if rate is None or kind == "eigenvalue" else 1.0 / rate)
+            if quantity.warning and quantity.warning not in finding.warnings:
+                finding.warnings.append(quantity.warning)
+        if exact is not None:
+            finding.diagnostics["eigenfunction_r2"] = eigenfunction_r2(modes, exact, context.frames)
+        self._diagnose(finding, context, modes)
+        finding.datasets["slow_modes"] = modes.to_dataset()
+        self._draw(finding, context, modes, list(rates.values()))
+        return finding
+
+    def _diagnose(self, finding: Finding, context: Context, modes: SlowModes) -> None:
+        finding.diagnostics |= {
+            "basis_rank": modes.rank, "blocks": modes.blocks, "inefficiency": modes.inefficiency,
+            "relative_bias_removed": modes.bias.tolist(),
+            "held_out_eigenvalues": modes.held_out.mean("fold").values.tolist(),
+        }  # fmt: skip
+        if modes.lag is not None and context.test is not None:
+            count = modes.eigenvalues.sizes["mode"]
+            scores = bcg.analysis.compare({"fit": context.fit}, context.test, "vamp2", lag=modes.lag, modes=count)
+            finding.diagnostics |= {"held_out_vamp2": scores["fit"].score, "held_out_vamp2_se": scores["fit"].se}
+        sd = modes.sd_by_source
+        if (refits := sd.get("parameter")) is not None and (refits > sd["sampling"]).any():
+            finding.warnings.append(
+                "the refits differ by more than sampling would: some found poorer functions, which makes timescales "
+                "too short and intervals wide; give the model more states or functions, or more steps"
+            )
+        if modes.blocks < _FEWEST_BLOCKS:
+            finding.warnings.append(
+                f"only {modes.blocks} blocks are nearly independent: the intervals are rough, simulate longer"
+            )
+
+    def _draw(self, finding: Finding, context: Context, modes: SlowModes, rates: list[float]) -> None:
+        finding.figures["spectrum"] = Drawing(
+            lambda: bcg.plot.spectrum(modes, rates or None),
+            "The slowest eigenvalues, with 90 % intervals from blocks of frames.",
         )
-    if 0 < trained < count:
-        answers.warnings.append(
-            f"the functions were trained for {trained} modes, so that those beyond may be too fast; set model.modes"
-        )
-    _note(answers, modes)
-    exact = _exact(experiment, fit, count)
-    known = dict(settings.truth)
+        if context.settings.torsions:
+            index = np.unique(np.linspace(0, len(context.frames) - 1, min(len(context.frames), _SHOWN)).astype(int))
+            few = context.frames.subset(index)
+            angles = context.functions(context.settings.torsions[:2])
+            names, units = [angle.name for angle in angles], [angle.unit for angle in angles]
+            finding.figures["eigenfunctions"] = Drawing(
+                lambda: bcg.plot.eigenfunctions(modes, few, _values(angles, few), names, units),
+                f"The eigenfunctions over {' and '.join(names)}, slowest first: mean and standard deviation. A mode is "
+                "the exchange between regions of different sign.",
+            )
+        elif context.frames.positions.ndim == 2:
+            finding.figures["eigenfunctions"] = Drawing(
+                lambda: bcg.plot.eigenfunctions(modes, context.frames, np.asarray(context.frames.positions[:, :2])),
+                "The eigenfunctions over the first coordinates of the frames: mean and uncertainty.",
+            )
+
+
+def modes_of(context: Context, lag: float | None = None) -> SlowModes:
+    """The spectrum that a run is about, at the fit's own lag or another; as many modes as its settings ask for."""
+    trained = int(getattr(context.fit.model, "modes", 0))
+    count = min(context.settings.modes or trained or _USUAL, _functions(context))
+    settings: dict[str, Any] = {"modes": count, "draws": context.settings.draws, "seed": context.seed}
+    make = lambda: bcg.analysis.spectrum(context.fit, context.frames, lag, **settings)  # noqa: E731
+    return context.once(("spectrum", lag), make)
+
+
+def known_rates(context: Context, count: int) -> dict[int, float]:
+    """Eigenvalues by number, the slowest being 1: the exact ones, else those that the settings give."""
+    exact = _exact(context, count)
     if exact is not None:
-        answers.rates = exact.eigenvalues.tolist()
-        known |= {f"eigenvalue_{k + 1}": float(v) for k, v in enumerate(exact.eigenvalues)}
-        answers.diagnostics["eigenfunction_r2"] = eigenfunction_r2(modes, exact, frames)
-    _lags(answers, experiment, fit, frames, modes)
-    for k in range(1, count + 1):
-        if f"eigenvalue_{k}" in known:
-            known.setdefault(f"timescale_{k}", 1.0 / known[f"eigenvalue_{k}"])
-    for name, quantity in answers.quantities.items():
-        quantity["truth"] = known.get(name, known.get(name.partition("_at_")[0]))
-    answers.diagnostics |= {
-        "basis_rank": modes.rank, "blocks": modes.blocks, "inefficiency": modes.inefficiency,
-        "relative_bias_removed": modes.bias.tolist(),
-        "held_out_eigenvalues": modes.held_out.mean("fold").values.tolist(),
-        "effective_frames": fit.diagnostics["effective_frames"],
-    }  # fmt: skip
-    if modes.lag is not None:
-        score = compare({"fit": fit}, test, "vamp2", lag=modes.lag, modes=count)["fit"]
-        answers.diagnostics |= {"held_out_vamp2": score.score, "held_out_vamp2_se": score.se}
-    sd = modes.sd_by_source
-    if (refits := sd.get("parameter")) is not None and (refits > sd["sampling"]).any():
-        answers.warnings.append(
-            "the refits differ by more than sampling would: some found poorer functions, which makes timescales too "
-            "short and intervals wide; give the model more states or functions, or more steps"
-        )
-    if modes.blocks < _FEWEST_BLOCKS:
-        answers.warnings.append(
-            f"only {modes.blocks} blocks are nearly independent: the intervals are rough, simulate longer"
-        )
-    return answers
+        return {k: float(rate) for k, rate in enumerate(exact.eigenvalues.tolist(), start=1)}
+    stated = context.settings.truth
+    return {k: stated[f"eigenvalue_{k}"] for k in range(1, count + 1) if f"eigenvalue_{k}" in stated}
 
 
-def eigenfunction_r2(modes: SlowModes, exact: truth.Spectrum, frames: Any, most: int = 20_000) -> list[float]:
+def eigenfunction_r2(modes: SlowModes, exact: Spectrum, frames: Any, most: int = _SHOWN) -> list[float]:
     """Squared correlation over frames of each eigenfunction's posterior mean with the exact one.
 
     Parameters
@@ -122,78 +141,45 @@ def eigenfunction_r2(modes: SlowModes, exact: truth.Spectrum, frames: Any, most:
     most : int
         At most so many of them, evenly spaced.
     """
+    import torch
+
     index = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), most)).astype(int))
     weight = None if frames.weights is None else np.asarray(frames.weights)[index]
-    found = modes.eigenfunction_moments(frames.subset(index))[0]
+    mean = modes.eigenfunction_moments(frames.subset(index))[0]
     phi = exact.eigenfunctions(torch.as_tensor(frames.gather(index), dtype=torch.float64)).numpy()
-    k = found.shape[1]
-    c = np.cov(found.T, phi.T, aweights=weight)
+    k = mean.shape[1]
+    c = np.cov(mean.T, phi.T, aweights=weight)
     return (np.diag(c[:k, k:]) ** 2 / np.diag(c[:k, :k]) / np.diag(c[k:, k:])).tolist()
 
 
-def _lags(answers: SlowAnswers, experiment: Experiment, fit: Fit, frames: Frames, modes: SlowModes) -> None:
-    """Timescales against lag, and whether those of the fit's own lag say what happens at longer ones."""
-    settings, seed, count = experiment.analysis, experiment.run.seed, modes.eigenvalues.sizes["mode"]
-    tested = multiples(modes.lag, frames) if modes.lag is not None else []
-    lags = settings.lags or [n * modes.lag for n in tested if modes.lag is not None]
-    found = []
-    for lag in sorted(set(lags)):
-        one = modes
-        if modes.lag is None or abs(lag - modes.lag) > 1e-6 * lag:
-            one = spectrum(fit, frames, lag, modes=count, draws=settings.draws, seed=seed)
-            _note(answers, one, f"_at_{lag:g}")
-            if one.unresolved:
-                answers.warnings.append(
-                    f"modes without a timescale at lag {lag:g}: {', '.join(map(str, sorted(one.unresolved)))}; what "
-                    "correlation is left then cannot be told from noise"
-                )
-        found.append(one)
-    if len(found) > 1:
-        answers.timescales = against_lag(found)
-    if len(tested) > 1:
-        asked = {"multiples": tested, "modes": count, "draws": settings.draws, "seed": seed}
-        test = answers.test = chapman_kolmogorov(fit, frames, modes.lag, **asked)
-        size = float(abs(test.difference.mean("draw")).max())
-        outside = float(test.outside.isel(lag=slice(1, None)).mean())
-        answers.diagnostics |= {
-            "chapman_kolmogorov_largest_difference": size, "chapman_kolmogorov_outside": outside
-        }  # fmt: skip
-        if size > _LARGEST_DIFFERENCE and outside > _MOST_OUTSIDE:
-            answers.warnings.append(
-                f"Chapman-Kolmogorov test: correlations at longer lags differ by up to {size:.2g} from what lag "
-                f"{modes.lag:g} predicts, {outside:.0%} of them by more than their 90 % intervals allow; use a longer "
-                "one, or functions that resolve more"
-            )
-
-
-def _note(answers: SlowAnswers, modes: SlowModes, suffix: str = "") -> None:
-    for name, quantity in modes.quantities.items():
-        if suffix and (quantity.warning or not name.startswith("timescale")):
-            continue
-        answers.add(name + suffix, quantity)
-        if quantity.warning and not suffix and quantity.warning not in answers.warnings:
-            answers.warnings.append(quantity.warning)
-
-
-def _functions(fit: Fit, frames: Frames) -> int:
+def _functions(context: Context) -> int:
     """How many functions the basis has, without those that depend linearly on others or are constant."""
+    import torch
+
+    frames, model = context.frames, context.fit.model
     index = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 2000)).astype(int))
     with torch.no_grad():
-        values = fit.model.basis(torch.as_tensor(frames.gather(index)).to(next(fit.model.parameters())))  # type: ignore[operator]
+        values = model.basis(torch.as_tensor(frames.gather(index)).to(next(model.parameters())))
     return max(1, int(torch.linalg.matrix_rank((values - values.mean(0)).double(), rtol=1e-4)))
 
 
-def _exact(experiment: Experiment, fit: Fit, count: int) -> truth.Spectrum | None:
+def _exact(context: Context, count: int) -> Spectrum | None:
     """By finite volumes, where the system is one of few dimensions, or separates into such."""
-    if experiment.system is None or experiment.data.frames is not None:
+    from bayescg.systems.analytic import AnalyticSystem
+
+    if not isinstance(context.system, AnalyticSystem):
         return None
-    system = getattr(systems, experiment.system.name)(**experiment.system.arguments)
-    if not isinstance(system, AnalyticSystem):
-        return None
-    diffusion = getattr(fit.model, "diffusion", system.kT)  # that of the simulation
+    diffusion = getattr(context.fit.model, "diffusion", context.system.kT)  # that of the simulation
     if not isinstance(diffusion, float):
         return None
-    try:
-        return truth.spectrum(system, modes=count, diffusion=diffusion, cells=10_000)
-    except ConfigError:  # too many dimensions that move together
-        return None
+    with suppress(ConfigError):  # too many dimensions that move together
+        make = lambda: bcg.truth.spectrum(context.system, modes=count, diffusion=diffusion, cells=10_000)  # noqa: E731
+        return context.once(("exact spectrum", count), make)
+    return None
+
+
+def _values(angles: list[Any], frames: Any) -> np.ndarray:
+    import torch
+
+    x = torch.as_tensor(frames.gather(slice(None)))
+    return np.stack([angle(x).numpy() for angle in angles], 1)

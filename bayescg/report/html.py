@@ -7,6 +7,7 @@ from typing import Any
 
 from bayescg.checkpoint import write_file
 from bayescg.report import told
+from bayescg.report.figures import Figures
 
 __all__ = ["write_report"]
 
@@ -14,7 +15,8 @@ __all__ = ["write_report"]
 def write_report(
     path: Path,
     results: Mapping[str, Any],
-    figures: Mapping[Path, str],
+    words: Mapping[str, Any],
+    figures: Figures,
     config: str,
     description: str = "",
     cite: Sequence[str] = (),
@@ -27,8 +29,10 @@ def write_report(
         Of the page.
     results : mapping
         What ``summary.json`` holds.
-    figures : mapping of Path to str
-        PNG files and their captions.
+    words : mapping
+        What ``findings.json`` holds: remarks, tables, how to read the quantities.
+    figures : dict of Path to (str, str)
+        PNG files, with caption and alternative text.
     config : str
         The resolved experiment.
     description : str
@@ -54,13 +58,14 @@ def write_report(
     page = environment.get_template("report.html.j2").render(
         results=results,
         quick=told.QUICK_RUN if results["diagnostics"].get("quick") else "",
-        figures=[(base64.b64encode(p.read_bytes()).decode("ascii"), text, p.stem) for p, text in figures.items()],
-        quantities=told.quantity_table(results),
-        without_frames="weighted_draws" in results["diagnostics"],
-        verdict=told.verdict(results),
+        figures=[(base64.b64encode(p.read_bytes()).decode("ascii"), *texts) for p, texts in figures.items()],
+        quantities=told.quantity_table(results["quantities"], words.get("truth_is", "truth")),
+        words=words,
         sources=_sources(results["quantities"]),
-        checks=told.check_rows(results["diagnostics"]),
-        diagnostics=[*told.diagnostic_rows(results["diagnostics"]), *told.cost_rows(results["cost"])],
+        diagnostics=[
+            *told.diagnostic_rows(results["diagnostics"], words.get("in_words", ())),
+            *told.cost_rows(results["cost"]),
+        ],
         config=config,
         zip=zip,
         description=description,

@@ -1,15 +1,14 @@
 """What a run found, as lines and tables of text: for the page and for the terminal."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-__all__ = ["QUICK_RUN", "check_rows", "cost_rows", "diagnostic_rows", "quantity_table", "rows", "verdict"]
+__all__ = ["QUICK_RUN", "cost_rows", "diagnostic_rows", "quantity_table", "rows"]
 
 QUICK_RUN = "A quick run: it shows that everything works; the numbers mean little."
 
-_SHOWN_APART = ("warnings", "quick", "conclusion", "predictive_check", "modes", "ramachandran", "missing_mass_ci90")
-_AUDIT = "missing_mass"
+_SHOWN_APART = ("warnings", "quick")
 _NOTHING = 1e-9  # what is exactly 0, by quadrature
 
 
@@ -33,96 +32,37 @@ def rows(quantities: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, st
     return table
 
 
-def quantity_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+def quantity_table(
+    quantities: Mapping[str, Mapping[str, Any]], truth_is: str = "truth"
+) -> tuple[list[str], list[list[str]]]:
     """Titles and rows of the quantities, with what is known of them where anything is.
 
     Parameters
     ----------
-    results : mapping
-        What ``summary.json`` holds.
+    quantities : mapping
+        Those of ``summary.json``.
+    truth_is : str
+        What is known, by the name of its column.
 
     Examples
     --------
     >>> f = {"unit": "kT", "mean": 4.81, "sd": 0.03, "ci90": [4.76, 4.86], "truth": 4.77755}
-    >>> quantity_table({"quantities": {"f": f}, "diagnostics": {}})
+    >>> quantity_table({"f": f})
     (['quantity', 'mean', 'sd', '90 % interval', 'truth', 'unit'],
      [['f', '4.810', '0.030', '4.760 to 4.860', '4.778', 'kT']])
     """
-    known = {name: q.get("truth") for name, q in results["quantities"].items()}
+    truths = {name: q.get("truth") for name, q in quantities.items()}
     titles = ["quantity", "mean", "sd", "90 % interval", "unit"]
-    table = [list(row) for row in rows(results["quantities"])]
-    if any(value is not None for value in known.values()):
-        titles.insert(-1, "reference" if "ramachandran" in results["diagnostics"] else "truth")
+    table = [list(row) for row in rows(quantities)]
+    if any(value is not None for value in truths.values()):
+        titles.insert(-1, truth_is)
         for row in table:
-            row.insert(-1, _known(known[row[0]], results["quantities"][row[0]]["sd"]))
+            row.insert(-1, _known(truths[row[0]], quantities[row[0]]["sd"]))
     return titles, table
 
 
-def check_rows(diagnostics: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
-    """Name, p-values of average and spread, bins in their bands, and intrinsic sd of each observable checked.
-
-    Examples
-    --------
-    >>> found = {"p_mean": 0.42, "p_sd": 0.995, "bins_in_band": 0.9, "intrinsic_sd": 0.0123, "unit": "nm"}
-    >>> check_rows({"predictive_check": {"rg": found}})
-    [('rg', '0.42', '0.995', '90 %', '0.012 nm')]
-    """
-    table = []
-    for name, o in diagnostics.get("predictive_check", {}).items():
-        average, spread = (text(p, 3 if min(p, 1 - p) < 0.01 else 2) for p in (o["p_mean"], o["p_sd"]))
-        bins = "" if o["bins_in_band"] is None else f"{100 * o['bins_in_band']:.0f} %"
-        table.append((name, average, spread, bins, f"{o['intrinsic_sd']:.2g} {o['unit']}".rstrip()))
-    return table
-
-
-def verdict(results: Mapping[str, Any]) -> list[str]:
-    """How far a run without frames can be trusted, in sentences; none for a run that learned from frames.
-
-    Examples
-    --------
-    >>> found = {"weighted_draws": 20000, "ess_fraction": 0.9, "pareto_k": 0.31}
-    >>> for line in verdict({"diagnostics": found, "cost": {"energy_evaluations": 3020000}}):
-    ...     print(line)
-    Of 20,000 weighted draws 18,000 count (effective fraction 90 %, Pareto k 0.31): blind to what the generator never
-    visits.
-    No audit was made (analysis.audit = false): what was left out, nothing here can tell.
-    Energies: 3,020,000, those of the weighted draws among them.
-    """
-    d = results["diagnostics"]
-    if "weighted_draws" not in d:
-        return []
-    count, share = d["weighted_draws"], d["ess_fraction"]
-    told = [
-        f"Of {count:,} weighted draws {count * share:,.0f} count (effective fraction {_percent(share)}, Pareto k "
-        f"{d['pareto_k']:.2f}): blind to what the generator never visits."
-    ]
-    audited = ""
-    if _AUDIT in d:
-        low, high = d["missing_mass_ci90"]
-        told.append(
-            f"Audit, by {d['reference']}: {_percent(d[_AUDIT])} of the probability is left out (90 % interval "
-            f"{_percent(low)} to {_percent(high)}); forward effective fraction {_percent(d['forward_ess_fraction'])}."
-        )
-        audited = f"; the audit took another {d['audit_energy_evaluations']:,}"
-    else:
-        told.append("No audit was made (analysis.audit = false): what was left out, nothing here can tell.")
-    if "modes" in d:
-        m = d["modes"]
-        told.append(
-            f"Modes found: {m['found']} of {m['modes']} (ten draws or more, and a tenth of its probability or more); "
-            f"{m['within_20_percent']} have their probability within 20 %, the least {m['smallest']:.2f} and the most "
-            f"{m['largest']:.2f} times what it should be."
-        )
-    if "ramachandran" in d:
-        told.append(_ramachandran(d["ramachandran"]))
-    told.append(
-        f"Energies: {results['cost']['energy_evaluations']:,}, those of the weighted draws among them{audited}."
-    )
-    return told
-
-
-def diagnostic_rows(diagnostics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names and values of all other diagnostics, those within others after a colon.
+def diagnostic_rows(diagnostics: Mapping[str, Any], in_words: Collection[str] = ()) -> list[tuple[str, str]]:
+    """Names and values of all diagnostics that are not told of in words, those within others after a colon.
 
     Examples
     --------
@@ -132,10 +72,10 @@ def diagnostic_rows(diagnostics: Mapping[str, Any]) -> list[tuple[str, str]]:
     table: list[tuple[str, str]] = []
     for name, value in diagnostics.items():
         words = name.replace("_", " ")
-        if name in _SHOWN_APART:
+        if name in _SHOWN_APART or name in in_words:
             continue
         if isinstance(value, Mapping):
-            table += [(f"{words}: {inner}", told) for inner, told in diagnostic_rows(value)]
+            table += [(f"{words}: {inner}", shown) for inner, shown in diagnostic_rows(value)]
         elif isinstance(value, list | tuple):
             table.append((words, ", ".join(map(text, value))))
         else:
@@ -163,20 +103,6 @@ def text(value: Any, decimals: int | None = None) -> str:
     if isinstance(value, int) and decimals is None:
         return f"{value:,}"
     return f"{value:.3g}" if decimals is None else f"{value:.{decimals}f}"
-
-
-def _ramachandran(d: Mapping[str, Any]) -> str:
-    alone, count = f"{d['kl_exact_draws_generated']:.2g}", f"{d['kl_exact_draws_reweighted']:.2g}"
-    return (
-        f"Ramachandran plot, Kullback-Leibler divergence from {d['reference']} ({d['bins']} x {d['bins']} bins): "
-        f"{d['kl_generated']:.2g} of {d['generated']:,} draws as generated, where as many exact draws have {alone}; "
-        f"{d['kl_reweighted']:.2g} of {d['reweighted']:,} reweighted, where as many as count have {count}. The "
-        f"reference's own error is {d['kl_floor_of_reference']:.1g}."
-    )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %" if share >= 1e-4 else f"{100 * share:.1g} %"
 
 
 def _known(value: float | None, sd: float | None) -> str:

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from bayescg import systems
+from bayescg.arguments import did_you_mean
 from bayescg.errors import ConfigError
 from bayescg.experiments import catalogue
 from bayescg.modelling.registry import model_names
@@ -22,7 +23,7 @@ def test_everything_has_a_line_on_it(found: dict[str, str]) -> None:
 
 
 def test_a_word_that_is_near_nothing_suggests_nothing() -> None:
-    assert catalogue.did_you_mean("zzz", ["seed", "steps"]) == ""
+    assert did_you_mean("zzz", ["seed", "steps"]) == ""
     with pytest.raises(ConfigError, match="no experiment 'zzz'; known are"):
         catalogue.find_experiment("zzz")
 

@@ -11,8 +11,16 @@ import xarray as xr
 import bayescg as bcg
 from bayescg.errors import ConfigError
 from bayescg.experiments import load, report, resume, run
-from bayescg.experiments.recipes.several_methods import conclusions, over_data_sets
-from bayescg.questions.exact_eigenfunction import Exact, coordinates, functions_of, measure, one_cv
+from bayescg.questions.eigenfunction_study import conclusions
+from bayescg.questions.exact_eigenfunction import (
+    BesideTheExactEigenfunction,
+    Exact,
+    coordinates,
+    functions_of,
+    measure,
+    one_cv,
+)
+from bayescg.questions.studies import over_data_sets
 
 SMALL = """
 [experiment]
@@ -43,6 +51,7 @@ draws = 10
 [compare]
 lag = 1.0
 replicates = 2
+questions = ["exact_eigenfunction"]
 [compare.fit]
 steps = 10
 batch_size = 128
@@ -55,6 +64,7 @@ hidden = [8]
 name = "ReversibleDeepMSM"
 hidden = [8]
 """
+SCALES = BesideTheExactEigenfunction.scales
 WELL = bcg.systems.CurvedWell(epsilon=0.5, temperature_kT=0.25)
 
 
@@ -162,12 +172,14 @@ def test_the_conclusion_says_what_the_numbers_say():
 def test_no_interval_holds_what_cannot_be(quantity, values, low, high):
     """Two data sets: the t of one degree of freedom is wide, and on the plain scale it leaves the possible."""
     values = np.array(values)
-    below, above = over_data_sets(quantity, values)["ci90"]
+    ci90 = over_data_sets(values, scale=SCALES[quantity]).ci90
+    assert ci90 is not None
+    below, above = ci90
     assert low <= below < values.min() < values.max() < above <= high
     close = values.mean() * (1 + 1e-6 * np.arange(-2, 3))  # where the scale hardly bends, it is that of a plain t
-    found = over_data_sets(quantity, close)
-    half = 2.1318 * found["sd"]  # 95 % of Student's t with four degrees of freedom
-    assert found["ci90"] == pytest.approx([found["mean"] - half, found["mean"] + half], abs=1e-3 * half)
+    found = over_data_sets(close, scale=SCALES[quantity])
+    half = 2.1318 * found.sd  # 95 % of Student's t with four degrees of freedom
+    assert found.ci90 == pytest.approx((found.mean - half, found.mean + half), abs=1e-3 * half)
 
 
 @pytest.mark.parametrize("quantity", ["r2", "cv_timescale"])
@@ -175,7 +187,7 @@ def test_intervals_over_data_sets_cover(quantity):
     """Five values around a truth on the scale of the t: 90 % of 2000, within three standard errors of 0.7 %."""
     draws = 1.0 + 0.3 * np.random.default_rng(0).normal(size=(2000, 5))
     exact, values = (np.tanh(1.0) ** 2, np.tanh(draws.clip(0)) ** 2) if quantity == "r2" else (np.e, np.exp(draws))
-    ends = np.array([over_data_sets(quantity, v)["ci90"] for v in values])
+    ends = np.array([over_data_sets(v, scale=SCALES[quantity]).ci90 for v in values])
     assert abs(((ends[:, 0] <= exact) & (exact <= ends[:, 1])).mean() - 0.9) < 0.02
 
 

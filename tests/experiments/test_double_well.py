@@ -12,8 +12,8 @@ from bayescg.errors import ConfigError
 from bayescg.experiments import load, report, run
 from bayescg.experiments.build import check
 from bayescg.inference import Fit
-from bayescg.questions.free_energies import judge_number
-from bayescg.questions.predictions import Answers
+from bayescg.questions import Finding
+from bayescg.questions.asking import judge_number
 
 SMALL = ("fit.steps=60", "fit.batch_size=64", "analysis.samples=4000", "model.hidden=[8]")
 
@@ -85,11 +85,13 @@ def test_what_does_not_belong_together_is_refused(changes: list[str], told: str)
     ],
 )
 def test_no_interval_is_made_of_next_to_no_draws(share: float, k: float, told: str | None, sure: bool) -> None:
-    answers = Answers(diagnostics={"ess_fraction": share, "pareto_k": k})
-    answers.add("f", Quantity.of(np.linspace(-1, 1, 50), "kT", sd_by_source={"sampling": 0.6}))
-    judge_number(answers, 4000)
-    assert (answers.quantities["f"]["ci90"] is not None) == sure
-    assert (answers.quantities["f"]["sd_by_source"]["sampling"] is not None) == sure
-    assert answers.quantities["f"]["mean"] == pytest.approx(0.0)
-    assert len(answers.warnings) == (told is not None)
-    assert told is None or told in answers.warnings[0]
+    finding = Finding()
+    finding.add("f", Quantity.of(np.linspace(-1, 1, 50), "kT", sd_by_source={"sampling": 0.6}))
+    judge_number(finding, 4000, {"ess_fraction": share, "pareto_k": k})
+    summary = finding.summary()["f"]
+    assert (summary["ci90"] is not None) == sure
+    assert (summary["sd_by_source"]["sampling"] is not None) == sure
+    assert (summary["sd"] is not None) == sure
+    assert summary["mean"] == pytest.approx(0.0)
+    assert len(finding.warnings) == (told is not None)
+    assert told is None or told in finding.warnings[0]

@@ -10,11 +10,16 @@ from bayescg.errors import ConfigError
 from bayescg.experiments import load, run
 from bayescg.experiments.build import check, frames_of, model_of
 from bayescg.experiments.schema import Experiment, Named
-from bayescg.questions.reference import check_reference
+from bayescg.modelling import find_model
+from bayescg.questions.reference import HeldToReference
 from bayescg.questions.references import load_reference
 
 NO_REFERENCE = "analysis.reference=none"
 SMALL = ("fit.steps=30", "fit.batch_size=32", "analysis.samples=1000", "model.hidden=[8]")
+
+
+def check_reference(experiment: Experiment) -> None:
+    HeldToReference().check(experiment, find_model(experiment.model.name))
 
 
 def silent(_: str) -> None:

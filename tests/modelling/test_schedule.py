@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bayescg.analysis.free_energy.reweighting import evidence, weighted_draws
 
 import bayescg as bcg
 from bayescg import checkpoint
-from bayescg.analysis.free_energy.reweighting import evidence, weighted_draws
 from bayescg.contract.conformance import models_in
 from bayescg.inference.job import Job
 from bayescg.inference.resuming import restore, save

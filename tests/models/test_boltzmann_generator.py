@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import bayescg as bcg
-from bayescg.analysis.free_energy.reweighting import evidence, weighted_draws
 from bayescg.errors import ConfigError, DataError, Interrupted
 from bayescg.inference.job import Job
+from bayescg.inference.reweighting import evidence, weighted_draws
 from bayescg.modelling.schedules.importance import draw
 from bayescg.models import BoltzmannGenerator
 from bayescg.recording.functional import state_of

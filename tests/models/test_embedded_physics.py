@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import bayescg as bcg
-from bayescg.analysis.free_energy.reweighting import evidence, weighted_draws
 from bayescg.errors import ConfigError, DataError, ModelError
+from bayescg.inference.reweighting import evidence, weighted_draws
 from bayescg.models import EmbeddedPhysics
 
 BARRIER = 0.16745

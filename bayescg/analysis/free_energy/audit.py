@@ -15,10 +15,10 @@ from torch import Tensor
 from bayescg.analysis.block_bootstrap import block_ids, inefficiency, weights_of
 from bayescg.analysis.evaluation import CHUNK
 from bayescg.analysis.free_energy.broad import anneal_from_broad
-from bayescg.analysis.free_energy.reweighting import SAMPLES, UNRELIABLE, WORST_K, Evidence, evidence, weighted_draws
 from bayescg.arguments import check_counts
 from bayescg.data import Frames, effective_frames
 from bayescg.errors import ConfigError
+from bayescg.inference.reweighting import SAMPLES, UNRELIABLE, WORST_K, Evidence, evidence, weighted_draws
 from bayescg.modelling import SystemModel
 from bayescg.modelling.schedules.importance import log_generated, log_physics
 from bayescg.recording.functional import seeded
@@ -150,7 +150,7 @@ def audit(
     log_w = log_p - (by_weights.log_z if log_z is None else log_z) - log_q  # density of the system over the generator's
     counted = effective_frames(weights) / g
     missing, bounds = _fraction(log_w > math.log(RARE), weights, blocks, counted)
-    forward = -logsumexp(log_w, b=weights) - logsumexp(-log_w, b=weights)
+    forward: Any = -logsumexp(log_w, b=weights) - logsumexp(-log_w, b=weights)  # type: ignore[operator]
     guarded = fit.diagnostics.get("guarded")
     result = Audit(
         **vars(by_weights),

@@ -12,10 +12,10 @@ from bayescg.analysis.evaluation import evaluate, label, named_observables, unit
 from bayescg.analysis.fit_checks import check_landscape
 from bayescg.analysis.free_energy.profile import FreeEnergy, mean_of_draws, members_in_turn
 from bayescg.analysis.free_energy.refits import apart_in_log_z
-from bayescg.analysis.free_energy.reweighting import UNRELIABLE, WORST_K, reweighted
 from bayescg.analysis.free_energy.sparse import FEWEST, effective_frames, own_draws, remedy, told_ranges, uneven
 from bayescg.data.split import spacing
 from bayescg.errors import ConfigError, DataError
+from bayescg.inference.reweighting import UNRELIABLE, WORST_K, reweighted
 
 if TYPE_CHECKING:
     from bayescg.data import Frames

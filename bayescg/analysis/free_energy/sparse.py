@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayescg.analysis.free_energy.reweighting import WORST_K
 from bayescg.draws import pareto_k
+from bayescg.inference.reweighting import WORST_K
 
 if TYPE_CHECKING:
     from bayescg.data import Frames

@@ -1,1 +1,26 @@
 """Kinds of run: the stages of each, in order."""
+
+from bayescg.errors import ConfigError
+from bayescg.experiments.recipes.from_energies import FromEnergies
+from bayescg.experiments.recipes.from_frames import FromFrames
+from bayescg.experiments.recipes.recipe import Recipe
+from bayescg.experiments.recipes.several_methods import SeveralMethods
+from bayescg.experiments.schema import Experiment
+
+__all__ = ["RECIPES", "Recipe", "recipe_of"]
+
+RECIPES: tuple[type[Recipe], ...] = (SeveralMethods, FromFrames, FromEnergies)
+
+
+def recipe_of(experiment: Experiment) -> type[Recipe]:
+    """The kind of run that an experiment is.
+
+    Raises
+    ------
+    ConfigError
+        There is none.
+    """
+    for recipe in RECIPES:
+        if recipe.serves(experiment):
+            return recipe
+    raise ConfigError(f"no kind of run serves {experiment.experiment.name}")

@@ -78,9 +78,9 @@ def summarise(runs: list[Frames]) -> tuple[Reference, np.ndarray]:
     share = np.array([v[..., 0].size for v in values]) / len(angles)
     counts = [np.stack([np.histogram2d(*c[:, :2].T, bins=[edges, edges])[0] for c in v]) for v in values]
     mean, error = _combined([c / c[0].sum() for c in counts], share)
-    seen = mean > 0
-    kl_floor = float(0.5 * (error[seen] ** 2 / mean[seen]).sum())
-    found = {k: [inside(r, v[..., 0], v[..., 1]).mean(1) for v in values] for k, r in REGIONS.items()}
+    visited = mean > 0
+    kl_floor = float(0.5 * (error[visited] ** 2 / mean[visited]).sum())
+    portions = {k: [inside(r, v[..., 0], v[..., 1]).mean(1) for v in values] for k, r in REGIONS.items()}
     total = sum(c.sum(0) for c in counts)
     moments = {}
     for k, name in enumerate(names[2:], start=2):
@@ -95,12 +95,12 @@ def summarise(runs: list[Frames]) -> tuple[Reference, np.ndarray]:
         counts=np.asarray(total, np.int64),
         edges=edges,
         frames=len(angles),
-        effective_frames=float(seen.sum() / (2 * kl_floor)),
+        effective_frames=float(visited.sum() / (2 * kl_floor)),
         kl_floor=kl_floor,
         regions=REGIONS,
-        populations={k: [float(a) for a in _combined(parts, share)] for k, parts in found.items()},
+        populations={k: [float(a) for a in _combined(parts, share)] for k, parts in portions.items()},
         populations_by_start={
-            k: [[float(a) for a in _combined([part], np.ones(1))] for part in parts] for k, parts in found.items()
+            k: [[float(a) for a in _combined([part], np.ones(1))] for part in parts] for k, parts in portions.items()
         },
         averages=moments,
         made={

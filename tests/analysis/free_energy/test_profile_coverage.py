@@ -6,9 +6,9 @@ import torch
 
 import bayescg as bcg
 from bayescg.analysis import free_energy, reweighted
-from bayescg.analysis.free_energy import reweighting
 from bayescg.data import Frames
 from bayescg.errors import DataError
+from bayescg.inference import reweighting
 from bayescg.models import EmbeddedPhysics
 
 EDGES = np.linspace(-3.2, 3.2, 41)

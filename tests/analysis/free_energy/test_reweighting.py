@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import bayescg as bcg
-from bayescg.analysis.free_energy.reweighting import evidence, weighted_draws
 from bayescg.errors import DataError
 from bayescg.inference.generation import generate
+from bayescg.inference.reweighting import evidence, weighted_draws
 from bayescg.models import EmbeddedPhysics
 from bayescg.recording.functional import call_with, seeded
 

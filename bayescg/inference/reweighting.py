@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bayescg.analysis.fit_checks import check_fit
 from bayescg.arguments import check_counts
 from bayescg.draws import pareto_k, pareto_smoothed
-from bayescg.errors import DataError
+from bayescg.errors import ConfigError, DataError
 from bayescg.features.topology import read_topology
 from bayescg.modelling import Draws, SystemModel
 from bayescg.modelling.schedules.importance import draw
@@ -19,7 +18,6 @@ from bayescg.recording.functional import Params, state_of
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
-    from bayescg.inference import Fit
 
 __all__ = ["SAMPLES", "UNRELIABLE", "WORST_K", "Evidence", "evidence", "reweighted", "weighted_draws"]
 
@@ -50,7 +48,7 @@ class Evidence:
     pareto_k: float
 
 
-def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
+def reweighted(fit: Any, samples: int = SAMPLES, seed: int = 0) -> Frames:
     r"""Fresh draws of a fit without frames, each with its Pareto-smoothed importance weight.
 
     The weights are :math:`e^{-U(x)/kT} / \hat q(x)`: averages with them are averages over the system itself, whatever
@@ -93,7 +91,7 @@ def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
     """
     from bayescg.data import Frames
 
-    _check_queried(fit)
+    _check_queries(fit)
     states = _states(fit)
     check_counts(samples=(samples, BLOCKS * len(states)), seed=(seed, 0))
     each = samples // len(states)
@@ -127,22 +125,23 @@ def reweighted(fit: Fit, samples: int = SAMPLES, seed: int = 0) -> Frames:
     return replace(frames, provenance={**frames.provenance, **weighing})
 
 
-def _check_queried(fit: Fit) -> None:
-    check_fit(fit)
+def _check_queries(fit: Any) -> None:
+    if not hasattr(fit, "weights"):
+        raise ConfigError(f"fit is a {type(fit).__name__}; give what bcg.fit or bcg.Fit.load returns")
     if fit.model.needs_frames:
         raise DataError(
             f"{type(fit.model).__name__} learns from frames and has no weighted draws of its own: give frames="
         )
 
 
-def _states(fit: Fit) -> list[Params]:
+def _states(fit: Any) -> list[Params]:
     """Parameters and buffers of every refit, the trained one first."""
     trained = state_of(fit.model)
     refits = fit.weights.tensors if fit.weights.members else {}
     return [trained, *({**trained, **{k: v[m] for k, v in refits.items()}} for m in range(fit.weights.members or 0))]
 
 
-def weighted_draws(fit: Fit, samples: int, seed: int) -> Draws:
+def weighted_draws(fit: Any, samples: int, seed: int) -> Draws:
     """Draws of a fit without frames, with their log weights; of an ensemble, of the trained refit.
 
     Raises
@@ -152,7 +151,7 @@ def weighted_draws(fit: Fit, samples: int, seed: int) -> Draws:
     ConfigError
         There are too few samples.
     """
-    _check_queried(fit)
+    _check_queries(fit)
     check_counts(samples=(samples, BLOCKS), seed=(seed, 0))
     return draw(fit.model, list(fit.weights.names), state_of(fit.model), samples, seed, PARTICLES)
 

@@ -1,0 +1,98 @@
+"""One model of frames: simulate or read, train on some of them, ask about all, and about those held out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from bayescg.experiments import build
+from bayescg.experiments.recipes.recipe import Recipe, Stage, fitted
+from bayescg.questions import Context
+from bayescg.questions.asking import answer, applying
+
+if TYPE_CHECKING:
+    from xarray import DataTree
+
+    from bayescg.experiments.schema import Experiment
+    from bayescg.inference import Fit
+    from bayescg.questions import Finding
+
+__all__ = ["FromFrames", "simulated_energies", "source"]
+
+
+class FromFrames(Recipe):
+    """Frames, fit, questions."""
+
+    @classmethod
+    def serves(cls, experiment: Experiment) -> bool:
+        """A model that learns from frames, alone."""
+        return experiment.compare is None and build.model_class(experiment.model.name).needs_frames
+
+    def stages(self) -> Iterator[Stage]:
+        """Frames, fit."""
+        yield "frames", source(self.experiment), self._frames
+        lag = self.experiment.data.lag
+        number = len(self.train)
+        words = f"{number} frames" if lag is None else f"pairs of {number} frames, {lag:g} apart"
+        yield "fit", f"{self.experiment.model.name} on {words}", self._fit
+        self.subject = f"{len(self.frames)} frames, {len(self.test)} of them held out"
+
+    def ask(self) -> Finding:
+        """What applies to the fit."""
+        context = Context(
+            fit=self.fit,
+            frames=self.frames,
+            settings=self.experiment.analysis,
+            seed=self.experiment.run.seed,
+            train=self.train,
+            test=self.test,
+            system=self.system,
+        )
+        return answer(context, applying(context))
+
+    def posterior(self) -> DataTree:
+        """Draws of the parameters, CVs and predictions for frames of the training."""
+        return posterior(self.fit, self.experiment, self.train)
+
+    def fits(self) -> list[Fit]:
+        """The one."""
+        return [self.fit]
+
+    def energies(self) -> int:
+        """Those of the simulation."""
+        return simulated_energies(self.experiment, len(self.frames))
+
+    def _frames(self) -> None:
+        self.frames = build.frames_of(self.experiment, self.path / "trajectories")
+        held_out, seed = self.experiment.fit.held_out, self.experiment.run.seed
+        self.train, self.test = self.frames.split(blocks=20, test=held_out, seed=seed)
+
+    def _fit(self) -> None:
+        places = self.path / "fit", self.path / "trajectories"
+        self.fit = fitted(self.experiment, self.train, *places, run_dir=self.path)
+
+
+def posterior(fit: Fit, experiment: Experiment, frames: object) -> DataTree:
+    """Draws of a fit; refits are not repeated."""
+    draws = None if fit.weights.members else experiment.analysis.draws
+    return fit.posterior(draws, seed=experiment.run.seed, frames=frames)  # type: ignore[arg-type]
+
+
+def source(experiment: Experiment) -> str:
+    """Where the frames come from, in words."""
+    if experiment.data.frames is not None:
+        return f"read {', '.join(experiment.data.frames)}"
+    settings = experiment.simulation
+    assert settings is not None
+    if settings.engine == "overdamped":
+        return f"overdamped dynamics, {settings.chains} x {settings.time:g}"
+    return f"molecular dynamics, {settings.chains} x {settings.time:g} ps"
+
+
+def simulated_energies(experiment: Experiment, frames: int) -> int:
+    """Energy evaluations of the simulation, equilibration included; none for frames that were given."""
+    settings = experiment.simulation
+    if experiment.data.frames is not None or settings is None:
+        return 0
+    every, warm_up = round(settings.frame_every / settings.dt), round(settings.equilibration / settings.dt)
+    return frames * every + settings.chains * warm_up

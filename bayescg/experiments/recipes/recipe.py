@@ -1,0 +1,114 @@
+"""What every kind of run is: stages in order, questions, and what they cost."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import bayescg as bcg
+from bayescg import checkpoint, systems
+from bayescg.experiments import build
+from bayescg.inference import Fit
+
+if TYPE_CHECKING:
+    from xarray import DataTree
+
+    from bayescg.data import Frames
+    from bayescg.experiments.schema import Experiment
+    from bayescg.questions import Finding
+
+__all__ = ["Recipe", "fitted"]
+
+Stage = tuple[str, str, Callable[[], None]]
+"""Its name, a line on what it does, and what is to be done; what is complete on the disk is not made again."""
+
+
+class Recipe(ABC):
+    """A kind of run.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    path : Path
+        The run's directory.
+
+    Attributes
+    ----------
+    subject : str
+        What the questions are about, in a line; known when the stages are complete.
+    """
+
+    subject = ""
+
+    def __init__(self, experiment: Experiment, path: Path):
+        self.experiment, self.path = experiment, path
+
+    @classmethod
+    @abstractmethod
+    def serves(cls, experiment: Experiment) -> bool:
+        """Whether an experiment is of this kind."""
+
+    @abstractmethod
+    def stages(self) -> Iterator[Stage]:
+        """What there is to do before anything can be asked; a stage is complete when the next one is wanted."""
+
+    @abstractmethod
+    def ask(self) -> Finding:
+        """Ask the questions that apply."""
+
+    @abstractmethod
+    def posterior(self) -> DataTree | None:
+        """Draws of the fit."""
+
+    @abstractmethod
+    def fits(self) -> list[Fit]:
+        """All fits of the run."""
+
+    @abstractmethod
+    def energies(self) -> int:
+        """How many energies were evaluated."""
+
+    @property
+    def system(self) -> Any:
+        """What the frames or energies are of; None where frames of a molecule or of the user's own are read."""
+        named = self.experiment.system
+        if named is None or self.experiment.data.frames is not None:
+            return None
+        maker = getattr(systems, named.name)
+        return maker(**named.arguments) if isinstance(maker, type) else None  # a molecule takes a while to make
+
+
+def fitted(experiment: Experiment, train: Frames | None, saved: Path, trajectories: Path, **more: Any) -> Fit:
+    """The fit in a directory, trained where there is none.
+
+    What is asked is what is on the disk, in the same place whether or not the run was interrupted.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    train : Frames or None
+    saved : Path
+        Of the fit.
+    trajectories : Path
+        Of the simulation.
+    **more
+        Further arguments of :func:`bayescg.fit`.
+    """
+    model_class, there = build.model_class(experiment.model.name), saved / "fit.json"
+    if not there.exists():
+        lag = experiment.data.lag
+        bcg.fit(
+            build.model_of(experiment, train, trajectories),
+            train if train is None or lag is None else train.lagged(lag),
+            **experiment.fit.model_dump(exclude={"held_out"}),
+            **experiment.run.model_dump(exclude={"quick"}),
+            **more,
+        ).save(saved)
+    if not model_class.needs_frames:  # it is given its system again
+        return Fit.load(saved, model=build.model_of(experiment, train, trajectories))
+    if ":" not in experiment.model.name:
+        return Fit.load(saved)
+    config = checkpoint.read(there)[1]["config"]  # of a class that is not registered
+    return Fit.load(saved, model=model_class.from_config(config))

@@ -1,0 +1,151 @@
+"""What every question is, and what it is given."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import bayescg as bcg
+from bayescg.questions.finding import Finding
+from bayescg.questions.sections import Section
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xarray as xr
+
+    from bayescg.analysis import FreeEnergy
+    from bayescg.data import Frames
+    from bayescg.modelling import Model
+
+__all__ = ["Context", "Question", "Scale"]
+
+T = TypeVar("T")
+
+Scale = tuple[Callable[["np.ndarray"], "np.ndarray"], Callable[["np.ndarray"], "np.ndarray"]]
+"""To values whose errors are about Gaussian, and back."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is asked about, and how.
+
+    Attributes
+    ----------
+    fit : Fit
+        In a study of several methods also a function that nobody learned, from positions to ``(n, functions)``.
+    frames : Frames
+        What averages are over: all frames, or reweighted draws of the fit's own (:meth:`bayescg.Fit.samples`).
+    settings : Analysis
+        All settings of ``[analysis]``.
+    seed : int
+    train, test : Frames or None
+        Of the frames, those that the fit was trained on, and those that it has not seen.
+    system : System or None
+        What the frames are of, where it is known.
+    lag : float or None
+        One for all methods of a study.
+    """
+
+    fit: Any
+    frames: Frames
+    settings: Any
+    seed: int = 0
+    train: Frames | None = None
+    test: Frames | None = None
+    system: Any = None
+    lag: float | None = None
+    _kept: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the frames are reweighted draws of the fit's own."""
+        return "pareto_k" in self.frames.provenance
+
+    @property
+    def observables(self) -> list[str]:
+        """Names of the observables that averages are asked of."""
+        if self.settings.observables is not None:
+            return self.settings.observables
+        if self.frames.topology is not None:
+            return ["rg", "rmsd", "end_to_end"]
+        size = self.frames.positions[0].size
+        return [f"x{k + 1}" for k in range(min(size, 3))]
+
+    def functions(self, names: Sequence[str]) -> list[Callable[..., Any]]:
+        """Observables by their names, as functions of positions."""
+        from bayescg.analysis.evaluation import named_observables
+        from bayescg.questions.known import Coordinate, is_coordinate
+
+        observables = [Coordinate(name) if is_coordinate(name) else name for name in names]
+        return named_observables(observables, self.fit, self.frames)
+
+    def landscape(self, *names: str, bins: int | None = None) -> FreeEnergy:
+        """Free energy over one or two observables, or over the CVs of the fit where none is named; made once."""
+        settings: dict[str, Any] = {"draws": self.settings.draws, "level": self.settings.level, "seed": self.seed}
+        settings |= {} if bins is None else {"bins": bins}
+        cv = self.functions(names) if names else None
+        make = lambda: bcg.analysis.free_energy(self.fit, self.frames, cv=cv, **settings)  # noqa: E731
+        return self.once(("landscape", names, bins), make)
+
+    def once(self, key: Any, make: Callable[[], T]) -> T:
+        """What `make` returns, made once for all questions that need it."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+
+class Question(ABC):
+    """One thing to ask of a fit and its frames.
+
+    A subclass writes `applies` and `ask`, in a file of its own, and stands in the list of
+    :mod:`bayescg.questions.reading_order`, which is in reading order.
+
+    Attributes
+    ----------
+    Settings : type of Section
+        Its own keys of ``[analysis]``, each with a default.
+    scales : dict of str to Scale
+        Of quantities, by name: where a mean over data sets and its interval are to be taken. The others' is the plain
+        one.
+    """
+
+    Settings: ClassVar[type[Section]] = Section
+    scales: ClassVar[Mapping[str, Scale]] = {}
+
+    def check(self, experiment: Any, model: type[Model]) -> None:  # noqa: B027 - most have nothing to refuse
+        """Refuse settings of an experiment that cannot be, before anything is computed.
+
+        Raises
+        ------
+        ConfigError
+        """
+
+    @abstractmethod
+    def applies(self, context: Context) -> bool:
+        """Whether a run asks it."""
+
+    @abstractmethod
+    def ask(self, context: Context) -> Finding:
+        """The answer."""
+
+    def beside(self) -> dict[str, Callable[..., Any]]:
+        """Functions that nobody learned, by name, which a study of several methods asks about as well."""
+        return {}
+
+    def compare(self, table: xr.Dataset, contexts: Mapping[str, Sequence[Context]], order: Sequence[str]) -> Finding:
+        """What a study says of its methods: conclusions and figures.
+
+        Parameters
+        ----------
+        table : Dataset
+            What was found of each method of each data set, with dimensions ``model`` and ``replicate``.
+        contexts : mapping
+            What was asked about, for each method and data set.
+        order : sequence of str
+            Methods that are expected to fall behind all others, the worst first.
+        """
+        from bayescg.questions.studies import told_apart
+
+        return told_apart(table, order)

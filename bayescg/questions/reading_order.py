@@ -1,0 +1,54 @@
+"""All questions, in the order in which their answers are read."""
+
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from bayescg.errors import ConfigError
+from bayescg.questions.question import Question
+from bayescg.questions.sections import Shared
+
+__all__ = ["QUESTIONS", "Analysis", "find_question"]
+
+QUESTIONS = {
+    "samples": "Samples",
+    "missing_mass": "MissingMass",  # before free energies, which repeat what it found
+    "averages": "Averages",
+    "collective_variables": "CollectiveVariables",
+    "predictions": "Predictions",
+    "exact_eigenfunction": "BesideTheExactEigenfunction",
+    "slow_modes": "EigenvaluesAndTimescales",
+    "lag_times": "LagTimes",
+    "free_energies": "FreeEnergies",
+    "held_out": "HeldOut",
+    "mixture_modes": "MixtureModes",
+    "reference": "HeldToReference",
+    "training": "Training",
+}
+"""Name of a question, which is that of its file in this room, and its class."""
+
+
+@cache
+def find_question(name: str) -> Question:
+    """A question by name.
+
+    Raises
+    ------
+    ConfigError
+        There is none of this name.
+
+    Examples
+    --------
+    >>> type(find_question("slow_modes")).__name__
+    'EigenvaluesAndTimescales'
+    """
+    if name not in QUESTIONS:
+        raise ConfigError(f"no question is called {name!r}; there are {', '.join(QUESTIONS)}")
+    return getattr(import_module(f"bayescg.questions.{name}"), QUESTIONS[name])()
+
+
+_SECTIONS: Any = dict.fromkeys(find_question(name).Settings for name in QUESTIONS)
+
+
+class Analysis(Shared, *(s for s in _SECTIONS if s.model_fields)):
+    """``[analysis]``: what all questions read, and the settings of each."""
