@@ -23,8 +23,13 @@ def blocks(document: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
 
 
-def test_the_python_of_the_readme_runs(tmp_path):
+@pytest.mark.parametrize("small", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["small", "as it is"])
+def test_the_python_of_the_readme_runs(tmp_path, small):
     (code,) = blocks("README.md", "python")
+    if small:
+        assert "(), 200.0," in code
+        assert "steps=500" in code
+        code = code.replace("(), 200.0,", "(), 60.0,").replace("steps=500", "steps=60")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
     command = [sys.executable, "-W", "error::UserWarning", "-c", code]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
