@@ -131,7 +131,9 @@ def started(path: Path, until: Callable[[], bool], *more: str) -> subprocess.Pop
 LONG_FIT = ["--set=fit.steps=400", "--set=fit.checkpoint_every=20"]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_says_what_was_saved_and_how_to_go_on(tmp_path: Path, number: signal.Signals, status: int) -> None:
     path = tmp_path / "run"
     process = started(path, lambda: any((path / "checkpoint").glob("*.json")), *LONG_FIT)

@@ -94,7 +94,6 @@ CHAINS = {
     "minibatches": (EVERY_MOMENT, 10),
     "bootstrap": (EVERY_MOMENT, 10),
     "long": (random_moments(5, seed=1), 2),
-    "long bootstrap": (random_moments(5, seed=1), 2),
 }
 """Moments at which the processes of a scenario are killed, and how many of them are at least."""
 
