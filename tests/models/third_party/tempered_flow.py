@@ -47,11 +47,11 @@ class TemperedFlow(SystemModel):
 
     beta: torch.Tensor
 
-    def __init__(self, system, start=0.05, levels=12, coordinates=None):
+    def __init__(self, system, start=0.05, levels=12, layers=4, coordinates=None):
         super().__init__()
         self.begin(system, coordinates, guard=1000.0)
-        self.start, self.levels = start, levels
-        self.flow = nets.SplineFlow([False] * self.system.dim, layers=4, bins=8, hidden=(16,))
+        self.start, self.levels, self.layers = start, levels, layers
+        self.flow = nets.SplineFlow([False] * self.system.dim, layers=layers, bins=8, hidden=(16,))
         self.flow.place(torch.zeros(self.system.dim), 1.0)
         self.register_buffer("beta", torch.ones(()))
 
