@@ -171,8 +171,8 @@ def predictive_check(
     frames : Frames
         Frames to compare with; those not fitted make the sharper check.
     observables : sequence of str or callable
-        Names of :mod:`bayescg.features.observables`, or callables of positions ``(..., atoms, 3)`` to ``(...)`` with
-        a ``name`` and a ``unit``; ``"rad"`` makes it periodic.
+        Names of :mod:`bayescg.features.observables`, or callables of positions ``(n, atoms, 3)`` to ``(n,)``, with a
+        ``name`` and a ``unit`` where they have them; ``"rad"`` makes it periodic.
     bins : int
     level : float
         Of the bands.
@@ -192,7 +192,7 @@ def predictive_check(
     ModelError
         The model does not generate configurations.
     DataError
-        Fewer than 10 frames, no topology for a named observable, or values that are not finite.
+        Fewer than 10 frames, no topology for a named observable, or values that are not finite or not one each.
 
     References
     ----------
@@ -231,7 +231,7 @@ def _check(
 ) -> ObservableCheck:  # fmt: skip
     """Of configurations (draws, n, ...), and of pairs that share their latent variables (draws, n, 2, ...)."""
     name, unit = label(observable), unit_of(observable)
-    generated, pairs = (np.asarray(observable(y).detach(), dtype=np.float64) for y in (x, twice))
+    generated, pairs = (_of_generated(observable, y, leading) for y, leading in ((x, 2), (twice, 3)))
     if not np.isfinite(generated).all():
         raise DataError(f"{name} of generated configurations is not finite")
     values, periodic = evaluate(observable, frames), unit == "rad"
@@ -265,6 +265,17 @@ def _check(
         observed_mean_sd=_sampling_sd(values, w, block_ids(frames, g), periodic, seed),
         intrinsic_sd=float(np.sqrt(np.mean(within**2) / 2)), effective_frames=float(effective),
     )  # fmt: skip
+
+
+def _of_generated(observable: Callable[..., Any], x: Tensor, leading: int) -> np.ndarray:
+    """Values of configurations with so many leading axes, which an observable is given as ``(n, ...)``, like frames."""
+    values = np.asarray(observable(x.flatten(0, leading - 1)).detach(), dtype=np.float64)
+    if values.shape != (x.shape[:leading].numel(),):
+        raise DataError(
+            f"{label(observable)} gave shape {values.shape} for {x.shape[:leading].numel()} configurations; one value "
+            "each, (n,), is needed"
+        )
+    return values.reshape(x.shape[:leading])
 
 
 def _edges(values: np.ndarray, generated: np.ndarray, bins: int, periodic: bool) -> np.ndarray:

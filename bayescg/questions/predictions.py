@@ -32,7 +32,8 @@ class Predictions(Question):
 
     def applies(self, context: Context) -> bool:
         """To models that generate frames, where some frames were held out."""
-        return context.test is not None and context.fit.model.needs_frames and context.fit.generates
+        named = context.observables or context.settings.torsions
+        return bool(named) and context.test is not None and context.fit.model.needs_frames and context.fit.generates
 
     def ask(self, context: Context) -> Finding:
         """Averages as predicted and of the frames, p-values, histograms."""

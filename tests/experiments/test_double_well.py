@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import bayescg as bcg
 from bayescg.analysis import Quantity
 from bayescg.errors import ConfigError
 from bayescg.experiments import load, report, run
@@ -48,6 +49,25 @@ def test_a_run_leaves_everything_that_is_promised(finished: Path) -> None:
     with xr.open_datatree(finished / "posterior.nc", engine="h5netcdf") as tree:
         assert "log_likelihood" not in tree.children  # there are no data to have one
         assert "cv" in tree["posterior"].dataset
+
+
+def test_a_notebook_is_told_the_same(finished: Path) -> None:
+    """The same numbers, and the same warnings but for those of the training."""
+    summary = json.loads((finished / "summary.json").read_text())
+    fit = Fit.load(finished / "fit")
+    asked = load("double-well", quick=True, changes=SMALL).analysis.model_dump()
+    finding = bcg.questions.ask(fit, seed=0, **asked)
+    assert json.loads(json.dumps(finding.summary())) == summary["quantities"]
+    assert summary["diagnostics"]["warnings"] == [*fit.diagnostics["warnings"], *finding.warnings]
+    assert finding.truth["free_energy_difference"] == pytest.approx(4.7776, abs=1e-4)
+    alone = bcg.questions.ask(fit, fit.samples(4000), "free_energies", **{**asked, "differences": []})
+    assert list(alone.quantities) == ["population_left", "population_right"]
+    with pytest.raises(ConfigError, match=r"EigenvaluesAndTimescales .*To models with a basis of functions"):
+        bcg.questions.ask(fit, None, "slow_modes", **asked)
+    with pytest.raises(ConfigError, match="no question is called 'slow_mode'"):
+        bcg.questions.ask(fit, None, "slow_mode")
+    with pytest.raises(ConfigError, match="draw: Extra inputs"):
+        bcg.questions.ask(fit, draw=3)
 
 
 def test_its_report_is_made_again_from_the_fit(finished: Path) -> None:
