@@ -1,5 +1,6 @@
 """What the documents say is so: their code runs, their links lead somewhere, their commands are the ones that work."""
 
+import importlib
 import os
 import re
 import subprocess
@@ -7,13 +8,16 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import bayescg as bcg
 from bayescg.contract.conformance import check_model
 from bayescg.contract.model_files import models_in
+from bayescg.models import PredictiveCV
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(ROOT.glob("*.md"))
@@ -43,6 +47,17 @@ def test_the_model_of_contributing_passes_the_check(tmp_path):
     (tmp_path / "factor_analysis.py").write_text(blocks("CONTRIBUTING.md", "python")[0])
     (model_class,) = models_in(tmp_path / "factor_analysis.py")
     assert [o for o in check_model(model_class) if not o.ok] == []
+
+
+def test_the_question_of_contributing_is_answered(tmp_path, monkeypatch):
+    (tmp_path / "cv_moves.py").write_text(blocks("CONTRIBUTING.md", "python")[1])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    question = importlib.import_module("cv_moves").MeanSquaredDisplacement()
+    x = np.random.default_rng(0).normal(size=(64, 2)).cumsum(0)
+    frames = bcg.data.Frames.from_numpy(x, unit="reduced", dt=1.0, temperature_kT=1.0)
+    fit = bcg.fit(PredictiveCV(dim=2, latent_dim=1, hidden=(4,)), frames, steps=3, uncertainty="none", compile="off")
+    found = bcg.questions.ask(fit, frames, question).quantities["cv_msd"]
+    assert found.mean == pytest.approx(np.square(np.diff(fit.cv(x).mean[:, 0].numpy())).mean(), rel=0.2)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)

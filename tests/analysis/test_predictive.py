@@ -47,6 +47,22 @@ def checked(fit: Any, x, observable=None, **settings):
     return predictive_check(fit, frames, [observable or First()], **{"bins": 20, **settings})["first"]
 
 
+def test_an_observable_is_given_generated_configurations_as_it_is_given_frames():
+    """A distance between columns, written for (n, dim): on any other shape it would be another number, or an error."""
+    model, frames, _ = PredictiveCV.example()
+    fit = bcg.fit(model, frames, steps=20, uncertainty="none", compile="off")
+
+    def apart(x):
+        assert x.ndim == 2
+        return (x[:, 0] - x[:, 2]).abs()
+
+    x = fit.generate(500, seed=0)[0]
+    check = predictive_check(fit, frames, [apart], samples=500, seed=0)["apart"]
+    assert check.predicted_mean[0] == pytest.approx(float(apart(x).mean()), rel=1e-5)
+    with pytest.raises(DataError, match=r"sums gave shape .*one value each, \(n,\), is needed"):
+        predictive_check(fit, frames, [type("Sums", (), {"name": "sums", "__call__": lambda _, x: x.sum(0)})()])
+
+
 @cache
 def experiment(seed, n=50, over_confident=False, refits=None):
     """Fit the mean of n draws exactly, and check n new ones."""
