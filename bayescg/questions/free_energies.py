@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import bayescg as bcg
+from bayescg.errors import DataError
 from bayescg.questions.finding import Drawing, Finding
 from bayescg.questions.known import exact_profile, is_coordinate, reference_profile
 from bayescg.questions.question import Context, Question
@@ -37,7 +38,7 @@ class FreeEnergies(Question):
     def ask(self, context: Context) -> Finding:
         """Populations, differences and landscapes."""
         finding = Finding()
-        landscapes = self._landscapes(context)
+        landscapes = self._landscapes(finding, context)
         for name, region in context.settings.regions.items():
             ((observable, bounds),) = region.items()
             self._population(finding, context, name, observable, bounds)
@@ -53,7 +54,7 @@ class FreeEnergies(Question):
         finding.warnings += _of_note(list(landscapes.values()))
         return finding
 
-    def _landscapes(self, context: Context) -> dict[str, FreeEnergy]:
+    def _landscapes(self, finding: Finding, context: Context) -> dict[str, FreeEnergy]:
         """By the names of their figures."""
         from bayescg.modelling import HasCV
 
@@ -61,7 +62,10 @@ class FreeEnergies(Question):
         if len(context.settings.torsions) == 2:
             landscapes["torsions"] = context.landscape(*context.settings.torsions, bins=_PLANE)
         if isinstance(context.fit.model, HasCV) and context.fit.cv(context.frames.gather([0])).event_shape[0] <= 2:
-            landscapes["cv"] = context.landscape(bins=_PLANE)
+            try:
+                landscapes["cv"] = context.landscape(bins=_PLANE)
+            except DataError as error:  # of CVs that no two refits agree on, no bin may be visited twice
+                finding.warnings.append(f"no free energy over the CVs: {error}")
         plane = [name for name in context.observables if is_coordinate(name)]
         if len(plane) == 2:
             landscapes["plane"] = context.landscape(*plane)
