@@ -115,20 +115,20 @@ class Autoencoder(FeatureModel):
 
     def _penalty(self, y: Tensor, weight: Tensor | None) -> Tensor:
         w = torch.ones_like(y[:, 0]) if weight is None else weight
-        w, found = w / w.sum(), {}
+        w, terms = w / w.sum(), {}
         e = self.encoder(y).mean
         cov = _covariance(e, w)
-        found["variance"] = (cov.diagonal() - 1).square().sum()
-        found["covariance"] = torch.triu(cov, 1).square().sum()
+        terms["variance"] = (cov.diagonal() - 1).square().sum()
+        terms["covariance"] = torch.triu(cov, 1).square().sum()
         if "gradient" in self.regularise:
-            found["gradient"] = w @ _slopes(lambda v: self.encoder(v).mean, y).sum(1)
+            terms["gradient"] = w @ _slopes(lambda v: self.encoder(v).mean, y).sum(1)
         if hasattr(self, "functions"):
             cov = _covariance(self.functions(e), w)
-            found["orthonormal"] = torch.triu(cov - torch.eye(len(cov)).to(cov)).square().sum()
+            terms["orthonormal"] = torch.triu(cov - torch.eye(len(cov)).to(cov)).square().sum()
             if "rayleigh" in self.regularise:
                 slopes = _slopes(lambda v: self.functions(self.encoder(v).mean), y)
-                found["rayleigh"] = (w @ slopes / cov.diagonal()).sum()
-        return torch.stack([strength * found[name] for name, strength in self.regularise.items()]).sum()
+                terms["rayleigh"] = (w @ slopes / cov.diagonal()).sum()
+        return torch.stack([strength * terms[name] for name, strength in self.regularise.items()]).sum()
 
     def cv(self, x: Tensor) -> torch.distributions.Distribution:
         """q(z | y(x)) for positions ``(n, atoms, 3)``: batch shape ``(n,)``, event shape ``(latent_dim,)``."""

@@ -44,15 +44,6 @@ CARRIED = {"LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "SECURI
 ORIGINS = {"found", "told", "asked", "given", "own", "one", "made", "seen", "known", "drawn", "chosen", "kept", "taken"}
 """Names of locals that say how something came about; a longer function says what it is."""
 
-STILL_BY_ORIGIN = {"analysis", "contract", "experiments", "models", "report"}
-"""Rooms whose locals are still to be renamed; none once they are."""
-
-STILL_IN_CIRCLES = {"experiments"}
-"""Rooms whose files still import each other."""
-
-STILL_TWICE = {"modes"}
-"""Names that two files still have."""
-
 INSIDE_TORCH = {"_C", "_dynamo", "_functorch", "_fused_adam_", "_inductor", "_subclasses", "fx", "overrides"}
 INSIDE_TORCH |= {"_pytree", "_python_dispatch", "_triton"}
 """Parts of torch that are none of its public ones, or record and change what a program does."""
@@ -125,7 +116,7 @@ EXPORTS = {
 
 def test_no_files_import_each_other():
     """Not by way of others either: what can be sorted by imports has no circle."""
-    graph = {p: imported_files(p) for p in SOURCES if p.name != "__init__.py" and room(p) not in STILL_IN_CIRCLES}
+    graph = {p: imported_files(p) for p in SOURCES if p.name != "__init__.py"}
     graph = {p: {q for q in targets if q in graph} for p, targets in graph.items()}
     assert sum(map(len, graph.values())) > 300  # names are resolved to files
     try:
@@ -136,7 +127,7 @@ def test_no_files_import_each_other():
 
 def test_no_two_files_have_one_name():
     count = Counter(p.stem for p in SOURCES if p.name != "__init__.py")
-    assert {stem for stem, files in count.items() if files > 1} <= STILL_TWICE
+    assert not {stem for stem, files in count.items() if files > 1}
 
 
 @pytest.mark.parametrize("path", [*SOURCES, *MODELS], ids=named)
@@ -156,8 +147,6 @@ def test_only_recording_touches_the_inside_of_torch(path):
 @pytest.mark.parametrize("path", [*SOURCES, *MODELS], ids=named)
 def test_locals_are_named_by_their_content(path):
     """But for functions of three lines."""
-    if (room(path) if path in SOURCES else "models") in STILL_BY_ORIGIN:
-        return
     for function in ast.walk(ast.parse(path.read_text())):
         if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             continue

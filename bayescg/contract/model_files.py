@@ -50,7 +50,7 @@ def models_in(path: str | Path) -> list[type[Model]]:
     sys.modules[path.stem] = module  # dataclasses and inspect look a class's module up by name
     try:
         spec.loader.exec_module(module)
-        found = [c for c in vars(module).values() if _is_model(c) and c.__module__ == path.stem]
+        classes = [c for c in vars(module).values() if _is_model(c) and c.__module__ == path.stem]
     except Exception as error:  # whatever a stranger's file raises
         raise ModelError(f"{path} does not run: {type(error).__name__}: {error}") from error
     finally:
@@ -58,9 +58,9 @@ def models_in(path: str | Path) -> list[type[Model]]:
             sys.modules[path.stem] = before
         else:
             del sys.modules[path.stem]
-    if not found:
+    if not classes:
         raise ModelError(f"{path} defines no model: a subclass of bayescg.Model with model, guide, config and example")
-    return found
+    return classes
 
 
 def _is_model(thing: Any) -> bool:

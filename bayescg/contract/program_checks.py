@@ -29,14 +29,14 @@ def gradients(case: Case) -> str:
     n = case.total
     with seeded(case.seed):
         loss = _loss(program, n, n)(leaves, tensors)
-    found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-    for name, g in zip(leaves, found, strict=True):
+    grads = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+    for name, g in zip(leaves, grads, strict=True):
         name = name.removeprefix("inner.")
         if g is None or not g.any():
             raise Fault(f"parameter {name!r} does not influence the loss: it is unused, detached or cut off")
         if not torch.isfinite(g).all():
             raise Fault(f"the gradient of parameter {name!r} is not finite")
-    return f"{len(found)} parameters, all with finite gradients"
+    return f"{len(grads)} parameters, all with finite gradients"
 
 
 def finite_differences(case: Case) -> str:
@@ -86,15 +86,15 @@ def unbiased(case: Case) -> str:
             parts = [i for i in order.split(size) if len(i) == size]
             mean = torch.stack([function(params, {k: v[i] for k, v in tensors.items()}) for i in parts]).mean()
             differences.append(mean - whole)
-    found = torch.stack(differences)
-    error = float(found.std() / len(found) ** 0.5)
-    if abs(float(found.mean())) > 5 * error + 1e-9 * abs(float(whole)):
+    offsets = torch.stack(differences)
+    error = float(offsets.std() / len(offsets) ** 0.5)
+    if abs(float(offsets.mean())) > 5 * error + 1e-9 * abs(float(whole)):
         raise Fault(
-            f"batches of {size} of {n} frames give a loss that is {float(found.mean()):+.4g} off the full one's "
+            f"batches of {size} of {n} frames give a loss that is {float(offsets.mean()):+.4g} off the full one's "
             f"{float(whole):.4g} nats per frame, with a standard error of {error:.2g}: use `with batch.plate(...)`, "
             "never `pyro.plate(..., len(batch))`"
         )
-    return f"batches of {size}: {float(found.mean()):+.1e} +- {error:.1e} nats per frame off the full one"
+    return f"batches of {size}: {float(offsets.mean()):+.1e} +- {error:.1e} nats per frame off the full one"
 
 
 def weights(case: Case) -> str:
@@ -102,19 +102,19 @@ def weights(case: Case) -> str:
     if case.frames is None or not case.model.additive:
         return NOT_ADDITIVE if case.frames is not None else NO_FRAMES
     program, params, tensors = case.program()
-    one = tensors["weight"]
-    function = _loss(program, len(one), 1.0)
-    half = (torch.arange(len(one)) < len(one) // 2).to(one)
+    unit = tensors["weight"]
+    function = _loss(program, len(unit), 1.0)
+    half = (torch.arange(len(unit)) < len(unit) // 2).to(unit)
 
     def at(weight: Tensor) -> float:
         with seeded(case.seed), torch.no_grad():
             return float(function(params, {**tensors, "weight": weight}))
 
-    none, all_, twice = at(0 * one), at(one), at(2 * one)
+    none, all_, twice = at(0 * unit), at(unit), at(2 * unit)
     tolerance = 1e-9 * (abs(none) + abs(all_) + abs(twice))
     if abs(all_ - none) <= tolerance:
         raise Fault("the weights of the frames have no effect: sample what is local inside `with batch.plate(...)`")
-    if abs(twice - 2 * all_ + none) > tolerance or abs(at(half) + at(one - half) - all_ - none) > tolerance:
+    if abs(twice - 2 * all_ + none) > tolerance or abs(at(half) + at(unit - half) - all_ - none) > tolerance:
         raise Fault("a frame of weight 2 does not count as two frames")
     return "a frame of weight w counts w times"
 
