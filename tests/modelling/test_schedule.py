@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bayescg.inference.reweighting import evidence, weighted_draws
 
 import bayescg as bcg
 from bayescg import checkpoint
 from bayescg.contract.model_files import models_in
 from bayescg.inference.job import Job
 from bayescg.inference.resuming import restore, save
+from bayescg.inference.reweighting import evidence, weighted_draws
 from bayescg.recording.functional import state_of
 
 (TemperedFlow,) = models_in(Path(__file__).parents[1] / "models" / "third_party" / "tempered_flow.py")

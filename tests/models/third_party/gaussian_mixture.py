@@ -43,9 +43,6 @@ class GaussianMixture(bcg.Model):
         log_joint = self.logits.log_softmax(0) + self.clusters().log_prob(x[:, None])
         return dist.Normal(log_joint.softmax(-1), 1e-3).to_event(1)
 
-    def config(self):
-        return {"dim": self.dim, "states": self.states}
-
     @classmethod
     def example(cls):
         generator = torch.Generator().manual_seed(0)
