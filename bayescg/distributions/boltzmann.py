@@ -55,8 +55,7 @@ class Boltzmann(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density up to a constant, ``(...)`` for coordinates ``(..., dim)``."""
-        untempered = self.untempered(value)
-        return self.beta * (self.system.log_prob(value) - untempered) + untempered
+        return self.beta * (-self.system.potential_energy(value) / self.system.kT) + self.untempered(value)
 
     def untempered(self, value: Tensor) -> Tensor:
         """Log density at infinite temperature, ``(...)``: what `beta` does not multiply; costs no energy."""
@@ -93,6 +92,11 @@ class GeometricPath(Boltzmann):
     >>> GeometricPath(DoubleWell(), 0.5).log_prob(torch.tensor([[2.0, 0.0]]))
     tensor([3.])
     """
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density up to a constant, ``(...)`` for coordinates ``(..., dim)``."""
+        untempered = self.untempered(value)
+        return self.beta * (self.system.log_prob(value) - untempered) + untempered
 
     def untempered(self, value: Tensor) -> Tensor:
         """Log density where the path begins, ``(...)``."""

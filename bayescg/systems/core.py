@@ -135,6 +135,10 @@ class System:
         """
         return -self.energy(x) / self.kT
 
+    def potential_energy(self, x: Tensor) -> Tensor:
+        """Energy of the positions alone, without the volume element, ``(...)``; of Cartesian coordinates `energy`."""
+        return self.energy(x)
+
     def positions(self, x: Tensor) -> Tensor:
         """Positions ``(..., atoms, 3)`` of a molecule's coordinates ``(..., dim)``; those of other systems as they are.
 

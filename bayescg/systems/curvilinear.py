@@ -79,8 +79,7 @@ class CurvilinearSystem(System):
         self._cartesian, self.coordinates = system, coordinates
 
     def _minus_log_density(self, u: Tensor) -> Tensor:
-        potential = self._cartesian.energy(self.coordinates.positions(u).flatten(-2))
-        return potential - self.kT * self.coordinates.log_abs_det_jacobian(u)
+        return self.potential_energy(u) - self.kT * self.log_volume(u)
 
     @property
     def cartesian(self) -> System:
@@ -105,6 +104,10 @@ class CurvilinearSystem(System):
     def guarded(self, cut: float) -> System:
         """The same with the potential energy guarded."""
         return CurvilinearSystem(self._cartesian.guarded(cut), self.coordinates)
+
+    def potential_energy(self, x: Tensor) -> Tensor:
+        """That of `cartesian` at the positions, ``(...)``."""
+        return self._cartesian.energy(self.positions(x).flatten(-2))
 
     def positions(self, x: Tensor) -> Tensor:
         """Positions ``(..., atoms, 3)`` in nm."""

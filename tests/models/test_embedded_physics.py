@@ -102,7 +102,7 @@ def test_molecules_are_generated_and_read(peptide):
 
 def test_a_molecules_guard_is_counted(peptide):
     told = peptide.diagnostics["guarded"]
-    assert peptide.model.system.cartesian.cut > 0
+    assert peptide.model.system.cartesian.guard.cut > 0
     assert told["energies"] >= 40 * 64
     assert 0 < told["active"] < told["energies"]  # of an untrained generator
 
