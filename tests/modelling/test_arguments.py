@@ -1,6 +1,7 @@
 """A model's arguments are its configuration, and what it generates goes back to positions."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from bayescg.data import toy_relaxations
 from bayescg.errors import ModelError
 from bayescg.models import PredictiveCV, TimeLaggedAutoencoder
 
-(GaussianMixture,) = models_in(Path(__file__).parents[1] / "models" / "third_party" / "gaussian_mixture.py")
+GaussianMixture: Any = models_in(Path(__file__).parents[1] / "models" / "third_party" / "gaussian_mixture.py")[0]
 
 
 def test_arguments_that_are_not_kept_are_named():
