@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from bayescg import data, features, sampling, systems
 from bayescg.arguments import did_you_mean
 from bayescg.contract.model_files import models_in
-from bayescg.errors import BayescgError, ConfigError, DeviceError
+from bayescg.devices import device_of
+from bayescg.errors import BayescgError, ConfigError
 from bayescg.experiments import catalogue
 from bayescg.experiments.lags import check_lags, check_lags_of_frames
 from bayescg.experiments.schema import Experiment, Named
@@ -59,8 +59,7 @@ def check(experiment: Experiment) -> None:
         find_question(name).check(experiment, model)
     for other in compared(experiment).values():
         check(other)
-    if experiment.run.device == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("device 'cuda' was asked for, but torch sees no CUDA device here; use --device auto or cpu")
+    device_of(experiment.run.device)
 
 
 def compared(experiment: Experiment) -> dict[str, Experiment]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from xarray import DataTree
 
-from bayescg.checkpoint import write_file
+from bayescg.checkpoint import whole, write_file
 from bayescg.errors import OutputError
 
 if TYPE_CHECKING:
@@ -102,13 +102,8 @@ def write_posterior(path: Path, tree: DataTree | None, finding: Finding) -> None
     OutputError
         The disk is full or the directory cannot be written.
     """
-    partial = path / ".posterior.nc.partial"
     tree = DataTree() if tree is None else tree
     for group, dataset in finding.datasets.items():
         tree[group] = DataTree(dataset)
-    try:
+    with whole(path / "posterior.nc") as partial:
         tree.to_netcdf(partial, engine="h5netcdf")
-        partial.replace(path / "posterior.nc")
-    except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path / 'posterior.nc'}: {error}. Free some space and resume.") from error

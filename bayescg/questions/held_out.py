@@ -25,10 +25,11 @@ class HeldOut(Question):
         """One quantity, and diagnostics of the guide."""
         from bayescg.analysis import Quantity
         from bayescg.analysis.block_bootstrap import average
+        from bayescg.data import evenly
 
         fit, test = context.fit, context.test
         assert test is not None
-        few = test.subset(np.unique(np.linspace(0, len(test) - 1, min(len(test), _FRAMES)).astype(int)))
+        few = test.subset(evenly(test, _FRAMES))
         density = fit.log_density(few, fit.weights.members, seed=context.seed).double().cpu().numpy()
         mean = average(density.mean(0), few, context.settings.draws, context.seed, "nat")
         draws, sources = mean.draws, mean.sd_by_source

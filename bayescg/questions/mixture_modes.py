@@ -72,12 +72,13 @@ def modes_found(frames: Frames, system: GaussianMixture) -> dict[str, Any]:
     """
     from scipy.spatial import KDTree
 
+    from bayescg.analysis.block_bootstrap import weights_of
     from bayescg.truth.grid import Grid
 
     centres = KDTree(system.means.numpy())
     grid = Grid(system, (_CELLS, _CELLS))
     exact = np.bincount(centres.query(grid.points.numpy())[1], grid.mass, minlength=centres.n)
-    weight = np.ones(len(frames)) if frames.weights is None else np.asarray(frames.weights, dtype=np.float64)
+    weight = weights_of(frames)
     nearest = centres.query(np.asarray(frames.positions).reshape(len(frames), -1))[1]
     share = np.bincount(nearest, weight, minlength=centres.n) / weight.sum() / exact
     draws = np.bincount(nearest, minlength=centres.n)

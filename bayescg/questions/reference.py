@@ -121,11 +121,13 @@ class HeldToReference(Question):
         self, finding: Finding, context: Context, reference: Reference, angles: list[Any], phi: Any, psi: Any
     ) -> None:
         """Divergence of the Ramachandran plot."""
+        from bayescg.analysis.block_bootstrap import weights_of
+        from bayescg.data import effective_frames
+
         frames, seed = context.frames, context.seed
         generated = context.fit.generate(min(len(frames), _MOST), draws=1, seed=seed)[0]
         raw = [angle(generated).double().cpu().numpy() for angle in angles]
-        weight = np.ones(len(frames)) if frames.weights is None else np.asarray(frames.weights, np.float64)
-        effective = weight.sum() ** 2 / np.square(weight).sum()
+        weight = weights_of(frames)
         plane = {
             "reference": context.settings.reference,
             "kl_generated": reference.divergence(_histogram(reference, *raw)),
@@ -136,7 +138,7 @@ class HeldToReference(Question):
             "reweighted": len(frames),
             "frames_of_reference": reference.frames,
             "kl_exact_draws_generated": _scatter(reference, len(generated), seed),
-            "kl_exact_draws_reweighted": _scatter(reference, int(effective), seed),
+            "kl_exact_draws_reweighted": _scatter(reference, int(effective_frames(weight)), seed),
         }
         finding.diagnostics["ramachandran"] = plane
         finding.in_words.add("ramachandran")

@@ -95,8 +95,9 @@ class EigenvaluesAndTimescales(Question):
             "The slowest eigenvalues, with 90 % intervals from blocks of frames.",
         )
         if context.settings.torsions:
-            index = np.unique(np.linspace(0, len(context.frames) - 1, min(len(context.frames), _SHOWN)).astype(int))
-            few = context.frames.subset(index)
+            from bayescg.data import evenly
+
+            few = context.frames.subset(evenly(context.frames, _SHOWN))
             angles = context.functions(context.settings.torsions[:2])
             names, units = [angle.name for angle in angles], [angle.unit for angle in angles]
             finding.figures["eigenfunctions"] = Drawing(
@@ -143,7 +144,9 @@ def eigenfunction_r2(modes: SlowModes, exact: Spectrum, frames: Any, most: int =
     """
     import torch
 
-    index = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), most)).astype(int))
+    from bayescg.data import evenly
+
+    index = evenly(frames, most)
     weight = None if frames.weights is None else np.asarray(frames.weights)[index]
     mean = modes.eigenfunction_moments(frames.subset(index))[0]
     phi = exact.eigenfunctions(torch.as_tensor(frames.gather(index), dtype=torch.float64)).numpy()
@@ -156,10 +159,11 @@ def _functions(context: Context) -> int:
     """How many functions the basis has, without those that depend linearly on others or are constant."""
     import torch
 
+    from bayescg.data import evenly
+
     frames, model = context.frames, context.fit.model
-    index = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 2000)).astype(int))
     with torch.no_grad():
-        values = model.basis(torch.as_tensor(frames.gather(index)).to(next(model.parameters())))
+        values = model.basis(torch.as_tensor(frames.gather(evenly(frames, 2000))).to(next(model.parameters())))
     return max(1, int(torch.linalg.matrix_rank((values - values.mean(0)).double(), rtol=1e-4)))
 
 

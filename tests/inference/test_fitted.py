@@ -424,8 +424,9 @@ def test_a_guide_that_proposes_nothing_is_exact():
 @pytest.mark.parametrize("part", ["response", "doubts", "cv"])
 def test_a_diagnostic_that_fails_is_a_warning_and_costs_no_fit(part):
     sound, frames = mixture()
+    base: Any = type(sound)
 
-    class Failing(type(sound)):  # type: ignore[misc]
+    class Failing(base):
         def doubts(self, x, weight):
             if part == "doubts":
                 raise ValueError("no doubts")

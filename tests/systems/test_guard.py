@@ -69,10 +69,10 @@ def test_a_guarded_molecule_is_still_a_molecule():
     system = alanine_dipeptide()
     guarded = system.guarded(500.0)
     assert guarded.topology is system.topology
-    assert guarded.openmm_system is system.openmm_system
+    assert guarded.openmm_system is system.openmm_system  # type: ignore[attr-defined]
     assert (guarded.kT, guarded.temperature, guarded.dim) == (system.kT, system.temperature, 66)
     assert repr(guarded) == "MolecularSystem(dim=66, temperature=330.0 K).guarded(500)"
     with pytest.raises(AttributeError):
-        guarded.nothing  # noqa: B018
+        guarded.nothing  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(ConfigError, match="cut=inf must be a number"):
         system.guarded(float("inf"))
