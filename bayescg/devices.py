@@ -24,6 +24,6 @@ def device_of(name: str) -> torch.device:
         raise ConfigError(f"device={name!r} is not known; use auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise DeviceError(
-            "device='cuda' was asked for, but torch sees no CUDA device here; use device='auto' or 'cpu' (--device auto)"
+            "device='cuda' was asked for, but torch sees no CUDA device; use device='auto' or 'cpu' (--device auto)"
         )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
