@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
 from bayescg.contract.answer_checks import answers, cv
 from bayescg.contract.case import Case
 from bayescg.contract.outcomes import Fault, Outcome, attempt
@@ -64,6 +66,15 @@ def check_model(model_class: type[Model], seed: int = 0, quick: bool = False) ->
     >>> check_model(Undecided)[0].detail
     "kind is 'perhaps'; it must be one of evidence, generalised, resampled"
     """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # of examples so small, threads on a busy machine would mostly wait for each other
+    try:
+        return _outcomes(model_class, seed, quick)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _outcomes(model_class: type[Model], seed: int, quick: bool) -> list[Outcome]:
     outcomes = [attempt("description", _description, model_class)]
     cases: list[Case] = []
     outcomes.append(attempt("programs", lambda: _programs(cases, model_class, seed, quick)))
