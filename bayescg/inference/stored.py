@@ -68,7 +68,13 @@ def read_fit(directory: str | Path, model: Model | None) -> tuple[Model, Posteri
             f"Fit.load(directory, model=...) a {meta['model']} of the configuration {json.dumps(meta['config'])}"
         )
     if model is None:
-        model = find_model(meta["model"]).from_config(meta["config"])
+        try:
+            model = find_model(meta["model"]).from_config(meta["config"])
+        except TypeError as error:  # its class takes other arguments now
+            raise CheckpointError(
+                f"{directory} holds a {meta['model']} as bayescg {meta['bayescg']} made it, which this one cannot make "
+                f"({error}): fit it again, or read it with that version"
+            ) from error
     elif type(model).__name__ != meta["model"]:
         raise CheckpointError(f"{directory} holds a fit of {meta['model']}, not of {type(model).__name__}")
     else:

@@ -113,8 +113,8 @@ class Model(nn.Module, ABC):
         ModelError
             There is no such attribute.
         """
-        names = [name for name in inspect.signature(type(self)).parameters if name not in without]
-        if missing := [name for name in names if not hasattr(self, name)]:
+        names = [name for name in _arguments(type(self)) if name not in without]
+        if missing := [name for name in names if inspect.ismethod(getattr(self, name, self.config))]:
             raise ModelError(
                 f"{type(self).__name__} takes {missing[0]!r} but does not keep it: write self.{missing[0]} = "
                 f"{missing[0]} in __init__, or `config` and `from_config`"
@@ -243,6 +243,18 @@ def cv_of(model: HasCV, x: Tensor) -> torch.distributions.Distribution:
 def unflattened(x: Tensor) -> Tensor:
     """Flat coordinates ``(..., 3 atoms)`` as positions ``(..., atoms, 3)``; those that are not threes as they are."""
     return x.unflatten(-1, (-1, 3)) if x.shape[-1] % 3 == 0 else x
+
+
+def _arguments(model_class: type) -> list[str]:
+    """Names of the arguments of a class; one that hands ``**others`` on takes those of its bases as well."""
+    names: dict[str, None] = {}
+    for base in model_class.__mro__:
+        if "__init__" in vars(base):
+            parameters = list(inspect.signature(base).parameters.values())
+            names |= {p.name: None for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+            if not any(p.kind == p.VAR_KEYWORD for p in parameters):
+                break
+    return list(names)
 
 
 def random_parameters(model: Model, batch: Batch) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import bayescg as bcg
+from bayescg import checkpoint
 from bayescg.errors import CheckpointError, ConfigError, DataError, ModelError
 from bayescg.inference.uncertainty import CHOICES
 from bayescg.models import PredictiveCV
@@ -470,3 +471,12 @@ def test_a_fit_of_a_class_that_is_not_registered_says_how_to_load_it(tmp_path):
     with pytest.raises(CheckpointError, match=r"model=\.\.\.\) a GaussianMixture of the configuration .*\"states\": 2"):
         bcg.Fit.load(tmp_path)
     assert bcg.Fit.load(tmp_path, model=model).generate(2).shape == (1, 2, 2)
+
+
+def test_a_fit_whose_class_took_other_arguments_says_so(tmp_path):
+    model, frames, _ = PredictiveCV.example()
+    bcg.fit(model, frames, steps=2, uncertainty="none", compile="off").save(tmp_path)
+    tensors, meta = checkpoint.read(tmp_path / "fit.json")
+    checkpoint.write(tmp_path, "fit", tensors, {**meta, "config": {**meta["config"], "penalty": 1.0}})
+    with pytest.raises(CheckpointError, match=r"holds a PredictiveCV as bayescg .* unexpected keyword .*penalty"):
+        bcg.Fit.load(tmp_path)

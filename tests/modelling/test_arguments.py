@@ -56,3 +56,14 @@ def test_a_model_of_pairs_generates_nothing():
     assert not fit.generates
     with pytest.raises(ModelError, match="TimeLaggedAutoencoder does not generate frames"):
         fit.generate(3)
+
+
+def test_arguments_that_are_handed_on_are_those_of_the_base():
+    class Shifted(PredictiveCV):
+        def __init__(self, shift=1.0, **config):
+            super().__init__(**config)
+            self.shift = shift
+
+    config = Shifted(shift=2.0, dim=3, latent_dim=1).config()
+    assert config == {"shift": 2.0, **PredictiveCV(dim=3, latent_dim=1).config()}
+    assert Shifted.from_config(config).config() == config

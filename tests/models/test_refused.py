@@ -66,7 +66,6 @@ def test_a_system_is_a_system(name):
         ("EmbeddedPhysics", {"wake": float("nan")}),
         ("EmbeddedPhysics", {"beta_start": "a"}),
         ("GeneratorEigenfunctions", {"modes": 1.5}),
-        ("GeneratorEigenfunctions", {"alpha": -1.0}),
         ("GeneratorEigenfunctions", {"system": type(WELL)}),
         ("ReversibleDeepMSM", {"states": 0}),
         ("ReversibleDeepMSM", {"states": 2.5}),

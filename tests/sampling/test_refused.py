@@ -42,8 +42,8 @@ def test_quantities_are_what_they_stand_for(molecule):
     lighter = bcg.systems.alanine_dipeptide()
     mass: Any = [s.openmm_system.getParticleMass(0).value_in_unit(unit.dalton) for s in (molecule, lighter)]
     np.testing.assert_allclose(mass, [3.0, 1.008], atol=2e-3)
-    assert molecule.guarded(1000.0 * unit.kilojoule_per_mole).cut == 1000.0
-    assert molecule.guarded(1.0 * unit.kilocalorie_per_mole).cut == pytest.approx(4.184)
+    assert molecule.guarded(1000.0 * unit.kilojoule_per_mole).guard.cut == 1000.0
+    assert molecule.guarded(1.0 * unit.kilocalorie_per_mole).guard.cut == pytest.approx(4.184)
 
 
 @pytest.mark.parametrize("name", ["molecular_dynamics", "batched_dynamics"])

@@ -204,7 +204,7 @@ def test_rates_far_below_the_digits_of_the_matrix(kt):
     density = np.exp(-energy)
     upper = (density @ time) / (density @ time**2)
     lower = 1.0 / time.max()
-    assert 0.99 * upper < lower < upper
+    assert 0.99 * upper < lower < upper * (1 + 1e-12)  # at the higher barrier the two agree to 15 digits
     assert lower - found.error[0] < found.eigenvalues[0] < upper + found.error[0]
     assert found.error[0] < 1e-4 * found.eigenvalues[0]
 
