@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from bayescg.questions.reading_order import QUESTIONS, find_question
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
-__all__ = ["check", "compared", "frames_of", "model_class", "model_of"]
+__all__ = ["check", "frames_of", "methods", "model_class", "model_of"]
 
 FEATURES = ("aligned", "cartesian", "distances", "internal_coordinates", "torsions", "none")
 
@@ -57,17 +58,27 @@ def check(experiment: Experiment) -> None:
     _check_observables(experiment)
     for name in QUESTIONS:
         find_question(name).check(experiment, model)
-    for other in compared(experiment).values():
+    for other in list(methods(experiment).values())[1:]:
         check(other)
     device_of(experiment.run.device)
 
 
-def compared(experiment: Experiment) -> dict[str, Experiment]:
-    """An experiment for each of the models that the one of ``[model]`` is compared with, by name."""
+def methods(experiment: Experiment) -> dict[str, Experiment]:
+    """An experiment for the model of ``[model]``, named for its class, and for each that it is compared with, by name.
+
+    Raises
+    ------
+    ConfigError
+        Two of them have the same name.
+    """
     study = experiment.compare
+    first = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", experiment.model.name.rpartition(":")[2]).lower()
+    experiments = {first: experiment.model_copy(update={"compare": None})}
     if study is None:
-        return {}
-    experiments = {}
+        return experiments
+    beside = {name for q in study.questions or QUESTIONS for name in find_question(q).beside()}
+    if clash := study.models.keys() & {first, *beside}:
+        raise ConfigError(f"compare.models.{min(clash)}: another method of the study has this name; choose another one")
     for name, model in study.models.items():
         lag = study.lag if model_class(model.name).needs_pairs else None
         data = experiment.data.model_copy(update={"lag": lag})

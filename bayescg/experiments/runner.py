@@ -13,6 +13,8 @@ from bayescg.errors import OutputError
 from bayescg.experiments import build, directory, summary
 from bayescg.experiments.recipes import recipe_of
 from bayescg.experiments.schema import Experiment
+from bayescg.inference.fitted import warned_if_failing
+from bayescg.questions import Finding
 from bayescg.report import Figures, save_figures, write_report
 from bayescg.stopping import claimed, stoppable
 
@@ -108,11 +110,13 @@ class _Run:
                 work()
         with self._stage("analysis", self.recipe.subject):
             finding = self.recipe.ask()
-            summary.write_posterior(self.path, self.recipe.posterior(), finding)
+            tree = None
+            with warned_if_failing("draws of the posterior", finding.warnings):
+                tree = self.recipe.posterior()
+            summary.write_posterior(self.path, tree, finding)
             figures = save_figures(self.path / "figures", finding.figures)
         results = summary.collect(self.experiment, self.recipe, finding, self.stages)
-        summary.write_words(self.path, finding)
-        self._write_report(results, finding.words(), figures)
+        self._write_report(results, finding, figures)
         summary.write(self.path, results)
         return results
 
@@ -123,9 +127,10 @@ class _Run:
                 work()
             finding = self.recipe.ask()
             figures = save_figures(self.path / "figures", finding.figures)
-        return self._write_report(results, finding.words(), figures)
+        return self._write_report(results, finding, figures)
 
-    def _write_report(self, results: dict[str, Any], words: dict[str, Any], figures: Figures) -> Path:
+    def _write_report(self, results: dict[str, Any], finding: Finding, figures: Figures) -> Path:
+        words = summary.write_words(self.path, finding)
         config = (self.path / "config.toml").read_text(encoding="utf-8")
         cite = [*self.experiment.experiment.cite, *(fit.model.citation for fit in self.recipe.fits())]
         about = self.experiment.experiment.description

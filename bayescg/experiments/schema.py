@@ -10,10 +10,14 @@ from bayescg.questions.sections import Names, Section
 __all__ = ["Analysis", "Compare", "Data", "Experiment", "Named", "Simulation", "Training"]
 
 
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+"""Of files, too."""
+
+
 class About(Section):
     """``[experiment]``: what it is called and where it was published."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: Name
     description: str = ""
     cite: Names = Field(default=[])
 
@@ -118,7 +122,7 @@ class Compare(Section):
     those of the models that are expected to fall behind all others, the worst one first.
     """
 
-    models: Annotated[dict[str, Named], Field(min_length=1)]
+    models: Annotated[dict[Name, Named], Field(min_length=1)]
     lag: float | None = Field(default=None, gt=0)
     replicates: int = Field(default=5, ge=2)
     fit: Training = Training()

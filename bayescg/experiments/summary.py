@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from xarray import DataTree
 
 from bayescg.checkpoint import whole, write_file
 from bayescg.errors import OutputError
+from bayescg.questions.finding import finite
 
 if TYPE_CHECKING:
     from bayescg.experiments.directory import Stages
@@ -45,7 +47,11 @@ def collect(experiment: Experiment, recipe: Recipe, finding: Finding, stages: St
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         "compiled": fits[0].diagnostics["compiled"],
         "quantities": finding.summary(),
-        "diagnostics": {"quick": experiment.run.quick, **finding.diagnostics, "warnings": list(dict.fromkeys(warned))},
+        "diagnostics": {
+            "quick": experiment.run.quick,
+            **finite(finding.diagnostics),
+            "warnings": list(dict.fromkeys(warned)),
+        },
         "cost": {
             "energy_evaluations": recipe.energies(),
             "steps": sum(fit.cost["steps"] for fit in fits),
@@ -55,15 +61,18 @@ def collect(experiment: Experiment, recipe: Recipe, finding: Finding, stages: St
     }
 
 
-def write_words(path: Path, finding: Finding) -> None:
-    """Write ``findings.json``: remarks and tables, for the page and the terminal."""
-    write_file(path / "findings.json", json.dumps(finding.words(), indent=1, ensure_ascii=False))
+def write_words(path: Path, finding: Finding) -> dict[str, Any]:
+    """Write ``findings.json``: remarks and tables, for the page and the terminal; what is in it."""
+    words = finding.words()
+    write_file(path / "findings.json", json.dumps(words, indent=1, ensure_ascii=False))
+    return words
 
 
 def read_words(path: Path) -> dict[str, Any]:
-    """What `write_words` wrote; nothing for a run of an earlier version."""
-    file = path / "findings.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    """What `write_words` wrote; nothing for a run of an earlier version, or where it was damaged."""
+    with suppress(OSError, ValueError):
+        return json.loads((path / "findings.json").read_text(encoding="utf-8"))
+    return {}
 
 
 def write(path: Path, results: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from bayescg.errors import DataError
+from bayescg.errors import DataError, Interrupted
 from bayescg.inference.posterior_tree import posterior_tree
 from bayescg.inference.refit_cvs import rotations
 from bayescg.inference.reweighting import SAMPLES, reweighted
@@ -184,5 +184,7 @@ def warned_if_failing(what: str, warned: list[str]) -> Iterator[None]:
     """Around what only describes a fit: that it fails is told in its warnings, and costs no fit."""
     try:
         yield
+    except Interrupted:
+        raise
     except Exception as error:  # a model's author's programs may raise anything
         warned.append(f"{what} could not be computed: {type(error).__name__}: {error}")

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from bayescg.errors import ConfigError
+from bayescg.inference.fitted import warned_if_failing
 from bayescg.questions.finding import Finding
 from bayescg.questions.known import note_given
 from bayescg.questions.question import Context, Question
@@ -94,7 +95,7 @@ def ask(
     for question in wanted:
         if not question.applies(context):
             raise ConfigError(
-                f"{type(question).__name__} cannot be asked of this {type(fit.model).__name__} and these frames: "
+                f"{question.name} cannot be asked of this {type(fit.model).__name__} and these frames: "
                 f"{(type(question).applies.__doc__ or '').rstrip('.')}"
             )
     return answer(context, wanted or applying(context))
@@ -106,8 +107,16 @@ def applying(context: Context, names: Iterable[str] = ()) -> list[Question]:
 
 
 def answer(context: Context, questions: Iterable[Question]) -> Finding:
-    """Ask questions, one after the other, of the same fit and frames: all that was found, in one."""
-    finding = Finding.of([question.ask(context) for question in questions])
+    """Ask questions, one after the other, of the same fit and frames: all that was found, in one.
+
+    A question that fails is a warning: the others are answered.
+    """
+    failures = Finding()
+    findings = [failures]
+    for question in questions:
+        with warned_if_failing(f"what {question.name} asks", failures.warnings):
+            findings.append(question.ask(context))
+    finding = Finding.of(findings)
     note_given(finding, context.settings.truth)
     if context.weighted:
         judge_number(finding, len(context.frames), context.frames.provenance)

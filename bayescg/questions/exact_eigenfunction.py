@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -81,7 +82,7 @@ class BesideTheExactEigenfunction(Question):
         assert context.train is not None
         assert context.test is not None
         assert context.lag is not None
-        exact = exact_of(context)
+        exact = exact_of(context.system)
         table = measure(
             context.fit, context.train, context.frames, exact, context.lag, context.settings.draws, context.seed
         )
@@ -99,6 +100,10 @@ class BesideTheExactEigenfunction(Question):
         """Linear TICA: the slowest mode in the coordinates themselves."""
         return {"tica": coordinates}
 
+    def numbers(self, finding: Finding) -> xr.Dataset:
+        """All draws."""
+        return finding.datasets["exact_eigenfunction"]
+
     def compare(self, table: xr.Dataset, contexts: Mapping[str, Sequence[Context]], order: Sequence[str]) -> Finding:
         """Words on which method found the mode, figures of the CVs and of all numbers; the highest mean R² first."""
         names = sorted(map(str, table["model"].values), key=lambda n: -float(table["r2"].sel(model=n).mean()))
@@ -106,7 +111,7 @@ class BesideTheExactEigenfunction(Question):
         finding = Finding(datasets={"exact_eigenfunction": table})
         finding.remark(CONCLUSION, *conclusions(table, order))
         first = {name: contexts[name][0] for name in names}
-        exact = exact_of(first[names[0]])
+        exact = exact_of(first[names[0]].system)
         functions = {"exact": exact.function} | {in_words(n): _cv(first[n]) for n in names}
         notes = {in_words(n): f"R² {float(table['r2'].sel(model=n)[0]):.3f}" for n in names}
         labels = {
@@ -156,9 +161,10 @@ class Exact:
         self.phi = self.function(self.x).numpy()
 
 
-def exact_of(context: Context) -> Exact:
-    """What is known of the system asked about."""
-    return context.once("exact eigenfunction", lambda: Exact(context.system))
+@lru_cache(maxsize=1)
+def exact_of(system: AnalyticSystem) -> Exact:
+    """What is known of the system asked about, found once for all methods and data sets."""
+    return Exact(system)
 
 
 def _cv(context: Context) -> Callable[[Tensor], Tensor]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ class Finding:
     def add(self, name: str, quantity: Quantity, truth: float | None = None) -> None:
         """Note a quantity, and what is known of it."""
         self.quantities[name] = quantity
-        if truth is not None:
-            self.truth[name] = truth
+        if truth is not None and math.isfinite(truth):
+            self.truth[name] = float(truth)
 
     def remark(self, heading: str, *sentences: str) -> None:
         """Add sentences under a heading."""
@@ -137,10 +137,12 @@ class Finding:
 
     def summary(self) -> dict[str, Any]:
         """The quantities as JSON: unit, mean, sd, ci90, truth and sd_by_source of each."""
-        return {
-            name: {k: finite(v) for k, v in _with_truth(q.to_dict(), self.truth.get(name)).items()}
-            for name, q in self.quantities.items()
-        }
+        quantities = {}
+        for name, quantity in self.quantities.items():
+            numbers = quantity.to_dict()
+            sources = numbers.pop("sd_by_source")
+            quantities[name] = finite({**numbers, "truth": self.truth.get(name), "sd_by_source": sources})
+        return quantities
 
     def words(self) -> dict[str, Any]:
         """What people read, as JSON: remarks, tables, and how to read the quantities."""
@@ -149,32 +151,28 @@ class Finding:
             "sources": self.sources,
             "in_words": sorted(self.in_words),
             "remarks": self.remarks,
-            "tables": {title: _plain(table) for title, table in self.tables.items()},
+            "tables": {title: asdict(table) for title, table in self.tables.items()},
         }
 
     def __repr__(self) -> str:
-        lines = [f"{name} = {quantity!r}{_known(self.truth.get(name))}" for name, quantity in self.quantities.items()]
-        lines += [f"warning: {warning}" for warning in self.warnings]
-        return "\n".join([f"Finding of {len(self.quantities)} quantities", *(f"  {line}" for line in lines)])
+        lines = [f"Finding of {len(self.quantities)} quantities"]
+        for name, quantity in self.quantities.items():
+            truth = f", known to be {self.truth[name]:.5g}" if name in self.truth else ""
+            lines.append(f"{name} = {quantity!r}{truth}")
+        return "\n  ".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
 
 
 def finite(value: Any) -> Any:
-    """A number as JSON knows it: None where it is not finite."""
+    """Numbers, and tables and lists of them, as JSON knows them: None where one is not finite, and for its interval.
+
+    Examples
+    --------
+    >>> finite({"mean": math.nan, "ci90": [1.0, math.inf], "modes": [1.0, math.nan]})
+    {'mean': None, 'ci90': None, 'modes': [1.0, None]}
+    """
+    if isinstance(value, dict):
+        plain = {key: finite(inner) for key, inner in value.items()}
+        return plain | ({"ci90": None} if None in (plain.get("ci90") or ()) else {})
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _with_truth(quantity: dict[str, Any], truth: float | None) -> dict[str, Any]:
-    sources = quantity.pop("sd_by_source")
-    return {**quantity, "truth": truth, "sd_by_source": {k: finite(v) for k, v in sources.items()}}
-
-
-def _known(truth: float | None) -> str:
-    return "" if truth is None else f", known to be {truth:.5g}"
-
-
-def _plain(table: Table) -> dict[str, Any]:
-    rows: Sequence[Sequence[str]] = table.rows
-    return {
-        "columns": list(table.columns), "rows": [list(row) for row in rows], "note": table.note,
-        "brief": table.brief, "hint": table.hint,
-    }  # fmt: skip

@@ -84,11 +84,11 @@ class FreeEnergies(Question):
             finding.warnings.append(f"population of {name}: {population.warning}")
 
     def _drawing(self, context: Context, name: str, landscape: FreeEnergy) -> Drawing:
-        histogram, called = None, "reference"
-        if len(landscape.edges) == 1 and (exact := exact_profile(context.system, name, landscape.edges[0])) is not None:
-            histogram, called = (landscape.edges[0], np.exp(-exact.profile.values)), "exact"
-        elif len(landscape.edges) == 1:
+        histogram, called, edges = None, "reference", landscape.edges[0]
+        if len(landscape.edges) == 1:
             histogram = reference_profile(context.settings.reference, name)
+            if (exact := exact_profile(context.system, name, tuple(edges))) is not None:
+                histogram, called = (edges, np.exp(-exact.profile.values)), "exact"
         over = " and ".join(landscape.names)
         return Drawing(
             lambda: bcg.plot.free_energy(landscape, histogram, called),

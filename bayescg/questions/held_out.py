@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayescg.questions.finding import Finding, finite
+from bayescg.questions.finding import Finding
 from bayescg.questions.question import Context, Question
 
 __all__ = ["HeldOut"]
@@ -40,7 +40,7 @@ class HeldOut(Question):
         finding = Finding()
         finding.add("held_out_log_density", Quantity.of(draws, "nat/frame", sd_by_source=sources))
         quality = fit.guide_quality(few.subset(slice(None, None, max(1, len(few) // _FEWER))), seed=context.seed)
-        finding.diagnostics |= {name: finite(value) for name, value in quality.items()}
+        finding.diagnostics |= quality
         poor = quality["pareto_k_share_above_0.7"]
         if poor > _MOST_POOR:
             finding.warnings.append(

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -28,6 +29,8 @@ __all__ = [
     "note_given",
     "reference_profile",
 ]
+
+T = TypeVar("T")
 
 _DIGITS = 1e-3
 
@@ -54,8 +57,8 @@ def is_coordinate(name: str) -> bool:
     return re.fullmatch(r"x[1-9]\d*", name) is not None
 
 
-def by_quadrature(system: Any, value: Callable[[Any], float]) -> float | None:
-    """A function of an analytic system, or None where it is none, or has too many dimensions that hang together.
+def by_quadrature(system: Any, value: Callable[[Any], T]) -> T | None:
+    """What `value` is of an analytic system; None of others, and where too many dimensions hang together.
 
     Examples
     --------
@@ -71,15 +74,15 @@ def by_quadrature(system: Any, value: Callable[[Any], float]) -> float | None:
     return None
 
 
-def exact_profile(system: Any, name: str, bins: Any = 80) -> ExactFreeEnergy | None:
+@lru_cache(maxsize=16)
+def exact_profile(system: Any, name: str, bins: tuple[float, ...] | int = 80) -> ExactFreeEnergy | None:
     """Free energy over a coordinate of an analytic system by quadrature; None where nothing gives it."""
     from bayescg import truth
-    from bayescg.systems.analytic import AnalyticSystem
 
-    if isinstance(system, AnalyticSystem) and is_coordinate(name):
-        with suppress(ConfigError):
-            return truth.free_energy(system, Coordinate(name), bins=bins)
-    return None
+    if not is_coordinate(name):
+        return None
+    edges = bins if isinstance(bins, int) else np.array(bins)
+    return by_quadrature(system, lambda system: truth.free_energy(system, Coordinate(name), bins=edges))
 
 
 def reference_profile(reference_name: str | None, name: str) -> tuple[np.ndarray, np.ndarray] | None:

@@ -69,7 +69,7 @@ class LagTimes(Question):
             timescales = against_lag(at_lags)
             finding.datasets["implied_timescales"] = timescales.to_dataset()
             finding.figures["timescales"] = Drawing(
-                lambda: bcg.plot.timescales(timescales, [1.0 / rate for rate in rates.values()] or None),
+                lambda: bcg.plot.timescales(timescales, None if np.isnan(rates).all() else 1.0 / rates),
                 "Implied timescales against lag with 90 % bands; they should be flat. Grey: shorter than the lag "
                 "itself. No point: at that lag the mode cannot be told from noise.",
             )
@@ -86,8 +86,7 @@ class LagTimes(Question):
             for name, quantity in modes.quantities.items():
                 kind, _, number = name.rpartition("_")
                 if kind == "timescale" and not quantity.warning:
-                    rate = rates.get(int(number))
-                    finding.add(f"{name}_at_{lag:g}", quantity, None if rate is None else 1.0 / rate)
+                    finding.add(f"{name}_at_{lag:g}", quantity, 1.0 / rates[int(number) - 1])
             if modes.unresolved:
                 finding.warnings.append(
                     f"modes without a timescale at lag {lag:g}: {', '.join(map(str, sorted(modes.unresolved)))}; what "

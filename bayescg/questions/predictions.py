@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import bayescg as bcg
 from bayescg.errors import ModelError
-from bayescg.questions.finding import Drawing, Finding, Table, finite
+from bayescg.questions.finding import Drawing, Finding, Table
 from bayescg.questions.question import Context, Question
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Predictions(Question):
         numbers = finding.diagnostics["predictive_check"] = {}
         for observable in check:
             numbers[observable.name] = {
-                "p_mean": observable.p_mean, "p_sd": observable.p_sd, "bins_in_band": finite(observable.coverage),
+                "p_mean": observable.p_mean, "p_sd": observable.p_sd, "bins_in_band": observable.coverage,
                 "intrinsic_sd": observable.intrinsic_sd, "unit": observable.unit,
             }  # fmt: skip
             rows.append(_row(observable))

@@ -95,6 +95,10 @@ class Context:
             self._kept[key] = make()
         return self._kept[key]
 
+    def forget(self) -> None:
+        """Drop what was made for several questions, when all of them are answered."""
+        self._kept.clear()
+
 
 class Question(ABC):
     """One thing to ask of a fit and its frames.
@@ -113,6 +117,11 @@ class Question(ABC):
 
     Settings: ClassVar[type[Section]] = Section
     scales: ClassVar[Mapping[str, Scale]] = {}
+
+    @property
+    def name(self) -> str:
+        """That of its file."""
+        return type(self).__module__.rpartition(".")[2]
 
     def check(self, experiment: Any, model: type[Model]) -> None:  # noqa: B027 - most have nothing to refuse
         """Refuse settings of an experiment that cannot be, before anything is computed.
@@ -134,13 +143,20 @@ class Question(ABC):
         """Functions that nobody learned, by name, which a study of several methods asks about as well."""
         return {}
 
+    def numbers(self, finding: Finding) -> xr.Dataset:
+        """What a study lays side by side of an answer, over methods and data sets: the means of its quantities."""
+        import xarray as xr
+
+        return xr.Dataset({name: quantity.mean for name, quantity in finding.quantities.items()})
+
     def compare(self, table: xr.Dataset, contexts: Mapping[str, Sequence[Context]], order: Sequence[str]) -> Finding:
         """What a study says of its methods: conclusions and figures.
 
         Parameters
         ----------
         table : Dataset
-            What was found of each method of each data set, with dimensions ``model`` and ``replicate``.
+            The `numbers` of each method and data set, with dimensions ``model`` and ``replicate``; NaN where there is
+            none.
         contexts : mapping
             What was asked about, for each method and data set.
         order : sequence of str

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
 
 import bayescg as bcg
-from bayescg.errors import ConfigError
 from bayescg.questions.finding import Drawing, Finding
+from bayescg.questions.known import by_quadrature
 from bayescg.questions.question import Context, Question
 from bayescg.questions.sections import Section
 
@@ -57,15 +57,15 @@ class EigenvaluesAndTimescales(Question):
         exact, rates = _exact(context, count), known_rates(context, count)
         for name, quantity in modes.quantities.items():
             kind, _, number = name.rpartition("_")
-            rate = rates.get(int(number))
-            finding.add(name, quantity, rate if rate is None or kind == "eigenvalue" else 1.0 / rate)
+            rate = rates[int(number) - 1]
+            finding.add(name, quantity, rate if kind == "eigenvalue" else 1.0 / rate)
             if quantity.warning and quantity.warning not in finding.warnings:
                 finding.warnings.append(quantity.warning)
         if exact is not None:
             finding.diagnostics["eigenfunction_r2"] = eigenfunction_r2(modes, exact, context.frames)
         self._diagnose(finding, context, modes)
         finding.datasets["slow_modes"] = modes.to_dataset()
-        self._draw(finding, context, modes, list(rates.values()))
+        self._draw(finding, context, modes, rates)
         return finding
 
     def _diagnose(self, finding: Finding, context: Context, modes: SlowModes) -> None:
@@ -89,9 +89,9 @@ class EigenvaluesAndTimescales(Question):
                 f"only {modes.blocks} blocks are nearly independent: the intervals are rough, simulate longer"
             )
 
-    def _draw(self, finding: Finding, context: Context, modes: SlowModes, rates: list[float]) -> None:
+    def _draw(self, finding: Finding, context: Context, modes: SlowModes, rates: np.ndarray) -> None:
         finding.figures["spectrum"] = Drawing(
-            lambda: bcg.plot.spectrum(modes, rates or None),
+            lambda: bcg.plot.spectrum(modes, None if np.isnan(rates).all() else rates),
             "The slowest eigenvalues, with 90 % intervals from blocks of frames.",
         )
         if context.settings.torsions:
@@ -121,13 +121,15 @@ def modes_of(context: Context, lag: float | None = None) -> SlowModes:
     return context.once(("spectrum", lag), make)
 
 
-def known_rates(context: Context, count: int) -> dict[int, float]:
-    """Eigenvalues by number, the slowest being 1: the exact ones, else those that the settings give."""
+def known_rates(context: Context, count: int) -> np.ndarray:
+    """Eigenvalues, the slowest first: the exact ones, else those that the settings give, NaN where they do not."""
     exact = _exact(context, count)
     if exact is not None:
-        return {k: float(rate) for k, rate in enumerate(exact.eigenvalues.tolist(), start=1)}
+        return np.asarray(exact.eigenvalues, np.float64)
     stated = context.settings.truth
-    return {k: stated[f"eigenvalue_{k}"] for k in range(1, count + 1) if f"eigenvalue_{k}" in stated}
+    return np.array(
+        [stated.get(f"eigenvalue_{k}", 1.0 / stated.get(f"timescale_{k}", np.nan)) for k in range(1, count + 1)]
+    )
 
 
 def eigenfunction_r2(modes: SlowModes, exact: Spectrum, frames: Any, most: int = _SHOWN) -> list[float]:
@@ -169,17 +171,13 @@ def _functions(context: Context) -> int:
 
 def _exact(context: Context, count: int) -> Spectrum | None:
     """By finite volumes, where the system is one of few dimensions, or separates into such."""
-    from bayescg.systems.analytic import AnalyticSystem
+    diffusion = getattr(context.fit.model, "diffusion", getattr(context.system, "kT", None))  # that of the simulation
+    return _by_finite_volumes(context.system, count, diffusion) if isinstance(diffusion, float) else None
 
-    if not isinstance(context.system, AnalyticSystem):
-        return None
-    diffusion = getattr(context.fit.model, "diffusion", context.system.kT)  # that of the simulation
-    if not isinstance(diffusion, float):
-        return None
-    with suppress(ConfigError):  # too many dimensions that move together
-        make = lambda: bcg.truth.spectrum(context.system, modes=count, diffusion=diffusion, cells=10_000)  # noqa: E731
-        return context.once(("exact spectrum", count), make)
-    return None
+
+@lru_cache(maxsize=16)
+def _by_finite_volumes(system: Any, count: int, diffusion: float) -> Spectrum | None:
+    return by_quadrature(system, lambda s: bcg.truth.spectrum(s, modes=count, diffusion=diffusion, cells=10_000))
 
 
 def _values(angles: list[Any], frames: Any) -> np.ndarray:

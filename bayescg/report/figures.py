@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bayescg.checkpoint import write_file
+from bayescg.inference.fitted import warned_if_failing
 
 if TYPE_CHECKING:
     from bayescg.questions import Drawing
@@ -30,12 +32,16 @@ def save_figures(folder: Path, drawings: Mapping[str, Drawing]) -> Figures:
     Raises
     ------
     OutputError
-        A figure cannot be written; none is left half.
+        A figure cannot be written; none is left half. One that cannot be drawn is a warning.
     """
     saved: Figures = {}
     for name, drawing in drawings.items():
-        figure, stream = drawing.draw(), io.BytesIO()
-        figure.savefig(stream, format="png", dpi=150, bbox_inches="tight")
+        stream, failures = io.BytesIO(), []
+        with warned_if_failing(f"the figure {name}", failures):
+            drawing.draw().savefig(stream, format="png", dpi=150, bbox_inches="tight")
+        if failures:
+            warnings.warn(failures[0], stacklevel=2)
+            continue
         write_file(folder / f"{name}.png", stream.getvalue())
         saved[folder / f"{name}.png"] = drawing.caption, drawing.alt or drawing.caption
     return saved

@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING
 from bayescg.experiments import build
 from bayescg.experiments.recipes.recipe import Recipe, Stage, fitted
 from bayescg.questions import Context
-from bayescg.questions.asking import answer, applying
 
 if TYPE_CHECKING:
-    from xarray import DataTree
-
     from bayescg.experiments.schema import Experiment
-    from bayescg.inference import Fit
-    from bayescg.questions import Finding
 
 __all__ = ["FromFrames", "simulated_energies", "source"]
 
@@ -37,26 +32,10 @@ class FromFrames(Recipe):
         yield "fit", f"{self.experiment.model.name} on {words}", self._fit
         self.subject = f"{len(self.frames)} frames, {len(self.test)} of them held out"
 
-    def ask(self) -> Finding:
-        """What applies to the fit."""
-        context = Context(
-            fit=self.fit,
-            frames=self.frames,
-            settings=self.experiment.analysis,
-            seed=self.experiment.run.seed,
-            train=self.train,
-            test=self.test,
-            system=self.system,
-        )
-        return answer(context, applying(context))
-
-    def posterior(self) -> DataTree:
-        """Draws of the parameters, CVs and predictions for frames of the training."""
-        return posterior(self.fit, self.experiment, self.train)
-
-    def fits(self) -> list[Fit]:
-        """The one."""
-        return [self.fit]
+    def context(self) -> Context:
+        """The fit and all frames."""
+        settings, seed = self.experiment.analysis, self.experiment.run.seed
+        return Context(self.fit, self.frames, settings, seed, self.train, self.test, self.system)
 
     def energies(self) -> int:
         """Those of the simulation."""
@@ -70,12 +49,6 @@ class FromFrames(Recipe):
     def _fit(self) -> None:
         places = self.path / "fit", self.path / "trajectories"
         self.fit = fitted(self.experiment, self.train, *places, run_dir=self.path)
-
-
-def posterior(fit: Fit, experiment: Experiment, frames: object) -> DataTree:
-    """Draws of a fit; refits are not repeated."""
-    draws = None if fit.weights.members else experiment.analysis.draws
-    return fit.posterior(draws, seed=experiment.run.seed, frames=frames)  # type: ignore[arg-type]
 
 
 def source(experiment: Experiment) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,14 @@ import bayescg as bcg
 from bayescg import checkpoint, systems
 from bayescg.experiments import build
 from bayescg.inference import Fit
+from bayescg.questions.asking import answer, applying
 
 if TYPE_CHECKING:
     from xarray import DataTree
 
     from bayescg.data import Frames
     from bayescg.experiments.schema import Experiment
-    from bayescg.questions import Finding
+    from bayescg.questions import Context, Finding
 
 __all__ = ["Recipe", "fitted"]
 
@@ -38,9 +40,12 @@ class Recipe(ABC):
     ----------
     subject : str
         What the questions are about, in a line; known when the stages are complete.
+    asked : Context
+        Of a run with one fit: what the questions were asked of.
     """
 
     subject = ""
+    asked: Context
 
     def __init__(self, experiment: Experiment, path: Path):
         self.experiment, self.path = experiment, path
@@ -54,23 +59,30 @@ class Recipe(ABC):
     def stages(self) -> Iterator[Stage]:
         """What there is to do before anything can be asked; a stage is complete when the next one is wanted."""
 
-    @abstractmethod
+    def context(self) -> Context:
+        """What the questions of a run with one fit are asked of; one with several writes the next three itself."""
+        raise NotImplementedError
+
     def ask(self) -> Finding:
         """Ask the questions that apply."""
+        self.asked = self.context()
+        return answer(self.asked, applying(self.asked))
 
-    @abstractmethod
     def posterior(self) -> DataTree | None:
-        """Draws of the fit."""
+        """Draws of the parameters, and of CVs and predictions for frames of the training, or for weighted draws."""
+        fit, frames = self.asked.fit, self.asked.train or self.asked.frames
+        draws = None if fit.weights.members else self.experiment.analysis.draws  # refits are not repeated
+        return fit.posterior(draws, seed=self.experiment.run.seed, frames=frames)
 
-    @abstractmethod
     def fits(self) -> list[Fit]:
         """All fits of the run."""
+        return [self.asked.fit]
 
     @abstractmethod
     def energies(self) -> int:
         """How many energies were evaluated."""
 
-    @property
+    @cached_property
     def system(self) -> Any:
         """What the frames or energies are of; None where frames of a molecule or of the user's own are read."""
         named = self.experiment.system

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,10 @@ import xarray as xr
 from bayescg.experiments import build
 from bayescg.experiments.recipes.from_frames import simulated_energies, source
 from bayescg.experiments.recipes.recipe import Recipe, Stage, fitted
+from bayescg.inference.fitted import warned_if_failing
 from bayescg.questions import Context, Finding, Question
-from bayescg.questions.asking import applying
-from bayescg.questions.reading_order import QUESTIONS, find_question
-from bayescg.questions.studies import CONCLUSION, over_data_sets
+from bayescg.questions.asking import answer, applying
+from bayescg.questions.studies import CONCLUSION, in_words, over_data_sets
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
@@ -35,12 +35,12 @@ class SeveralMethods(Recipe):
         super().__init__(experiment, path)
         assert experiment.compare is not None
         self.study = experiment.compare
-        first_name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", experiment.model.name.rpartition(":")[2]).lower()
-        self.methods = {first_name: experiment.model_copy(update={"compare": None}), **build.compared(experiment)}
+        self.methods = build.methods(experiment)
         first = experiment.run.seed * self.study.replicates  # runs of other seeds share no data set with this one
         self.seeds = range(first, first + self.study.replicates)
         self.data: list[tuple[Frames, Frames, Frames]] = []
         self.trained: dict[str, list[Fit]] = {}
+        self.contexts: dict[str, list[Context]] = {}
 
     @classmethod
     def serves(cls, experiment: Experiment) -> bool:
@@ -57,27 +57,34 @@ class SeveralMethods(Recipe):
 
     def ask(self) -> Finding:
         """The same of each model and data set, then what the answers say of the models."""
-        contexts = {
+        self.contexts = {
             name: [self._context(name, fit, k) for k, fit in enumerate(fits)] for name, fits in self.trained.items()
         }
         answers: dict[Question, dict[str, list[Finding]]] = {}
-        for name, each in contexts.items():
-            for question in applying(each[0], self.study.questions):
-                answers.setdefault(question, {})[name] = [question.ask(context) for context in each]
-        parts = []
-        for question, by_name in answers.items():
-            for name, function in question.beside().items():
-                baseline = [self._context(name, function, k) for k in range(len(self.seeds))]
-                contexts[name] = baseline
-                by_name[name] = [question.ask(context) for context in baseline]
-            part = self._over_data_sets(question, by_name, contexts)
-            if len(answers) > 1:  # a group of its own
-                part.datasets = {f"comparison/{_name_of(question)}": table for table in part.datasets.values()}
-            parts.append(part)
-        finding = Finding.of(parts)
+        for name, each in self.contexts.items():
+            questions = applying(each[0], self.study.questions)
+            for context in each:
+                for question in questions:
+                    answers.setdefault(question, {}).setdefault(name, []).append(_numbers(question, context))
+                context.forget()
+        parts = {
+            question.name: self._over_data_sets(question, by_method)
+            for question, by_method in answers.items()
+            if any(one.quantities or one.warnings for each in by_method.values() for one in each)
+        }
+        if len(parts) > 1:  # groups and figures of their own
+            for name, part in parts.items():
+                part.datasets = {f"comparison/{name}": table for table in part.datasets.values()}
+                part.figures = {f"{figure}_{name}": drawing for figure, drawing in part.figures.items()}
+        finding = Finding.of(parts.values())
         finding.diagnostics["conclusion"] = " ".join(finding.remarks.get(CONCLUSION, []))
         finding.in_words.add("conclusion")
-        finding.warnings += [w for fit in self.fits() for w in fit.diagnostics["warnings"]]
+        asked = {question.name for question in answers}
+        finding.warnings += [
+            f"compare.questions names {name}, which none of these models can be asked"
+            for name in self.study.questions
+            if name not in asked
+        ]
         finding.warnings += [_SHARED] if self.experiment.data.frames is not None else []
         return finding
 
@@ -89,9 +96,12 @@ class SeveralMethods(Recipe):
         return [fit for fits in self.trained.values() for fit in fits]
 
     def energies(self) -> int:
-        """Those of all simulations, and of models that query the system."""
-        simulated = sum(simulated_energies(self.experiment, len(frames)) for frames, _, _ in self.data)
-        return simulated + sum(fit.cost["energy_evaluations"] for fit in self.fits() if not fit.model.needs_frames)
+        """Those of all simulations, and of models that query the system, their weighted draws among them."""
+        queried = [context for each in self.contexts.values() for context in each if context.weighted]
+        return sum(simulated_energies(self.experiment, len(frames)) for frames, _, _ in self.data) + sum(
+            context.fit.cost["energy_evaluations"] + context.frames.provenance["energy_evaluations"]
+            for context in queried
+        )
 
     def _needs_frames(self, name: str) -> bool:
         return build.model_class(self.methods[name].model.name).needs_frames
@@ -103,9 +113,15 @@ class SeveralMethods(Recipe):
     def _frames(self) -> None:
         plain = next(name for name in self.methods if self._needs_frames(name))
         for seed in self.seeds:
-            frames = build.frames_of(self._at(plain, seed), self.path / "trajectories" / str(seed))
+            if self.data and self.experiment.data.frames is not None:
+                frames = self.data[0][0]
+            else:
+                frames = build.frames_of(self._at(plain, seed), self._trajectories(seed))
             train, test = frames.split(blocks=20, test=self.experiment.fit.held_out, seed=seed)
             self.data.append((frames, train, test))
+
+    def _trajectories(self, seed: int) -> Path:
+        return self.path / "trajectories" / str(seed)
 
     def _fits(self) -> None:
         for name in self.methods:
@@ -113,43 +129,52 @@ class SeveralMethods(Recipe):
             for k, seed in enumerate(self.seeds):
                 train = self.data[k][1] if self._needs_frames(name) else None
                 saved = self.path / "fits" / f"{name}-{seed}"
-                self.trained[name].append(fitted(self._at(name, seed), train, saved, self.path / "trajectories"))
+                self.trained[name].append(fitted(self._at(name, seed), train, saved, self._trajectories(seed)))
 
     def _context(self, name: str, fit: Any, k: int) -> Context:
-        seed, settings = self.seeds[k], self.experiment.analysis
-        shared: dict[str, Any] = {"settings": settings, "seed": seed, "lag": self.study.lag, "system": self.system}
+        seed, settings, lag = self.seeds[k], self.experiment.analysis, self.study.lag
         if name in self.methods and not self._needs_frames(name):
-            return Context(fit=fit, frames=fit.samples(settings.samples, seed), **shared)
+            draws, system = fit.samples(settings.samples, seed), getattr(fit.model, "system", None)
+            return Context(fit=fit, frames=draws, settings=settings, seed=seed, system=system, lag=lag)
         frames, train, test = self.data[k]
-        return Context(fit=fit, frames=frames, train=train, test=test, **shared)
+        return Context(
+            fit=fit, frames=frames, settings=settings, seed=seed, train=train, test=test, system=self.system, lag=lag
+        )
 
-    def _over_data_sets(
-        self, question: Question, answers: Mapping[str, Sequence[Finding]], contexts: Mapping[str, list[Context]]
-    ) -> Finding:
+    def _over_data_sets(self, question: Question, answers: dict[str, list[Finding]]) -> Finding:
         """One question's answers: a quantity for each method, and conclusions."""
-        finding = Finding(warnings=[w for each in answers.values() for answer in each for w in answer.warnings])
+        for name, function in question.beside().items():
+            self.contexts[name] = [self._context(name, function, k) for k in range(len(self.seeds))]
+            answers[name] = [_numbers(question, context) for context in self.contexts[name]]
+        finding = Finding()
         for name, each in answers.items():
-            for quantity, first in each[0].quantities.items():
-                if not all(quantity in answer.quantities for answer in each):
-                    continue
-                values = np.array([answer.quantities[quantity].mean for answer in each])
-                over = over_data_sets(values, first.unit, question.scales.get(quantity))
-                finding.add(f"{quantity}_{name}", over, each[0].truth.get(quantity))
-        tables = {name: xr.concat([_table(answer) for answer in each], "replicate") for name, each in answers.items()}
-        names = xr.DataArray(list(tables), dims="model", name="model")
-        table = xr.concat(list(tables.values()), names, combine_attrs="override")
-        table = table.assign_coords(replicate=np.arange(len(self.seeds))).assign_attrs(lag=self.study.lag or 0.0)
-        verdict = question.compare(table, contexts, self.study.order)
-        verdict.datasets = {"comparison": next(iter(verdict.datasets.values()), table)}
-        return Finding.of([finding, verdict])
+            finding.warnings += [f"{in_words(name)}: {warning}" for one in each for warning in one.warnings]
+        for quantity in dict.fromkeys(q for each in answers.values() for one in each for q in one.quantities):
+            partly = []
+            for name, each in answers.items():
+                values = [one.quantities[quantity] for one in each if quantity in one.quantities]
+                means = np.array([value.mean for value in values])
+                if len(values) == len(each) and np.isfinite(means).all():
+                    over = over_data_sets(means, values[0].unit, question.scales.get(quantity))
+                    finding.add(f"{quantity}_{name}", over, each[0].truth.get(quantity))
+                elif values:
+                    partly.append(in_words(name))
+            if partly:
+                finding.warnings.append(f"{quantity} is not known of every data set: {', '.join(partly)}")
+        complete = {name: each for name, each in answers.items() if all(one.quantities for one in each)}
+        if not complete:
+            return finding
+        with warned_if_failing(f"what {question.name} says of the methods", finding.warnings):
+            tables = [xr.concat(map(question.numbers, each), "replicate") for each in complete.values()]
+            names = xr.DataArray(list(complete), dims="model", name="model")
+            table = xr.concat(tables, names, combine_attrs="override")
+            table = table.assign_coords(replicate=np.arange(len(self.seeds))).assign_attrs(lag=self.study.lag or 0.0)
+            verdict = question.compare(table, self.contexts, self.study.order)
+            verdict.datasets = {"comparison": next(iter(verdict.datasets.values()), table)}
+            return Finding.of([finding, verdict])
+        return finding
 
 
-def _name_of(question: Question) -> str:
-    return next(name for name in QUESTIONS if find_question(name) is question)
-
-
-def _table(answer: Finding) -> xr.Dataset:
-    """Its dataset of draws, or the means of its quantities."""
-    if len(answer.datasets) == 1:
-        return next(iter(answer.datasets.values()))
-    return xr.Dataset({name: quantity.mean for name, quantity in answer.quantities.items()})
+def _numbers(question: Question, context: Context) -> Finding:
+    """What one method says of one data set, without figures, which would hold all that they show in memory."""
+    return replace(answer(context, [question]), figures={})
