@@ -69,7 +69,7 @@ class LagTimes(Question):
             timescales = against_lag(at_lags)
             finding.datasets["implied_timescales"] = timescales.to_dataset()
             finding.figures["timescales"] = Drawing(
-                lambda: bcg.plot.timescales(timescales, None if np.isnan(rates).all() else 1.0 / rates),
+                lambda: bcg.plot.timescales(timescales, None if np.isnan(rates).all() else (1.0 / rates).tolist()),
                 "Implied timescales against lag with 90 % bands; they should be flat. Grey: shorter than the lag "
                 "itself. No point: at that lag the mode cannot be told from noise.",
             )

@@ -91,7 +91,7 @@ class EigenvaluesAndTimescales(Question):
 
     def _draw(self, finding: Finding, context: Context, modes: SlowModes, rates: np.ndarray) -> None:
         finding.figures["spectrum"] = Drawing(
-            lambda: bcg.plot.spectrum(modes, None if np.isnan(rates).all() else rates),
+            lambda: bcg.plot.spectrum(modes, None if np.isnan(rates).all() else rates.tolist()),
             "The slowest eigenvalues, with 90 % intervals from blocks of frames.",
         )
         if context.settings.torsions:

@@ -3,10 +3,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from bayescg.questions import Finding, Table
-from bayescg.report import QUICK_RUN, quantity_table, rows, write_report
+from bayescg.questions import Drawing, Finding, Table
+from bayescg.report import QUICK_RUN, quantity_table, rows, save_figures, write_report
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360000002000001e221bc330000"
@@ -152,3 +154,14 @@ def test_remarks_stand_under_their_headings(results: dict[str, Any], tmp_path: P
     page = write_report(tmp_path / "concluded.html", results, words, {}, "").read_text()
     assert page.count("One is above the other.") == 50
     assert re.search(r"<h2>Conclusion</h2>\s*<ul>\s*<li>One is above the other\.", page)
+
+
+def test_a_figure_that_cannot_be_drawn_is_a_warning(tmp_path: Path) -> None:
+    def fails() -> Figure:
+        raise np.linalg.LinAlgError("singular")
+
+    drawings = {"bad": Drawing(fails, "None."), "good": Drawing(lambda: Figure((1, 1)), "Nothing.")}
+    with pytest.warns(UserWarning, match="the figure bad could not be computed: LinAlgError: singular"):
+        saved = save_figures(tmp_path, drawings)
+    assert saved == {tmp_path / "good.png": ("Nothing.", "Nothing.")}
+    assert [p.name for p in tmp_path.iterdir()] == ["good.png"]
