@@ -37,7 +37,7 @@ class FromEnergies(Recipe):
 
     def energies(self) -> int:
         """Those of the training and of the weighted draws."""
-        return self.fit.cost["energy_evaluations"] + self.asked.frames.provenance["energy_evaluations"]
+        return self.fit.cost["energy_evaluations"] + self.single.frames.provenance["energy_evaluations"]
 
     def _fit(self) -> None:
         self.fit = fitted(self.experiment, None, self.path / "fit", self.path, run_dir=self.path)

@@ -40,12 +40,12 @@ class Recipe(ABC):
     ----------
     subject : str
         What the questions are about, in a line; known when the stages are complete.
-    asked : Context
+    single : Context
         Of a run with one fit: what the questions were asked of.
     """
 
     subject = ""
-    asked: Context
+    single: Context
 
     def __init__(self, experiment: Experiment, path: Path):
         self.experiment, self.path = experiment, path
@@ -65,18 +65,18 @@ class Recipe(ABC):
 
     def ask(self) -> Finding:
         """Ask the questions that apply."""
-        self.asked = self.context()
-        return answer(self.asked, applying(self.asked))
+        self.single = self.context()
+        return answer(self.single, applying(self.single))
 
     def posterior(self) -> DataTree | None:
         """Draws of the parameters, and of CVs and predictions for frames of the training, or for weighted draws."""
-        fit, frames = self.asked.fit, self.asked.train or self.asked.frames
+        fit, frames = self.single.fit, self.single.train or self.single.frames
         draws = None if fit.weights.members else self.experiment.analysis.draws  # refits are not repeated
         return fit.posterior(draws, seed=self.experiment.run.seed, frames=frames)
 
     def fits(self) -> list[Fit]:
         """All fits of the run."""
-        return [self.asked.fit]
+        return [self.single.fit]
 
     @abstractmethod
     def energies(self) -> int:

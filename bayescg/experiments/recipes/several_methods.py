@@ -70,7 +70,7 @@ class SeveralMethods(Recipe):
         parts = {
             question.name: self._over_data_sets(question, by_method)
             for question, by_method in answers.items()
-            if any(one.quantities or one.warnings for each in by_method.values() for one in each)
+            if any(a.quantities or a.warnings for each in by_method.values() for a in each)
         }
         if len(parts) > 1:  # groups and figures of their own
             for name, part in parts.items():
@@ -79,11 +79,11 @@ class SeveralMethods(Recipe):
         finding = Finding.of(parts.values())
         finding.diagnostics["conclusion"] = " ".join(finding.remarks.get(CONCLUSION, []))
         finding.in_words.add("conclusion")
-        asked = {question.name for question in answers}
+        answered = {question.name for question in answers}
         finding.warnings += [
             f"compare.questions names {name}, which none of these models can be asked"
             for name in self.study.questions
-            if name not in asked
+            if name not in answered
         ]
         finding.warnings += [_SHARED] if self.experiment.data.frames is not None else []
         return finding
@@ -148,11 +148,11 @@ class SeveralMethods(Recipe):
             answers[name] = [_numbers(question, context) for context in self.contexts[name]]
         finding = Finding()
         for name, each in answers.items():
-            finding.warnings += [f"{in_words(name)}: {warning}" for one in each for warning in one.warnings]
-        for quantity in dict.fromkeys(q for each in answers.values() for one in each for q in one.quantities):
+            finding.warnings += [f"{in_words(name)}: {warning}" for a in each for warning in a.warnings]
+        for quantity in dict.fromkeys(q for each in answers.values() for a in each for q in a.quantities):
             partly = []
             for name, each in answers.items():
-                values = [one.quantities[quantity] for one in each if quantity in one.quantities]
+                values = [a.quantities[quantity] for a in each if quantity in a.quantities]
                 means = np.array([value.mean for value in values])
                 if len(values) == len(each) and np.isfinite(means).all():
                     over = over_data_sets(means, values[0].unit, question.scales.get(quantity))
@@ -161,7 +161,7 @@ class SeveralMethods(Recipe):
                     partly.append(in_words(name))
             if partly:
                 finding.warnings.append(f"{quantity} is not known of every data set: {', '.join(partly)}")
-        complete = {name: each for name, each in answers.items() if all(one.quantities for one in each)}
+        complete = {name: each for name, each in answers.items() if all(a.quantities for a in each)}
         if not complete:
             return finding
         with warned_if_failing(f"what {question.name} says of the methods", finding.warnings):
