@@ -17,9 +17,11 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bayescg import analysis as analysis
     from bayescg import data as data
+    from bayescg import distributions as distributions
     from bayescg import errors as errors
     from bayescg import experiments as experiments
     from bayescg import features as features
+    from bayescg import modelling as modelling
     from bayescg import models as models
     from bayescg import nets as nets
     from bayescg import plot as plot

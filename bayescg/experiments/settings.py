@@ -29,7 +29,7 @@ def load(
     Parameters
     ----------
     name : str or path
-        A shipped experiment or a TOML file; paths inside a file are relative to it.
+        A shipped experiment or a TOML file; paths inside a file, those of models too, are relative to it.
     seed, device : optional
         In place of the file's.
     quick : bool
@@ -56,7 +56,7 @@ def load(
         _merge(raw, small)
     _merge(raw, {"run": {k: v for k, v in (("seed", seed), ("device", device)) if v is not None}})
     typed = [_change(raw, text) for text in changes]
-    if any(key[0] == "data" for key in typed):
+    if any(key[0] in ("data", "model", "compare") for key in typed):
         _resolve_paths(raw, Path.cwd())
     return parse(raw, str(path))
 
@@ -156,15 +156,22 @@ def _merge(raw: dict[str, Any], other: Mapping[str, Any]) -> None:
 
 
 def _resolve_paths(raw: dict[str, Any], base: Path) -> None:
-    data = raw.get("data")
-    if not isinstance(data, dict):
-        return
+    models = [raw.get("model"), *_table(_table(raw.get("compare")).get("models")).values()]
+    for model in filter(None, map(_table, models)):
+        file, colon, name = str(model.get("name")).rpartition(":")
+        if colon and file.endswith(".py"):  # a class in a file of the user's
+            model["name"] = f"{(base / file).resolve()}:{name}"
+    data = _table(raw.get("data"))
     for key in ("frames", "top"):
         value = data.get(key)
         if isinstance(value, str):
             data[key] = str((base / value).resolve())
         elif isinstance(value, list):
             data[key] = [str((base / v).resolve()) if isinstance(v, str) else v for v in value]
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _explain(error: Any, raw: Mapping[str, Any]) -> str:

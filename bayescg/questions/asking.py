@@ -54,7 +54,7 @@ def ask(
         Of comparisons between methods.
     seed : int
     **settings
-        Keys of ``[analysis]`` of an experiment's file.
+        Keys of ``[analysis]`` of an experiment's file, and of the `Settings` of questions of your own.
 
     Returns
     -------
@@ -76,8 +76,10 @@ def ask(
     >>> list(finding.quantities), round(finding.truth["eigenvalue_1"], 4)
     (['eigenvalue_1', 'timescale_1'], 0.7487)
     """
+    wanted = [find_question(q) if isinstance(q, str) else q for q in questions]
+    sections = {type(question).Settings: None for question in wanted if type(question).Settings.model_fields}
     try:
-        analysis = Analysis(**settings)
+        analysis = type("Analysis", (Analysis, *(s for s in sections if not issubclass(Analysis, s))), {})(**settings)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"bcg.questions.ask: {wrong}") from None
@@ -91,7 +93,6 @@ def ask(
         system=getattr(fit.model, "system", None) if system is None else system,
         lag=lag,
     )
-    wanted = [find_question(q) if isinstance(q, str) else q for q in questions]
     for question in wanted:
         if not question.applies(context):
             raise ConfigError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bayescg.questions.finding import Finding
-from bayescg.questions.known import by_quadrature, is_coordinate
+from bayescg.questions.known import exact_average
 from bayescg.questions.question import Context, Question
 
 __all__ = ["Averages"]
@@ -18,7 +18,6 @@ class Averages(Question):
 
     def ask(self, context: Context) -> Finding:
         """One quantity for each observable."""
-        from bayescg import truth
         from bayescg.analysis.block_bootstrap import average
         from bayescg.analysis.evaluation import evaluate, unit_of
 
@@ -26,8 +25,5 @@ class Averages(Question):
         for name, function in zip(names, context.functions(names), strict=True):
             values = evaluate(function, context.frames)
             mean = average(values, context.frames, context.settings.draws, context.seed, unit_of(function))
-            finding.add(name, mean)
-            if is_coordinate(name):
-                exact = by_quadrature(context.system, lambda system, x=function: truth.expectation(system, x).value)
-                finding.truth |= {} if exact is None else {name: exact}
+            finding.add(name, mean, exact_average(context.system, function))
         return finding

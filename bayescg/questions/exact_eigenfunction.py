@@ -71,10 +71,10 @@ class BesideTheExactEigenfunction(Question):
             )
 
     def applies(self, context: Context) -> bool:
-        """In a study with a lag, to systems of two dimensions of which the eigenfunction is known."""
+        """In a study with a lag, to systems over a plane of which the eigenfunction is known."""
         from bayescg.systems.analytic import AnalyticSystem
 
-        plane = isinstance(context.system, AnalyticSystem) and context.system.dim == 2
+        plane = isinstance(context.system, AnalyticSystem) and len(context.system.box) == 2
         return plane and context.lag is not None and context.train is not None and context.test is not None
 
     def ask(self, context: Context) -> Finding:

@@ -24,6 +24,7 @@ __all__ = [
     "Coordinate",
     "by_quadrature",
     "check_observables",
+    "exact_average",
     "exact_profile",
     "is_coordinate",
     "note_given",
@@ -75,6 +76,15 @@ def by_quadrature(system: Any, value: Callable[[Any], T]) -> T | None:
 
 
 @lru_cache(maxsize=16)
+def exact_average(system: Any, function: Any) -> float | None:
+    """Average of a coordinate of an analytic system; None of any other observable."""
+    from bayescg import truth
+
+    if not isinstance(function, Coordinate):
+        return None
+    return by_quadrature(system, lambda analytic: truth.expectation(analytic, function).value)
+
+
 def exact_profile(system: Any, name: str, bins: tuple[float, ...] | int = 80) -> ExactFreeEnergy | None:
     """Free energy over a coordinate of an analytic system by quadrature; None where nothing gives it."""
     from bayescg import truth

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import bayescg as bcg
 from bayescg.errors import ModelError
 from bayescg.questions.finding import Drawing, Finding, Table
+from bayescg.questions.known import exact_average
 from bayescg.questions.question import Context, Question
 
 if TYPE_CHECKING:
@@ -77,8 +78,9 @@ class Predictions(Question):
                 noisy.append(f"{name} ({noise:.2g} {predicted.unit})")
             values = evaluate(function, context.frames)
             of_frames = average(values, context.frames, settings.draws, context.seed, unit_of(function))
-            finding.add(name, predicted)
-            finding.add(f"{name}_of_frames", of_frames)
+            exact = exact_average(context.system, function)
+            finding.add(name, predicted, exact)
+            finding.add(f"{name}_of_frames", of_frames, exact)
             if not _meet(predicted, of_frames):
                 finding.warnings.append(
                     f"{name}: the intervals of the predicted average and of the frames' own do not meet; an "
@@ -116,11 +118,11 @@ def _row(check: ObservableCheck) -> tuple[str, ...]:
 
 
 def _wrong(check: ObservableCheck, level: float) -> list[str]:
-    wrong = []
+    wrong, unit = [], check.unit and f" {check.unit}"
     if not check.periodic and not _TOO_FAR < check.p_mean < 1 - _TOO_FAR:
-        wrong.append(f"average ({check.predicted_mean.mean():.3g} for {check.observed_mean:.3g} {check.unit})")
+        wrong.append(f"average ({check.predicted_mean.mean():.3g} for {check.observed_mean:.3g}{unit})")
     if not check.periodic and not _TOO_FAR < check.p_sd < 1 - _TOO_FAR:
-        wrong.append(f"spread ({check.predicted_sd.mean():.3g} for {check.observed_sd:.3g} {check.unit})")
+        wrong.append(f"spread ({check.predicted_sd.mean():.3g} for {check.observed_sd:.3g}{unit})")
     if check.coverage < _TOO_FEW_COVERED:
         wrong.append(f"histogram ({check.coverage:.0%} of its bins lie in their {level:.0%} bands)")
     return wrong

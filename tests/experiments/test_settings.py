@@ -153,3 +153,26 @@ def test_paths_are_relative_to_the_file_that_holds_them(tmp_path: Path, monkeypa
     assert (own.frames, own.top) == ([str(tmp_path / "a.xtc")], str(tmp_path / "a.pdb"))
     assert given.frames == [str(elsewhere / "b.xtc")]
     assert given.top == own.top
+
+
+def test_the_file_of_a_model_is_looked_for_beside_the_experiment(tmp_path: Path, monkeypatch) -> None:
+    """So that it is found from any directory, and by the configuration of its run."""
+    text = """
+[experiment]
+name = "mine"
+[system]
+name = "DoubleWell"
+[model]
+name = "mine.py:Mine"
+[compare.models.other]
+name = "parts/other.py:Other"
+"""
+    (tmp_path / "mine.toml").write_text(text)
+    monkeypatch.chdir("/")
+    experiment = load(tmp_path / "mine.toml")
+    assert experiment.model.name == f"{tmp_path / 'mine.py'}:Mine"
+    assert experiment.compare is not None
+    assert experiment.compare.models["other"].name == f"{tmp_path / 'parts' / 'other.py'}:Other"
+    monkeypatch.chdir(tmp_path)
+    changed = load(tmp_path / "mine.toml", changes=["model.name=yours.py:Yours"])
+    assert changed.model.name == f"{tmp_path / 'yours.py'}:Yours"

@@ -108,13 +108,18 @@ def test_a_question_of_ones_own_needs_no_file_in_the_package(tmp_path: Path) -> 
     class Count(questions.Question):
         """How many frames there are."""
 
+        class Settings(questions.Section):
+            """What they are called."""
+
+            called: str = "frames"
+
         def applies(self, context: questions.Context) -> bool:
             """Always."""
             return True
 
         def ask(self, context: questions.Context) -> questions.Finding:
             """In a warning."""
-            return questions.Finding(warnings=[f"{len(context.frames)} frames"])
+            return questions.Finding(warnings=[f"{len(context.frames)} {context.settings.called}"])
 
     from bayescg.models import PredictiveCV
 
@@ -122,4 +127,5 @@ def test_a_question_of_ones_own_needs_no_file_in_the_package(tmp_path: Path) -> 
     fit = bcg.fit(model, frames, steps=3, uncertainty="none", compile="off")
     assert bcg.questions.ask(fit, frames, Count()).warnings == ["64 frames"]
     assert bcg.questions.ask(fit, None, Count()).warnings == ["58 frames"]  # those of the training
+    assert bcg.questions.ask(fit, frames, Count(), called="pictures").warnings == ["64 pictures"]
     assert "warning: 64 frames" in repr(bcg.questions.ask(fit, frames, Count()))
