@@ -55,6 +55,7 @@ SEED = "Of the simulation, the split of the frames and the training; another one
 DEVICE = "auto (a GPU where there is one), cpu or cuda."
 SET = "Another value for one setting, such as fit.steps=5000; may be repeated."
 QUICK = "Small sizes, to see in seconds that everything works; the numbers mean nothing."
+Name = Annotated[str, typer.Argument(help="An experiment of `bayescg list`, or a TOML file.", metavar="NAME|FILE.toml")]
 
 
 @app.callback(
@@ -83,9 +84,7 @@ def list_() -> None:
 
 @app.command()
 def run(
-    name: Annotated[
-        str, typer.Argument(help="An experiment of `bayescg list`, or a TOML file.", metavar="NAME|FILE.toml")
-    ],
+    name: Name,
     out: Annotated[Path | None, typer.Option(help="Directory of the run. Default: runs/NAME-seedN.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help=SEED)] = None,
     device: Annotated[str | None, typer.Option(help=DEVICE)] = None,
@@ -112,9 +111,7 @@ def run(
 
 @app.command()
 def sweep(
-    name: Annotated[
-        str, typer.Argument(help="An experiment of `bayescg list`, or a TOML file.", metavar="NAME|FILE.toml")
-    ],
+    name: Name,
     seeds: Annotated[str, typer.Option(metavar="A:B", help="From A up to B, without B; or a list: 3,7,11.")],
     set_: Annotated[
         list[str] | None,

@@ -86,7 +86,8 @@ class BesideTheExactEigenfunction(Question):
         table = measure(
             context.fit, context.train, context.frames, exact, context.lag, context.settings.draws, context.seed
         )
-        scores = bcg.analysis.compare({"cv": _cv(context)}, context.test, "vamp2", lag=context.lag, modes=1)
+        cv = one_cv(context.fit, context.train, context.lag)
+        scores = bcg.analysis.compare({"cv": cv}, context.test, "vamp2", lag=context.lag, modes=1)
         table["score"] = ("block", scores["cv"].blocks)
         finding = Finding(datasets={"exact_eigenfunction": table.assign_attrs(timescale=exact.timescale)})
         for name, values in table.data_vars.items():
@@ -112,7 +113,8 @@ class BesideTheExactEigenfunction(Question):
         finding.remark(CONCLUSION, *conclusions(table, order))
         first = {name: contexts[name][0] for name in names}
         exact = exact_of(first[names[0]].system)
-        functions = {"exact": exact.function} | {in_words(n): _cv(first[n]) for n in names}
+        cvs: Any = {n: one_cv(c.fit, c.train, c.lag) for n, c in first.items() if c.train is not None and c.lag}
+        functions = {"exact": exact.function} | {in_words(n): cvs[n] for n in names}
         notes = {in_words(n): f"R² {float(table['r2'].sel(model=n)[0]):.3f}" for n in names}
         labels = {
             "r2": "R² with the exact eigenfunction",
@@ -124,10 +126,11 @@ class BesideTheExactEigenfunction(Question):
         columns = {text: {in_words(n): table[q].sel(model=n).values for n in names} for q, text in labels.items()}
         exact_times = dict.fromkeys((labels["timescale"], labels["cv_timescale"]), exact.timescale)
         system: Any = first[names[0]].system
-        finding.figures["cvs"] = Drawing(
-            lambda: bcg.plot.planes(functions, system.log_prob, system.box, notes),
-            "The CV of each method over the plane, of the first data set, beside the exact eigenfunction.",
-        )
+        if system.box:  # one made of parts has none
+            finding.figures["cvs"] = Drawing(
+                lambda: bcg.plot.planes(functions, system.log_prob, system.box, notes),
+                "The CV of each method over the plane, of the first data set, beside the exact eigenfunction.",
+            )
         finding.figures["methods"] = Drawing(
             lambda: bcg.plot.methods(columns, exact_times),
             "What each method found: a point for each data set, timescales with 90 % intervals. Reconstruction is "
@@ -165,13 +168,6 @@ class Exact:
 def exact_of(system: AnalyticSystem) -> Exact:
     """What is known of the system asked about, found once for all methods and data sets."""
     return Exact(system)
-
-
-def _cv(context: Context) -> Callable[[Tensor], Tensor]:
-    assert context.train is not None
-    assert context.lag is not None
-    train, lag = context.train, context.lag
-    return context.once("one CV", lambda: one_cv(context.fit, train, lag))
 
 
 def measure(fit: Any, train: Frames, frames: Frames, exact: Exact, lag: float, draws: int, seed: int) -> xr.Dataset:

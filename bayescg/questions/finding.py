@@ -121,13 +121,8 @@ class Finding:
         """All of them in one, each warning once."""
         whole = cls()
         for part in findings:
-            whole.quantities |= part.quantities
-            whole.truth |= part.truth
-            whole.diagnostics |= part.diagnostics
-            whole.in_words |= part.in_words
-            whole.tables |= part.tables
-            whole.datasets |= part.datasets
-            whole.figures |= part.figures
+            for name in ("quantities", "truth", "diagnostics", "in_words", "tables", "datasets", "figures"):
+                setattr(whole, name, getattr(whole, name) | getattr(part, name))
             whole.sources = part.sources or whole.sources
             whole.truth_is = part.truth_is if part.truth_is != "truth" else whole.truth_is
             for heading, sentences in part.remarks.items():

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["FreeEnergies", "difference_name", "profiled"]
 
 _FEWEST = 10
+_REMEDY = "raise analysis.samples, or train for longer"
 _TAILS = 15.0
 """From here on up, in kT, a free energy without an error bar is in no one's way."""
 _PLANE = 60
@@ -37,6 +38,8 @@ class FreeEnergies(Question):
 
     def ask(self, context: Context) -> Finding:
         """Populations, differences and landscapes."""
+        from bayescg.analysis.free_energy.sparse import remedy
+
         finding = Finding()
         landscapes = self._landscapes(finding, context)
         for name, region in context.settings.regions.items():
@@ -51,7 +54,9 @@ class FreeEnergies(Question):
             finding.add(difference_name(context, a, b), landscape.difference(start, end), exact_value)
         for name, landscape in landscapes.items():
             finding.figures[f"free_energy_{name}"] = self._drawing(context, name, landscape)
-        finding.warnings += _of_note(list(landscapes.values()))
+        finding.warnings += _of_note(context, list(landscapes.values()))
+        if context.weighted:  # what to do in the words of an experiment's file
+            finding.warnings = [w.replace(remedy(context.frames), _REMEDY) for w in finding.warnings]
         return finding
 
     def _landscapes(self, finding: Finding, context: Context) -> dict[str, FreeEnergy]:
@@ -119,15 +124,19 @@ def _uncertainty(context: Context) -> str:
     return "from reweighted draws, up to 25 kT, with the uncertainty of their number: no band holds what none visits"
 
 
-def _of_note(landscapes: list[FreeEnergy]) -> list[str]:
+def _of_note(context: Context, landscapes: list[FreeEnergy]) -> list[str]:
     """Warnings of landscapes, those of all at once without a name.
 
-    Left out are those of bins that have no band where these are all far up in the tails.
+    Left out are those of bins that have no band where these are all far up in the tails, and that nobody has looked for
+    what is missing, where that is the settings' wish.
     """
-    notes = []
+    from bayescg.analysis.free_energy.estimate import UNAUDITED
+
+    notes, wished = [], () if context.settings.audit else (UNAUDITED,)
     for landscape in landscapes:
         within = (landscape.untold & (landscape.mean.values < _TAILS)).any()
         over = ", ".join(landscape.names)
-        notes += [(over, w) for w in landscape.warnings if within or not w.startswith("no band for")]
+        telling = [w for w in landscape.warnings if w not in wished]
+        notes += [(over, w) for w in telling if within or not w.startswith("no band for")]
     counts = Counter(warning for _, warning in notes)
     return list(dict.fromkeys(w if counts[w] > 1 else f"free energy over {over}: {w}" for over, w in notes))

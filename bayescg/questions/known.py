@@ -118,8 +118,8 @@ def note_given(finding: Finding, given: dict[str, float]) -> None:
             finding.truth[name] = value
         elif abs(value - exact) > _DIGITS * max(1.0, abs(exact)):
             finding.warnings.append(
-                f"analysis.truth.{name} = {value:g} is not that of this system, which is {exact:.6g} by "
-                "quadrature: the latter is taken"
+                f"analysis.truth.{name} = {value:g} is not that of this system, whose {finding.truth_is} is "
+                f"{exact:.6g}: the latter is taken"
             )
 
 
