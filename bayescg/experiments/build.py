@@ -80,6 +80,8 @@ def methods(experiment: Experiment) -> dict[str, Experiment]:
     if clash := study.models.keys() & {first, *beside}:
         raise ConfigError(f"compare.models.{min(clash)}: another method of the study has this name; choose another one")
     for name, model in study.models.items():
+        if model_class(model.name).needs_pairs and study.lag is None:
+            raise ConfigError(f"compare.lag is missing: {model.name} learns from pairs of frames; give it a value")
         lag = study.lag if model_class(model.name).needs_pairs else None
         data = experiment.data.model_copy(update={"lag": lag})
         experiments[name] = experiment.model_copy(

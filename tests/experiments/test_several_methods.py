@@ -94,6 +94,12 @@ def test_methods_stand_side_by_side_question_by_question(study: tuple[dict[str, 
     assert float(table["population_left"].sel(model="no-data").mean()) == pytest.approx(mean)
 
 
+def test_diagnostics_are_those_of_each_method(study: tuple[dict[str, Any], Path]) -> None:
+    numbers = study[0]["diagnostics"]["samples"]
+    assert 0 < numbers["no-data"]["ess_fraction"] <= 1
+    assert numbers["predictive_cv"]["effective_frames"] > 0
+
+
 def test_a_study_costs_what_simulations_fits_and_draws_cost(study: tuple[dict[str, Any], Path]) -> None:
     cost = study[0]["cost"]
     assert cost["steps"] == 2 * (20 + 60)
@@ -140,6 +146,12 @@ def test_one_question_by_name_and_one_that_fails_once(tmp_path: Path, monkeypatc
     assert any("methods differ by training and split alone" in warning for warning in warnings)
     assert json.loads((tmp_path / "run" / "summary.json").read_text()) == results
     assert len({id(context.frames) for context in calls if context.test is not None}) == 1  # read once
+
+
+def test_pairs_need_the_lag_of_the_study(tmp_path: Path) -> None:
+    change = "compare.models.pairs={ name = 'TimeLaggedAutoencoder' }"
+    with pytest.raises(ConfigError, match=r"compare\.lag is missing: TimeLaggedAutoencoder"):
+        run(springs(tmp_path, change), tmp_path / "run", silent)
 
 
 @pytest.mark.parametrize("name", ["predictive_cv", "tica"])

@@ -149,6 +149,10 @@ class SeveralMethods(Recipe):
         finding = Finding()
         for name, each in answers.items():
             finding.warnings += [f"{in_words(name)}: {warning}" for a in each for warning in a.warnings]
+            plain = [k for k, v in each[0].diagnostics.items() if isinstance(v, int | float)]
+            means = {k: float(np.mean([a.diagnostics.get(k, np.nan) for a in each])) for k in plain}
+            if means:
+                finding.diagnostics.setdefault(question.name, {})[name] = means
         for quantity in dict.fromkeys(q for each in answers.values() for a in each for q in a.quantities):
             partly = []
             for name, each in answers.items():
