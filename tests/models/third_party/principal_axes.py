@@ -33,7 +33,8 @@ class PrincipalAxes(bcg.modelling.FeatureModel):
         axes = nets.random_net(self, "axes", {"weight": nets.gaussian(1.0), "bias": nets.gaussian(1.0)})
         with batch.plate("frames"):
             z = pyro.sample("z", dist.Normal(self.log_noise.new_zeros(self.latent_dim), 1.0).to_event(1))
-            y = dist.Normal(self.scale.inverse(axes(z)), self.scale.width * self.log_noise.exp())
+            width: torch.Tensor = self.scale.width  # type: ignore[assignment]
+            y = dist.Normal(self.scale.inverse(axes(z)), width * self.log_noise.exp())
             pyro.sample("x", y.to_event(1), obs=batch.x)
 
     def guide(self, batch):
