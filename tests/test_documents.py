@@ -43,6 +43,7 @@ def test_the_python_of_the_readme_runs(tmp_path, small):
     assert (tmp_path / "cv.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow  # tests/models/test_third_party.py makes the quick check by default
 def test_the_model_of_contributing_passes_the_check(tmp_path):
     (tmp_path / "factor_analysis.py").write_text(blocks("CONTRIBUTING.md", "python")[0])
     (model_class,) = models_in(tmp_path / "factor_analysis.py")

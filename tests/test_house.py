@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -52,9 +53,14 @@ PICKLES = ("pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal")
 HEAVY = ("openmm", "mdtraj", "MDAnalysis", "matplotlib", "arviz_plots")
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
 def imports(path: Path, top_level: bool = False) -> Iterator[tuple[str, int]]:
     """Dotted names that a file imports, each with its line; `top_level`: only what runs when the file is imported."""
-    tree = ast.parse(path.read_text(), str(path))
+    tree = parsed(path)
     for node in tree.body if top_level else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
@@ -135,7 +141,7 @@ def test_only_recording_touches_the_inside_of_torch(path):
     if path in SOURCES and room(path) == "recording":
         return
     names = [(name.split("."), line) for name, line in imports(path)]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Attribute):
             names.append((ast.unparse(node).split("."), node.lineno))
     for parts, line in names:
@@ -147,7 +153,7 @@ def test_only_recording_touches_the_inside_of_torch(path):
 @pytest.mark.parametrize("path", [*SOURCES, *MODELS], ids=named)
 def test_locals_are_named_by_their_content(path):
     """But for functions of three lines."""
-    for function in ast.walk(ast.parse(path.read_text())):
+    for function in ast.walk(parsed(path)):
         if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         body = function.body[1:] if ast.get_docstring(function) else function.body
@@ -225,7 +231,7 @@ def test_only_draws_knows_arviz(path):
 
 @pytest.mark.parametrize("path", [*SOURCES, *MODELS], ids=named)
 def test_nothing_is_unpickled_or_executed(path):
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     for name, line in imports(path):
         assert name.split(".")[0] not in ("pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"), (
             f"{path}:{line}"
