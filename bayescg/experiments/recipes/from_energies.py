@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bayescg.experiments import build
-from bayescg.experiments.recipes.recipe import Recipe, Stage, fitted
+from bayescg.experiments.recipes.recipe import OneFit, Stage, fitted
 from bayescg.questions import Context
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["FromEnergies"]
 
 
-class FromEnergies(Recipe):
+class FromEnergies(OneFit):
     """Fit, questions."""
 
     @classmethod

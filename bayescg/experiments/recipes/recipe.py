@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bayescg.experiments.schema import Experiment
     from bayescg.questions import Context, Finding
 
-__all__ = ["Recipe", "fitted"]
+__all__ = ["OneFit", "Recipe", "fitted"]
 
 Stage = tuple[str, str, Callable[[], None]]
 """Its name, a line on what it does, and what is to be done; what is complete on the disk is not made again."""
@@ -40,12 +40,9 @@ class Recipe(ABC):
     ----------
     subject : str
         What the questions are about, in a line; known when the stages are complete.
-    single : Context
-        Of a run with one fit: what the questions were asked of.
     """
 
     subject = ""
-    single: Context
 
     def __init__(self, experiment: Experiment, path: Path):
         self.experiment, self.path = experiment, path
@@ -59,24 +56,17 @@ class Recipe(ABC):
     def stages(self) -> Iterator[Stage]:
         """What there is to do before anything can be asked; a stage is complete when the next one is wanted."""
 
-    def context(self) -> Context:
-        """What the questions of a run with one fit are asked of; one with several writes the next three itself."""
-        raise NotImplementedError
-
+    @abstractmethod
     def ask(self) -> Finding:
         """Ask the questions that apply."""
-        self.single = self.context()
-        return answer(self.single, applying(self.single))
 
+    @abstractmethod
     def posterior(self) -> DataTree | None:
-        """Draws of the parameters, and of CVs and predictions for frames of the training, or for weighted draws."""
-        fit, frames = self.single.fit, self.single.train or self.single.frames
-        draws = None if fit.weights.members else self.experiment.analysis.draws  # refits are not repeated
-        return fit.posterior(draws, seed=self.experiment.run.seed, frames=frames)
+        """Draws of the fit, where there is one."""
 
+    @abstractmethod
     def fits(self) -> list[Fit]:
         """All fits of the run."""
-        return [self.single.fit]
 
     @abstractmethod
     def energies(self) -> int:
@@ -90,6 +80,37 @@ class Recipe(ABC):
             return None
         maker = getattr(systems, named.name)
         return maker(**named.arguments) if isinstance(maker, type) else None  # a molecule takes a while to make
+
+
+class OneFit(Recipe):
+    """A run with one fit, about which everything is asked that applies.
+
+    Attributes
+    ----------
+    single : Context
+        What the questions were asked of.
+    """
+
+    single: Context
+
+    @abstractmethod
+    def context(self) -> Context:
+        """What the questions are asked of; its stages are complete."""
+
+    def ask(self) -> Finding:
+        """Ask the questions that apply."""
+        self.single = self.context()
+        return answer(self.single, applying(self.single))
+
+    def posterior(self) -> DataTree:
+        """Draws of the parameters, and of CVs and predictions for frames of the training, or for weighted draws."""
+        fit, frames = self.single.fit, self.single.train or self.single.frames
+        draws = None if fit.weights.members else self.experiment.analysis.draws  # refits are not repeated
+        return fit.posterior(draws, seed=self.experiment.run.seed, frames=frames)
+
+    def fits(self) -> list[Fit]:
+        """The one."""
+        return [self.single.fit]
 
 
 def fitted(experiment: Experiment, train: Frames | None, saved: Path, trajectories: Path, **more: Any) -> Fit:
