@@ -121,22 +121,20 @@ def weights(case: Case) -> str:
 
 def traced(case: Case) -> str:
     """A recorded step gives the gradients of a plain one."""
-    return _same_gradients(case, "trace", {torch.float64: 1e-12})
+    return _same_gradients(case, "trace")
 
 
 def compiled(case: Case) -> str:
     """So does a compiled one, up to rounding."""
     if case.quick:
         return "not asked: it takes long"
-    return can_compile(torch.device("cpu")) or _same_gradients(
-        case, "inductor", {torch.float32: 1e-5, torch.float64: 1e-12}
-    )
+    return can_compile(torch.device("cpu")) or _same_gradients(case, "inductor")
 
 
-def _same_gradients(case: Case, mode: str, tolerances: dict[torch.dtype, float]) -> str:
+def _same_gradients(case: Case, mode: str) -> str:
     """Gradients in a mode beside the plain ones on the same random numbers."""
     differences = []
-    for dtype, tolerance in tolerances.items():
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
         program, params, tensors = case.program(dtype)
         n, buffers = case.total, dict(program.named_buffers())
         plain, _ = gradient_function(program, n, n, False, params, buffers, tensors)
