@@ -23,6 +23,7 @@ ORDER = (
     ("errors", "lazy"),
     ("arguments", "units"),
     ("checkpoint", "devices", "draws", "progress", "stopping"),
+    ("many",),
     ("recording",),
     ("systems", "data", "features", "nets"),
     ("truth", "distributions", "sampling"),

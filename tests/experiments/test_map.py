@@ -18,9 +18,9 @@ import pytest
 import bayescg as bcg
 from bayescg.errors import ConfigError, OutputError, RunError
 from bayescg.experiments import load
-from bayescg.experiments.many import cluster, pool
-from bayescg.experiments.many.jobs import name_of
 from bayescg.experiments.settings import to_toml
+from bayescg.many import cluster, pool
+from bayescg.many.jobs import name_of
 
 HERE = Path(__file__).parent
 

@@ -20,9 +20,9 @@ import bayescg as bcg
 from bayescg.errors import ConfigError
 from bayescg.experiments import load
 from bayescg.experiments.many.combinations import grid
-from bayescg.experiments.many.jobs import name_of
 from bayescg.experiments.many.sweep import agreement, collect, disagreements
 from bayescg.experiments.settings import to_toml
+from bayescg.many.jobs import name_of
 
 
 def quantity(mean: float | None, sd: float | None, truth: float | None = None) -> dict[str, Any]:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bayescg.arguments import check_counts
-from bayescg.errors import ConfigError, RunError
-from bayescg.experiments.many.jobs import Job, Outcome, finished, name_of, plain, takes_run_dir
 from bayescg.experiments.schema import Experiment
-from bayescg.progress import Bar
-from bayescg.stopping import stoppable
+from bayescg.many.dispatch import calls, carry_out, directories
+from bayescg.many.jobs import Job, Task
 
 __all__ = ["map"]
 
@@ -103,68 +98,34 @@ def map(
     >>> map(dict, [{"seed": s} for s in range(3)], workers=1)
     [{'seed': 0}, {'seed': 1}, {'seed': 2}]
     """
-    check_counts(workers=(1 if workers is None else workers, 1), retries=(retries, 0))
     keywords = [dict(s) for s in settings]
-    jobs, where = _callables(run, keywords, out) if callable(run) else _experiments(run, keywords, out)
-    outcomes = {job.number: outcome for job in jobs if (outcome := finished(job))}
-    todo = [job for job in jobs if job.number not in outcomes]
-    if todo:
-        with (
-            stoppable(lambda: _advice(where)),
-            _Tally(len(jobs), len(outcomes), progress) as bar,
-            closing(_dispatch(todo, cluster, workers, retries, bar.retried)) as arriving,
-        ):
-            for job, outcome in arriving:
-                outcomes[job.number] = outcome
-                bar.done(bool(outcome.error))
-    return _results(jobs, outcomes, where)
+    jobs, where = calls(run, keywords, out) if callable(run) else _experiments(run, keywords, out)
+    return carry_out(jobs, where, cluster, workers=workers, retries=retries, progress=progress)
 
 
-class _Tally(Bar):
-    """A progress bar of runs, with how many failed and how many were begun again."""
+@dataclass(frozen=True)
+class _Run(Task):
+    """A run of an experiment, which keeps its own record."""
 
-    def __init__(self, runs: int, done: int, show: bool | None):
-        super().__init__("runs", runs, done, show)
-        self._runs, self._done = runs, done
-        self._count = {"failed": 0, "begun again": 0}
+    experiment: Experiment
 
-    def done(self, failed: bool) -> None:
-        self._done += 1
-        self._count["failed"] += failed
-        self._describe()
+    @property
+    def processes(self) -> int:
+        simulation = self.experiment.simulation
+        return simulation.processes if simulation else 1
 
-    def retried(self) -> None:
-        self._count["begun again"] += 1
-        self._describe()
+    def finished(self, directory: Path) -> dict[str, Any] | None:
+        from bayescg.experiments import directory as run_directory
+        from bayescg.experiments import summary
 
-    def _describe(self) -> None:
-        bad = [f"{count} {what}" for what, count in self._count.items() if count]
-        self.update(self._done, ", ".join([f"{self._done} of {self._runs}", *bad]))
+        if run_directory.is_finished(directory) and run_directory.read_experiment(directory) == self.experiment:
+            return summary.read(directory)
+        return None
 
+    def perform(self, directory: Path) -> dict[str, Any]:
+        from bayescg.experiments import runner
 
-def _callables(
-    run: Callable[..., Any], settings: Sequence[dict[str, Any]], out: str | Path | None
-) -> tuple[list[Job], Path | None]:
-    """Jobs that call a function, with the directory of all of them."""
-    name = getattr(run, "__name__", type(run).__name__)
-    directory = {"run_dir": ...} if takes_run_dir(run) else {}
-    for keywords in settings:
-        if "run_dir" in keywords:
-            raise ConfigError(
-                f"settings {keywords}: run_dir is not a setting; give out=, below which each run has its own"
-            )
-        try:
-            signature = inspect.signature(run)
-        except (TypeError, ValueError):  # some of C have none
-            break
-        try:
-            signature.bind(**keywords, **directory)
-        except TypeError as error:
-            raise ConfigError(f"settings {keywords}: {name}{signature} cannot be called with them: {error}") from error
-    if out is None and not directory:
-        return [Job(i, keywords, run, None) for i, keywords in enumerate(settings)], None
-    where = Path(out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
-    return [Job(i, keywords, run, d) for i, keywords, d in _directories(settings, where)], where
+        return runner.run(self.experiment, directory, lambda _: None)
 
 
 def _experiments(
@@ -184,66 +145,4 @@ def _experiments(
         build.check(experiment)
     title = experiments[0].experiment.name if experiments else Path(name).stem
     where = Path(out or Path("runs") / f"{title}-sweep").absolute()
-    return [Job(i, keywords, experiments[i], d) for i, keywords, d in _directories(settings, where)], where
-
-
-def _directories(settings: Sequence[dict[str, Any]], where: Path) -> Iterator[tuple[int, dict[str, Any], Path]]:
-    names: dict[str, int] = {}
-    for i, keywords in enumerate(settings):
-        try:
-            name = name_of(plain(keywords))
-        except (TypeError, ValueError, AttributeError) as error:
-            raise ConfigError(
-                f"settings {keywords} cannot name a run's directory ({error}): give numbers, strings, lists of them"
-            ) from error
-        if names.setdefault(name, i) != i:
-            raise ConfigError(f"settings {names[name]} and {i} are the same, {keywords}: a run is run once")
-        yield i, keywords, where / name
-
-
-def _dispatch(
-    jobs: Sequence[Job], cluster: Any, workers: int | None, retries: int, retried: Callable[[], None]
-) -> Generator[tuple[Job, Outcome]]:
-    if cluster is not None:
-        from bayescg.experiments.many.cluster import on_cluster
-
-        return on_cluster(jobs, cluster, retries, retried)
-    from bayescg.experiments.many.pool import cores, in_processes, refuse_unsendable
-
-    run = jobs[0].run
-    if not isinstance(run, Experiment):
-        refuse_unsendable(run, [job.settings for job in jobs])
-    busy = run.simulation.processes if isinstance(run, Experiment) and run.simulation else 1
-    return in_processes(jobs, workers or max(1, cores() // busy), retries, retried)
-
-
-def _results(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], where: Path | None) -> list[Any]:
-    results = [outcomes[job.number].result for job in jobs]
-    failed = [job for job in jobs if outcomes[job.number].error]
-    if not failed:
-        return results
-    lines = [f"{_text(job.settings)}: {outcomes[job.number].error}" for job in failed[:10]]
-    lines += [f"and {len(failed) - 10} more"] if len(failed) > 10 else []
-    rest = "results of the others are in this error's `results`"
-    if isinstance(failed[0].run, Experiment):
-        rest = f"the others are in {where}, and the same again runs only what failed"
-    title = f"{len(failed)} of {len(jobs)} runs failed; {rest}"
-    raise RunError(
-        "\n  ".join([title, *lines]),
-        results,
-        [
-            {"settings": dict(job.settings), "error": outcome.error, "traceback": outcome.traceback}
-            for job in failed
-            for outcome in (outcomes[job.number],)
-        ],
-    )
-
-
-def _advice(where: Path | None) -> str:
-    if where is None:
-        return "Nothing was kept: with out=, a directory, finished runs would be."
-    return f"What was done is kept in {where}: the same again, with that as out, goes on."
-
-
-def _text(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in settings.items()) or "no settings"
+    return [Job(i, keywords, _Run(experiments[i]), d) for i, keywords, d in directories(settings, where)], where

@@ -16,7 +16,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, NoReturn
 
 from bayescg.errors import ConfigError
-from bayescg.experiments.many.jobs import Job, Outcome, attempt
+from bayescg.many.jobs import Job, Outcome, attempt
 from bayescg.stopping import end_with
 
 __all__ = ["cores", "in_processes", "refuse_unsendable"]

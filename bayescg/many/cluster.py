@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from bayescg.errors import ConfigError
-from bayescg.experiments.many.jobs import Job, Outcome, attempt
+from bayescg.many.jobs import Job, Outcome, attempt
 
 __all__ = ["on_cluster"]
 

@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,13 +15,33 @@ from pathlib import Path
 from typing import Any
 
 from bayescg.errors import BayescgError, Interrupted, OutputError
-from bayescg.experiments.schema import Experiment
 from bayescg.stopping import claimed
 
-__all__ = ["Job", "Outcome", "attempt", "finished", "name_of", "plain", "takes_run_dir"]
+__all__ = ["Job", "Outcome", "Task", "attempt", "finished", "name_of", "plain", "takes_run_dir"]
 
 _PATIENCE = 10.0
 """Seconds to wait for a directory: the process that held it may have been killed a moment ago."""
+
+
+class Task(ABC):
+    """Something to be done in a directory of its own that keeps its own record there, as a run of an experiment."""
+
+    processes = 1
+    """How many it keeps busy itself."""
+
+    @abstractmethod
+    def finished(self, directory: Path) -> Any | None:
+        """The result that a directory holds, or None.
+
+        Raises
+        ------
+        OutputError
+            It holds something else.
+        """
+
+    @abstractmethod
+    def perform(self, directory: Path) -> Any:
+        """Do it, or go on with it, and return the result."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +53,15 @@ class Job:
     number : int
         Place among the results.
     settings : mapping
-        Keywords of the callable, or changes of the experiment.
-    run : callable or Experiment
+        Keywords of the callable; of a task they are its name.
+    run : callable or Task
     directory : Path or None
-        Of this run alone; an experiment always has one.
+        Of this run alone; a task always has one.
     """
 
     number: int
     settings: Mapping[str, Any]
-    run: Callable[..., Any] | Experiment
+    run: Callable[..., Any] | Task
     directory: Path | None
 
 
@@ -76,14 +97,11 @@ def finished(job: Job) -> Outcome | None:
     """
     if job.directory is None or not job.directory.is_dir():
         return None
-    if not isinstance(job.run, Experiment):
-        record = _record(job)
-        return Outcome(result=record["result"]) if "result" in record else None
-    from bayescg.experiments import directory, summary
-
-    if directory.is_finished(job.directory) and directory.read_experiment(job.directory) == job.run:
-        return Outcome(result=summary.read(job.directory))
-    return None
+    if isinstance(job.run, Task):
+        result = job.run.finished(job.directory)
+        return None if result is None else Outcome(result=result)
+    record = _record(job)
+    return Outcome(result=record["result"]) if "result" in record else None
 
 
 def takes_run_dir(run: Callable[..., Any]) -> bool:
@@ -124,15 +142,13 @@ def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _perform(job: Job) -> Any:
     if job.directory is None:
-        assert not isinstance(job.run, Experiment)
+        assert not isinstance(job.run, Task)
         return job.run(**job.settings)
-    if isinstance(job.run, Experiment):
-        from bayescg.experiments import runner
-
+    if isinstance(job.run, Task):
         with claimed(job.directory, patience=_PATIENCE):
-            pass  # the runner claims it for itself
+            pass  # the task claims it for itself
         before = finished(job)
-        return before.result if before else runner.run(job.run, job.directory, lambda _: None)
+        return before.result if before else job.run.perform(job.directory)
     with claimed(job.directory, patience=_PATIENCE):
         before = finished(job)
         if before:
