@@ -1,9 +1,10 @@
-"""The command line: ``bayescg list | run | sweep | resume | report | check``."""
+"""The command line: ``bayescg list | run | sweep | resume | report | check | calibrate``."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -55,6 +56,7 @@ SEED = "Of the simulation, the split of the frames and the training; another one
 DEVICE = "auto (a GPU where there is one), cpu or cuda."
 SET = "Another value for one setting, such as fit.steps=5000; may be repeated."
 QUICK = "Small sizes, to see in seconds that everything works; the numbers mean nothing."
+_TABLE = "docs/calibration.md"
 Name = Annotated[str, typer.Argument(help="An experiment of `bayescg list`, or a TOML file.", metavar="NAME|FILE.toml")]
 
 
@@ -193,6 +195,39 @@ def check(file: Annotated[Path, typer.Argument(help="A Python file that defines 
             )
         _screen.print(table)
     if not passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def calibrate(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Files with ROWS, or folders. Default: tests/calibration.", metavar="[PATH]"),
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(metavar="WORD", help="Rows with WORD in their names.")] = None,
+    repeats: Annotated[int, typer.Option(min=2, help="Data sets of a row.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first data set.")] = 0,
+    table: Annotated[Path, typer.Option(help="The table; its numbers go to the JSON beside it.")] = Path(_TABLE),
+    out: Annotated[Path, typer.Option(help="Where repeats of unfinished rows are kept.")] = Path("runs/calibration"),
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes; 0: this one. Default: one a core.")] = None,
+    cluster: Annotated[str | None, typer.Option(help="Address of a Dask scheduler: tcp://...")] = None,
+) -> None:
+    """Count how often intervals hold the truth, row by row, and write the table. Executes the files."""
+    from bayescg.experiments import calibration
+
+    rows = calibration.rows_of(files or [Path("tests/calibration")])
+    failed = False
+    for row, file in calibration.selected(rows, only or []).items():
+        cells = sum(len(r.truth()) for r, other in rows.items() if other == file and r.expect == "right")
+        unfinished = out / f"{row.name}-{repeats}-{seed}"
+        how = {"workers": workers, "cluster": cluster, "out": unfinished}
+        result, seconds = calibration.calibrate(row, file, repeats, seed, cells or None, **how)
+        calibration.write({row: result}, table)
+        shutil.rmtree(unfinished)  # or another version of the package would pass for this one
+        _screen.print(f"[bold]{escape(row.name)}[/bold], {seconds:.0f} s: {escape(row.about)}\n{escape(repr(result))}")
+        failed |= row.verdict(result).startswith("FAILED")
+    _screen.print(f"table  {escape(str(table))}")
+    if failed:
         raise typer.Exit(1)
 
 

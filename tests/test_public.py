@@ -20,7 +20,7 @@ PUBLIC = {
     "bayescg.data": "Frames Pairs from_colvar from_mdanalysis from_openmm load",
     "bayescg.data.Frames": "blocks first from_numpy lagged split",
     "bayescg.features": "aligned cartesian chain distances internal_coordinates torsions unbounded_coordinates",
-    "bayescg.analysis": "audit chapman_kolmogorov committor compare free_energy implied_timescales predictive_check "
+    "bayescg.analysis": "audit chapman_kolmogorov committor compare coverage free_energy implied_timescales predictive_check "
     "reweighted spectrum",
     "bayescg.analysis.FreeEnergy": "difference profile",
     "bayescg.analysis.SlowModes": "eigenfunctions eigenvalues timescales",
@@ -57,6 +57,7 @@ ARGUMENTS = {
     "bayescg.analysis.free_energy": "fit frames cv bins draws",
     "bayescg.analysis.predictive_check": "fit frames observables",
     "bayescg.analysis.compare": "fits on score lag",
+    "bayescg.analysis.coverage": "experiment truth level repeats seed",
     "bayescg.experiments.map": "run settings cluster",
 }
 

@@ -2,6 +2,7 @@
 
 from bayescg.analysis.block_bootstrap import average
 from bayescg.analysis.compare import Compared, Comparison, compare
+from bayescg.analysis.coverage import Calibrated, Coverage, coverage
 from bayescg.analysis.free_energy.audit import Audit, audit
 from bayescg.analysis.free_energy.estimate import free_energy
 from bayescg.analysis.free_energy.profile import FreeEnergy
@@ -16,10 +17,12 @@ from bayescg.inference.reweighting import reweighted
 
 __all__ = [
     "Audit",
+    "Calibrated",
     "ChapmanKolmogorov",
     "Committor",
     "Compared",
     "Comparison",
+    "Coverage",
     "FreeEnergy",
     "ObservableCheck",
     "PredictiveCheck",
@@ -30,6 +33,7 @@ __all__ = [
     "chapman_kolmogorov",
     "committor",
     "compare",
+    "coverage",
     "free_energy",
     "implied_timescales",
     "predictive_check",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bayescg.lazy import lazily
 
 if TYPE_CHECKING:
+    from bayescg.experiments.calibration import Row as Row
     from bayescg.experiments.catalogue import names as names
     from bayescg.experiments.many.mapping import map as map
     from bayescg.experiments.runner import report as report

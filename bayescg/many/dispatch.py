@@ -11,7 +11,7 @@ from typing import Any
 
 from bayescg.arguments import check_counts
 from bayescg.errors import ConfigError, RunError
-from bayescg.many.jobs import Job, Outcome, Task, finished, name_of, plain, takes_run_dir
+from bayescg.many.jobs import Job, Outcome, Task, attempt, finished, name_of, plain, takes_run_dir
 from bayescg.progress import Bar
 from bayescg.stopping import stoppable
 
@@ -41,7 +41,7 @@ def carry_out(
     ConfigError, OutputError, RunError, Interrupted
         As :func:`bayescg.experiments.map`.
     """
-    check_counts(workers=(1 if workers is None else workers, 1), retries=(retries, 0))
+    check_counts(workers=(workers or 0, 0), retries=(retries, 0))
     outcomes = {job.number: outcome for job in jobs if (outcome := finished(job))}
     todo = [job for job in jobs if job.number not in outcomes]
     if todo:
@@ -131,6 +131,8 @@ def _dispatch(
         from bayescg.many.cluster import on_cluster
 
         return on_cluster(jobs, cluster, retries, retried)
+    if workers == 0:
+        return _one_by_one(jobs)
     from bayescg.many.pool import cores, in_processes, refuse_unsendable
 
     run = jobs[0].run
@@ -138,6 +140,14 @@ def _dispatch(
         return in_processes(jobs, workers or max(1, cores() // run.processes), retries, retried)
     refuse_unsendable(run, [job.settings for job in jobs])
     return in_processes(jobs, workers or cores(), retries, retried)
+
+
+def _one_by_one(jobs: Sequence[Job]) -> Generator[tuple[Job, Outcome]]:
+    for job in jobs:
+        outcome = attempt(job)
+        if outcome.stopped:
+            raise KeyboardInterrupt
+        yield job, outcome
 
 
 def _results(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], where: Path | None) -> list[Any]:

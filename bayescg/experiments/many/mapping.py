@@ -63,7 +63,7 @@ def map(
         function is not noticed: give it another `out`.
     workers : int, optional
         Processes on this machine; None: as many as cores, for an experiment divided by ``simulation.processes``. On a
-        single GPU give 1.
+        single GPU give 1. 0: this process, one run after the other, as for functions of a notebook.
     retries : int
         How often a run whose worker died is begun again. A Dask scheduler may allow more by its own
         ``distributed.scheduler.allowed-failures``.
