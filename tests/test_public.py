@@ -20,8 +20,8 @@ PUBLIC = {
     "bayescg.data": "Frames Pairs from_colvar from_mdanalysis from_openmm load",
     "bayescg.data.Frames": "blocks first from_numpy lagged split",
     "bayescg.features": "aligned cartesian chain distances internal_coordinates torsions unbounded_coordinates",
-    "bayescg.analysis": "audit chapman_kolmogorov committor compare coverage free_energy implied_timescales predictive_check "
-    "reweighted spectrum",
+    "bayescg.analysis": "audit chapman_kolmogorov committor compare coverage free_energy implied_timescales "
+    "predictive_check reweighted spectrum",
     "bayescg.analysis.FreeEnergy": "difference profile",
     "bayescg.analysis.SlowModes": "eigenfunctions eigenvalues timescales",
     "bayescg.analysis.Quantity": "ci90 mean sd sd_by_source",
