@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from scipy.stats import t
 
 from bayescg.analysis.fit_checks import check_question
 from bayescg.analysis.kinetics.scores import SCORES, common_diffusion, kinetic_score
+from bayescg.analysis.quantity import Quantity
 from bayescg.arguments import check_counts
-from bayescg.data import Frames, Pairs, statistical_inefficiency
+from bayescg.data import Frames, Pairs, seen_by_blocks, statistical_inefficiency
 from bayescg.errors import ConfigError
 from bayescg.inference import Fit
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Compared", "Comparison", "compare"]
 
 _LONGER = 3
-_TELL_APART = 2
+_BLOCKS = (3, 20)
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,15 @@ class Comparison:
     score : str
     lag : float or None
     warnings : tuple of str
+    seen : float
+        Part of the variance that the blocks show, as neighbours are correlated: standard errors are mended by it.
     """
 
     rows: tuple[Compared, ...]
     score: str
     lag: float | None
     warnings: tuple[str, ...]
+    seen: float = 1.0
 
     def __getitem__(self, name: str) -> Compared:
         return next(row for row in self.rows if row.name == name)
@@ -79,12 +84,20 @@ class Comparison:
 
     @property
     def tied(self) -> list[str]:
-        """The best, and those within two standard errors of it: of these take the simplest.
+        """The best, and those that it does not beat with 95 % certainty, by Student's t: of these take the simplest.
 
         The standard errors are about the held-out frames: that another seed of the training would score differently is
         not in them.
         """
-        return [r.name for r in self.rows if -r.difference <= _TELL_APART * r.difference_se]
+        certain = t.ppf(0.975, len(self.rows[0].blocks) - 1)
+        return [r.name for r in self.rows if -r.difference <= certain * r.difference_se]
+
+    def difference(self, name: str, other: str) -> Quantity:
+        """By how much the score of one is above that of the other, with the interval of Student's t over the blocks."""
+        blocks = self[name].blocks - self[other].blocks
+        mean, se = _mean(blocks, self.seen)
+        draws = mean + se * t.ppf(np.arange(1, 1000) / 1000, len(blocks) - 1)
+        return replace(Quantity.of(draws, "nat" if self.score == "log_score" else ""), mean=mean, sd=se)
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each, indexed by name."""
@@ -113,7 +126,7 @@ def compare(
     lag: float | None = None,
     modes: int | Mapping[str, int] = 3,
     diffusion: Any = None,
-    blocks: int = 10,
+    blocks: int | None = None,
 ) -> Comparison:
     r"""Compare fits by how well they describe blocks of frames that were held out.
 
@@ -150,7 +163,8 @@ def compare(
         Of kinetic scores: how many slow modes count, for all or for each.
     diffusion : optional
         Of ``"timescales"``, one for all; None: as for :func:`bayescg.analysis.spectrum`, the same for each.
-    blocks : int
+    blocks : int, optional
+        None: of log scores as many, up to 20, as are long against what their differences remember; else 10.
 
     Returns
     -------
@@ -180,7 +194,7 @@ def compare(
     if not isinstance(fits, Mapping) or not fits:
         raise ConfigError('fits must be a mapping of names to fits or functions: {"torsions": fit, ...}')
     frames = on.frames if isinstance(on, Pairs) else on
-    check_question(frames, blocks=(blocks, 2))
+    check_question(frames, blocks=(2 if blocks is None else blocks, 2))
     if score != "log_score" and score not in SCORES:
         raise ConfigError(f"score={score!r} is not known; use log_score, {', '.join(SCORES)}")
     lag = _common_lag(fits, on, score, lag)
@@ -190,19 +204,23 @@ def compare(
     if score != "log_score" and set(counts) != set(fits):
         raise ConfigError(f"modes= is of {', '.join(counts) or 'nothing'}; give it for each of {', '.join(fits)}")
     check_counts(**{f"modes of {name}": (count, 1) for name, count in counts.items()})
-    scores = {
-        name: _log_scores(fit, on, blocks)
-        if score == "log_score"
-        else kinetic_score(fit, frames, score, lag, diffusion, counts[name], blocks)
-        for name, fit in fits.items()
-    }
+    seen = 1.0
+    if score == "log_score":
+        scores, seen = _log_scores(fits, on, blocks)
+    else:
+        scores = {
+            name: kinetic_score(fit, frames, score, lag, diffusion, counts[name], blocks or 10)
+            for name, fit in fits.items()
+        }
     best = max((values for values, _, _ in scores.values()), key=lambda values: values.mean())
-    rows = [Compared(n, *_mean(v), *_mean(v - best), v, in_sample) for n, (v, in_sample, _) in scores.items()]
+    rows = [
+        Compared(n, *_mean(v, seen), *_mean(v - best, seen), v, in_sample) for n, (v, in_sample, _) in scores.items()
+    ]
     rows.sort(key=lambda row: -row.score)
-    warnings = _warnings(fits, on, max(memory for _, _, memory in scores.values()), blocks)
+    warnings = _warnings(fits, on, max(memory for _, _, memory in scores.values()), len(best))
     if score == "vamp2" and len(set(counts.values())) > 1:
         warnings.append("vamp2 gains by any further mode, be it noise: to compare numbers of modes use vampe")
-    return Comparison(tuple(rows), score, lag, tuple(warnings))
+    return Comparison(tuple(rows), score, lag, tuple(warnings), seen)
 
 
 def _common_lag(fits: Mapping[str, Any], on: Frames | Pairs, score: str, lag: float | None) -> float | None:
@@ -257,32 +275,43 @@ def _check_densities(fits: Mapping[str, Any]) -> None:
         raise ConfigError(f"log densities of different spaces cannot be compared ({each:.300}); use vampe or vamp2")
 
 
-def _log_scores(fit: Fit, on: Frames | Pairs, blocks: int) -> tuple[np.ndarray, None, float]:
-    """Mean of each block, none in sample, and the statistical inefficiency as a part of all."""
-    if fit.model.needs_pairs:
-        data = on if isinstance(on, Pairs) else on.lagged(getattr(fit.model, "lag"))  # noqa: B009
-        trajectory = data.frames.trajectory[data.i]
-    else:
-        data = on.frames if isinstance(on, Pairs) else on
-        trajectory = data.trajectory
-    density = fit.log_density(data)[0].double().cpu().numpy()
-    if getattr(fit.model, "density", None) == "features":  # whitened by each fit's own training frames
-        back = fit.model.scale.back.double()  # type: ignore[union-attr]
-        density = density - 0.5 * float(torch.logdet(back @ back.T))  # type: ignore[operator]
-    weight = np.ones(len(density)) if data.weights is None else np.asarray(data.weights, np.float64)
-    ids = np.arange(len(density)) * blocks // len(density)
-    means = np.bincount(ids, weight * density) / np.bincount(ids, weight)
-    if data.order is None or not np.ptp(density):
-        return means, None, 0.0
-    return means, None, statistical_inefficiency(density[:, None], trajectory) / len(density)
+def _log_scores(
+    fits: Mapping[str, Fit], on: Frames | Pairs, blocks: int | None
+) -> tuple[dict[str, tuple[np.ndarray, None, float]], float]:
+    """Mean of each block, none in sample, and the memory of differences as a part of all; what blocks see of them."""
+    pairs = next(iter(fits.values())).model.needs_pairs
+    frames = on.frames if isinstance(on, Pairs) else on
+    densities, data = {}, frames
+    for name, fit in fits.items():
+        if pairs:
+            data = on if isinstance(on, Pairs) else on.lagged(getattr(fit.model, "lag"))  # noqa: B009
+        density = fit.log_density(data)[0].double().cpu().numpy()
+        if getattr(fit.model, "density", None) == "features":  # whitened by each fit's own training frames
+            back = fit.model.scale.back.double()  # type: ignore[union-attr]
+            density = density - 0.5 * float(torch.logdet(back @ back.T))  # type: ignore[operator]
+        densities[name] = density
+    n = len(data)
+    series = np.stack(list(densities.values()), 1)
+    apart = series - series[:, :1] if len(fits) > 1 else series
+    g = 1.0
+    if data.order is not None and np.ptp(apart, axis=0).any():
+        trajectory = data.frames.trajectory[data.i] if isinstance(data, Pairs) else data.trajectory
+        g = statistical_inefficiency(apart, trajectory)
+    if blocks is None:
+        blocks = int(np.clip(n / (5 * g), *_BLOCKS))
+    weight = np.ones(n) if data.weights is None else np.asarray(data.weights, np.float64)
+    ids = np.arange(n) * blocks // n
+    total = np.bincount(ids, weight)
+    scores = {name: (np.bincount(ids, weight * d) / total, None, g / n) for name, d in densities.items()}
+    return scores, seen_by_blocks(g, n / blocks)
 
 
 def _model(fit: Any) -> Any:
     return getattr(fit, "model", fit) if isinstance(fit, Fit) else fit
 
 
-def _mean(values: np.ndarray) -> tuple[float, float]:
-    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
+def _mean(values: np.ndarray, seen: float) -> tuple[float, float]:
+    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values) * seen))
 
 
 def _warnings(fits: Mapping[str, Any], on: Frames | Pairs, memory: float, blocks: int) -> list[str]:

@@ -1,7 +1,7 @@
 """Frames of molecular dynamics: read, checked, split, paired."""
 
 from bayescg.data.conditions import check_temperature
-from bayescg.data.correlation import statistical_inefficiency
+from bayescg.data.correlation import seen_by_blocks, statistical_inefficiency
 from bayescg.data.effective import check_effective, effective, effective_frames
 from bayescg.data.evenly import evenly
 from bayescg.data.frames import Frames, Pairs
@@ -22,6 +22,7 @@ __all__ = [
     "from_mdanalysis",
     "from_openmm",
     "load",
+    "seen_by_blocks",
     "statistical_inefficiency",
     "toy_curve",
     "toy_relaxations",

@@ -4,7 +4,7 @@ import numpy as np
 
 from bayescg.errors import DataError
 
-__all__ = ["statistical_inefficiency"]
+__all__ = ["seen_by_blocks", "statistical_inefficiency"]
 
 
 def statistical_inefficiency(series: np.ndarray, trajectory: np.ndarray | None = None) -> float:
@@ -57,6 +57,20 @@ def statistical_inefficiency(series: np.ndarray, trajectory: np.ndarray | None =
     if not moving:
         raise DataError("the series never changes, so it has no correlation time")
     return max(_inefficiency(c - c.mean(), pieces) for c in moving)
+
+
+def seen_by_blocks(g: float, length: float) -> float:
+    r"""Part of the variance of a mean that means of blocks show among each other: neighbours are correlated.
+
+    :math:`1 - (g^2 - 1) / (2 g L)` for an exponential memory of statistical inefficiency g and blocks of L frames, and
+    at least a half: shorter blocks have no error bar.
+
+    Examples
+    --------
+    >>> seen_by_blocks(1.0, 10.0), seen_by_blocks(20.0, 100.0)
+    (1.0, 0.90025)
+    """
+    return max(0.5, 1 - (g - 1 / g) / (2 * length))
 
 
 def _inefficiency(deviation: np.ndarray, pieces: list[np.ndarray]) -> float:

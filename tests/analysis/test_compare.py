@@ -7,6 +7,7 @@ from scipy.signal import lfilter
 
 import bayescg as bcg
 from bayescg.analysis import compare
+from bayescg.analysis.coverage import acceptance
 from bayescg.data import Frames
 from bayescg.errors import ConfigError
 from bayescg.models import (
@@ -16,6 +17,7 @@ from bayescg.models import (
     TimeLaggedAutoencoder,
     VariationalDynamicsEncoder,
 )
+from tests.calibration import comparisons
 
 FEW = {
     "uncertainty": "none",
@@ -97,6 +99,20 @@ def test_the_error_of_a_difference_is_right():
     scatter = np.std(found, ddof=1)  # known to 1 / sqrt(58) = 13 %
     assert abs(np.sqrt(np.mean(np.square(paired))) / scatter - 1) < 3 * 0.131
     assert np.mean(single) > 1.5 * scatter  # the control: errors that are not paired are far too wide
+
+
+def test_equals_are_tied_as_often_as_they_should_be_on_frames_worth_twenty():
+    """Two densities of the same score: tied in 95 % of data sets; by two standard errors of ten blocks, in fewer."""
+    shifts, tied, by_two = ("+0.3", "-0.3"), 0, 0
+    for seed in range(200):
+        frames = comparisons.frames_of(seed, 0.98, 2000)
+        tied += len(compare(comparisons.fits(), frames).tied) == 2
+        ten = compare(comparisons.fits(), frames, blocks=10)
+        apart = ten[shifts[0]].blocks - ten[shifts[1]].blocks
+        by_two += abs(apart.mean()) < 2 * apart.std(ddof=1) / 10**0.5
+    low, high = acceptance(200, 0.95)
+    assert low <= tied <= high
+    assert by_two < low
 
 
 def test_blocks_that_are_too_short_are_noticed(prinz):
