@@ -14,15 +14,17 @@ import numpy as np
 from bayescg import data, features, sampling, systems
 from bayescg.arguments import did_you_mean
 from bayescg.contract.model_files import models_in
+from bayescg.data.readers.assembly import selection
+from bayescg.data.readers.files import read_topology
 from bayescg.devices import device_of
 from bayescg.errors import BayescgError, ConfigError
 from bayescg.experiments import catalogue
 from bayescg.experiments.lags import check_lags, check_lags_of_frames
 from bayescg.experiments.schema import Experiment, Named
-from bayescg.features import observables
+from bayescg.features.topology import read_topology as topology_of
 from bayescg.modelling import Model
 from bayescg.modelling.registry import find_model
-from bayescg.questions.known import check_observables, is_coordinate
+from bayescg.questions.known import check_names
 from bayescg.questions.reading_order import QUESTIONS, find_question
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["check", "frames_of", "methods", "model_class", "model_of"]
 
 FEATURES = ("aligned", "cartesian", "distances", "internal_coordinates", "torsions", "none")
+_OF_TOPOLOGIES = ("distances", "torsions")
 
 
 def check(experiment: Experiment) -> None:
@@ -55,7 +58,7 @@ def check(experiment: Experiment) -> None:
     if not model.needs_frames and experiment.system is None:
         raise ConfigError(f"{experiment.model.name} learns from the energies of a system: give [system]")
     check_lags(experiment, model)
-    _check_observables(experiment)
+    _check_names(experiment)
     for name in QUESTIONS:
         find_question(name).check(experiment, model)
     for other in list(methods(experiment).values())[1:]:
@@ -96,10 +99,11 @@ def frames_of(experiment: Experiment, directory: Path) -> Frames:
     Raises
     ------
     ConfigError
-        They do not have the lags that are asked for.
+        They do not have the lags or the observables that are asked for.
     """
     frames = _given(experiment, directory)
     check_lags_of_frames(experiment, frames)
+    check_names(experiment.analysis, frames.topology, 0 if frames.topology is not None else frames.positions[0].size)
     return frames
 
 
@@ -208,23 +212,20 @@ def model_class(name: str) -> type[Model]:
     return find_model(name)
 
 
-def _check_observables(experiment: Experiment) -> None:
-    """Refuse observables that nothing has; x1, x2, ... are the coordinates of a system without a topology."""
-    settings = experiment.analysis
-    keys = {"analysis.observables": settings.observables or [], "analysis.torsions": settings.torsions}
-    keys |= {f"analysis.regions.{name}": list(region) for name, region in settings.regions.items()}
-    coordinates, named = 0, observables.NAMES
-    if experiment.data.frames is not None:
-        coordinates = None if experiment.data.top is None else 0
+def _check_names(experiment: Experiment) -> None:
+    """Refuse observables and features that nothing has: those of a topology, or of the coordinates of a toy system."""
+    wanted, topology, coordinates = experiment.data, None, None
+    if wanted.frames is not None:
+        topology, _ = selection(read_topology(wanted.top, Path(wanted.frames[0])), wanted.select)
+        coordinates = None if topology is None else 0
     elif experiment.system is not None:
-        maker = getattr(systems, experiment.system.name)
-        toy, queried = inspect.isclass(maker), experiment.simulation is None
-        named = () if toy else named
-        if toy or (queried and any(is_coordinate(n) for names in keys.values() for n in names)):
-            # a molecule takes a while to make
-            coordinates = maker(**experiment.system.arguments).dim
-    for key, names in keys.items():
-        check_observables(key, names, coordinates, named)
+        system = getattr(systems, experiment.system.name)(**experiment.system.arguments)
+        coordinates = system.dim if system.topology is None or experiment.simulation is None else 0
+        if system.topology is not None:
+            topology, _ = selection(topology_of(system.topology)[0], wanted.select)
+    check_names(experiment.analysis, topology, coordinates)
+    if topology is not None and experiment.features.name in _OF_TOPOLOGIES:
+        getattr(features, experiment.features.name)(topology, **experiment.features.arguments)
 
 
 def _choose(key: str, value: str, known: Any) -> None:

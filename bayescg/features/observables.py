@@ -4,7 +4,7 @@ Each is a module with a ``name`` and a ``unit`` that maps positions ``(..., atom
 `from_names` makes them from a topology.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bayescg.errors import ConfigError, TopologyError
 from bayescg.features.superpose import optimal_rotation
 from bayescg.features.topology import as_reference, read_topology
-from bayescg.features.torsions import find_torsions, torsion_sin_cos
+from bayescg.features.torsions import KINDS, find_torsions, torsion_sin_cos
 
 __all__ = ["NAMES", "Distance", "Observable", "RadiusOfGyration", "Rmsd", "Torsion", "from_names"]
 
@@ -184,12 +184,9 @@ def _end_to_end(topology: Any, reference: ArrayLike | None) -> list[Observable]:
     return [Distance(topology.n_atoms, (heavy[0], heavy[-1]), "end_to_end")]
 
 
-def _torsion(kind: str) -> Callable[[Any, ArrayLike | None], list[Observable]]:
-    def build(topology: Any, reference: ArrayLike | None) -> list[Observable]:
-        rows = find_torsions(topology, kind)
-        return [Torsion(topology.n_atoms, row, label if len(rows) > 1 else kind) for row, label in rows]
-
-    return build
+def _torsions(topology: Any, name: str) -> list[Observable]:
+    rows, whole = find_torsions(topology, name), name in KINDS
+    return [Torsion(topology.n_atoms, row, name if whole and len(rows) == 1 else label) for row, label in rows]
 
 
 _BUILDERS = {
@@ -197,13 +194,10 @@ _BUILDERS = {
     "rg_mass": _rg_mass,
     "rmsd": _rmsd,
     "end_to_end": _end_to_end,
-    "phi": _torsion("phi"),
-    "psi": _torsion("psi"),
-    "omega": _torsion("omega"),
 }
 
-NAMES = tuple(_BUILDERS)
-"""What `from_names` knows."""
+NAMES = (*_BUILDERS, *KINDS)
+"""What `from_names` knows; torsions also by residue, such as ``phi ALA-2``."""
 
 
 def from_names(names: Sequence[str], topology: Any, reference: ArrayLike | None = None) -> list[Observable]:
@@ -214,8 +208,8 @@ def from_names(names: Sequence[str], topology: Any, reference: ArrayLike | None 
     names : sequence of str
         Out of `NAMES`: ``rg`` (equal weights, as mdtraj) and ``rg_mass``, radius of gyration; ``rmsd`` of all
         atoms from the reference; ``end_to_end``, between the first and the last atom of the first chain that
-        are not hydrogen; ``phi``, ``psi``, ``omega``, one for every such torsion: named ``phi`` where the
-        molecule has one, ``phi ALA-2``, ... where it has more.
+        are not hydrogen; ``phi``, ``psi``, ``omega``, ``chi1``, ..., one for every such torsion: named ``phi``
+        where the molecule has one, ``phi ALA-2``, ... where it has more; ``phi ALA-2`` for that one alone.
     topology : topology
         mdtraj or OpenMM topology, mdtraj trajectory, PDB path or Frames.
     reference : array, optional
@@ -238,10 +232,16 @@ def from_names(names: Sequence[str], topology: Any, reference: ArrayLike | None 
     >>> from bayescg.systems import peptide
     >>> [(o.name, o.unit) for o in from_names(["rg", "end_to_end", "phi"], peptide("ACE-ALA-NME")[0])]
     [('rg', 'nm'), ('end_to_end', 'nm'), ('phi', 'rad')]
+    >>> [o.name for o in from_names(["phi", "psi GLY-3"], peptide("ACE-ALA-GLY-NME")[0])]
+    ['phi ALA-2', 'phi GLY-3', 'psi GLY-3']
     """
-    unknown = [name for name in names if name not in _BUILDERS]
+    unknown = [name for name in names if name not in _BUILDERS and name.partition(" ")[0] not in KINDS]
     if unknown:
         raise ConfigError(f"unknown observables {', '.join(unknown)}; use some of {', '.join(NAMES)}")
     molecule, first = read_topology(topology)
     target = first if reference is None else reference
-    return [observable for name in names for observable in _BUILDERS[name](molecule, target)]
+    return [
+        observable
+        for name in names
+        for observable in (_BUILDERS[name](molecule, target) if name in _BUILDERS else _torsions(molecule, name))
+    ]

@@ -83,28 +83,48 @@ class Torsions(Features):
         return torch.stack(torsion_sin_cos(self.checked(x), self.quadruples), dim=-1).flatten(-2)
 
 
-def find_torsions(topology: Any, kind: str) -> list[tuple[list[int], str]]:
-    """All torsions of one kind in an mdtraj topology: atoms and a label such as ``phi ALA-2``.
+def find_torsions(topology: Any, name: str) -> list[tuple[list[int], str]]:
+    """Torsions of an mdtraj topology by name: the atoms of each, and its label.
+
+    Parameters
+    ----------
+    topology : mdtraj.Topology
+    name : str
+        One of `KINDS`, for every such torsion, or a label such as ``phi ALA-2``, for that of one residue. Where
+        residues of several chains share a label, it ends with the chain: ``phi ALA-2 of chain 2``.
 
     Raises
     ------
     ConfigError
-        The kind is not one of `KINDS`.
+        No kind of torsion is called so.
     TopologyError
-        The molecule has none.
+        The molecule has no such torsion.
+
+    Examples
+    --------
+    >>> import mdtraj
+    >>> from bayescg.systems import peptide
+    >>> molecule = mdtraj.Topology.from_openmm(peptide("ACE-ALA-GLY-NME")[0])
+    >>> find_torsions(molecule, "psi"), find_torsions(molecule, "psi GLY-3")
+    ([([6, 8, 14, 16], 'psi ALA-2'), ([16, 18, 21, 23], 'psi GLY-3')], [([16, 18, 21, 23], 'psi GLY-3')])
     """
     from mdtraj.geometry import dihedral
 
+    kind, _, residue = name.partition(" ")
     if kind not in KINDS:
         raise ConfigError(f"unknown kind of torsion {kind!r}; use {', '.join(KINDS)}, or four atom indices")
     rows = getattr(dihedral, f"indices_{kind}")(topology)
     if len(rows) == 0:
         raise TopologyError(f"the topology has no {kind} torsion; give four atom indices instead")
-    # The second atom is in the residue that the torsion is named after, for every kind.
-    owners = [topology.atom(int(row[1])).residue for row in rows]
-    return [
-        ([int(i) for i in row], f"{kind} {owner.name}-{owner.resSeq}") for row, owner in zip(rows, owners, strict=True)
-    ]
+    labelled: dict[str, list[int]] = {}
+    for row in rows:
+        owner = topology.atom(int(row[1])).residue  # the second atom is in it, for every kind
+        plain = f"{kind} {owner.name}-{owner.resSeq}"
+        labels = plain, f"{plain} of chain {owner.chain.index + 1}", f"{plain} of residue {owner.index + 1}"
+        labelled[next(label for label in labels if label not in labelled)] = [int(i) for i in row]
+    if residue and name not in labelled:
+        raise TopologyError(f"the topology has no torsion {name!r}; use one of {', '.join(labelled)}")
+    return [(row, label) for label, row in labelled.items() if not residue or label == name]
 
 
 def torsions(top: Any, kind: str | Sequence[str | Sequence[int]] = ("phi", "psi")) -> Torsions:
@@ -115,7 +135,8 @@ def torsions(top: Any, kind: str | Sequence[str | Sequence[int]] = ("phi", "psi"
     top : topology
         mdtraj or OpenMM topology, mdtraj trajectory, PDB path or Frames.
     kind : str or sequence
-        Names out of `KINDS` (every such torsion in the molecule), quadruples of atom indices from 0, or both.
+        Names out of `KINDS` (every such torsion in the molecule), labels such as ``psi ALA-3`` (that of one residue),
+        quadruples of atom indices from 0, or a mixture of these.
 
     Raises
     ------

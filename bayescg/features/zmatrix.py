@@ -126,8 +126,7 @@ def protein_torsions(topology: Any) -> dict[str, list[int]]:
     labelled: dict[str, list[int]] = {}
     for kind in KINDS:
         with suppress(TopologyError):  # the molecule has none of this kind
-            for row, label in find_torsions(topology, kind):
-                labelled[_fresh(label, labelled, topology.atom(row[1]).residue)] = row
+            labelled |= {label: row for row, label in find_torsions(topology, kind)}
     return labelled
 
 
@@ -139,13 +138,9 @@ def stereocentres(topology: Any) -> dict[str, list[int]]:
         for names in [_ALPHA, *_BETA.get(residue.name, [])]:
             if all(name in index for name in names):
                 label = f"{residue.name}-{residue.resSeq} {names[0]}"
-                centres[_fresh(label, centres, residue)] = [index[name] for name in names]
+                label += f" of chain {residue.chain.index + 1}" if label in centres else ""
+                centres[label] = [index[name] for name in names]
     return centres
-
-
-def _fresh(label: str, taken: Collection[str], residue: Any) -> str:
-    """The label, with the chain where residues of several chains have one number."""
-    return f"{label} of chain {residue.chain.index + 1}" if label in taken else label
 
 
 def _neighbours(topology: Any) -> list[list[int]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayescg.analysis import PredictiveCheck
-from bayescg.analysis.evaluation import evaluate, named_observables
+from bayescg.analysis.evaluation import evaluate, label, named_observables
 from bayescg.data import Frames, evenly
 from bayescg.plot.style import BLUE, INK, figure, in_degrees, name_axis, stair_band
 
@@ -73,8 +74,8 @@ def _observable(ax: Axes, o: ObservableCheck, level: str) -> None:
     ax.set_title(f"p(mean) = {o.p_mean:.2f}, p(sd) = {o.p_sd:.2f}", fontsize=9, color=INK, loc="left")
 
 
-def ramachandran(fit: Fit, frames: Frames, seed: int = 0) -> Figure:
-    """The first φ and ψ of the frames, and of as many configurations that the model generates, side by side.
+def ramachandran(fit: Fit, frames: Frames, seed: int = 0, torsions: Sequence[str] = ("phi", "psi")) -> Figure:
+    """φ and ψ of the frames, and of as many configurations that the model generates, side by side.
 
     Parameters
     ----------
@@ -82,18 +83,22 @@ def ramachandran(fit: Fit, frames: Frames, seed: int = 0) -> Figure:
     frames : Frames
         With a topology.
     seed : int
+    torsions : (str, str)
+        Which two, such as ``("phi ALA-3", "psi ALA-3")``; of several torsions with a name, the first.
 
     Raises
     ------
     DataError
         There is no topology.
+    TopologyError
+        The molecule has no such torsion.
     ModelError
         The model generates no configurations.
     """
     fig, axes = figure(1, 2, 3.2, 3.1)
     count = min(len(frames), 2000)
     shown = frames.subset(evenly(frames, count))
-    angles = [named_observables([name], fit, shown)[0] for name in ("phi", "psi")]
+    angles = [named_observables([name], fit, shown)[0] for name in torsions]
     # draws share their random numbers, so each configuration is taken from one draw, in turn
     generated = fit.generate(count, None if fit.weights.members else 20, seed).cpu()
     x = generated[np.arange(count) % len(generated), np.arange(count)]
@@ -103,8 +108,8 @@ def ramachandran(fit: Fit, frames: Frames, seed: int = 0) -> Figure:
     ]
     for ax, (title, (phi, psi), colour) in zip(axes, pairs, strict=True):
         ax.scatter(np.rad2deg(phi), np.rad2deg(psi), s=5, color=colour, alpha=0.5, lw=0)
-        name_axis(ax.xaxis, "phi", "rad")
-        name_axis(ax.yaxis, "psi", "rad")
+        for axis, angle in zip((ax.xaxis, ax.yaxis), angles, strict=True):
+            name_axis(axis, label(angle), "rad")
         ax.set(xlim=(-180, 180), ylim=(-180, 180), aspect="equal")
         ax.set_title(title, fontsize=10, loc="left")
     return fig

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from bayescg.errors import ConfigError
 from bayescg.inference.fitted import warned_if_failing
 from bayescg.questions.finding import Finding
-from bayescg.questions.known import note_given
+from bayescg.questions.known import check_names, note_given
 from bayescg.questions.question import Context, Question
 from bayescg.questions.reading_order import QUESTIONS, Analysis, find_question
 
@@ -64,7 +64,7 @@ def ask(
     Raises
     ------
     ConfigError
-        A question or setting that does not exist, or a question that does not apply.
+        A question, setting or observable that does not exist, or a question that does not apply.
 
     Examples
     --------
@@ -93,6 +93,8 @@ def ask(
         system=getattr(fit.model, "system", None) if system is None else system,
         lag=lag,
     )
+    topology, size = context.frames.topology, context.frames.positions[0].size
+    check_names(analysis, topology, size if topology is None or context.weighted else 0)
     for question in wanted:
         if not question.applies(context):
             raise ConfigError(

@@ -30,7 +30,7 @@ class CollectiveVariables(Question):
 
     def ask(self, context: Context) -> Finding:
         """A figure for each torsion of weighted draws, or the one of the last torsion."""
-        torsions = [f.name for f in context.functions(context.settings.torsions)]
+        torsions = context.torsions
         colours = {"cv": torsions[-1] if torsions else "density"}
         if context.weighted and torsions:
             colours = {f"cv_{name}": name for name in torsions}

@@ -23,8 +23,6 @@ _FEWEST = 10
 _REMEDY = "raise analysis.samples, or train for longer"
 _TAILS = 15.0
 """From here on up, in kT, a free energy without an error bar is in no one's way."""
-_PLANE = 60
-"""Bins along each of two CVs."""
 
 
 class FreeEnergies(Question):
@@ -64,11 +62,10 @@ class FreeEnergies(Question):
         from bayescg.modelling import HasCV
 
         landscapes = {name: context.landscape(name) for name in profiled(context)}
-        if len(context.settings.torsions) == 2:
-            landscapes["torsions"] = context.landscape(*context.settings.torsions, bins=_PLANE)
+        landscapes |= {f"torsions{of}": context.landscape(*pair) for of, pair in context.planes.items()}
         if isinstance(context.fit.model, HasCV) and context.fit.cv(context.frames.gather([0])).event_shape[0] <= 2:
             try:
-                landscapes["cv"] = context.landscape(bins=_PLANE)
+                landscapes["cv"] = context.landscape()
             except DataError as error:  # of CVs that no two refits agree on, no bin may be visited twice
                 finding.warnings.append(f"no free energy over the CVs: {error}")
         plane = [name for name in context.observables if is_coordinate(name)]
@@ -105,7 +102,7 @@ class FreeEnergies(Question):
 def profiled(context: Context) -> list[str]:
     """Names of the observables over which there is a profile."""
     settings = context.settings
-    names = [n for n in context.observables if context.weighted and not is_coordinate(n)] + settings.torsions
+    names = [n for n in context.observables if context.weighted and not is_coordinate(n)] + context.torsions
     names += [observable for region in settings.regions.values() for observable in region]
     return list(dict.fromkeys(names))
 

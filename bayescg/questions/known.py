@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from bayescg.arguments import did_you_mean
-from bayescg.errors import ConfigError
+from bayescg.errors import ConfigError, TopologyError
+from bayescg.features.observables import NAMES
+from bayescg.features.torsions import KINDS, find_torsions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Coordinate",
     "by_quadrature",
-    "check_observables",
+    "check_names",
     "exact_average",
     "exact_profile",
     "is_coordinate",
@@ -34,6 +36,7 @@ __all__ = [
 T = TypeVar("T")
 
 _DIGITS = 1e-3
+_MOST_TORSIONS = 24
 
 
 @dataclass(frozen=True)
@@ -123,30 +126,50 @@ def note_given(finding: Finding, given: dict[str, float]) -> None:
             )
 
 
-def check_observables(key: str, names: Sequence[str], coordinates: int | None, named: Sequence[str]) -> None:
-    """Refuse observables that nothing has.
+def check_names(settings: Any, topology: Any, coordinates: int | None) -> None:
+    """Refuse observables, torsions and regions of what nothing has, before anything is computed.
 
     Parameters
     ----------
-    key : str
-        Where they stand.
-    names : sequence of str
+    settings : Analysis
+    topology : mdtraj or OpenMM topology, or None
+        Of the molecule.
     coordinates : int or None
         Of a system of which x1, x2, ... are observables; 0 for none, None where their number is not known.
-    named : sequence of str
-        What else there is.
 
     Raises
     ------
     ConfigError
     """
-    for name in names:
-        if name in named or (is_coordinate(name) and (coordinates is None or int(name[1:]) <= coordinates)):
-            continue
-        if coordinates:
-            plural = "s"[: coordinates > 1]
-            raise ConfigError(
-                f"{key} = {name!r}: the system has {coordinates} coordinate{plural}; use one of "
-                f"{', '.join([*named, f'x1 to x{coordinates}'])}"
-            )
-        raise ConfigError(f'{key} = "{name}": {did_you_mean(name, named)}use one of {", ".join(named)}')
+    for name in settings.observables or []:
+        _labels("analysis.observables", name, topology, coordinates)
+    torsions = [t for name in settings.torsions for t in _labels("analysis.torsions", name, topology, coordinates)]
+    if len(torsions) > _MOST_TORSIONS:
+        raise ConfigError(
+            f"analysis.torsions names {len(torsions)} torsions, and each has figures of its own: name at most "
+            f"{_MOST_TORSIONS}, such as {torsions[0]!r}"
+        )
+    for region, interval in settings.regions.items():
+        (name,) = interval
+        labels = _labels(f"analysis.regions.{region}", name, topology, coordinates)
+        if len(labels) > 1:
+            raise ConfigError(f'analysis.regions.{region}: "{name}" is each of {", ".join(labels)}; name one of them')
+
+
+def _labels(key: str, name: str, topology: Any, coordinates: int | None) -> list[str]:
+    """What a name stands for: a coordinate, or an observable of the molecule, or every torsion of a kind."""
+    if is_coordinate(name) and (coordinates is None or int(name[1:]) <= coordinates):
+        return [name]
+    possible = [] if topology is None else list(NAMES)
+    if coordinates != 0:
+        possible.append("x1" if coordinates == 1 else f"x1 to x{coordinates}" if coordinates else "x1, x2, ...")
+    if topology is not None and name.partition(" ")[0] in KINDS:
+        try:
+            return [label for _, label in find_torsions(topology, name)]
+        except TopologyError as error:
+            raise ConfigError(f'{key} = "{name}": {error}') from None
+    if topology is not None and name in NAMES:
+        return [name]
+    size = f"the system has {coordinates} coordinate{'s'[: coordinates > 1]}; " if coordinates else ""
+    hint = size if is_coordinate(name) else did_you_mean(name, possible)
+    raise ConfigError(f'{key} = "{name}": {hint}use one of {", ".join(possible)}')

@@ -40,7 +40,7 @@ class Predictions(Question):
         """Averages as predicted and of the frames, p-values, histograms."""
         assert context.test is not None
         settings, names = context.settings, context.observables
-        wanted = [*context.functions(names), *context.functions(settings.torsions)]
+        wanted = context.functions(list(dict.fromkeys([*names, *context.torsions])))
         try:
             check = bcg.analysis.predictive_check(
                 context.fit, context.test, wanted, bins=settings.bins, level=settings.level,
@@ -56,11 +56,12 @@ class Predictions(Question):
             "Observables of frames that were held out, and as the model predicts them. The dark band is the "
             "uncertainty of the parameters, the light one adds the error of as many frames.",
         )
-        if {"phi", "psi"} <= check.observables.keys():
-            finding.figures["ramachandran"] = Drawing(
-                lambda: bcg.plot.ramachandran(context.fit, context.frames),
-                "Backbone torsions of the frames and of the model.",
-            )
+        for of, pair in context.planes.items():
+            if pair[0].startswith("phi") and pair[1].startswith("psi"):
+                finding.figures[f"ramachandran{of}"] = Drawing(
+                    lambda pair=pair: bcg.plot.ramachandran(context.fit, context.frames, torsions=pair),
+                    f"Backbone torsions{of} of the frames and of the model.",
+                )
         return finding
 
     def _averages(self, finding: Finding, context: Context, check: PredictiveCheck) -> None:

@@ -67,19 +67,38 @@ class Context:
     def observables(self) -> list[str]:
         """Names of the observables that averages are asked of."""
         if self.settings.observables is not None:
-            return self.settings.observables
+            return self._labels(self.settings.observables)
         if self.frames.topology is not None:
             return ["rg", "rmsd", "end_to_end"]
         size = self.frames.positions[0].size
         return [f"x{k + 1}" for k in range(min(size, 3))]
 
+    @property
+    def torsions(self) -> list[str]:
+        """Names of the torsions, every one of a kind that is named."""
+        return self._labels(self.settings.torsions)
+
+    @property
+    def planes(self) -> dict[str, list[str]]:
+        """Pairs of torsions that are drawn against each other: phi and psi, by residue where there are several."""
+        names = self.torsions
+        if len(names) == 2:
+            return {"": names}
+        residues = [phi.removeprefix("phi ") for phi in names if phi.startswith("phi ")]
+        return {f" {r}": [f"phi {r}", f"psi {r}"] for r in residues if f"psi {r}" in names}
+
     def functions(self, names: Sequence[str]) -> list[Callable[..., Any]]:
-        """Observables by their names, as functions of positions."""
+        """Observables by their names, as functions of positions; one for each torsion of a kind."""
         from bayescg.analysis.evaluation import named_observables
         from bayescg.questions.known import Coordinate, is_coordinate
 
         observables = [Coordinate(name) if is_coordinate(name) else name for name in names]
         return named_observables(observables, self.fit, self.frames)
+
+    def _labels(self, names: Sequence[str]) -> list[str]:
+        from bayescg.analysis.evaluation import label
+
+        return [label(function) for function in self.functions(names)]
 
     def landscape(self, *names: str, bins: int | None = None) -> FreeEnergy:
         """Free energy over one or two observables, or over the CVs of the fit where none is named; made once."""

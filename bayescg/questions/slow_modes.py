@@ -94,17 +94,18 @@ class EigenvaluesAndTimescales(Question):
             lambda: bcg.plot.spectrum(modes, None if np.isnan(rates).all() else rates.tolist()),
             "The slowest eigenvalues, with 90 % intervals from blocks of frames.",
         )
-        if context.settings.torsions:
+        if torsions := context.torsions:
             from bayescg.data import evenly
 
             few = context.frames.subset(evenly(context.frames, _SHOWN))
-            angles = context.functions(context.settings.torsions[:2])
-            names, units = [angle.name for angle in angles], [angle.unit for angle in angles]
-            finding.figures["eigenfunctions"] = Drawing(
-                lambda: bcg.plot.eigenfunctions(modes, few, _values(angles, few), names, units),
-                f"The eigenfunctions over {' and '.join(names)}, slowest first: mean and standard deviation. A mode is "
-                "the exchange between regions of different sign.",
-            )
+            for of, names in (context.planes or {"": torsions[:2]}).items():
+                angles = context.functions(names)
+                units = [angle.unit for angle in angles]
+                finding.figures[f"eigenfunctions{of}"] = Drawing(
+                    lambda a=angles, n=names, u=units: bcg.plot.eigenfunctions(modes, few, _values(a, few), n, u),
+                    f"The eigenfunctions over {' and '.join(names)}, slowest first: mean and standard deviation. A "
+                    "mode is the exchange between regions of different sign.",
+                )
         elif context.frames.positions.ndim == 2:
             finding.figures["eigenfunctions"] = Drawing(
                 lambda: bcg.plot.eigenfunctions(modes, context.frames, np.asarray(context.frames.positions[:, :2])),

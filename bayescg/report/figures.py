@@ -42,6 +42,7 @@ def save_figures(folder: Path, drawings: Mapping[str, Drawing]) -> Figures:
         if failures:
             warnings.warn(failures[0], stacklevel=2)
             continue
-        write_file(folder / f"{name}.png", stream.getvalue())
-        saved[folder / f"{name}.png"] = drawing.caption, drawing.alt or drawing.caption
+        file = folder / f"{name.replace(' ', '_')}.png"
+        write_file(file, stream.getvalue())
+        saved[file] = drawing.caption, drawing.alt or drawing.caption
     return saved

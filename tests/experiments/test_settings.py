@@ -49,13 +49,14 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(change: str, told: list[s
 @pytest.mark.parametrize(
     ("name", "change", "told"),
     [
-        ("double-well", "analysis.observables=['x3']", r"analysis.observables = 'x3': .* 2 coordinates; .* x1 to x2"),
-        ("double-well", "analysis.observables=['rg']", "analysis.observables = 'rg'"),
-        ("double-well", "analysis.regions.b.x9=[0.0,1.0]", "analysis.regions.b = 'x9'"),
-        ("double-well", "analysis.torsions=['phi','psi']", "analysis.torsions = 'phi'"),
-        ("alanine-dipeptide-embedded", "analysis.observables=['x67']", "'x67': .* 66 coordinates; use one of rg, "),
+        ("double-well", "analysis.observables=['x3']", 'analysis.observables = "x3": .* 2 coordinates; .* x1 to x2'),
+        ("double-well", "analysis.observables=['rg']", 'analysis.observables = "rg"'),
+        ("double-well", "analysis.regions.b.x9=[0.0,1.0]", 'analysis.regions.b = "x9"'),
+        ("double-well", "analysis.torsions=['phi','psi']", 'analysis.torsions = "phi"'),
+        ("alanine-dipeptide-embedded", "analysis.observables=['x67']", '"x67": .* 66 coordinates; .*use one of rg, '),
         ("alanine-dipeptide-embedded", "analysis.observables=['phy']", 'analysis.observables = "phy": did you mean'),
         ("alanine-dipeptide", "analysis.observables=['x1']", 'analysis.observables = "x1"'),
+        ("alanine-dipeptide", "analysis.torsions=['psi ALA-3']", "no torsion 'psi ALA-3'; use one of psi ALA-2"),
     ],
 )
 def test_what_no_system_has_is_refused_before_anything_is_computed(name: str, change: str, told: str) -> None:

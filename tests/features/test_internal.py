@@ -76,6 +76,25 @@ def test_every_kind_of_torsion_is_found():
     assert [o.name for o in phi] == ["phi LYS-2", "phi ARG-3"]
 
 
+def test_a_torsion_of_one_residue_is_found_by_its_label():
+    topology, positions = bcg.systems.peptide("ACE-LYS-ARG-NME")
+    x = torch.tensor(np.asarray(positions._value), dtype=torch.float64)
+    chain = mdtraj.Topology.from_openmm(topology)
+    for name in ("psi ARG-3", "chi2 LYS-2"):
+        (every, (alone,)) = (from_names([kind], chain) for kind in (name.split()[0], name))
+        (same,) = (o for o in every if o.name == name)
+        assert alone.name == name
+        assert alone(x) == same(x)
+        torch.testing.assert_close(bcg.features.torsions(chain, name)(x)[1], torch.cos(alone(x)))
+    two = chain.join(chain)  # residues of both chains have the same numbers
+    assert [o.name for o in from_names(["phi LYS-2", "phi LYS-2 of chain 2"], two)] == [
+        "phi LYS-2", "phi LYS-2 of chain 2",
+    ]  # fmt: skip
+    assert len({o.name for o in from_names(["phi"], two)}) == 4
+    with pytest.raises(TopologyError, match="no torsion 'psi LYS-3'; use one of psi LYS-2, psi ARG-3"):
+        from_names(["psi LYS-3"], chain)
+
+
 def test_distances_match_mdtraj(pdb: Path, frames: Any):
     features = bcg.features.distances(pdb)
     assert features.size == 10 * 9 // 2
