@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayescg.plot.style import BLUE, ORANGE, Histogram, band, colour_bar, figure, in_degrees, name_axis
+from bayescg.plot.style import BLUE, ORANGE, PALE, Histogram, band, colour_bar, figure, in_degrees, name_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,8 @@ HIGHEST = 25.0
 def free_energy(fes: FreeEnergy, known: Histogram | None = None, label: str = "reference") -> Figure:
     """Profile with its band over one CV; maps of the mean and of its standard deviation over two.
 
-    Bins that no frame visited are left white, and so is what lies more than 25 kT up.
+    Bins that no frame visited are left white, and so is what lies more than 25 kT up. Of two CVs, bins without a band,
+    which hold too few frames, are grey.
 
     Parameters
     ----------
@@ -44,22 +45,35 @@ def free_energy(fes: FreeEnergy, known: Histogram | None = None, label: str = "r
     """
     if len(fes.edges) == 1:
         return _profile(fes, known, label)
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
     fig, axes = figure(1, 2, 3.9, 3.2)
     x, y = (in_degrees(e, u) for e, u in zip(fes.edges, fes.cv_units, strict=True))
+    told = _drawn(fes) & ~fes.untold & np.isfinite(fes.mean.values)
+    grey = np.where(_drawn(fes) & ~told, 0.0, np.nan)
     for ax, values, title in (
-        (axes[0], _low(fes), "free energy (kT)"),
-        (axes[1], np.where(np.isfinite(_low(fes)), fes.sd.values, np.nan), "standard deviation (kT)"),
+        (axes[0], fes.mean.values, "free energy (kT)"),
+        (axes[1], fes.sd.values, "standard deviation (kT)"),
     ):
-        top = float(np.nanquantile(values, 0.98))
-        mesh = ax.pcolormesh(x, y, values.T, cmap="cividis", vmin=0, vmax=top, rasterized=True)
-        colour_bar(mesh, ax, title, extend="max" if np.nanmax(values) > top else "neither")
+        ax.pcolormesh(x, y, grey.T, cmap=ListedColormap([PALE]), rasterized=True)
+        if told.any():
+            values = np.where(told, values, np.nan)
+            top = float(np.nanquantile(values, 0.98))
+            mesh = ax.pcolormesh(x, y, values.T, cmap="cividis", vmin=0, vmax=top, rasterized=True)
+            colour_bar(mesh, ax, title, extend="max" if np.nanmax(values) > top else "neither")
+        else:
+            ax.set_title(title, fontsize=10, loc="left")
         _name_and_limit(ax, fes)
+    if np.isfinite(grey).any():
+        few = Patch(color=PALE, label="too few frames for an error bar")
+        fig.legend(handles=[few], loc="outside lower center", frameon=False, fontsize=9)
     return fig
 
 
-def _low(fes: FreeEnergy) -> np.ndarray:
-    """The mean, NaN above what is drawn."""
-    return np.where(fes.mean.values <= HIGHEST, fes.mean.values, np.nan)
+def _drawn(fes: FreeEnergy) -> np.ndarray:
+    """Bins with frames, but for those above what is drawn."""
+    return (fes.effective.values > 0) & ~(fes.mean.values > HIGHEST)
 
 
 def _profile(fes: FreeEnergy, known: Histogram | None, label: str) -> Figure:
@@ -88,11 +102,11 @@ def _profile(fes: FreeEnergy, known: Histogram | None, label: str) -> Figure:
 
 def _name_and_limit(ax: Axes, fes: FreeEnergy) -> None:
     """CVs over the full circle for angles, over what was visited otherwise."""
-    finite = np.isfinite(_low(fes))
+    shown = _drawn(fes)
     for k, (edges, unit, axis) in enumerate(zip(fes.edges, fes.cv_units, (ax.xaxis, ax.yaxis), strict=False)):
         name_axis(axis, fes.names[k], unit)
         limits = in_degrees(edges[[0, -1]], unit)
         if not fes.periodic[k]:
-            visited = np.flatnonzero(finite if finite.ndim == 1 else finite.any(1 - k))
+            visited = np.flatnonzero(shown if shown.ndim == 1 else shown.any(1 - k))
             limits = in_degrees(edges[[visited[0], visited[-1] + 1]], unit)
         (ax.set_xlim if k == 0 else ax.set_ylim)(*limits)

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "BLUE", "COLOURS", "GREY", "INK", "ORANGE", "Histogram", "axis_label", "band", "colour_bar", "figure", "in_degrees",
-    "intervals", "name_axis", "panel", "stair_band",
+    "BLUE", "COLOURS", "GREY", "INK", "ORANGE", "PALE", "Histogram", "axis_label", "band", "colour_bar", "figure",
+    "in_degrees", "intervals", "name_axis", "panel", "stair_band",
 ]  # fmt: skip
 
 Histogram = tuple[np.ndarray, np.ndarray]
 """Edges of bins, and their shares."""
 
-BLUE, ORANGE, INK, GREY = "#0072B2", "#D55E00", "#222222", "#9a9a9a"
+BLUE, ORANGE, INK, GREY, PALE = "#0072B2", "#D55E00", "#222222", "#9a9a9a", "#d9d9d9"
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 
 _WORDS = {

@@ -100,13 +100,12 @@ class Context:
 
         return [label(function) for function in self.functions(names)]
 
-    def landscape(self, *names: str, bins: int | None = None) -> FreeEnergy:
+    def landscape(self, *names: str) -> FreeEnergy:
         """Free energy over one or two observables, or over the CVs of the fit where none is named; made once."""
         settings: dict[str, Any] = {"draws": self.settings.draws, "level": self.settings.level, "seed": self.seed}
-        settings |= {} if bins is None else {"bins": bins}
         cv = self.functions(names) if names else None
         make = lambda: bcg.analysis.free_energy(self.fit, self.frames, cv=cv, **settings)  # noqa: E731
-        return self.once(("landscape", names, bins), make)
+        return self.once(("landscape", names), make)
 
     def once(self, key: Any, make: Callable[[], T]) -> T:
         """What `make` returns, made once for all questions that need it."""

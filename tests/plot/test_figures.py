@@ -98,13 +98,23 @@ def test_weights_that_reach_far_leave_the_wells_visible(tmp_path):
     np.testing.assert_allclose(exact.get_ydata(), centres**2 / 2 - 0.04, atol=0.06)  # 0 is a bin of 0.5
 
 
-def test_maps_of_mean_and_sd_leave_what_was_not_visited_white(frames, tmp_path):
-    fes = free_energy(None, frames, lambda x: x[:, :2], bins=10)
+@pytest.mark.parametrize("count", [5000, 90])
+def test_maps_colour_what_has_an_error_bar_alone(tmp_path, count):
+    """Grey is what too few frames visited, white what none did; of 90 frames, no bin has an error bar."""
+    x = np.random.default_rng(0).normal(size=(count, 2))
+    cloud = Frames.from_numpy(x, unit="reduced", temperature_kT=1.0)
+    fes = free_energy(None, cloud, lambda x: x, bins=20, draws=50)
+    seen = np.histogram2d(*x.T, bins=fes.edges)[0]
+    assert (seen[~fes.untold] >= 10).all()
+    assert fes.untold.all() == (count == 90)
     axes = drawn(plot.free_energy(fes), tmp_path)
-    mean, sd = (np.ma.filled(a.collections[0].get_array(), np.nan) for a in axes[:2])
-    np.testing.assert_allclose(mean.reshape(10, 10), fes.mean.values.T)
-    np.testing.assert_allclose(sd.reshape(10, 10), fes.sd.values.T)
-    assert np.isnan(mean).any()
+    for ax, values in zip(axes[:2], (fes.mean.values, fes.sd.values), strict=True):
+        grey, *coloured = (np.isfinite(np.ma.filled(c.get_array(), np.nan).reshape(20, 20).T) for c in ax.collections)
+        np.testing.assert_array_equal(grey, (seen > 0) & fes.untold)
+        assert len(coloured) == (not fes.untold.all())
+        for mesh in ax.collections[1:]:
+            shown = np.ma.filled(mesh.get_array(), np.nan).reshape(20, 20).T
+            np.testing.assert_array_equal(shown, np.where(fes.untold, np.nan, values))
 
 
 def test_the_latent_plane(fit, frames, tmp_path):

@@ -12,7 +12,16 @@ from bayescg.analysis.evaluation import evaluate, label, named_observables, unit
 from bayescg.analysis.fit_checks import check_landscape
 from bayescg.analysis.free_energy.profile import FreeEnergy, mean_of_draws, members_in_turn
 from bayescg.analysis.free_energy.refits import apart_in_log_z
-from bayescg.analysis.free_energy.sparse import FEWEST, effective_frames, own_draws, remedy, told_ranges, uneven
+from bayescg.analysis.free_energy.sparse import (
+    FEWEST,
+    bins_for,
+    effective_frames,
+    own_draws,
+    remedy,
+    told_ranges,
+    told_share,
+    uneven,
+)  # fmt: skip
 from bayescg.data.split import spacing
 from bayescg.errors import ConfigError, DataError
 from bayescg.inference.reweighting import UNRELIABLE, WORST_K, reweighted
@@ -33,7 +42,7 @@ def free_energy(
     fit: Fit | None,
     frames: Frames | None = None,
     cv: Callable[..., Any] | str | Sequence[Any] | None = None,
-    bins: int = 80,
+    bins: int | None = None,
     draws: int = 200,
     level: float = 0.9,
     seed: int = 0,
@@ -59,8 +68,8 @@ def free_energy(
     cv : callable, name, or two of them; optional
         Maps positions to ``(n,)`` or ``(n, 2)``; a name of :mod:`bayescg.features.observables`; a pair such as
         ``("phi", "psi")``. None: the mean of the fit's CV.
-    bins : int
-        For each CV.
+    bins : int, optional
+        For each CV. None: as many as leave about twenty frames for each bin, from 5 to 80.
     draws : int
     level : float
         Of the band, between 0 and 1.
@@ -99,7 +108,9 @@ def free_energy(
     """
     import xarray as xr
 
-    check_landscape(fit, frames, cv, periodic, level, bins=(bins, 2), draws=(draws, 2), seed=(seed, 0))
+    check_landscape(
+        fit, frames, cv, periodic, level, bins=(2 if bins is None else bins, 2), draws=(draws, 2), seed=(seed, 0)
+    )
     if frames is None:
         if fit is None:
             raise ConfigError("free_energy needs frames, or a fit that learned from energies and has its own")
@@ -109,6 +120,7 @@ def free_energy(
     if periodic is not None and np.size(periodic) not in (1, k):
         raise ConfigError(f"periodic={periodic!r} must be one answer, or one for each of the {k} CV(s)")
     circular = tuple(np.broadcast_to([u == "rad" for u in cv_units] if periodic is None else periodic, k).tolist())
+    bins = bins_for(len(frames), k) if bins is None else bins
     edges = _edges(values, bins, range, circular)
     values = np.where(circular, wrap(values), values)
     g = inefficiency(values.mean(0), frames, circular)
@@ -132,7 +144,7 @@ def free_energy(
         held = effective_frames(cell[within], w[within], bins**k, None if frames.order is None else moved[within])
         effective += held / len(values)
         visited += np.bincount(cell[within], minlength=bins**k) / len(values)
-        if k == 1 and frames.weights is not None:
+        if frames.weights is not None:
             untold |= uneven(cell[within], w[within], held)
         hist = np.bincount(ids[within] * bins**k + cell[within], w[within], minlength=count * bins**k)
         hist = hist.reshape(count, -1)
@@ -156,7 +168,9 @@ def free_energy(
         name="free_energy",
         attrs={"unit": "kT"},
     )
-    where = told_ranges(untold, effective, visited, edges[0]) if k == 1 else ""
+    where = told_share(untold, visited)
+    if k == 1 and (where := told_ranges(untold, effective, visited, edges[0])):
+        where = f"{names[0]} from {where}"
     return FreeEnergy(
         profile=array,
         edges=edges,
@@ -165,7 +179,7 @@ def free_energy(
         periodic=circular,
         level=level,
         inefficiency=g,
-        warnings=tuple(_warnings(fit, frames, g, ids, f"{names[0]} from {where}" if where else "")),
+        warnings=tuple(_warnings(fit, frames, g, ids, where, k)),
         effective=xr.DataArray(effective.reshape(cells), dims=dims, coords=centres),
         untold=untold.reshape(cells),
         remedy=remedy(frames),
@@ -181,7 +195,7 @@ def free_energy(
     )
 
 
-def _warnings(fit: Fit | None, frames: Frames, g: float, ids: np.ndarray, where: str) -> Iterator[str]:
+def _warnings(fit: Fit | None, frames: Frames, g: float, ids: np.ndarray, where: str, cvs: int) -> Iterator[str]:
     k_tail, shortest = frames.provenance.get("pareto_k", 0.0), int(np.bincount(ids).min())
     if k_tail > WORST_K:
         yield UNRELIABLE.format(k_tail)
@@ -194,7 +208,7 @@ def _warnings(fit: Fit | None, frames: Frames, g: float, ids: np.ndarray, where:
         yield f"the CV stays correlated for g = {g:.0f} frames and blocks hold {shortest}: the error bars are too small"
     if where:
         few = f"a bin holds fewer than {FEWEST} effective frames there, or its weights are too uneven"
-        yield f"no band for {where}: {few}; {remedy(frames)}"
+        yield f"no band for {where}: {few}; {remedy(frames)}" + ", or use fewer bins" * (cvs > 1)
 
 
 def _values(fit: Fit | None, frames: Frames, cv: Any) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:

@@ -40,7 +40,7 @@ class FreeEnergy:
         Of the finite draws, where they are at least half; NaN elsewhere.
     band : DataArray, (bound, bin) or (bound, bin_x, bin_y)
         Interval of the draws; its upper end is infinite where some put no frame. NaN in bins of fewer than ten
-        effective frames, and where the weights are too uneven (Pareto k above 0.7, one CV): there is no telling then.
+        effective frames, and where the weights are too uneven (Pareto k above 0.7): there is no telling then.
     effective : DataArray, (bin) or (bin_x, bin_y)
         Effective number of frames; in a trajectory at most the number of visits.
     edges : tuple of ndarray

@@ -12,13 +12,28 @@ from bayescg.inference.reweighting import WORST_K
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
-__all__ = ["FEWEST", "effective_frames", "own_draws", "remedy", "told_ranges", "uneven"]
+__all__ = ["FEWEST", "bins_for", "effective_frames", "own_draws", "remedy", "told_ranges", "told_share", "uneven"]
 
 FEWEST = 10
 """Effective frames, or visits, below which there is no interval."""
 
 _TAIL = 25
 _MANY = 3 * FEWEST
+_PER_BIN = 20
+_MUCH = 0.2
+
+
+def bins_for(frames: int, cvs: int) -> int:
+    """Bins along each of so many CVs: as many as leave twenty frames for each on average, at least 5 and at most 80.
+
+    In two dimensions, bins then hold ten frames or more where nine tenths of a Gaussian lie.
+
+    Examples
+    --------
+    >>> bins_for(500, 1), bins_for(500, 2), bins_for(50_000, 2)
+    (25, 5, 50)
+    """
+    return int(np.clip((frames / _PER_BIN) ** (1 / cvs), 5, 80))
 
 
 def effective_frames(cell: np.ndarray, weight: np.ndarray, count: int, enters: np.ndarray | None = None) -> np.ndarray:
@@ -103,6 +118,27 @@ def told_ranges(poor: np.ndarray, effective: np.ndarray, visited: np.ndarray, ed
     ends = np.flatnonzero(np.diff(np.r_[False, named, False]))
     ranges = [f"{edges[a]:.3g} to {edges[b]:.3g}" for a, b in zip(ends[::2], ends[1::2], strict=True)]
     return f"{', '.join(ranges[:-1])} and {ranges[-1]}" if len(ranges) > 1 else "".join(ranges)
+
+
+def told_share(poor: np.ndarray, visited: np.ndarray) -> str:
+    """Of a plane with bins that hold more than a fifth of the frames and have no band, how many these are; or nothing.
+
+    Parameters
+    ----------
+    poor : ndarray of bool, (bins,)
+        Bins without a band.
+    visited : ndarray, (bins,)
+        Frames.
+
+    Examples
+    --------
+    >>> told_share(np.array([True, True, False, True]), np.array([3.0, 4.0, 13.0, 0.0]))
+    '2 of the 3 bins with frames, which hold 35 % of them'
+    """
+    share, some = visited[poor].sum() / visited.sum(), visited > 0
+    if share <= _MUCH:
+        return ""
+    return f"{(poor & some).sum()} of the {some.sum()} bins with frames, which hold {100 * share:.0f} % of them"
 
 
 def own_draws(frames: Frames) -> bool:

@@ -86,6 +86,21 @@ def test_boxes_in_two_dimensions_and_signs():
     np.testing.assert_allclose(fes.difference(upper, everywhere).draws, -found.draws)
 
 
+@pytest.mark.parametrize("count", [500, 20_000])
+def test_bins_follow_the_number_of_frames(count):
+    """Most frames are in bins with an error bar; where bins are too many for that, a warning says how many are not."""
+    x = np.random.default_rng(0).normal(size=(count, 2))
+    fes = free_energy(None, independent(x), lambda x: x)
+    seen = np.histogram2d(*x.T, bins=fes.edges)[0]
+    assert seen[~fes.untold].sum() > 0.9 * seen.sum()
+    assert not fes.warnings
+    many = free_energy(None, independent(x[:500]), lambda x: x, bins=80)
+    (warning,) = many.warnings
+    seen = np.histogram2d(*x[:500].T, bins=many.edges)[0]
+    assert f"no band for {(seen > 0).sum()} of the {(seen > 0).sum()} bins with frames, which hold 100 %" in warning
+    assert "use fewer bins" in warning
+
+
 def test_kj_per_mol_needs_a_temperature():
     fes = free_energy(
         None, Frames.from_numpy(gaussian(3000).reshape(-1, 1, 3), unit="nm", temperature=300.0), lambda x: x[:, 0, 0]
