@@ -1,6 +1,5 @@
 """Draws with named dimensions: from arrays to an xarray.DataTree that ArviZ reads. The one file that imports ArviZ."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import xarray as xr
 __all__ = ["interval", "pareto_k", "pareto_smoothed", "to_tree"]
 
 _ROUNDING = 1e-5  # of log weights in single precision
+_RECURS = 10
 
 Variables = Mapping[str, tuple[Sequence[str], np.ndarray]]
 
@@ -77,7 +77,8 @@ def interval(draws: np.ndarray, level: float = 0.9, axis: int = 0) -> np.ndarray
 def pareto_k(log_weights: np.ndarray) -> np.ndarray:
     """Shape of the Pareto tail of importance weights, ``(...)`` for log weights ``(..., draws)``; above 0.7 they fail.
 
-    Weights whose tail does not vary, rounding apart, are bounded: 0.
+    Weights whose tail does not vary, or whose largest value recurs ten times, rounding apart, are bounded: 0. Where a
+    few lie above many that are the same, the tail has no shape, and nothing shows that it ends: infinite.
 
     References
     ----------
@@ -87,6 +88,10 @@ def pareto_k(log_weights: np.ndarray) -> np.ndarray:
     --------
     >>> float(pareto_k(np.random.default_rng(0).normal(scale=0.1, size=500))) < 0.5
     True
+    >>> levels = np.zeros(400)
+    >>> levels[:20] = 5.0
+    >>> float(pareto_k(levels)), float(pareto_k(levels[15:]))
+    (0.0, inf)
     """
     return _smoothed(log_weights)[1]
 
@@ -113,10 +118,15 @@ def _smoothed(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from arviz_stats.base.array import array_stats
 
     logs = np.asarray(log_weights)
-    # the tail has no shape where its weights are the same: ArviZ refuses it, and fits the rounding of nearly the same
-    tail = np.sort(logs, axis=-1)[..., -min(logs.shape[-1] // 5, math.ceil(3 * logs.shape[-1] ** 0.5)) :]
-    flat = np.ptp(tail, axis=-1) < _ROUNDING
-    smooth, k = logs - np.logaddexp.reduce(logs, axis=-1, keepdims=True), np.zeros(logs.shape[:-1])
-    if not flat.all():
-        smooth[~flat], k[~flat] = array_stats.psislw(-logs[~flat], axis=-1)
+    n = logs.shape[-1]
+    size = n // 5 if n <= 225 else int(3 * n**0.5)  # of ArviZ's tail
+    above = np.sort(logs, axis=-1)[..., -size - 1 :]
+    above = above[..., 1:] - above[..., :1]
+    largest = (above > above[..., -1:] - _ROUNDING).sum(-1)
+    bounded = (largest >= min(_RECURS, size)) | (above[..., -1] < _ROUNDING)
+    shapeless = ~bounded & (above[..., int(size / 4 + 0.5) - 1] < _ROUNDING)  # by which ArviZ divides
+    fitted = ~bounded & ~shapeless
+    smooth, k = logs - np.logaddexp.reduce(logs, axis=-1, keepdims=True), np.where(shapeless, np.inf, 0.0)
+    if fitted.any():
+        smooth[fitted], k[fitted] = array_stats.psislw(-logs[fitted], axis=-1)
     return smooth, k

@@ -45,6 +45,19 @@ def test_pareto_k_finds_the_tail_of_a_pareto_distribution(shape):
     np.testing.assert_allclose(pareto_k(np.log(weights)), shape, atol=0.15)
 
 
+@pytest.mark.parametrize("rest", [np.zeros(500), np.random.default_rng(0).uniform(-3, -1, 500)], ids=["same", "vary"])
+def test_weights_with_a_largest_value_that_recurs_are_bounded(rest):
+    """However many are the largest: in ArviZ's tail of 67 they are all, some, or a few above many that are the same."""
+    for count in range(1, 80):
+        logs = rest.copy()
+        logs[:count] = 2.0
+        k = pareto_k(logs)
+        if count >= 10:
+            assert k == 0.0
+        elif not rest.any():
+            assert k == np.inf
+
+
 def test_pareto_k_does_not_depend_on_the_normalisation():
     logs = np.random.default_rng(2).normal(size=(3, 500))
     np.testing.assert_allclose(pareto_k(logs), pareto_k(logs + 700.0), atol=1e-6)

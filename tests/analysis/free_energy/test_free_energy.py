@@ -240,3 +240,15 @@ def test_a_bin_that_some_draws_of_the_cv_never_visit_is_open_above():
     low, high = fes.band.values
     assert np.isfinite(low).all()
     assert np.isinf(high).tolist() == [False] * 7 + [True]
+
+
+@pytest.mark.parametrize("levels", [lambda w: np.minimum(w, np.quantile(w, 0.92)), lambda w: 10.0 ** (w > 20), np.rint],
+                         ids=["capped", "two levels", "whole numbers"])  # fmt: skip
+def test_weights_of_few_values_are_weighed_as_they_are(levels):
+    """Their tail has no shape that a Pareto distribution could take; the bootstrap over frames still holds the truth."""
+    rng = np.random.default_rng(3)
+    side, weights = rng.choice([-1.0, 1.0], size=4000), levels(1.0 + rng.pareto(1.2, size=4000))
+    fes = free_energy(None, independent(side + 0.1 * gaussian(4000), weights=weights), first, bins=8)
+    found = fes.difference((-9, 0), (0, 9))
+    assert found.mean == pytest.approx(np.log(weights[side < 0].sum() / weights[side > 0].sum()), abs=found.sd)
+    assert abs(found.mean) < 4 * found.sd
