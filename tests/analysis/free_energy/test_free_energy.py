@@ -245,7 +245,7 @@ def test_a_bin_that_some_draws_of_the_cv_never_visit_is_open_above():
 @pytest.mark.parametrize("levels", [lambda w: np.minimum(w, np.quantile(w, 0.92)), lambda w: 10.0 ** (w > 20), np.rint],
                          ids=["capped", "two levels", "whole numbers"])  # fmt: skip
 def test_weights_of_few_values_are_weighed_as_they_are(levels):
-    """Their tail has no shape that a Pareto distribution could take; the bootstrap over frames still holds the truth."""
+    """Their tail has no shape of a Pareto distribution; the bootstrap over frames still holds the truth."""
     rng = np.random.default_rng(3)
     side, weights = rng.choice([-1.0, 1.0], size=4000), levels(1.0 + rng.pareto(1.2, size=4000))
     fes = free_energy(None, independent(side + 0.1 * gaussian(4000), weights=weights), first, bins=8)
