@@ -4,13 +4,16 @@ from typing import Any
 
 from bayescg.errors import UnitError
 
-__all__ = ["BOND_RANGE", "GAS_CONSTANT", "LENGTH", "kT", "length_factor", "plain"]
+__all__ = ["BOND_RANGE", "ENERGY", "GAS_CONSTANT", "LENGTH", "energy_factor", "kT", "length_factor", "plain"]
 
 GAS_CONSTANT = 0.00831446261815324
 """kJ/mol/K: the molar gas constant, exact in the SI since 2019."""
 
 LENGTH = {"nm": 1.0, "nanometer": 1.0, "angstrom": 0.1, "A": 0.1, "Å": 0.1, "pm": 1e-3, "bohr": 0.0529177210903}
 """Nanometres per unit of length."""
+
+ENERGY = {"kJ/mol": 1.0, "kcal/mol": 4.184, "hartree": 2625.4996394799}
+"""kJ/mol per unit of energy."""
 
 BOND_RANGE = (0.05, 0.6)
 """nm: from H-H (0.074) to bonded coarse-grained beads (0.38 to 0.5)."""
@@ -44,6 +47,24 @@ def length_factor(unit: str) -> float:
     if unit not in factors:
         raise UnitError(f"unknown unit of length {unit!r}; use one of {', '.join(factors)}")
     return factors[unit]
+
+
+def energy_factor(unit: str) -> float:
+    """kJ/mol in one `unit`, a key of `ENERGY`.
+
+    Raises
+    ------
+    UnitError
+        The unit is not known.
+
+    Examples
+    --------
+    >>> energy_factor("kcal/mol")
+    4.184
+    """
+    if unit not in ENERGY:
+        raise UnitError(f"unknown unit of energy {unit!r}; use one of {', '.join(ENERGY)}")
+    return ENERGY[unit]
 
 
 def kT(temperature: float) -> float:

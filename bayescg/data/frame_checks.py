@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = [
     "box_vectors",
     "check_atoms",
-    "mdtraj_topology",
     "numbers",
     "places",
     "positive",
@@ -47,20 +46,6 @@ def numbers(x: Any, source: str) -> np.ndarray:
         return np.asanyarray(x) if hasattr(x, "dtype") else np.asarray(x, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise DataError(f"{source} is not an array of numbers: {error}") from error
-
-
-def mdtraj_topology(topology: Any) -> "mdtraj.Topology | None":
-    """A topology of mdtraj, from one of OpenMM too."""
-    if topology is None or hasattr(topology, "n_atoms"):
-        return topology
-    if hasattr(topology, "getNumAtoms"):
-        import mdtraj
-
-        return mdtraj.Topology.from_openmm(topology)
-    raise TopologyError(
-        f"topology= is a {type(topology).__name__}; give a topology of mdtraj or OpenMM (of a file: "
-        "mdtraj.load_topology(path))"
-    )
 
 
 def shaped(x: np.ndarray, unit: str | None, topology: "mdtraj.Topology | None", source: str) -> np.ndarray:
@@ -229,15 +214,15 @@ def valid_forces(forces: Any, positions: np.ndarray, factor: float, source: str)
     return f if factor == 1.0 else np.asarray(f * f.dtype.type(1 / factor))
 
 
-def valid_energy(energy: Any, n: int, source: str) -> np.ndarray | None:
-    """Energies, (n,), float64."""
+def valid_energy(energy: Any, n: int, factor: float, source: str) -> np.ndarray | None:
+    """Energies, (n,), float64, in kJ/mol; given in units of `factor` kJ/mol."""
     if energy is None:
         return None
     e = np.asarray(energy, dtype=np.float64)
     if e.shape != (n,):
         raise DataError(f"{source}: energies of shape {e.shape} for {n} frames: give one a frame, ({n},)")
     geometry.scan(e[:, None], source=f"{source}, energies", unit="reduced")
-    return e
+    return e * factor
 
 
 def valid_labels(labels: Any, n: int) -> np.ndarray | None:

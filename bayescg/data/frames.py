@@ -12,9 +12,11 @@ from bayescg.data import frame_checks, split
 from bayescg.data.evenly import evenly
 from bayescg.data.pairs import lagged_rows, pairs_within, steps_of
 from bayescg.data.readers import geometry
+from bayescg.data.readers.imaging import Imaging
 from bayescg.data.rows import Rows, take
 from bayescg.data.store import computed
 from bayescg.errors import DataError
+from bayescg.topologies import read_topology
 
 if TYPE_CHECKING:
     import mdtraj
@@ -105,6 +107,8 @@ class Frames:
         energy: Any = None,
         labels: Any = None,
         topology: Any = None,
+        whole: bool = False,
+        energy_unit: str = "kJ/mol",
         source: str = "array",
     ) -> "Frames":
         """Frames from an array.
@@ -127,14 +131,18 @@ class Frames:
         box : array, (3, 3) or (n, 3, 3), optional
             Box vectors, in `unit`.
         forces : array of the shape of `x`, optional
-            In kJ/mol per `unit` of length (``unit="angstrom"``: kJ/mol/angstrom), or energy per length where reduced.
-            Forces in kcal/mol or hartree are to be multiplied by 4.184 or 2625.5 beforehand.
+            In `energy_unit` per `unit` of length (``unit="angstrom"``: kJ/mol/angstrom), or energy per length where
+            reduced.
         energy : array, (n,), optional
-            Potential energies in kJ/mol, or in the unit of kT where reduced.
+            Potential energies in `energy_unit`, or in the unit of kT where reduced.
         labels : array of int, (n,), optional
             Class of each frame, counted from 0.
-        topology : mdtraj.Topology or openmm.app.Topology, optional
+        topology : topology of mdtraj or OpenMM, or path, optional
             Turns on the checks of bond lengths.
+        whole : bool
+            Make molecules whole that lie broken across the box, as :func:`bayescg.data.load` does.
+        energy_unit : {"kJ/mol", "kcal/mol", "hartree"}
+            Unit of `energy`, and of energy in `forces`; of no meaning where reduced.
         source : str
             What to call the array in messages.
 
@@ -155,7 +163,8 @@ class Frames:
         array([0.096, 0. , 0. ], dtype=float32)
         """
         factor = frame_checks.unit_factor(unit)
-        topology = frame_checks.mdtraj_topology(topology)
+        joules = 1.0 if unit == "reduced" else units.energy_factor(energy_unit)
+        topology = None if topology is None else read_topology(topology)[0]
         positions = frame_checks.numbers(x, source)
         if positions.dtype not in (np.float32, np.float64):
             positions = positions.astype(np.float32)
@@ -164,7 +173,9 @@ class Frames:
             positions = np.asarray(positions * positions.dtype.type(factor))
         n = len(positions)
         vectors = frame_checks.box_vectors(box, n, factor, source)
-        geometry.scan(positions, source=source, unit=str(unit), topology=topology, box=vectors)
+        if whole:
+            positions = Imaging(topology)(positions, vectors, source)
+        geometry.scan(positions, source=source, unit=str(unit), topology=topology, box=vectors, imaged=whole)
         index = frame_checks.trajectory_index(trajectory, n)
         step = frame_checks.positive(units.plain(dt, "ps"), "dt", "ps")
         order = None if step is None else frame_checks.places(index)
@@ -178,8 +189,8 @@ class Frames:
             dt=step,
             box=vectors,
             weights=frame_checks.valid_weights(weights, n),
-            forces=frame_checks.valid_forces(forces, positions, factor, source),
-            energy=frame_checks.valid_energy(energy, n, source),
+            forces=frame_checks.valid_forces(forces, positions, factor / joules, source),
+            energy=frame_checks.valid_energy(energy, n, joules, source),
             labels=frame_checks.valid_labels(labels, n),
             temperature=frame_checks.positive(units.plain(temperature, "K"), "temperature", "K"),
             temperature_kT=frame_checks.positive(temperature_kT, "temperature_kT", "kT"),

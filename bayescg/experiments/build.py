@@ -15,17 +15,18 @@ from bayescg import data, features, sampling, systems
 from bayescg.arguments import did_you_mean
 from bayescg.contract.model_files import models_in
 from bayescg.data.readers.assembly import selection
-from bayescg.data.readers.files import read_topology
+from bayescg.data.readers.files import topology_of
+from bayescg.data.readers.loading import sources
 from bayescg.devices import device_of
 from bayescg.errors import BayescgError, ConfigError
 from bayescg.experiments import catalogue
 from bayescg.experiments.lags import check_lags, check_lags_of_frames
 from bayescg.experiments.schema import Experiment, Named
-from bayescg.features.topology import read_topology as topology_of
 from bayescg.modelling import Model
 from bayescg.modelling.registry import find_model
 from bayescg.questions.known import check_names
 from bayescg.questions.reading_order import QUESTIONS, find_question
+from bayescg.topologies import read_topology
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
@@ -182,15 +183,13 @@ def model_of(experiment: Experiment, frames: Frames | None, directory: Path) -> 
 
 
 def _conformation(experiment: Experiment, directory: Path) -> np.ndarray | None:
-    """Positions ``(atoms, 3)`` in nm of a PDB topology; None (the first frame) where the file holds no conformation."""
-    import mdtraj
-
+    """Positions ``(atoms, 3)`` in nm in the topology file; None (the first frame) where it has none, or broken ones."""
     wanted = experiment.data
-    path = directory / "topology.pdb" if wanted.frames is None else Path(wanted.top or "")
-    if path.suffix.lower() != ".pdb" or wanted.unit is not None:
+    top = directory / "topology.pdb" if wanted.frames is None else wanted.top
+    if top is None or wanted.unit is not None or wanted.whole:
         return None
-    molecule = mdtraj.load(str(path))
-    return molecule.xyz[0] if wanted.select is None else molecule.xyz[0][molecule.topology.select(wanted.select)]
+    topology, positions = read_topology(top)
+    return positions if positions is None or wanted.select is None else positions[topology.select(wanted.select)]
 
 
 def model_class(name: str) -> type[Model]:
@@ -216,13 +215,13 @@ def _check_names(experiment: Experiment) -> None:
     """Refuse observables and features that nothing has: those of a topology, or of the coordinates of a toy system."""
     wanted, topology, coordinates = experiment.data, None, None
     if wanted.frames is not None:
-        topology, _ = selection(read_topology(wanted.top, Path(wanted.frames[0])), wanted.select)
+        topology, _ = selection(topology_of(wanted.top, sources(wanted.frames)[0]), wanted.select)
         coordinates = None if topology is None else 0
     elif experiment.system is not None:
         system = getattr(systems, experiment.system.name)(**experiment.system.arguments)
         coordinates = system.dim if system.topology is None or experiment.simulation is None else 0
         if system.topology is not None:
-            topology, _ = selection(topology_of(system.topology)[0], wanted.select)
+            topology, _ = selection(read_topology(system.topology)[0], wanted.select)
     check_names(experiment.analysis, topology, coordinates)
     if topology is not None and experiment.features.name in _OF_TOPOLOGIES:
         getattr(features, experiment.features.name)(topology, **experiment.features.arguments)

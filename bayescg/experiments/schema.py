@@ -94,6 +94,7 @@ class Data(Section):
     select: str | None = None
     temperature: float | None = Field(default=None, gt=0)
     dt: float | None = Field(default=None, gt=0)
+    whole: bool = False
     lag: float | None = Field(default=None, gt=0)
 
 

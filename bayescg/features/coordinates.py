@@ -11,7 +11,8 @@ from torch import Tensor
 from bayescg.errors import ConfigError, TopologyError
 from bayescg.features.interface import Features, register, scripting
 from bayescg.features.superpose import optimal_rotation
-from bayescg.features.topology import as_reference, atom_label, read_topology, select_atoms
+from bayescg.features.topology import as_reference, atom_label, select_atoms
+from bayescg.topologies import read_topology
 
 __all__ = ["Aligned", "Cartesian", "Flat", "aligned", "cartesian"]
 
@@ -151,7 +152,7 @@ def cartesian(top: Any) -> Cartesian | Flat:
     Parameters
     ----------
     top : topology or int
-        mdtraj or OpenMM topology, mdtraj trajectory, PDB path or Frames; or the dimension of a toy system.
+        path, topology of mdtraj or OpenMM, mdtraj trajectory or Frames; or the dimension of a toy system.
 
     Examples
     --------
@@ -170,7 +171,7 @@ def aligned(top: Any, reference: ArrayLike | None = None, select: str = "not ele
     Parameters
     ----------
     top : topology
-        mdtraj or OpenMM topology, mdtraj trajectory, PDB path or Frames.
+        path, topology of mdtraj or OpenMM, mdtraj trajectory or Frames.
     reference : array, optional
         ``(atoms, 3)`` in nm, or an OpenMM quantity. Default: the coordinates, or the first frame, of `top`.
     select : str

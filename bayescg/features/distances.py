@@ -9,7 +9,8 @@ from torch import Tensor
 
 from bayescg.errors import ConfigError, TopologyError
 from bayescg.features.interface import Features, atom_groups, register
-from bayescg.features.topology import atom_label, read_topology, select_atoms
+from bayescg.features.topology import atom_label, select_atoms
+from bayescg.topologies import read_topology
 
 __all__ = ["Distances", "distances"]
 
@@ -58,7 +59,7 @@ def distances(top: Any, pairs: Sequence[Sequence[int]] | None = None, select: st
     Parameters
     ----------
     top : topology
-        mdtraj or OpenMM topology, mdtraj trajectory, PDB path or Frames.
+        path, topology of mdtraj or OpenMM, mdtraj trajectory or Frames.
     pairs : sequence of (int, int), optional
         Atom indices, from 0.
     select : str, optional

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from bayescg.errors import ConfigError, TopologyError
 from bayescg.features.interface import Features, atom_groups, register, scripting
-from bayescg.features.topology import as_reference, atom_label, read_topology
+from bayescg.features.topology import as_reference, atom_label
 from bayescg.features.torsions import torsion_sin_cos
 from bayescg.features.zmatrix import checked_zmatrix, choose_zmatrix, protein_torsions, stereocentres
+from bayescg.topologies import read_topology
 
 __all__ = ["LOG_ROTATIONS", "InternalCoordinates", "internal_coordinates"]
 
@@ -285,7 +286,7 @@ def internal_coordinates(
     Parameters
     ----------
     top : topology
-        mdtraj or OpenMM topology, mdtraj trajectory, PDB path or Frames, of one molecule with all its bonds.
+        path, topology of mdtraj or OpenMM, mdtraj trajectory or Frames, of one molecule with all its bonds.
     zmatrix : sequence of sequences of int, optional
         The atoms that place each atom, as `InternalCoordinates` takes them.
     around : array, optional

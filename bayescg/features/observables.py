@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from bayescg.errors import ConfigError, TopologyError
 from bayescg.features.superpose import optimal_rotation
-from bayescg.features.topology import as_reference, read_topology
+from bayescg.features.topology import as_reference
 from bayescg.features.torsions import KINDS, find_torsions, torsion_sin_cos
+from bayescg.topologies import read_topology
 
 __all__ = ["NAMES", "Distance", "Observable", "RadiusOfGyration", "Rmsd", "Torsion", "from_names"]
 
@@ -211,7 +212,7 @@ def from_names(names: Sequence[str], topology: Any, reference: ArrayLike | None 
         are not hydrogen; ``phi``, ``psi``, ``omega``, ``chi1``, ..., one for every such torsion: named ``phi``
         where the molecule has one, ``phi ALA-2``, ... where it has more; ``phi ALA-2`` for that one alone.
     topology : topology
-        mdtraj or OpenMM topology, mdtraj trajectory, PDB path or Frames.
+        path, topology of mdtraj or OpenMM, mdtraj trajectory or Frames.
     reference : array, optional
         ``(atoms, 3)`` in nm or an OpenMM quantity, for ``rmsd``. Default: the coordinates, or the first frame,
         of `topology`.

@@ -1,6 +1,5 @@
-"""Read a topology, and coordinates where there are some, from anything that carries them."""
+"""Atoms by name and by selection, and reference conformations."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,55 +9,7 @@ from numpy.typing import NDArray
 from bayescg.errors import ConfigError, TopologyError
 from bayescg.units import plain
 
-__all__ = ["as_reference", "atom_label", "read_topology", "select_atoms"]
-
-
-def read_topology(top: Any) -> tuple[Any, NDArray[np.float64] | None]:
-    """Topology and first-frame positions of a molecule.
-
-    Parameters
-    ----------
-    top : mdtraj.Topology, mdtraj.Trajectory, openmm.app.Topology, bayescg Frames or MolecularSystem, or path
-        A path is to a PDB file or another format that holds both topology and coordinates.
-
-    Returns
-    -------
-    topology : mdtraj.Topology
-    positions : array or None
-        ``(atoms, 3)`` in nm; None where `top` has no coordinates.
-
-    Raises
-    ------
-    TopologyError
-        The file cannot be read, or the object carries no topology.
-    """
-    import mdtraj
-
-    if isinstance(top, str | Path):
-        if not Path(top).is_file():
-            raise TopologyError(f"{top}: no such file; give a PDB file, or a topology object")
-        try:
-            top = mdtraj.load_frame(str(top), 0)
-        except Exception as error:  # each reader of mdtraj fails in its own way
-            raise TopologyError(f"{top}: no topology can be read from it ({error}); give a PDB file") from error
-    if isinstance(top, mdtraj.Topology):
-        return top, None
-    if isinstance(top, mdtraj.Trajectory):
-        return top.topology, np.asarray(top[0].xyz, dtype=np.float64)[0]
-    if hasattr(top, "getNumAtoms"):  # of OpenMM
-        return mdtraj.Topology.from_openmm(top), None
-    topology = getattr(top, "topology", None)
-    if topology is None:
-        raise TopologyError(
-            f"{type(top).__name__} carries no topology; give an mdtraj or OpenMM topology, a PDB file, "
-            "or Frames of a molecule"
-        )
-    first, frames = getattr(top, "start", None), getattr(top, "positions", None)
-    if first is not None:
-        first = first if np.isfinite(first).all() else None  # a system without a structure starts from NaN
-    elif frames is not None and hasattr(frames, "shape"):
-        first = np.asarray(frames[0], dtype=np.float64)
-    return read_topology(topology)[0], first
+__all__ = ["as_reference", "atom_label", "select_atoms"]
 
 
 def as_reference(reference: Any, atoms: int | None = None) -> NDArray[np.float64]:

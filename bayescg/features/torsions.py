@@ -8,7 +8,8 @@ from torch import Tensor
 
 from bayescg.errors import ConfigError, TopologyError
 from bayescg.features.interface import Features, atom_groups, register
-from bayescg.features.topology import atom_label, read_topology
+from bayescg.features.topology import atom_label
+from bayescg.topologies import read_topology
 
 __all__ = ["KINDS", "Torsions", "find_torsions", "torsion_sin_cos", "torsions"]
 
@@ -133,7 +134,7 @@ def torsions(top: Any, kind: str | Sequence[str | Sequence[int]] = ("phi", "psi"
     Parameters
     ----------
     top : topology
-        mdtraj or OpenMM topology, mdtraj trajectory, PDB path or Frames.
+        path, topology of mdtraj or OpenMM, mdtraj trajectory or Frames.
     kind : str or sequence
         Names out of `KINDS` (every such torsion in the molecule), labels such as ``psi ALA-3`` (that of one residue),
         quadruples of atom indices from 0, or a mixture of these.

@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid
 from bayescg.errors import ConfigError
 from bayescg.features.interface import Features, register
 from bayescg.features.internal import InternalCoordinates, internal_coordinates
-from bayescg.features.topology import read_topology
+from bayescg.topologies import read_topology
 
 __all__ = ["UnboundedCoordinates", "unbounded_coordinates"]
 

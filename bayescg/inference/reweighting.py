@@ -11,10 +11,10 @@ import torch
 from bayescg.arguments import check_counts
 from bayescg.draws import pareto_k, pareto_smoothed
 from bayescg.errors import ConfigError, DataError
-from bayescg.features.topology import read_topology
 from bayescg.modelling import Draws, SystemModel
 from bayescg.modelling.schedules.importance import draw
 from bayescg.recording.functional import Params, state_of
+from bayescg.topologies import read_topology
 
 if TYPE_CHECKING:
     from bayescg.data import Frames

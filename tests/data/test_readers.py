@@ -1,6 +1,7 @@
 """Every door gives back exactly what was written, in nm and ps."""
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import mdtraj
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from bayescg.data import Frames, from_colvar, from_mdanalysis, from_openmm, load
-from bayescg.errors import UnitError
+from bayescg.errors import DataError, UnitError
 
 # half a unit in the last place that the format keeps, plus float32 rounding at 3 nm
 PRECISION = {"xtc": 5.1e-4, "trr": 0.0, "h5": 0.0, "dcd": 3e-7, "pdb": 5.1e-5, "nc": 3e-7, "xyz": 5.1e-5}
@@ -86,6 +87,89 @@ def test_topology_objects_serve_as_top(write, topology, positions):
     loaded = mdtraj.load(path, top=topology)
     for given in (topology, loaded):
         np.testing.assert_array_equal(load(path, given).positions, loaded.xyz)
+
+
+def test_trajectories_in_memory_serve_as_files(write, top, topology, positions):
+    loaded = [mdtraj.load(write(f"{name}.trr", x=positions, start=10.0, box=4.0), top=top) for name in "ab"]
+    doors: list[Any] = [
+        load(loaded, temperature=300.0),
+        load(loaded, topology.to_openmm()),
+        load([loaded[0], write("b.trr", positions, start=10.0, box=4.0)], top),
+    ]
+    for frames in doors:
+        np.testing.assert_array_equal(frames.positions, np.concatenate([positions] * 2))
+        np.testing.assert_allclose(frames.box, np.broadcast_to(4 * np.eye(3), (50, 3, 3)), atol=1e-6)
+        assert frames.dt == 0.5
+    some: Any = load(loaded[0], select="name CA", stride=3)
+    np.testing.assert_array_equal(some.positions, positions[::3, [1, 5]])
+    np.testing.assert_array_equal(some.times, 10.0 + 1.5 * np.arange(9))
+
+
+def test_numbers_of_frames_are_no_times(write, top):
+    """Mdtraj counts frames where a file has no times, and would make 25 ps of any dcd."""
+    counted = mdtraj.load(write("a.dcd"), top=top, stride=2)
+    np.testing.assert_array_equal(counted.time, 2 * np.arange(13))
+    assert load(counted).dt is None
+    assert load(counted, dt=0.2).dt == 0.2
+
+
+def test_patterns(write, top, tmp_path):
+    for name in ("run1.xtc", "run2.xtc", "other.xtc"):
+        write(name)
+    frames = load(tmp_path / "run*.xtc", top)
+    assert frames.provenance["files"] == [str(tmp_path / "run1.xtc"), str(tmp_path / "run2.xtc")]
+    np.testing.assert_array_equal(frames.trajectory, np.repeat([0, 1], 25))
+    assert len(load([f"{tmp_path}/run[12].xtc", tmp_path / "other.xtc"], top)) == 75
+    write("odd[1].xtc")
+    assert len(load(tmp_path / "odd[1].xtc", top)) == 25
+
+
+@pytest.mark.parametrize("start", [0.0, 7.0])
+@pytest.mark.parametrize("kind", ["nc", "xtc"])
+def test_times_that_stand_still_are_none(kind, start, write, top):
+    path = write_format(write, kind, times=np.full(25, start))
+    assert load(path, top).times is None
+    frames: Any = load(path, top, dt=0.5, stride=2)
+    np.testing.assert_array_equal(frames.times, np.arange(13.0))
+
+
+def test_a_dcd_of_a_run_that_ended_early(write, top, positions):
+    path = Path(write("a.dcd", x=positions))
+    header, frame = 276, (path.stat().st_size - 276) // 25
+    path.write_bytes(path.read_bytes()[: header + 9 * frame])
+    with pytest.warns(UserWarning, match="promises 25 frames, 9 are there"):
+        assert len(load(path, top)) == 9
+
+
+def test_boxes_without_volume(write, top, topology, positions):
+    """Zeros stand for no box, and what CHARMM writes of a triclinic one makes mdtraj read angles of few degrees."""
+    loaded = mdtraj.load(write("a.xtc", x=positions), top=top)
+    loaded.unitcell_lengths, loaded.unitcell_angles = np.zeros((25, 3)), np.full((25, 3), 90.0)
+    path = write().replace("a.xtc", "b.dcd")
+    loaded.save(path)
+    assert load(path, top).box is None
+    loaded.unitcell_lengths, loaded.unitcell_angles = np.full((25, 3), 3.0), np.tile([2.6, 9.6, 14.6], (25, 1))
+    loaded.save(path)
+    for source in (path, loaded):
+        with pytest.raises(DataError, match=r"no volume.*from_mdanalysis"):
+            load(source, top)
+
+
+@pytest.mark.parametrize("unit", ["kJ/mol", "kcal/mol", "hartree"])
+def test_units_of_energy(unit, positions, tmp_path):
+    factor = {"kJ/mol": 1.0, "kcal/mol": 4.184, "hartree": 2625.4996394799}[unit]
+    energy, forces = np.arange(25.0), np.ones_like(positions)
+    frames: Any = Frames.from_numpy(
+        10 * positions, unit="angstrom", energy=energy / factor, forces=forces / factor, energy_unit=unit
+    )
+    np.testing.assert_allclose(frames.energy, energy)
+    np.testing.assert_allclose(frames.forces, 10 * forces, rtol=1e-6)
+    path, kT = tmp_path / "COLVAR", 0.00831446261815324 * 300.0
+    path.write_text("#! FIELDS time d u.bias\n" + "".join(f"{k} 0.0 {kT * k / factor:.12f}\n" for k in range(3)))
+    weights: Any = from_colvar(path, temperature=300.0, weights="bias", energy_unit=unit).weights
+    np.testing.assert_allclose(weights / weights[0], np.exp([0.0, 1.0, 2.0]), rtol=1e-6)
+    with pytest.raises(UnitError, match="'kcal'; use one of kJ/mol, kcal/mol"):
+        Frames.from_numpy(positions, unit="nm", energy=energy, energy_unit="kcal")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -12,6 +12,7 @@ from bayescg.data import frame_checks
 from bayescg.data.frames import Frames
 from bayescg.data.readers.files import Chunk
 from bayescg.data.readers.geometry import Scan
+from bayescg.data.readers.imaging import Imaging, with_their_molecules
 from bayescg.data.store import Store, computed
 from bayescg.errors import ConfigError, DataError, TopologyError
 
@@ -116,15 +117,17 @@ class Assembly:
     Parameters
     ----------
     topology : mdtraj.Topology or None
-        Of the kept atoms.
+        Of the sources.
     atoms : array of int or None
-        Which atoms of each source to keep; None for all.
+        Which atoms of each source to keep; None for all. The checks look at all of the molecules that they are of.
     stride : int
         Keep every `stride`-th frame.
     memory_limit : int
         Bytes of decoded frames to hold in memory.
     directory : path, optional
         Write decoded frames there from the start.
+    whole : bool
+        Make molecules whole.
     """
 
     def __init__(
@@ -134,10 +137,17 @@ class Assembly:
         stride: int,
         memory_limit: int = 2**28,
         directory: Path | None = None,
+        whole: bool = False,
     ) -> None:
         if not isinstance(stride, int | np.integer) or stride < 1:
             raise ConfigError(f"stride={stride!r}: keep every frame (1) or every k-th (k)")
-        self.topology, self.atoms, self.stride, self.directory = topology, atoms, int(stride), directory
+        self.stride, self.directory = int(stride), directory
+        self.topology, self.checked, self.atoms = topology, None, atoms
+        if topology is not None and atoms is not None:
+            self.checked = with_their_molecules(topology, atoms)
+            self.atoms = np.searchsorted(self.checked, atoms)
+            self.topology = topology.subset(self.checked.tolist())
+        self.image = Imaging(self.topology) if whole else None
         names = ("positions.npy", "box.npy")
         self.positions, self.boxes = (
             Store(None if directory is None else directory / name, memory_limit) for name in names
@@ -146,7 +156,7 @@ class Assembly:
 
     def add(self, source: str, chunks: Iterable[Chunk], unit: str, dt: float | None = None) -> None:
         """One trajectory; `dt` is the time between its frames (before `stride`) where its chunks carry no times."""
-        look = Scan(source, unit, self.topology, self.stride)
+        look = Scan(source, unit, self.topology, self.stride, self.image is not None)
         times, read, before = [], 0, self.positions.rows
         for chunk in chunks:
             keep = slice(-read % self.stride, None, self.stride)
@@ -156,6 +166,12 @@ class Assembly:
             x = chunk.positions[keep]
             if len(x) == 0:
                 continue
+            if self.checked is not None:
+                x = x[:, self.checked]
+            box = None if chunk.box is None else chunk.box[keep]
+            if self.image is not None:
+                x = self.image(x, box, source)
+            look(x, box)
             if self.atoms is not None:
                 x = x[:, self.atoms]
             if self.positions.rows and x.shape[1:] != self.positions.shape:
@@ -163,8 +179,6 @@ class Assembly:
                     f"{source} has frames of {x.shape[1]} atoms (or coordinates), {self.parts[0].source} of "
                     f"{self.positions.shape[0]}: load files of one system, or select= what they share"
                 )
-            box = None if chunk.box is None else chunk.box[keep]
-            look(x, box)
             self.positions.append(x)
             if box is not None:
                 self.boxes.append(box)
@@ -175,9 +189,12 @@ class Assembly:
             raise DataError(
                 f"{source}: the trajectory is empty: the simulation saved no frame, or the file is cut short"
             )
-        start, step = (float(times[0][0]) if times else 0.0), dt
-        if times and read > 1:
-            start, step = frame_checks.time_axis(np.concatenate(times), source)
+        clock = np.concatenate(times) if times else np.zeros(0)
+        start, step = 0.0, dt
+        if len(np.unique(clock)) > 1:  # a clock that stands still tells nothing
+            start, step = frame_checks.time_axis(clock, source)
+        elif len(clock) == 1:
+            start = float(clock[0])
         frames = self.positions.rows - before
         self.parts.append(Part(source, frames, start, None if step is None else step * self.stride))
 

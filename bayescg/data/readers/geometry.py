@@ -34,12 +34,19 @@ class Scan:
         Its bonds give the best checks.
     stride : int
         Frames of the source from one that is looked at to the next, so that messages count the source's frames.
+    imaged : bool
+        Whether its molecules were made whole.
     """
 
     def __init__(
-        self, source: str, unit: str = "nm", topology: "mdtraj.Topology | None" = None, stride: int = 1
+        self,
+        source: str,
+        unit: str = "nm",
+        topology: "mdtraj.Topology | None" = None,
+        stride: int = 1,
+        imaged: bool = False,
     ) -> None:
-        self.source, self.unit, self.topology, self.stride = source, unit, topology, stride
+        self.source, self.unit, self.topology, self.stride, self.imaged = source, unit, topology, stride, imaged
         self.bonds = np.array([[a.index, b.index] for a, b in topology.bonds] if topology else [], int).reshape(-1, 2)
         self.seen, self.bad_count, self.bad_first, self.looked = 0, 0, [], False
 
@@ -95,11 +102,15 @@ class Scan:
         if len(broken):
             frame, bond = broken[0]
             number = (self.seen + frame) * self.stride
+            remedy = "Give whole=True, which makes them whole, or do it beforehand: `gmx trjconv -pbc mol`"
+            if self.imaged:
+                remedy = (
+                    "whole=True could not help: bonds close a loop through the box, as in a crystal; select= others"
+                )
             raise DataError(
                 f"{self.source}: molecules are broken across the periodic box: frame {number}, "
                 f"{self._names(bond)} are bonded but {lengths[frame, bond]:.2f} nm apart, more than half the box "
-                f"({half[frame]:.2f} nm). Make them whole first: `gmx trjconv -pbc mol` (or -pbc whole), or "
-                "mdtraj's Trajectory.make_molecules_whole()"
+                f"({half[frame]:.2f} nm). {remedy}"
             )
 
     def _check_order(self, x: np.ndarray) -> None:
@@ -126,6 +137,7 @@ def scan(
     unit: str,
     topology: "mdtraj.Topology | None" = None,
     box: np.ndarray | None = None,
+    imaged: bool = False,
 ) -> None:
     """Look at a whole array, a piece at a time, so that a memory map stays on disk.
 
@@ -135,7 +147,7 @@ def scan(
     Traceback (most recent call last):
     bayescg.errors.DataError: x: 1 of 2 frames are NaN or infinite, frames 1; ...
     """
-    look = Scan(source, unit, topology)
+    look = Scan(source, unit, topology, imaged=imaged)
     step = max(1, CHUNK_BYTES // max(1, x.dtype.itemsize * int(np.prod(x.shape[1:]))))
     for start in range(0, len(x), step):
         look(x[start : start + step], None if box is None else box[start : start + step])

@@ -1,5 +1,6 @@
 """Doors for trajectories on disk: files, an OpenMM reporter's output, and decoded frames kept in a cache."""
 
+import glob
 import hashlib
 import os
 import shutil
@@ -8,18 +9,26 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bayescg.data import frame_checks
 from bayescg.data.frames import Frames
 from bayescg.data.readers.assembly import Assembly, Decoded, Part, selection
-from bayescg.data.readers.files import chunks, declared_unit, extension, known_step, open_array, read_topology, readable
+from bayescg.data.readers.files import (
+    Source,
+    chunks,
+    declared_unit,
+    extension,
+    known_step,
+    open_array,
+    readable,
+    topology_of,
+)
 from bayescg.data.readers.geometry import scan
-from bayescg.errors import BayescgError, DataError, OutputError
+from bayescg.errors import BayescgError, ConfigError, DataError, OutputError
 from bayescg.units import plain
 
 if TYPE_CHECKING:
     import mdtraj
 
-__all__ = ["from_openmm", "load"]
+__all__ = ["from_openmm", "load", "sources"]
 
 
 def load(
@@ -31,6 +40,7 @@ def load(
     unit: str | None = None,
     *,
     dt: float | None = None,
+    whole: bool = False,
     weights: Any = None,
     cache: str | os.PathLike[str] | None = None,
     memory_limit: int = 2**28,
@@ -42,9 +52,10 @@ def load(
 
     Parameters
     ----------
-    paths : path or list of paths
-        Trajectory files.
-    top : path, mdtraj.Topology or mdtraj.Trajectory, optional
+    paths : path, pattern, mdtraj.Trajectory, or list of these
+        Trajectory files; a pattern (``"run*/*.xtc"``) stands for the files that match it, sorted. mdtraj counts frames
+        where a format has no times: those of an ``mdtraj.Trajectory`` are trusted only if they are not whole ps.
+    top : path, topology of mdtraj or OpenMM, mdtraj.Trajectory or Frames, optional
         The atoms, for formats that hold coordinates only.
     temperature : float, optional
         Temperature in K (kT where reduced); one a file is accepted if they agree.
@@ -56,7 +67,12 @@ def load(
         What the numbers in the files are, if not what their format says; ``.npy`` files say nothing and need it.
     dt : float, optional
         Time between saved frames in ps, for formats that do not say (dcd mostly, pdb, npy, ...). Without it such frames
-        are known to follow each other, but have no lag times; ``.npy`` frames are then independent draws.
+        are known to follow each other, but have no lag times; ``.npy`` frames are then independent draws. Times that
+        are all the same (AMBER's NetCDF, often 0) say nothing either.
+    whole : bool
+        Make molecules whole that lie broken across the periodic box, put the large ones next to each other in its
+        middle and the others around them (``mdtraj.Trajectory.image_molecules``); of a selection, the molecules that
+        have an atom in it. Without it, broken molecules are refused. Bonds say what is a molecule.
     weights : array, (n,), optional
         Importance weights of the kept frames, of which only the ratios count (see :class:`Frames`); for a biased
         simulation those of :func:`bayescg.data.from_colvar`.
@@ -89,23 +105,27 @@ def load(
     (3, 0.2)
     >>> folder.cleanup()
     """
-    files = _files(paths)
-    full = read_topology(top, files[0])
+    trajectories = sources(paths)
+    files = [source for source in trajectories if isinstance(source, Path)]
+    full = topology_of(top, trajectories[0])
     topology, atoms = selection(full, select)
-    npy = all(extension(path) == ".npy" for path in files)
-    if npy and len(files) == 1 and unit in ("nm", "reduced") and stride == 1 and select is None and cache is None:
+    names = [str(source) if isinstance(source, Path) else f"trajectory {k}" for k, source in enumerate(trajectories)]
+    npy = len(files) == len(trajectories) and all(extension(path) == ".npy" for path in files)
+    plain_array = npy and len(files) == 1 and unit in ("nm", "reduced") and stride == 1 and not whole
+    if plain_array and select is None and cache is None:
         decoded = _mapped(files[0], topology, unit)
     else:
 
         def decode(directory: Path | None) -> Decoded:
-            with Assembly(topology, atoms, stride, memory_limit, directory) as assembly:
-                for path in files:
-                    assembly.add(str(path), chunks(path, full, unit), declared_unit(path, unit), known_step(path))
+            with Assembly(full, atoms, stride, memory_limit, directory, whole) as assembly:
+                for source, name in zip(trajectories, names, strict=True):
+                    assembly.add(name, chunks(source, full, unit), declared_unit(source, unit), known_step(source))
                 return assembly.finish()
 
-        decoded = (
-            decode(None) if cache is None else _cached(Path(cache), _key(files, full, stride, select, unit), decode)
-        )
+        if cache is not None and len(files) < len(trajectories):
+            raise ConfigError("cache= keeps decoded files; an mdtraj.Trajectory is in memory already: leave it out")
+        key = _key(files, full, stride, select, unit, whole)
+        decoded = decode(None) if cache is None else _cached(Path(cache), key, decode)
     return decoded.frames(
         unit="reduced" if unit == "reduced" else "nm",
         ordered=not npy,
@@ -114,11 +134,12 @@ def load(
         temperature=temperature,
         weights=weights,
         provenance={
-            "files": [str(path) for path in files],
+            "files": names,
             "reader": "numpy" if npy else "mdtraj",
             "select": select,
             "stride": stride,
             "unit": unit,
+            "whole": whole,
             "versions": {"bayescg": version("bayescg")} | ({} if npy else {"mdtraj": version("mdtraj")}),
         },
     )
@@ -138,7 +159,7 @@ def from_openmm(
 
     Parameters
     ----------
-    paths : path or list of paths
+    paths : path, pattern, or list of these
         The reporters' files, each one trajectory.
     topology : openmm.app.Topology
         Of the simulation: ``simulation.topology``.
@@ -165,19 +186,36 @@ def from_openmm(
     (1.0, 90.0, 3)
     >>> folder.cleanup()
     """
-    top = frame_checks.mdtraj_topology(topology)
-    return load(paths, top, plain(temperature, "K"), stride, select, dt=plain(dt, "ps"), **options)
+    return load(paths, topology, plain(temperature, "K"), stride, select, dt=plain(dt, "ps"), **options)
 
 
-def _files(paths: Any) -> list[Path]:
-    listed = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    if not listed:
+def sources(paths: Any) -> list[Source]:
+    """The trajectories that `paths` of :func:`load` stands for, patterns replaced by what matches them."""
+    alone = isinstance(paths, str | os.PathLike) or _is_loaded(paths)
+    listed: Any = [paths] if alone else paths
+    trajectories: list[Source] = []
+    for entry in listed:
+        trajectories += [entry] if _is_loaded(entry) else map(readable, _matching(entry))
+    if not trajectories:
         raise DataError("no trajectory file given: the list of paths is empty (a pattern that matched nothing?)")
-    files = [readable(path) for path in listed]
-    resolved = [path.resolve() for path in files]
+    resolved = [path.resolve() for path in trajectories if isinstance(path, Path)]
     for k, path in enumerate(resolved):
         if path in resolved[:k]:
-            raise DataError(f"{files[k]} is given twice: its frames would count double")
+            raise DataError(f"{path} is given twice: its frames would count double")
+    return trajectories
+
+
+def _is_loaded(entry: Any) -> bool:
+    return hasattr(entry, "unitcell_lengths")  # of mdtraj
+
+
+def _matching(path: Any) -> list[Any]:
+    """The files that match a pattern, sorted; a path is its own match."""
+    if Path(path).exists() or not glob.has_magic(os.fspath(path)):
+        return [path]
+    files = sorted(glob.glob(os.fspath(path), recursive=True))
+    if not files:
+        raise DataError(f"{path}: no file matches this pattern (looked from {Path.cwd()})")
     return files
 
 
@@ -211,7 +249,7 @@ def _cached(cache: Path, key: str, decode: Callable[[Path], Decoded]) -> Decoded
     return Decoded.read(place)
 
 
-def _key(files: list[Path], topology: Any, stride: int, select: str | None, unit: str | None) -> str:
+def _key(files: list[Path], topology: Any, stride: int, select: str | None, unit: str | None, whole: bool) -> str:
     atoms = "" if topology is None else " ".join(map(str, [*topology.atoms, *topology.bonds]))
     stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.blake2b(repr((1, stats, atoms, stride, select, unit)).encode(), digest_size=12).hexdigest()
+    return hashlib.blake2b(repr((2, stats, atoms, stride, select, unit, whole)).encode(), digest_size=12).hexdigest()

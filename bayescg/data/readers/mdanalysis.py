@@ -27,6 +27,7 @@ def from_mdanalysis(
     select: str | None = None,
     *,
     dt: float | None = None,
+    whole: bool = False,
     weights: Any = None,
     memory_limit: int = 2**28,
 ) -> Frames:
@@ -35,7 +36,8 @@ def from_mdanalysis(
     Parameters
     ----------
     atoms : MDAnalysis.Universe or AtomGroup
-        Whose trajectory is read, from its first frame to its last; it is left at the first.
+        Whose trajectory is read, from its first frame to its last; it is left at the first. Atoms come in the order of
+        the universe, each once.
     temperature : float, optional
         Temperature in K.
     stride : int
@@ -44,6 +46,8 @@ def from_mdanalysis(
         Atoms to keep, in MDAnalysis' selection language.
     dt : float, optional
         Time between saved frames in ps, where MDAnalysis does not know it.
+    whole : bool
+        Make molecules whole that lie broken across the periodic box, as :func:`bayescg.data.load` does.
     weights : array, (n,), optional
         Importance weights of the kept frames, unnormalised.
     memory_limit : int
@@ -70,19 +74,20 @@ def from_mdanalysis(
             raise DataError(f"select={select!r} is not in MDAnalysis' selection language: {error}") from error
     if len(group) == 0:
         raise DataError(f"select={select!r} chooses none of {len(atoms.atoms)} atoms")
-    trajectory = group.universe.trajectory
+    universe = group.universe
+    trajectory = universe.trajectory
     source = str(getattr(trajectory, "filename", None) or "universe")
-    topology = _topology(group)
+    full, indices = _topology(universe.atoms), np.unique(group.indices)
     try:
-        with Assembly(topology, None, stride, memory_limit) as assembly:
-            assembly.add(source, _chunks(group, timed=dt is None), "angstrom", dt)
+        with Assembly(full, indices, stride, memory_limit, whole=whole) as assembly:
+            assembly.add(source, _chunks(universe.atoms, timed=dt is None), "angstrom", dt)
             decoded = assembly.finish()
     finally:
         trajectory[0]
     return decoded.frames(
         unit="nm",
         ordered=True,
-        topology=topology,
+        topology=full.subset(indices.tolist()),
         temperature=temperature,
         weights=weights,
         provenance={
@@ -90,6 +95,7 @@ def from_mdanalysis(
             "reader": "MDAnalysis",
             "select": select,
             "stride": stride,
+            "whole": whole,
             "versions": {"MDAnalysis": version("MDAnalysis")},
         },
     )

@@ -28,6 +28,7 @@ def from_colvar(
     columns: Sequence[str] | None = None,
     temperature: float | None = None,
     weights: str | Sequence[str] | None = "ask",
+    energy_unit: str = "kJ/mol",
 ) -> Frames:
     r"""Frames from PLUMED COLVAR files: positions are columns, in the units that PLUMED printed them in.
 
@@ -40,9 +41,11 @@ def from_colvar(
     temperature : float, optional
         Temperature in K.
     weights : {"bias"}, list of str, or None
-        Importance weights :math:`\exp(V / kT)`, with V (kJ/mol) the sum of all ``*.bias`` columns (``"bias"``), or of
+        Importance weights :math:`\exp(V / kT)`, with V the sum of all ``*.bias`` columns (``"bias"``), or of
         the named ones (``["metad.rbias"]`` is right for metadynamics). None counts every frame the same. A file with
         a bias column is refused until one of these is chosen.
+    energy_unit : {"kJ/mol", "kcal/mol", "hartree"}
+        Unit of the bias: PLUMED's own, kJ/mol, unless its input says ``UNITS ENERGY=``.
 
     Returns
     -------
@@ -82,7 +85,7 @@ def from_colvar(
     places = [_column(name, fields, files[0]) for name in columns]
     if not places:
         raise DataError(f"{files[0]}: no column is left of {' '.join(fields)}: name some in columns=")
-    kelvin = frame_checks.positive(temperature, "temperature", "K")
+    kelvin, joules = frame_checks.positive(temperature, "temperature", "K"), units.energy_factor(energy_unit)
     with Assembly(None, None, 1) as assembly:
         for path, (_, rows) in zip(files, read, strict=True):
             times = rows[:, fields.index("time")] if "time" in fields else None
@@ -90,7 +93,7 @@ def from_colvar(
     frames = assembly.finish().frames(
         unit="reduced",
         ordered=False,
-        weights=_weights(np.concatenate([rows for _, rows in read]), fields, weights, kelvin, files[0]),
+        weights=_weights(np.concatenate([rows for _, rows in read]), fields, weights, kelvin, joules, files[0]),
         provenance={
             "files": [str(path) for path in files],
             "reader": "colvar",
@@ -141,7 +144,12 @@ def _column(name: str, fields: list[str], path: Any) -> int:
 
 
 def _weights(
-    table: np.ndarray, fields: list[str], choice: str | Sequence[str] | None, kelvin: float | None, path: Any
+    table: np.ndarray,
+    fields: list[str],
+    choice: str | Sequence[str] | None,
+    kelvin: float | None,
+    joules: float,
+    path: Any,
 ) -> np.ndarray | None:
     biased = [name for name in fields if name.split(".")[-1] in BIAS]
     if isinstance(choice, str) and choice not in ("ask", "bias"):
@@ -158,5 +166,6 @@ def _weights(
         raise DataError(f"{path}: weights='bias', but no column ends in .bias among {' '.join(fields)}")
     if kelvin is None:
         raise DataError(f"{path}: weights exp(bias/kT) need the temperature of the simulation: give temperature= (K)")
-    log_weights = table[:, [_column(name, fields, path) for name in names]].sum(axis=1) / units.kT(kelvin)
+    bias = table[:, [_column(name, fields, path) for name in names]].sum(axis=1)
+    log_weights = bias * joules / units.kT(kelvin)
     return np.exp(log_weights - np.max(log_weights[np.isfinite(log_weights)], initial=-np.inf))

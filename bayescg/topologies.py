@@ -1,0 +1,103 @@
+"""The one reader of topologies: atoms, bonds and a first conformation, from anything that carries them."""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayescg.errors import TopologyError
+
+__all__ = ["one_line", "read_topology"]
+
+WITHOUT_POSITIONS = (".prmtop", ".parm7", ".prm7", ".psf", ".hoomdxml")
+
+
+def read_topology(top: Any) -> tuple[Any, NDArray[np.float64] | None]:
+    """Topology and first conformation of a molecule.
+
+    Parameters
+    ----------
+    top : path, topology, trajectory, Frames or MolecularSystem
+        A file that mdtraj reads a topology from (.pdb, .gro, .cif, .prmtop, .psf, .h5, ...), a topology of mdtraj or
+        OpenMM, an ``mdtraj.Trajectory``, or anything with such a ``topology``.
+
+    Returns
+    -------
+    topology : mdtraj.Topology
+    positions : array or None
+        ``(atoms, 3)`` in nm; None where `top` has no coordinates.
+
+    Raises
+    ------
+    TopologyError
+        The file cannot be read, or the object carries no topology.
+
+    Examples
+    --------
+    >>> from bayescg.systems import peptide
+    >>> topology, positions = read_topology(peptide("ACE-ALA-NME")[0])
+    >>> topology.n_atoms, positions
+    (22, None)
+    """
+    import mdtraj
+
+    if isinstance(top, str | os.PathLike):
+        return _file(Path(top))
+    if isinstance(top, mdtraj.Topology):
+        return top, None
+    if isinstance(top, mdtraj.Trajectory):
+        first: Any = top.xyz
+        return top.topology, np.asarray(first[0], dtype=np.float64)
+    if hasattr(top, "getNumAtoms"):  # of OpenMM
+        return mdtraj.Topology.from_openmm(top), None
+    topology = getattr(top, "topology", None)
+    if topology is None:
+        raise TopologyError(
+            f"{type(top).__name__} carries no topology; give an mdtraj or OpenMM topology, a file with the atoms "
+            "(.pdb, .gro, .prmtop, ...), or Frames of a molecule"
+        )
+    first, frames = getattr(top, "start", None), getattr(top, "positions", None)
+    if first is not None:
+        first = first if np.isfinite(first).all() else None  # a system without a structure starts from NaN
+    elif frames is not None and hasattr(frames, "shape"):
+        first = np.asarray(frames[0], dtype=np.float64)
+    return read_topology(topology)[0], first
+
+
+def _file(path: Path) -> tuple[Any, NDArray[np.float64] | None]:
+    import mdtraj
+
+    if not path.is_file():
+        raise TopologyError(f"{path}: no such file (looked in {path.resolve().parent}); give a file with the atoms")
+    with warnings.catch_warnings():
+        # mdtraj's advice is not about the user's data, and a file that it cannot parse it leaves open: leaving the
+        # except block closes it
+        warnings.simplefilter("ignore")
+        try:
+            if path.suffix.lower() in WITHOUT_POSITIONS:
+                return mdtraj.load_topology(str(path)), None
+            try:
+                return read_topology(mdtraj.load_frame(str(path), 0))
+            except (NotImplementedError, TypeError):  # by formats of one frame, or with no way to the first alone
+                return read_topology(mdtraj.load(str(path)))
+        except Exception as error:  # each reader of mdtraj fails in its own way
+            reason = one_line(error)
+    raise TopologyError(
+        f"{path}: no topology can be read from it: {reason}; give another file with the atoms "
+        "(.pdb, .gro, .prmtop, .psf, ...), or read it with MDAnalysis and give from_mdanalysis(universe)"
+    )
+
+
+def one_line(error: Exception) -> str:
+    """What an error of another library says, on one line.
+
+    Examples
+    --------
+    >>> one_line(ValueError())
+    'ValueError'
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if not line.startswith("\x1b")), type(error).__name__)[:200]
