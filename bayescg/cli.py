@@ -55,6 +55,7 @@ _screen = Console(soft_wrap=True, highlight=False)
 SEED = "Of the simulation, the split of the frames and the training; another one is an independent run."
 DEVICE = "auto (a GPU where there is one), cpu or cuda."
 SET = "Another value for one setting, such as fit.steps=5000; may be repeated."
+ASK = "Another value for a setting of [analysis]: all is asked anew of the same fit; may be repeated."
 QUICK = "Small sizes, to see in seconds that everything works; the numbers mean nothing."
 _TABLE = "docs/calibration.md"
 Name = Annotated[str, typer.Argument(help="An experiment of `bayescg list`, or a TOML file.", metavar="NAME|FILE.toml")]
@@ -167,14 +168,23 @@ def resume(directory: Annotated[Path, typer.Argument(help="Directory of an inter
 
 
 @app.command()
-def report(directory: Annotated[Path, typer.Argument(help="Directory of a finished run.", metavar="DIR")]) -> None:
-    """Make a run's figures and report.html again."""
+def report(
+    directory: Annotated[Path, typer.Argument(help="Directory of a run.", metavar="DIR")],
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="analysis.KEY=VALUE", help=ASK)] = None,
+) -> None:
+    """Make a run's figures and report.html again, or ask something else of its fit."""
     from bayescg.experiments.directory import read_experiment
 
     _announce(read_experiment(directory))
     from bayescg.experiments.runner import report as report_run
 
-    _screen.print(f"report  {escape(str(report_run(directory, _say)))}")
+    page = report_run(directory, _say, set_ or [])
+    if set_:
+        from bayescg.experiments import summary
+
+        _show(summary.read(directory), directory)
+    else:
+        _screen.print(f"report  {escape(str(page))}")
 
 
 @app.command()

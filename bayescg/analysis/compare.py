@@ -14,7 +14,7 @@ from bayescg.analysis.fit_checks import check_question
 from bayescg.analysis.kinetics.scores import SCORES, common_diffusion, kinetic_score
 from bayescg.analysis.quantity import Quantity
 from bayescg.arguments import check_counts
-from bayescg.data import Frames, Pairs, seen_by_blocks, statistical_inefficiency
+from bayescg.data import Frames, Pairs, evenly, seen_by_blocks, statistical_inefficiency
 from bayescg.errors import ConfigError
 from bayescg.inference import Fit
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Compared", "Comparison", "compare"]
 
 _LONGER = 3
+_LOOKED_AT = 50
 _BLOCKS = (3, 20)
 
 
@@ -66,6 +67,8 @@ class Comparison:
     warnings : tuple of str
     seen : float
         Part of the variance that the blocks show, as neighbours are correlated: standard errors are mended by it.
+    trained_on : tuple of str
+        Those that were trained on some of these frames.
     """
 
     rows: tuple[Compared, ...]
@@ -73,6 +76,7 @@ class Comparison:
     lag: float | None
     warnings: tuple[str, ...]
     seen: float = 1.0
+    trained_on: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Compared:
         return next(row for row in self.rows if row.name == name)
@@ -111,7 +115,8 @@ class Comparison:
     def __repr__(self) -> str:
         width = max(len(r.name) for r in self.rows)
         at = "" if self.lag is None else f" at lag {self.lag:g}"
-        lines = [f"{self.score}{at}, held out, higher is better"]
+        on = f"on frames of the training of {', '.join(self.trained_on)}" if self.trained_on else "held out"
+        lines = [f"{self.score}{at}, {on}, higher is better"]
         for r in self.rows:
             apart = "" if r is self.rows[0] else f"   {r.difference:+.3g} ± {r.difference_se:.2g} from the best"
             lines.append(f"  {r.name:<{width}}  {r.score:.5g} ± {r.se:.2g}{apart}")
@@ -217,10 +222,11 @@ def compare(
         Compared(n, *_mean(v, seen), *_mean(v - best, seen), v, in_sample) for n, (v, in_sample, _) in scores.items()
     ]
     rows.sort(key=lambda row: -row.score)
-    warnings = _warnings(fits, on, max(memory for _, _, memory in scores.values()), len(best))
+    trained_on = [name for name, fit in fits.items() if isinstance(fit, Fit) and _shares(fit.frames, frames)]
+    warnings = _warnings(trained_on, max(memory for _, _, memory in scores.values()), len(best))
     if score == "vamp2" and len(set(counts.values())) > 1:
         warnings.append("vamp2 gains by any further mode, be it noise: to compare numbers of modes use vampe")
-    return Comparison(tuple(rows), score, lag, tuple(warnings), seen)
+    return Comparison(tuple(rows), score, lag, tuple(warnings), seen, tuple(trained_on))
 
 
 def _common_lag(fits: Mapping[str, Any], on: Frames | Pairs, score: str, lag: float | None) -> float | None:
@@ -314,13 +320,21 @@ def _mean(values: np.ndarray, seen: float) -> tuple[float, float]:
     return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values) * seen))
 
 
-def _warnings(fits: Mapping[str, Any], on: Frames | Pairs, memory: float, blocks: int) -> list[str]:
-    warnings = []
-    same = on.fingerprint()
-    for name, fit in fits.items():
-        trained = fit.frames if isinstance(fit, Fit) else None
-        if trained is not None and same in (trained.fingerprint(), getattr(trained, "frames", trained).fingerprint()):
-            warnings.append(f"{name} was trained on these frames: its score is too good; hold some out")
+def _shares(trained: Frames | Pairs | None, frames: Frames) -> bool:
+    """Whether some of the frames are those of a training, where these are at hand."""
+    trained = trained.frames if isinstance(trained, Pairs) else trained
+    if trained is None or trained.positions.shape[1:] != frames.positions.shape[1:]:
+        return False
+    few = frames.gather(evenly(frames, _LOOKED_AT)).reshape(-1, frames.positions[0].size)
+    first = trained.positions[(slice(None), *(0,) * (trained.positions.ndim - 1))]
+    alike = trained.gather(np.flatnonzero(np.isin(first, few[:, 0]))).reshape(-1, few.shape[1])
+    return any((row == alike).all(1).any() for row in few)
+
+
+def _warnings(trained_on: list[str], memory: float, blocks: int) -> list[str]:
+    warnings = [
+        f"{name} was trained on some of these frames: its score is too good; hold some out" for name in trained_on
+    ]
     if _LONGER * memory * blocks > 1:
         warnings.append(
             f"the {blocks} blocks are shorter than {_LONGER} times what the frames remember: standard errors are too "

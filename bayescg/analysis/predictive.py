@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bayescg.analysis.block_bootstrap import block_draws, block_ids, inefficiency, weights_of
 from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of, wrap
+from bayescg.analysis.fit_checks import check_question
 from bayescg.analysis.quantity import Quantity
 from bayescg.data import Frames, effective_frames
 from bayescg.draws import interval
@@ -211,6 +212,7 @@ def predictive_check(
     >>> 0.01 < check["first"].p_mean < 0.99
     True
     """
+    check_question(frames)
     if len(frames) < 10:
         raise DataError(f"{len(frames)} frames are too few for a predictive check: at least 10 are needed")
     shape = frames.positions.shape[1:]

@@ -88,9 +88,10 @@ def _outcomes(model_class: type[Model], seed: int, quick: bool) -> list[Outcome]
 def _description(model_class: type[Model]) -> str:
     if model_class.kind not in KINDS:
         raise Fault(f"kind is {model_class.kind!r}; it must be one of {', '.join(KINDS)}")
+    cited = "documented with a reference"
     if "References" not in (model_class.__doc__ or ""):
-        raise Fault("the class needs a docstring with a section References: the paper and its equations")
-    return f"kind {model_class.kind!r}, documented with a reference"
+        cited = "advice: a docstring with a section References, the paper and its equations, helps readers"
+    return f"kind {model_class.kind!r}; {cited}"
 
 
 def _programs(cases: list[Case], model_class: type[Model], seed: int, quick: bool) -> str:

@@ -1,6 +1,7 @@
 """A run's directory: which run it holds, and which stages are complete."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ from bayescg.errors import ConfigError, OutputError
 from bayescg.experiments.schema import Experiment
 from bayescg.experiments.settings import parse, read_toml, to_toml
 
-__all__ = ["Stages", "is_finished", "prepare", "read_experiment", "refuse_strangers"]
+__all__ = ["Stages", "change", "is_finished", "prepare", "read_experiment", "refuse_strangers"]
 
 
 def prepare(path: Path, experiment: Experiment) -> None:
     """Write ``config.toml``, or make sure that what is there is this run and unfinished. Call it while claimed.
+
+    Settings with which nothing was made yet may be others: a run that failed on a typo does not stand in the way.
 
     Raises
     ------
@@ -25,20 +28,35 @@ def prepare(path: Path, experiment: Experiment) -> None:
         write_file(path / "config.toml", to_toml(experiment))
         return
     before = read_experiment(path)
-    if before != experiment and {p.name for p in path.iterdir() if not p.name.startswith(".")} == {"config.toml"}:
-        write_file(path / "config.toml", to_toml(experiment))  # that run was refused before it made anything
+    changed = _differences(before.model_dump(), experiment.model_dump())
+    if changed and not is_finished(path) and {key.partition(".")[0] for key in changed} <= _unused(path):
+        change(path, experiment)
         return
-    if before != experiment:
-        changed = ", ".join(_differences(before.model_dump(), experiment.model_dump()))
+    different = f"(different: {', '.join(changed)})"
+    if changed and all(key.startswith("analysis.") for key in changed):
         raise OutputError(
-            f"{path} holds another run (different: {changed}). Choose another directory with --out, or delete it; "
-            f"bayescg resume {path} goes on with the run that is there."
+            f"{path} holds this run, finished, of which something else was asked {different}. To ask this, without "
+            f"another fit: bayescg report {path} --set KEY=VALUE. To do all again, choose another directory with --out."
+        )
+    if changed:
+        raise OutputError(
+            f"{path} holds another run {different}. Choose another directory with --out, or delete it; bayescg resume "
+            f"{path} goes on with the run that is there."
         )
     if is_finished(path):
         raise OutputError(
             f"{path} holds this run, finished: see {path / 'report.html'}. To repeat it, delete the directory or "
             "choose another one with --out; another --seed gives an independent run."
         )
+
+
+def change(path: Path, experiment: Experiment) -> None:
+    """Write another ``config.toml`` over that of a run whose frames and fit stay; what was asked of them is gone."""
+    (path / "summary.json").unlink(missing_ok=True)
+    if not (parts := _made(path)):
+        shutil.rmtree(path / "trajectories", ignore_errors=True)  # settings of a simulation that did not begin
+    Stages(path).forget("analysis" if parts else None)
+    write_file(path / "config.toml", to_toml(experiment))
 
 
 def refuse_strangers(path: Path) -> None:
@@ -103,6 +121,11 @@ class Stages:
             self._done[stage] = {"seconds": seconds, "warnings": warnings}
             write_file(self._file, json.dumps(self._done, indent=1))
 
+    def forget(self, stage: str | None) -> None:
+        """Forget a stage, or all of them."""
+        self._done = {name: done for name, done in self._done.items() if stage not in (None, name)}
+        write_file(self._file, json.dumps(self._done, indent=1))
+
     @property
     def seconds(self) -> float:
         """Of all stages, without time lost in stages that were interrupted."""
@@ -112,6 +135,20 @@ class Stages:
     def warnings(self) -> list[str]:
         """Of all stages, each once."""
         return list(dict.fromkeys(w for stage in self._done.values() for w in stage["warnings"]))
+
+
+def _made(path: Path) -> set[str]:
+    """Folders of a run that hold what takes long to make, be it half made."""
+    files = ("trajectories/**/*trajectory-*", "trajectories/**/*.npy", "checkpoint/*", "fit/*", "fits/*/*")
+    return {file.relative_to(path).parts[0] for pattern in files for file in path.glob(pattern)}
+
+
+def _unused(path: Path) -> set[str]:
+    """Sections of ``config.toml`` with which nothing was made yet."""
+    there = _made(path)
+    if not there:
+        return set(Experiment.model_fields)
+    return {"analysis", *(("data", "features", "model", "fit") if there == {"trajectories"} else ())}
 
 
 def _differences(a: Any, b: Any, key: str = "") -> list[str]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bayescg.errors import OutputError
+from bayescg.errors import ConfigError, OutputError
 from bayescg.experiments import build, directory, summary
 from bayescg.experiments.recipes import recipe_of
 from bayescg.experiments.schema import Experiment
+from bayescg.experiments.settings import asking
 from bayescg.inference.fitted import warned_if_failing
 from bayescg.questions import Finding
 from bayescg.report import Figures, save_figures, write_report
@@ -78,23 +79,43 @@ def resume(path: str | Path, say: Say = print) -> dict[str, Any]:
     return run(experiment, path, say)
 
 
-def report(path: str | Path, say: Say = print) -> Path:
+def report(path: str | Path, say: Say = print, changes: Iterable[str] = ()) -> Path:
     """Make the figures and ``report.html`` of a finished run again from its frames and its fit.
+
+    Parameters
+    ----------
+    path : path
+        The run's directory.
+    say : callable
+    changes : iterable of str
+        ``analysis.key=value``: what to ask otherwise. All is then asked anew, and the numbers are others; the run need
+        not be finished.
 
     Raises
     ------
     OutputError
         The run is not finished.
+    ConfigError
+        A change that nothing takes; nothing was touched.
     """
-    path = Path(path)
-    with stoppable(lambda: f"The numbers are untouched. Try again: bayescg report {path}"):
-        experiment = directory.read_experiment(path)
-        if not directory.is_finished(path):
+    path, changes = Path(path), list(changes)
+    untouched = f"The numbers are untouched. Try again: bayescg report {path}"
+    with stoppable(lambda: _how_to_go_on(path) if changes else untouched):
+        experiment = asking(directory.read_experiment(path), changes)
+        if not changes and not directory.is_finished(path):
             raise OutputError(f"the run in {path} is not finished; go on with it first: bayescg resume {path}")
-        results = summary.read(path)
-        build.check(experiment)
+        results = {} if changes else summary.read(path)
+        try:
+            build.check(experiment)
+        except ConfigError as error:
+            hint = f". To ask otherwise of this fit: bayescg report {path} --set KEY=VALUE"
+            raise ConfigError(f"{error}{hint if str(error).startswith('analysis.') else ''}") from error
         with claimed(path):
-            return _Run(experiment, path, say).draw(results)
+            if not changes:
+                return _Run(experiment, path, say).draw(results)
+            directory.change(path, experiment)
+            _Run(experiment, path, say).to_the_end()
+            return path / "report.html"
 
 
 class _Run:
@@ -127,6 +148,9 @@ class _Run:
                 work()
             finding = self.recipe.ask()
             figures = save_figures(self.path / "figures", finding.figures)
+        for warning in finding.warnings:
+            if warning not in results["diagnostics"]["warnings"]:
+                self.say(f"warning: {warning}")
         return self._write_report(results, finding, figures)
 
     def _write_report(self, results: dict[str, Any], finding: Finding, figures: Figures) -> Path:

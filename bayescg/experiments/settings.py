@@ -13,7 +13,7 @@ from bayescg.errors import ConfigError
 from bayescg.experiments.catalogue import find_experiment
 from bayescg.experiments.schema import Experiment
 
-__all__ = ["load", "parse", "to_toml", "toml_value", "typed"]
+__all__ = ["asking", "load", "parse", "to_toml", "toml_value", "typed"]
 
 
 def load(
@@ -59,6 +59,36 @@ def load(
     if any(key[0] in ("data", "model", "compare") for key in typed):
         _resolve_paths(raw, Path.cwd())
     return parse(raw, str(path))
+
+
+def asking(experiment: Experiment, changes: Iterable[str]) -> Experiment:
+    """An experiment that asks something else of its fit.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    changes : iterable of str
+        As for `load`, of keys of ``[analysis]``.
+
+    Raises
+    ------
+    ConfigError
+        A key or value that is wrong, or one of another section.
+
+    Examples
+    --------
+    >>> asking(load("double-well"), ["analysis.draws=50"]).analysis.draws
+    50
+    """
+    raw = experiment.model_dump(exclude_none=True)
+    for text in changes:
+        section, *_ = _change(raw, text)
+        if section != "analysis":
+            raise ConfigError(
+                f"--set {text}: the fit stays, so that only keys of [analysis] can change; for any other use bayescg "
+                "run with another --out"
+            )
+    return parse(raw, "with these changes the run")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def generate(model: Model, names: list[str], count: int, repeats: int = 1) -> Te
     try:
         trace = poutine.trace(poutine.replay(program, parameters)).get_trace(Batch(total=count))
     except (AssertionError, AttributeError, TypeError) as error:  # what comes of batch.x = None
-        if model.kind == "evidence":
+        if model.kind == "evidence" and not model.needs_pairs:
             raise
         raise _generates_nothing(model) from error
     if "x" not in trace.nodes:
@@ -46,6 +46,11 @@ def generate(model: Model, names: list[str], count: int, repeats: int = 1) -> Te
 
 
 def _generates_nothing(model: Model) -> ModelError:
+    if model.needs_pairs:
+        return ModelError(
+            f"{type(model).__name__} learns from pairs what follows a frame, and generates none by itself: look at "
+            "held-out scores (bcg.analysis.compare) or slow modes (bcg.analysis.spectrum) in place of predictions"
+        )
     return ModelError(
         f"{type(model).__name__} does not generate frames: its program draws no site 'x' where batch.x is None, as one "
         f"of kind 'evidence' must (its kind is {model.kind!r})"

@@ -21,7 +21,7 @@ Figures = dict[Path, tuple[str, str]]
 
 
 def save_figures(folder: Path, drawings: Mapping[str, Drawing]) -> Figures:
-    """Draw figures and write each whole or not at all.
+    """Draw figures and write each whole or not at all; those of before go.
 
     Parameters
     ----------
@@ -45,4 +45,6 @@ def save_figures(folder: Path, drawings: Mapping[str, Drawing]) -> Figures:
         file = folder / f"{name.replace(' ', '_')}.png"
         write_file(file, stream.getvalue())
         saved[file] = drawing.caption, drawing.alt or drawing.caption
+    for file in set(folder.glob("*.png")) - saved.keys():
+        file.unlink()
     return saved

@@ -60,9 +60,14 @@ def test_pairs_and_frames_give_the_same(states, prinz):
     assert compare(states, prinz[1].lagged(LAG))["4 states"].score == compare(states, prinz[1])["4 states"].score
 
 
-def test_frames_of_the_training_are_noticed(states, prinz):
-    found = compare(states, prinz[0])
-    assert "4 states was trained on these frames" in " ".join(found.warnings)
+@pytest.mark.parametrize("part", ["all of it", "a tenth", "none"])
+def test_frames_of_the_training_are_noticed(states, prinz, part):
+    train, test = prinz
+    on = {"all of it": train, "a tenth": train.subset(slice(0, len(train) // 10)), "none": test}[part]
+    found = compare(states, on)
+    assert ("4 states was trained on some of these frames" in " ".join(found.warnings)) == (part != "none")
+    assert ("held out" in repr(found)) == (part == "none")
+    assert ("on frames of the training of 2 states, 4 states" in repr(found)) == (part != "none")
 
 
 def test_a_mode_of_noise_does_not_pay():

@@ -9,8 +9,8 @@ import torch
 import bayescg as bcg
 from bayescg.analysis import predictive_check
 from bayescg.data import Frames
-from bayescg.errors import DataError
-from bayescg.models import PredictiveCV
+from bayescg.errors import DataError, ModelError
+from bayescg.models import PredictiveCV, TimeLaggedAutoencoder
 
 
 class Known:
@@ -194,3 +194,15 @@ def test_repeats_share_what_the_latent_variables_decide():
     noise = (trained.scale.width * trained.log_noise.exp()).detach()
     torch.testing.assert_close(x.var(2).mean((0, 1)).sqrt(), noise, rtol=0.1, atol=0)
     assert x[0, :, 0, 0].std() > 1.5 * noise[0]
+
+
+def test_models_of_pairs_are_refused_in_words():
+    class Density(TimeLaggedAutoencoder):
+        kind = "evidence"
+
+    _, pairs, _ = TimeLaggedAutoencoder.example()
+    fit = bcg.fit(Density(hidden=(4,)), pairs, steps=2, uncertainty="none", compile="off")
+    with pytest.raises(ModelError, match=r"what follows a frame.*bcg\.analysis\.compare"):
+        predictive_check(fit, pairs.frames, [First()])
+    with pytest.raises(DataError, match="frames are pairs; give the frames themselves"):
+        predictive_check(fit, pairs, [First()])

@@ -8,7 +8,7 @@ import pytest
 
 from bayescg.errors import ConfigError, OutputError
 from bayescg.experiments import Experiment, resume, run
-from bayescg.experiments.directory import Stages, prepare
+from bayescg.experiments.directory import Stages, prepare, read_experiment
 from bayescg.stopping import claimed
 
 
@@ -35,9 +35,36 @@ def test_another_run_in_the_directory_is_left_alone(small: Callable[..., Experim
     assert (finished / "config.toml").read_bytes() == before
 
 
+def test_a_run_that_failed_on_a_typo_does_not_stand_in_the_way(
+    small: Callable[..., Experiment], unfinished: Path
+) -> None:
+    """What was made stays, and settings with which nothing was made may be others."""
+    for name in ("fit", "checkpoint", "figures"):
+        shutil.rmtree(unfinished / name)
+    frames = {p: p.stat().st_mtime_ns for p in (unfinished / "trajectories").iterdir()}
+    for changes in (["model.hidden=[0]"], ["fit.steps=7", "analysis.draws=11"]):
+        with claimed(unfinished):
+            prepare(unfinished, small(*changes))
+        assert read_experiment(unfinished) == small(*changes)
+    with claimed(unfinished), pytest.raises(OutputError, match=r"another run \(different: .*simulation\.dt"):
+        prepare(unfinished, small("simulation.dt=0.001"))
+    assert {p: p.stat().st_mtime_ns for p in (unfinished / "trajectories").iterdir()} == frames
+    shutil.rmtree(unfinished / "trajectories")
+    with claimed(unfinished):
+        prepare(unfinished, small("simulation.dt=0.001"))
+    assert (unfinished / "stages.json").read_text() == "{}"
+
+
+def test_a_fit_in_the_making_is_not_given_up(small: Callable[..., Experiment], unfinished: Path) -> None:
+    with claimed(unfinished), pytest.raises(OutputError, match=r"different: fit\.steps"):
+        prepare(unfinished, small("fit.steps=7"))
+
+
 def test_the_same_run_finished_points_at_its_report(small: Callable[..., Experiment], finished: Path) -> None:
     with pytest.raises(OutputError, match=r"finished: see .*report\.html.*--seed"):
         run(small(), finished, silent)
+    with pytest.raises(OutputError, match=r"different: analysis\.bins.*bayescg report .* --set"):
+        run(small("analysis.bins=5"), finished, silent)
 
 
 def test_a_directory_of_something_else_is_left_alone(small: Callable[..., Experiment], tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """A run without frames leaves what any run leaves, and counts every energy."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +82,19 @@ def test_its_report_is_made_again_from_the_fit(finished: Path) -> None:
     for part in ("held-out", "held out", "correlated frames", "blocks of frames"):
         assert part not in page, part
     assert (finished / "summary.json").read_text() == before
+
+
+@pytest.mark.parametrize("names", ['["rg"]', '["x1", "x3"]'])
+def test_names_of_an_older_version_are_refused_with_what_to_do(finished: Path, tmp_path: Path, names: str) -> None:
+    old = Path(shutil.copytree(finished, tmp_path / "old"))
+    config = (old / "config.toml").read_text()
+    (old / "config.toml").write_text(re.sub(r"\nobservables = .*", f"\nobservables = {names}", config))
+    with pytest.raises(ConfigError, match=r"x1 to x2\. To ask otherwise of this fit: bayescg report .* --set"):
+        report(old, silent)
+    report(old, silent, ["analysis.observables=['x1']", "analysis.samples=1000"])
+    found = json.loads((old / "summary.json").read_text())
+    assert "x1" in found["quantities"]
+    assert found["diagnostics"]["weighted_draws"] == 1000
 
 
 @pytest.mark.parametrize(

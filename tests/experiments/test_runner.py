@@ -124,6 +124,49 @@ def test_the_report_is_made_again_and_the_numbers_stay(finished: Path) -> None:
     assert (finished / "report.html").read_bytes() == page
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_something_else_is_asked_of_the_same_fit(finished: Path) -> None:
+    parts = {p: p.stat().st_mtime_ns for folder in ("trajectories", "fit") for p in (finished / folder).glob("[!.]*")}
+    before = results(finished)
+    changes = ["analysis.torsions=['psi ALA-2']", "analysis.regions.up.psi=[0.0, 180.0]", "analysis.observables=['rg']"]
+    report(finished, silent, changes)
+    after = results(finished)
+    assert {p: p.stat().st_mtime_ns for p in parts} == parts
+    assert after["quantities"]["rg"] == before["quantities"]["rg"]
+    assert {"population_up"} == after["quantities"].keys() - before["quantities"].keys()
+    assert {"rmsd", "end_to_end"} < before["quantities"].keys() - after["quantities"].keys()
+    assert list(after["diagnostics"]["predictive_check"]) == ["rg", "psi ALA-2"]
+    assert load(finished / "config.toml").analysis.torsions == ["psi ALA-2"]
+    assert (finished / "figures" / "free_energy_psi_ALA-2.png").exists()
+    assert not (finished / "figures" / "free_energy_torsions.png").exists()  # of what is no longer asked
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("fit.steps=3", "only keys of \\[analysis\\] can change"),
+        ("analysis.torsion=['phi']", 'did you mean "torsions"'),
+        ("analysis.torsions=['phi ALA-3']", "use one of phi ALA-2. To ask otherwise of this fit: bayescg report"),
+    ],
+)
+def test_what_cannot_be_asked_touches_nothing(finished: Path, change: str, message: str) -> None:
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.name != ".lock"}
+    with pytest.raises(ConfigError, match=message):
+        report(finished, silent, [change])
+    assert {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.name != ".lock"} == before
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_says_which_questions_failed(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("no luck")
+
+    monkeypatch.setattr("bayescg.questions.free_energies.FreeEnergies.ask", fail)
+    said: list[str] = []
+    report(finished, said.append)
+    assert "warning: what free_energies asks could not be computed: ValueError: no luck" in said
+
+
 def test_the_report_of_an_unfinished_run_is_refused(unfinished: Path) -> None:
     with pytest.raises(OutputError, match=r"not finished.*bayescg resume"):
         report(unfinished, silent)

@@ -242,6 +242,10 @@ def _edges(values: np.ndarray, bins: int, limits: Any, circular: Sequence[bool])
         if np.size(limits) != 2 * k:
             raise ConfigError(f"range= needs (lo, hi) for each of the {k} CV(s), not {limits!r}")
         pairs = np.asarray(limits, dtype=np.float64).reshape(k, 2).tolist()
+    if any(c and max(abs(lo), abs(hi)) > 2 * np.pi + 1e-6 for c, (lo, hi) in zip(circular, pairs, strict=True)):
+        raise ConfigError(
+            f"range={limits!r} of an angle is in radians, from -pi to pi; for degrees give np.deg2rad(...)"
+        )
     if any(not lo < hi for lo, hi in pairs):
         raise ConfigError(f"range={limits!r}: each lower bound must lie below its upper bound")
     return tuple(np.linspace(lo, hi, bins + 1) for lo, hi in pairs)

@@ -26,6 +26,8 @@ __all__ = ["FreeEnergy", "mean_of_draws", "members_in_turn"]
 
 Region = tuple[Any, Any]
 
+_LARGEST_ANGLE = 2 * math.pi + 1e-6
+
 
 @dataclass(frozen=True, repr=False)
 class FreeEnergy:
@@ -113,7 +115,7 @@ class FreeEnergy:
         Parameters
         ----------
         a, b : (lo, hi), or ((lo, hi), (lo, hi)) for two CVs
-            Half-open intervals in the CV; for a periodic one lo > hi goes around the end.
+            Half-open intervals in the CV, of an angle in radians; for a periodic one lo > hi goes around the end.
         unit : {"kT", "kJ/mol"}
 
         Returns
@@ -126,7 +128,7 @@ class FreeEnergy:
         Raises
         ------
         ConfigError
-            A region of the wrong shape, or an unknown unit.
+            A region of the wrong shape, one of an angle beyond 2 pi, or an unknown unit.
         """
         inside = self._inside(a), self._inside(b)
         draws, points = self._log_ratio(*inside)
@@ -203,6 +205,11 @@ class FreeEnergy:
         for (lo, hi), v, circular, name in zip(
             bounds, np.moveaxis(self.values, 2, 0), self.periodic, self.names, strict=True
         ):
+            if circular and max(abs(lo), abs(hi)) > _LARGEST_ANGLE:
+                raise ConfigError(
+                    f"the region ({lo:g}, {hi:g}) of {name} is in radians, from -pi to pi; for degrees give "
+                    f"np.deg2rad(({lo:g}, {hi:g}))"
+                )
             if not circular and lo >= hi:
                 raise ConfigError(
                     f"the region ({lo:g}, {hi:g}) of {name} is empty: the first bound must be the lower one"
@@ -234,9 +241,9 @@ class FreeEnergy:
         inside: Sequence[np.ndarray],
     ) -> Quantity:
         visits = tuple(min(self._visits(row) for row in i) for i in inside)
-        few = [f"{self._named(r)} {v} times" for r, v in zip(regions, visits, strict=True) if v < FEWEST]
-        what = "entered" if self.ordered else "holds frames"
-        warning = f"{what} {' and '.join(few)}, fewer than {FEWEST}: {self.remedy}" if few else None
+        what = "was entered {} times" if self.ordered else "holds {} frames"
+        few = [f"{self._named(r)} {what.format(v)}" for r, v in zip(regions, visits, strict=True) if v < FEWEST]
+        warning = f"{' and '.join(few)}, fewer than {FEWEST}: {self.remedy}" if few else None
         if warning is None:
             warning = self._outweighed(regions, inside) or self._lost(regions, inside)
         if not np.isfinite(draws).all():

@@ -76,6 +76,18 @@ def test_a_periodic_region_goes_around_the_end():
     assert np.allclose(free_energy(None, independent(angle + 2 * np.pi), Angle()).mean, fes.mean)
 
 
+def test_degrees_are_not_taken_for_radians():
+    fes = free_energy(None, independent(np.random.default_rng(0).uniform(-np.pi, np.pi, 1000)), Angle())
+    for region in ((-120, 60), (60, -120), (0, 180)):
+        with pytest.raises(ConfigError, match=r"in radians, .*np\.deg2rad"):
+            fes.difference(region, (0, 1))
+    with pytest.raises(ConfigError, match="of an angle is in radians"):
+        free_energy(None, independent(np.zeros(100)), Angle(), range=(-180, 180))
+    assert fes.population((0, 2 * np.pi)).mean == pytest.approx(0.5, abs=0.1)  # other conventions are not refused
+    plain = free_energy(None, independent(100 * gaussian(1000)), first)
+    assert plain.population((-120, 60)).mean > 0.5
+
+
 def test_boxes_in_two_dimensions_and_signs():
     x = np.random.default_rng(0).normal(size=(20_000, 2))
     fes = free_energy(None, independent(x), lambda x: x, bins=15)
@@ -129,7 +141,9 @@ def test_too_few_entries_mean_no_interval():
     unknown = free_energy(None, in_time(visiting(9)), first).difference(*regions)
     assert unknown.visits == (8, 9)
     assert unknown.ci90 is None
-    assert unknown.warning == "entered -3 to 0 8 times and 0 to 3 9 times, fewer than 10: simulate longer"
+    assert (
+        unknown.warning == "-3 to 0 was entered 8 times and 0 to 3 was entered 9 times, fewer than 10: simulate longer"
+    )
 
 
 def test_starting_inside_is_not_entering():
@@ -144,7 +158,7 @@ def test_a_basin_never_seen_has_no_number():
     found = free_energy(None, independent(gaussian(500)), first).difference((-9, 0), (50, 60))
     assert np.isnan(found.mean)
     assert found.ci90 is None
-    assert "0 times" in str(found.warning)
+    assert "holds 0 frames" in str(found.warning)
 
 
 def test_blocks_too_short_for_the_correlation_are_reported():
