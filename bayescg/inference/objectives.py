@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bayescg.modelling.batch import Batch
 from bayescg.modelling.model import Model, point_guide
 from bayescg.modelling.schedules.schedule import Schedule
-from bayescg.modelling.traces import is_local, run_pair, sites
+from bayescg.modelling.traces import of_frames, run_pair, sites
 from bayescg.recording.functional import Params, attribute, call_with, functional_random, over
 
 __all__ = ["OBJECTIVES", "Program", "frame_log_weight", "held_out_loss", "log_marginal", "log_weights"]
@@ -80,16 +80,17 @@ class Program(nn.Module):
         return loss if more is None else loss + more
 
     def _importance_weighted(self, batch: Batch) -> Tensor:
-        # log p(theta) - log q(theta) + N/B sum_n log 1/K sum_k p(x_n, z_nk | theta) / q(z_nk | x_n)
+        # log p(theta) - log q(theta) + N/B sum_n log 1/K sum_k p(x_n, z_nk | theta) / q(z_nk | x_n), and what is drawn
+        # beside the frames, which bounds no density of theirs and counts as the programs scale it
         weights = poutine.trace(self.weights_guide).get_trace()
         draws = torch.zeros(self.particles or 1)
-        local, prior = over(lambda _: _split_log_prob(self.inner, weights, batch))(draws)
+        local, rest = over(lambda _: _split_log_prob(self.inner, weights, batch))(draws)
         frames = torch.logsumexp(local, 0) - math.log(len(draws))
         if batch.weight is not None:
             frames = frames * batch.weight
         weights.compute_log_prob()
         proposed = sum(site["log_prob"].sum() for site in sites(weights).values())
-        return proposed - prior[0] - frames.sum() * (batch.total / len(batch))
+        return proposed - rest.mean(0) - frames.sum() * (batch.total / len(batch))
 
 
 def frame_log_weight(model: Model, names: list[str], batch: Batch) -> Tensor:
@@ -98,7 +99,10 @@ def frame_log_weight(model: Model, names: list[str], batch: Batch) -> Tensor:
 
 
 def _split_log_prob(model: Model, weights: poutine.Trace, batch: Batch) -> tuple[Tensor, Tensor]:
-    """One draw: log p - log q of each frame ``(B,)``, and the log prior of the random parameters."""
+    """One draw: log p - log q of each frame ``(B,)``, and of all else: random parameters, draws beside the frames.
+
+    Of random parameters it is the log prior; their proposal is left out.
+    """
 
     def propose(batch: Batch) -> None:
         for name, site in sites(weights).items():
@@ -108,14 +112,14 @@ def _split_log_prob(model: Model, weights: poutine.Trace, batch: Batch) -> tuple
     guided, modelled, *traces = run_pair(model.model, propose, batch)
     for trace in traces:
         trace.compute_log_prob()
-    local, prior = torch.zeros(()), torch.zeros(())
+    local, rest = torch.zeros(()), torch.zeros(())
     for sign, group in ((1.0, modelled), (-1.0, guided)):
         for name, site in group.items():
-            if is_local(site):
+            if of_frames(site):
                 local = local + sign * site["unscaled_log_prob"]
-            elif name in weights.nodes and sign > 0:
-                prior = prior + site["log_prob"].sum()
-    return local, prior
+            elif sign > 0 or name not in weights.nodes:
+                rest = rest + sign * site["log_prob"].sum()
+    return local, rest
 
 
 def log_marginal(model: Model, names: list[str], params: Params, tensors: Params, particles: int = 64) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 import signal
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -127,6 +127,43 @@ def test_data_and_energies_add_up():
     _, loss, *_ = job.gradients.run(job.params, job.buffers, job.batch(0), 0)
     exact = math.log(2 * math.pi) + 0.5 * float((x**2).sum(1).mean()) - 3.0 * math.log(2 * math.pi)
     assert abs(float(loss) - exact) < 1e-4
+
+
+@pytest.mark.parametrize("objective", ["elbo", "iwae"])
+def test_energies_beside_frames_are_no_part_of_their_density(objective):
+    """Neither of `log_density` nor of the held-out loss that ends the training, whatever log Z is (12 here)."""
+    rng = np.random.default_rng(2)
+    frames = bcg.data.Frames.from_numpy(rng.normal(size=(64, 2)), unit="reduced", temperature_kT=1.0)
+    model = BoltzmannGenerator(bcg.systems.DoubleWell(), layers=2, bins=3, hidden=(4,), energy_weight=3.0)
+    job = Job(model, frames, {**settings(), "validation": 0.25, "objective": objective}, "off", torch.device("cpu"))
+    job.advance()
+    assert job.data is not None
+    assert job.data.held_out is not None
+    inner: Any = job.program.inner
+    inner.load_state_dict({k.removeprefix("inner."): v for k, v in job.state.items()}, strict=False)
+    with torch.no_grad():
+        exact = inner.density().log_prob(job.data.held_out[0]["x"]).mean()
+    assert abs(job.log[-1]["validation"] + float(exact)) < 1e-5
+    fit = bcg.fit(model, frames, steps=5, batch_size=64, objective=objective, compile="off", seed=0)
+    with torch.no_grad():
+        exact = cast("Any", fit.model).density().log_prob(torch.as_tensor(frames.positions).float())
+    assert torch.allclose(fit.log_density(frames)[0], exact, atol=1e-5)
+
+
+def test_the_importance_weighted_bound_counts_energies_as_often_as_it_is_told():
+    """With one draw a frame it is the plain bound."""
+    rng = np.random.default_rng(2)
+    frames = bcg.data.Frames.from_numpy(rng.normal(size=(64, 2)), unit="reduced", temperature_kT=1.0)
+    model = BoltzmannGenerator(bcg.systems.Harmonic((1.0, 1.0)), layers=2, bins=3, hidden=(4,), energy_weight=3.0)
+    losses = []
+    for objective, particles in (("elbo", 1), ("iwae", 1), ("iwae", 7)):
+        changed = {**settings(), "objective": objective, "particles": particles}
+        job = Job(model, frames, changed, "off", torch.device("cpu"))
+        inner: Any = job.program.inner
+        inner.flow.place(torch.zeros(2), 1.0)  # the system's own density: no draw differs from another
+        job.buffers = {k: v.detach().clone() for k, v in job.program.named_buffers()}
+        losses.append(float(job.gradients.run(job.params, job.buffers, job.batch(0), 0)[1]))
+    assert max(losses) - min(losses) < 1e-4
 
 
 def settings():
