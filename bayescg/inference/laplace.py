@@ -17,6 +17,8 @@ from bayescg.recording.functional import Params, call_with, functional_random, o
 
 __all__ = ["laplace"]
 
+_TINY = 1e-4
+
 
 def laplace(model: Model, names: list[str], point: Params, frames: float, seed: int, rank: int = 512) -> Posterior:
     r"""Laplace approximation at the trained values: precision :math:`\Lambda + N F`.
@@ -43,7 +45,7 @@ def laplace(model: Model, names: list[str], point: Params, frames: float, seed: 
     Raises
     ------
     ModelError
-        The model has no random parameters, or no evidence.
+        The model has no random parameters, no evidence, or a prior that is not centred at zero.
 
     References
     ----------
@@ -67,14 +69,16 @@ def laplace(model: Model, names: list[str], point: Params, frames: float, seed: 
             return grad(lambda t: log_marginal(model, names, {**rest, **t}, {"x": xi[None]}, particles=64)[0])(theta)
 
         scores = torch.cat([_flat(over(score)(c), names, len(c)) for c in x.split(64)])
-        prior = _flat(
-            grad(lambda t: call_with(model, {**rest, **t}, lambda m: _log_prior(m, names, x[:1])))(theta),
-            names,
-            1,
-        )[0]
-    flat = torch.cat([v.flatten() for v in theta.values()])
-    tiny = 1e-4 * torch.ones_like(flat)
-    precision = (-prior / torch.where(flat.abs() > tiny, flat, tiny)).clamp_min(1e-6)
+        # it is the same on both sides of zero, where the quotient has no value
+        away = {n: torch.where(v.abs() > _TINY, v, _TINY) for n, v in theta.items()}
+        prior = grad(lambda t: call_with(model, {**rest, **t}, lambda m: _log_prior(m, names, x[:1])))(away)
+    for name, value in prior.items():
+        if not (value * away[name] < 0).all():
+            raise ModelError(
+                f"the prior of {name!r} does not hold all values near zero, as uncertainty='laplace' needs: centre it "
+                "(bayescg.nets.gaussian, ard), or use uncertainty='bootstrap'"
+            )
+    precision = -_flat({n: prior[n] / away[n] for n in names}, names, 1)[0]
     informed = (scores * precision.rsqrt()).double() * math.sqrt(frames / count)
     _, s, basis = torch.linalg.svd(informed, full_matrices=False)
     s, basis = s[:rank], basis[:rank]
@@ -83,8 +87,8 @@ def laplace(model: Model, names: list[str], point: Params, frames: float, seed: 
     s = s * max(1 - spent, 0.5) ** 0.5
     tensors = {
         "sd": precision.rsqrt(),
-        "basis": basis.T.to(flat.dtype).contiguous(),
-        "shrink": (1 - (1 + s**2).rsqrt()).to(flat.dtype),
+        "basis": basis.T.to(precision.dtype).contiguous(),
+        "shrink": (1 - (1 + s**2).rsqrt()).to(precision.dtype),
     }
     return Posterior("laplace", point, tensors, tuple(names))
 

@@ -10,6 +10,8 @@ from torch import nn
 import bayescg as bcg
 from bayescg import nets
 from bayescg.data import Frames
+from bayescg.errors import ModelError
+from bayescg.inference.laplace import laplace
 from bayescg.inference.uncertainty import block_weights
 
 PRIOR_SD = 2.0
@@ -100,6 +102,24 @@ def test_halved_posterior_is_caught():
     _, sd = exact(draws(), N)
     half = trained("laplace", draws(), steps=600).weights.scaled(0.5).draw(4000)["mean"].double()
     assert float(half.std()) == pytest.approx(sd / 2, rel=0.08)
+
+
+@pytest.mark.parametrize("value", [-1.0, -1e-4, -5e-5, -1e-9, 0.0, 5e-5, 1.0])
+def test_a_weight_that_frames_say_nothing_of_is_as_wide_as_its_prior(value):
+    model, point = GaussianMean(), {"mean": torch.tensor([value])}
+    sd = laplace(model, ["mean"], point, frames=1e-6, seed=0).draw(4000)["mean"].std()
+    assert float(sd) == pytest.approx(PRIOR_SD, rel=0.05)
+
+
+def test_laplace_refuses_a_prior_of_another_centre():
+    class Shifted(GaussianMean):
+        def model(self, batch):
+            mean = pyro.sample("mean", dist.Normal(self.mean.new_full((1,), 3.0), 1.0).to_event(1))
+            with batch.plate("frames"):
+                pyro.sample("x", dist.Normal(mean, 1.0).to_event(1), obs=batch.x)
+
+    with pytest.raises(ModelError, match="prior of 'mean'.*zero"):
+        laplace(Shifted(), ["mean"], {"mean": torch.tensor([0.5])}, frames=10, seed=0)
 
 
 @pytest.mark.parametrize("uncertainty", ["mean-field", "laplace"])
