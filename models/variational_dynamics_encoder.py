@@ -8,10 +8,11 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro import poutine
 from torch import Tensor, nn
 
 from bayescg import nets
-from bayescg.arguments import check_counts, widths
+from bayescg.arguments import check_counts, check_positive, widths
 from bayescg.data import toy_relaxations
 from bayescg.features import Features
 from bayescg.modelling import Batch, PairModel
@@ -23,20 +24,24 @@ class VariationalDynamicsEncoder(PairModel):
     A noisy encoder reads the CVs z of a frame and z' of the one a lag time later. Of whitened features y,
 
     .. math:: L = \langle \log N(y_{t+\tau}; g(z), \sigma^2 I) \rangle
-              - \mathrm{KL}\big(q(z \mid y_t) \,\|\, N(0, I)\big)
-              + \Big\langle \log \frac{N(z'; \rho z, 1 - \rho^2)}{N(z'; 0, 1)} \Big\rangle
+              - \beta \, \mathrm{KL}\big(q(z \mid y_t) \,\|\, N(0, I)\big)
+              + \beta \Big\langle \log \frac{N(z'; \rho z, 1 - \rho^2)}{N(z'; 0, 1)} \Big\rangle
 
     The published loss has a mean square in place of the first term, which fixes the width of the noise by the unit of
     length, and the batch's own autocorrelation in place of the last, of another unit than the rest and biased by the
     size of the batch. Here noise and autocorrelation are learned, and the last term, whose largest value is
     :math:`-\frac12 \log(1 - \rho^2)`, bounds the information that z has about z': together L bounds
-    :math:`I(z; y_{t+\tau}) + I(z; z') - I(z; y_t)` up to the entropy of y, an information bottleneck, in which no
-    weight depends on the size of a batch. It is a sum over pairs, and no likelihood of them.
+    :math:`I(z; y_{t+\tau}) - \beta \, [I(z; y_t) - I(z; z')]` up to the entropy of y, an information bottleneck: what
+    foretells the later frame, less what z holds of a frame and does not keep in time. It is a sum over pairs, whose
+    weights do not depend on the size of a batch, and no likelihood of them.
+
+    A CV of autocorrelation r is worth its price where :math:`r^2 > \beta`; otherwise the optimum is a CV that knows
+    nothing. At :math:`\beta = 1` it is already where r < 0.88, at lags above an eighth of the relaxation time; the
+    default allows lags up to the relaxation time.
 
     :math:`\rho` is the autocorrelation of a noisy CV in a process with Gaussian marginals: too small for the slowest
     mode, and the wrong shape for a metastable one. For timescales use the CVs as a `basis`
-    (:func:`bayescg.analysis.spectrum`). Where frames foretell little of each other (a long lag) the optimum is a CV
-    that knows nothing.
+    (:func:`bayescg.analysis.spectrum`).
 
     Parameters
     ----------
@@ -46,6 +51,8 @@ class VariationalDynamicsEncoder(PairModel):
         Number of CVs.
     hidden : sequence of int
         Widths of the hidden layers of encoder and decoder.
+    price : float
+        The weight beta of what the CVs hold of a frame and do not keep.
     dim, lag, rank : optional
         Number of coordinates, lag time and number of whitened features; taken from the training pairs when absent.
 
@@ -70,13 +77,15 @@ class VariationalDynamicsEncoder(PairModel):
         features: Features | None = None,
         latent_dim: int = 1,
         hidden: Sequence[int] = (64, 64),
+        price: float = 0.1,
         dim: int | None = None,
         lag: float | None = None,
         rank: int | None = None,
     ):
         super().__init__()
         check_counts(latent_dim=(latent_dim, 1))
-        self.latent_dim, self.hidden = latent_dim, widths(hidden)
+        check_positive(price=price)
+        self.latent_dim, self.hidden, self.price = latent_dim, widths(hidden), float(price)
         self.begin(features, dim, lag, rank)
 
     def build(self, size: int) -> None:
@@ -90,15 +99,17 @@ class VariationalDynamicsEncoder(PairModel):
         """Z ~ N(0, I); y ~ N(decoder(z), noise^2 I); and what z says of the CVs of y."""
         rho = self.arctanh_rho.tanh()
         with batch.plate("frames"):
-            z = pyro.sample("z", dist.Normal(torch.zeros_like(rho), 1.0).to_event(1))
+            with poutine.scale(scale=self.price):
+                z = pyro.sample("z", dist.Normal(torch.zeros_like(rho), 1.0).to_event(1))
+                later = self.encoder(batch.y).rsample()
+                foretold = dist.Normal(rho * z, (1 - rho.square()).sqrt()).log_prob(later)
+                gain = foretold - dist.Normal(torch.zeros_like(rho), 1.0).log_prob(later)
+                pyro.factor("autocorrelation", gain.sum(-1))
             pyro.sample("y", dist.Normal(self.decoder(z), self.log_noise.exp()).to_event(1), obs=batch.y)
-            later = self.encoder(batch.y).rsample()
-            foretold = dist.Normal(rho * z, (1 - rho.square()).sqrt()).log_prob(later)
-            pyro.factor("autocorrelation", (foretold - dist.Normal(torch.zeros_like(rho), 1.0).log_prob(later)).sum(-1))
 
     def guide(self, batch: Batch) -> None:
         """Z ~ encoder(x)."""
-        with batch.plate("frames"):
+        with batch.plate("frames"), poutine.scale(scale=self.price):
             pyro.sample("z", self.encoder(batch.x))
 
     def cv(self, x: Tensor) -> torch.distributions.Distribution:

@@ -1,6 +1,7 @@
 """The evidence lower bound of a (model, guide) pair as a plain tensor function, and estimates of the evidence."""
 
 import math
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from bayescg.modelling.batch import Batch
 from bayescg.modelling.model import Model, point_guide
 from bayescg.modelling.schedules.schedule import Schedule
-from bayescg.modelling.traces import of_frames, run_pair, sites
+from bayescg.modelling.traces import is_local, run_pair, sites
 from bayescg.recording.functional import Params, attribute, call_with, functional_random, over
 
 __all__ = ["OBJECTIVES", "Program", "frame_log_weight", "held_out_loss", "log_marginal", "log_weights"]
@@ -81,11 +82,11 @@ class Program(nn.Module):
 
     def _importance_weighted(self, batch: Batch) -> Tensor:
         # log p(theta) - log q(theta) + N/B sum_n log 1/K sum_k p(x_n, z_nk | theta) / q(z_nk | x_n), and what is drawn
-        # beside the frames, which bounds no density of theirs and counts as the programs scale it
+        # beside the frames, which bounds no density of theirs
         weights = poutine.trace(self.weights_guide).get_trace()
         draws = torch.zeros(self.particles or 1)
-        local, rest = over(lambda _: _split_log_prob(self.inner, weights, batch))(draws)
-        frames = torch.logsumexp(local, 0) - math.log(len(draws))
+        local, beside, rest = over(lambda _: _split_log_prob(self.inner, weights, batch))(draws)
+        frames = torch.logsumexp(local, 0) - math.log(len(draws)) + beside.mean(0)
         if batch.weight is not None:
             frames = frames * batch.weight
         weights.compute_log_prob()
@@ -98,11 +99,16 @@ def frame_log_weight(model: Model, names: list[str], batch: Batch) -> Tensor:
     return _split_log_prob(model, poutine.trace(lambda: point_guide(model, names)).get_trace(), batch)[0]
 
 
-def _split_log_prob(model: Model, weights: poutine.Trace, batch: Batch) -> tuple[Tensor, Tensor]:
-    """One draw: log p - log q of each frame ``(B,)``, and of all else: random parameters, draws beside the frames.
+def _split_log_prob(model: Model, weights: poutine.Trace, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """One draw: log p - log q of each frame, of what is drawn beside them, both ``(B,)``, and of what is global.
 
-    Of random parameters it is the log prior; their proposal is left out.
+    Each site counts as the programs scale it, the plate and its weights apart; the last is without the proposal of the
+    random parameters.
     """
+
+    def of_program(scale: Any) -> Any:
+        scale = scale * (len(batch) / batch.total)
+        return scale if batch.weight is None else torch.where(batch.weight > 0, scale / batch.weight, 0.0)
 
     def propose(batch: Batch) -> None:
         for name, site in sites(weights).items():
@@ -112,14 +118,19 @@ def _split_log_prob(model: Model, weights: poutine.Trace, batch: Batch) -> tuple
     guided, modelled, *traces = run_pair(model.model, propose, batch)
     for trace in traces:
         trace.compute_log_prob()
-    local, rest = torch.zeros(()), torch.zeros(())
+    local, beside, rest = torch.zeros(()), torch.zeros(()), torch.zeros(())
     for sign, group in ((1.0, modelled), (-1.0, guided)):
         for name, site in group.items():
-            if of_frames(site):
-                local = local + sign * site["unscaled_log_prob"]
-            elif sign > 0 or name not in weights.nodes:
-                rest = rest + sign * site["log_prob"].sum()
-    return local, rest
+            if not is_local(site):
+                if sign > 0 or name not in weights.nodes:
+                    rest = rest + sign * site["log_prob"].sum()
+                continue
+            frames = sign * site["unscaled_log_prob"] * of_program(site["scale"])
+            if site["infer"].get("beside_frames"):
+                beside = beside + frames
+            else:
+                local = local + frames
+    return local, beside, rest
 
 
 def log_marginal(model: Model, names: list[str], params: Params, tensors: Params, particles: int = 64) -> Tensor:

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 from bayescg import checkpoint
-from bayescg.data import Pairs
+from bayescg.data import Pairs, evenly
 from bayescg.feeding.feed import inputs_of
 from bayescg.inference.fitted import Fit, warned_if_failing
 from bayescg.inference.job import Job
 from bayescg.inference.laplace import laplace
 from bayescg.inference.trained import TrainedModel
 from bayescg.inference.uncertainty import Posterior
-from bayescg.modelling.model import finished
+from bayescg.modelling.model import HasCV, cv_of, finished
 from bayescg.recording.functional import mixed_seed
 
 __all__ = ["result"]
@@ -63,13 +63,15 @@ def _posterior(job: Job) -> Posterior:
 def _diagnostics(job: Job, posterior: Posterior) -> dict[str, Any]:
     """What was seen of the training, and what a careful reader should know of it."""
     held_out = None if job.data is None else job.data.held_out
-    doubts, response, failures = [], None, []
+    doubts, response, failures, blurred = [], None, [], []
     if held_out is not None:
         with warned_if_failing("what held-out frames tell against the model", failures):
             doubts += job.model.doubts(held_out[0]["x"], held_out[1])
     with warned_if_failing("the response of the refits to their weights", failures):
         response = _response(job, posterior)
-    warned = [*doubts, *_data_warnings(job), *_response_warnings(response), *failures]
+    with warned_if_failing("how much the CVs tell of a frame", failures):
+        blurred = _cv_warnings(job, posterior)
+    warned = [*doubts, *_data_warnings(job), *_response_warnings(response), *blurred, *failures]
     diagnostics = {
         "refit_response": response, "statistical_inefficiency": job.data.inefficiency if job.data else 1.0,
         "effective_frames": job.total_weight,
@@ -121,6 +123,27 @@ def _response_warnings(response: float | None) -> list[str]:
     return [
         f"the refits' predictions differ by only {response:.0%} of what their weights of the frames ask for: "
         "training has not converged and intervals are too narrow; use more steps or a larger learning_rate"
+    ]
+
+
+def _cv_warnings(job: Job, posterior: Posterior) -> list[str]:
+    """The CVs whose distribution in one frame is wider than they spread over the frames."""
+    model = job.model.eval()
+    if not isinstance(model, HasCV):
+        return []
+    if job.data is None:
+        x = model.positions(TrainedModel(model, posterior).generated_inputs(2000, draws=1)[0])
+    else:
+        frames = job.data.train.frames if isinstance(job.data.train, Pairs) else job.data.train
+        x = torch.as_tensor(frames.gather(evenly(frames, 2000)))
+    with torch.no_grad():
+        cv = cv_of(model, x.to(next(model.parameters())))
+        spread, width = cv.mean.std(0, correction=0), cv.variance.mean(0).sqrt()
+    return [
+        f"CV {number} tells frames hardly apart: its means spread by {s:.2g} over the frames, and in one frame it is "
+        f"uncertain by {w:.2g}; it has collapsed, or there is no more to tell (fewer CVs, a shorter lag, more steps?)"
+        for number, (s, w) in enumerate(zip(spread.tolist(), width.tolist(), strict=True), 1)
+        if s < w and len(x) > 1
     ]
 
 

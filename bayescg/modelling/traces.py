@@ -5,7 +5,7 @@ from typing import Any
 
 from pyro import poutine
 
-__all__ = ["is_local", "of_frames", "run_pair", "sites"]
+__all__ = ["is_local", "run_pair", "sites"]
 
 
 def run_pair(
@@ -26,8 +26,3 @@ def sites(trace: poutine.Trace) -> dict[str, Any]:
 def is_local(site: dict[str, Any]) -> bool:
     """Whether a site has one value for each frame, rather than one for all."""
     return any(f.vectorized for f in site["cond_indep_stack"])
-
-
-def of_frames(site: dict[str, Any]) -> bool:
-    """Whether a site is part of the density of the frames: not one beside them, ``infer={"beside_frames": True}``."""
-    return is_local(site) and not site["infer"].get("beside_frames")

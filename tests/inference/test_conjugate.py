@@ -118,7 +118,7 @@ def test_laplace_refuses_a_prior_of_another_centre():
             with batch.plate("frames"):
                 pyro.sample("x", dist.Normal(mean, 1.0).to_event(1), obs=batch.x)
 
-    with pytest.raises(ModelError, match="prior of 'mean'.*zero"):
+    with pytest.raises(ModelError, match=r"prior of 'mean'.*zero"):
         laplace(Shifted(), ["mean"], {"mean": torch.tensor([0.5])}, frames=10, seed=0)
 
 
