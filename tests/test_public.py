@@ -19,7 +19,8 @@ PUBLIC = {
     "smc",
     "bayescg.data": "Frames Pairs from_colvar from_mdanalysis from_openmm load",
     "bayescg.data.Frames": "blocks first from_numpy lagged split",
-    "bayescg.features": "aligned cartesian chain distances internal_coordinates torsions unbounded_coordinates",
+    "bayescg.features": "aligned cartesian chain contacts distances internal_coordinates native_contacts "
+    "torsions unbounded_coordinates",
     "bayescg.analysis": "audit chapman_kolmogorov committor compare coverage free_energy implied_timescales "
     "predictive_check reweighted spectrum",
     "bayescg.analysis.FreeEnergy": "difference profile",

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from bayescg.errors import DataError
+from bayescg.features import Features
 from bayescg.features.observables import from_names
 from bayescg.feeding.chunks import chunks
 
@@ -29,6 +30,8 @@ def evaluate(function: Callable[[torch.Tensor], Any], frames: Frames) -> np.ndar
     DataError
         A value is not finite, or there is not one for each frame.
     """
+    if isinstance(function, Features):
+        function.check_frames(frames)
     parts = []
     with torch.no_grad():
         for part in chunks(frames, size=CHUNK):

@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "frames_of", "methods", "model_class", "model_of"]
 
-FEATURES = ("aligned", "cartesian", "distances", "internal_coordinates", "torsions", "none")
-_OF_TOPOLOGIES = ("distances", "torsions")
+FEATURES = (
+    "aligned", "cartesian", "contacts", "distances", "internal_coordinates", "native_contacts", "torsions", "none",
+)  # fmt: skip
+_OF_TOPOLOGIES = ("contacts", "distances", "torsions")
 
 
 def check(experiment: Experiment) -> None:
@@ -163,7 +165,7 @@ def model_of(experiment: Experiment, frames: Frames | None, directory: Path) -> 
     features_read = None
     if experiment.features.name != "none":
         arguments = dict(experiment.features.arguments)
-        if experiment.features.name == "aligned":
+        if experiment.features.name in ("aligned", "native_contacts"):
             arguments.setdefault("reference", _conformation(experiment, directory))
         if experiment.features.name == "internal_coordinates":  # fewer torsions cross the end of their range
             arguments.setdefault("around", _conformation(experiment, directory))

@@ -1,13 +1,14 @@
 """Differentiable features: plain torch modules, used alike in training and in an exported CV.
 
-The constructors `torsions`, `distances`, `aligned`, `cartesian` and `internal_coordinates` read a topology
-once. What they return knows only atom indices and constants, is rebuilt exactly from its `config()`, and maps
-positions ``(..., atoms, 3)`` in nm to ``(..., size)``. `chain` joins several. Molecules must be whole: no
-feature looks across a periodic box.
+The constructors `torsions`, `distances`, `contacts`, `native_contacts`, `aligned`, `cartesian` and
+`internal_coordinates` read a topology once. What they return knows only atom indices and constants, is rebuilt exactly
+from its `config()`, and maps positions ``(..., atoms, 3)`` in nm to ``(..., size)``. `chain` joins several. Molecules
+must be whole; distances and contacts are those of the nearest image in the box that they are made with.
 """
 
 from bayescg.features import observables
 from bayescg.features.chain import Chain, chain
+from bayescg.features.contacts import Contacts, contacts, native_contacts
 from bayescg.features.coordinates import Aligned, Cartesian, Flat, aligned, cartesian
 from bayescg.features.distances import Distances, distances
 from bayescg.features.interface import Features, HasPositions, features_from_config
@@ -20,6 +21,7 @@ __all__ = [
     "Aligned",
     "Cartesian",
     "Chain",
+    "Contacts",
     "Distances",
     "Features",
     "Flat",
@@ -30,9 +32,11 @@ __all__ = [
     "aligned",
     "cartesian",
     "chain",
+    "contacts",
     "distances",
     "features_from_config",
     "internal_coordinates",
+    "native_contacts",
     "observables",
     "torsions",
     "unbounded_coordinates",

@@ -47,6 +47,11 @@ class Chain(Features):
         """JSON that rebuilds this."""
         return {"type": "Chain", "parts": [part.config() for part in self._features()]}
 
+    def check_frames(self, frames: Any) -> None:
+        """See `Features.check_frames`."""
+        for part in self._features():
+            part.check_frames(frames)
+
     def _features(self) -> list[Features]:
         return cast("list[Features]", list(self.parts))
 

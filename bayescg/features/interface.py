@@ -73,6 +73,15 @@ class Features(nn.Module):
             )
         return x
 
+    def check_frames(self, frames: Any) -> None:
+        """Refuse frames in whose periodic boxes these features would be wrong.
+
+        Raises
+        ------
+        DataError
+            Distances reach across the box, and the features have none.
+        """
+
     def extra_repr(self) -> str:
         """What `print` shows."""
         return f"size={self.size}, atoms={self.atoms}"

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bayescg.errors import ConfigError, TopologyError
 from bayescg.features.interface import Features, atom_groups, register
-from bayescg.features.topology import atom_label
+from bayescg.features.topology import atom_label, select_atoms
 from bayescg.topologies import read_topology
 
 __all__ = ["KINDS", "Torsions", "find_torsions", "torsion_sin_cos", "torsions"]
@@ -128,7 +128,9 @@ def find_torsions(topology: Any, name: str) -> list[tuple[list[int], str]]:
     return [(row, label) for label, row in labelled.items() if not residue or label == name]
 
 
-def torsions(top: Any, kind: str | Sequence[str | Sequence[int]] = ("phi", "psi")) -> Torsions:
+def torsions(
+    top: Any, kind: str | Sequence[str | Sequence[int]] = ("phi", "psi"), select: str | None = None
+) -> Torsions:
     """Sines and cosines of torsion angles: invariant to rotation and translation, not to reflection.
 
     Parameters
@@ -138,6 +140,8 @@ def torsions(top: Any, kind: str | Sequence[str | Sequence[int]] = ("phi", "psi"
     kind : str or sequence
         Names out of `KINDS` (every such torsion in the molecule), labels such as ``psi ALA-3`` (that of one residue),
         quadruples of atom indices from 0, or a mixture of these.
+    select : str, optional
+        Named torsions of only these residues, in mdtraj's selection language: ``"residue 3 to 10"``, ``"chainid 0"``.
 
     Raises
     ------
@@ -155,13 +159,18 @@ def torsions(top: Any, kind: str | Sequence[str | Sequence[int]] = ("phi", "psi"
     (['torsion CA 9, C 15, N 17, CH3 19 sin', 'torsion CA 9, C 15, N 17, CH3 19 cos'], True)
     """
     topology, _ = read_topology(top)
+    residues = None if select is None else {topology.atom(i).residue for i in select_atoms(topology, select)}
     labelled: list[tuple[list[int], str]] = []
     for entry in (kind,) if isinstance(kind, str) else kind:
         if isinstance(entry, str):
-            labelled += find_torsions(topology, entry)
+            labelled += [
+                (row, label)
+                for row, label in find_torsions(topology, entry)
+                if residues is None or topology.atom(row[1]).residue in residues
+            ]
         else:
             row = atom_groups([entry], 4, topology.n_atoms)[0].tolist()
             labelled.append((row, "torsion " + ", ".join(atom_label(topology, i) for i in row)))
     if not labelled:
-        raise ConfigError("no torsions were asked for")
+        raise ConfigError("no torsions were asked for" if select is None else f"no {kind} of residues in {select!r}")
     return Torsions(topology.n_atoms, [row for row, _ in labelled], [label for _, label in labelled])

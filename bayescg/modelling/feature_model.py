@@ -122,6 +122,8 @@ class FeatureModel(Model):
 
     def sample(self, frames: Frames) -> Tensor:
         """Features of at most 20 000 frames, evenly spaced, ``(n, size)``."""
+        if self.features is not None:
+            self.features.check_frames(frames)
         return FeatureModel.inputs(self, torch.as_tensor(frames.gather(evenly(frames))))
 
 

@@ -22,6 +22,10 @@ MAKERS: dict[str, Callable[[Path], Features]] = {
     "cartesian": bcg.features.cartesian,
     "aligned": bcg.features.aligned,
     "aligned-all": lambda top: bcg.features.aligned(top, select="all"),
+    "contacts": lambda top: bcg.features.contacts(
+        top, select="name CA or name N or name O", box=[[3.0, 0, 0], [1.0, 3.0, 0], [0, 1.0, 3.0]]
+    ),
+    "native": lambda top: bcg.features.Contacts(22, [(0, 20), (5, 15)], ["a", "b"], [0.8, 0.4], 30.0, mean=True),
     "distances": bcg.features.distances,
     "internal": bcg.features.internal_coordinates,
     "torsions": bcg.features.torsions,

@@ -22,6 +22,7 @@ from bayescg.analysis.kinetics.integrands import Basis, Diffusion, Integrands, g
 from bayescg.data.pairs import steps_of
 from bayescg.data.split import spacing
 from bayescg.errors import DataError
+from bayescg.features import Features
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
@@ -166,6 +167,8 @@ def accumulate(
     ConfigError
         `diffusion` has the wrong shape or is not positive.
     """
+    if isinstance(basis, Features):
+        basis.check_frames(frames)
     whole = runs(frames)
     steps = 0 if lag is None else _steps(frames, lag, whole)
     longest = steps if reach is None else _steps(frames, reach, whole)
