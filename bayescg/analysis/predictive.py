@@ -42,7 +42,7 @@ class ObservableCheck:
     counts : ndarray, (bins,)
         Frames in each bin.
     observed, observed_se : ndarray, (bins,)
-        Weighted fraction of the frames, and its multinomial standard error for `effective_frames`.
+        Weighted fraction of the frames, and its binomial standard error for the frames that it is worth.
     predicted : ndarray, (draw, bins)
         Probability of each bin for each draw of the parameters.
     credible : ndarray, (2, bins)
@@ -50,7 +50,8 @@ class ObservableCheck:
     predictive : ndarray, (2, bins)
         Band of what a data set of as many effective frames would show.
     coverage : float
-        Fraction of the bins with 5 or more counts whose observed value lies in `predictive`; NaN without such bins.
+        Fraction of the bins whose observed value lies in `predictive`, of those where 5 or more effective counts were
+        seen or lie in that band; NaN without such bins.
     p_mean, p_sd : float
         Bayesian p-values: probability that a replicated data set has a larger average, or standard deviation. Close
         to 0 or 1 the model is wrong; for the frames that the model was fitted to they stay closer to 1/2 than uniform.
@@ -63,7 +64,7 @@ class ObservableCheck:
         Spread of the observable over configurations that share their CVs: what the CVs forget. It is that of one
         configuration, and no part of the error of an average.
     effective_frames : float
-        Independent draws that the frames are worth for this observable.
+        Independent draws that the frames are worth for the average of this observable.
     """
 
     name: str
@@ -161,10 +162,12 @@ def predictive_check(
     """Posterior predictive check: histograms of observables, seen and predicted.
 
     Predictive bands hold the uncertainty of the parameters and the multinomial error of the frames. They come from
-    replicated data sets: as many configurations as the frames are effectively worth (n/g, with g the statistical
-    inefficiency of the observable), drawn from those generated at one draw of the parameters, which are themselves
-    resampled, so that a finite number of them counts too. With few refits (ensemble, bootstrap) the distance of a
-    refit's prediction from the average one is stretched by the factor of a Student t predictive distribution.
+    replicated data sets: as many configurations as the frames are effectively worth, drawn from those generated at one
+    draw of the parameters, which are themselves resampled, so that a finite number of them counts too. What frames are
+    worth is n/g, with g the statistical inefficiency of what is replicated: the observable for its average, squared
+    deviations, which forget sooner, for its standard deviation, and being in a bin for that bin. With few refits
+    (ensemble, bootstrap) the distance of a refit's prediction from the average one is stretched by the factor of a
+    Student t predictive distribution.
 
     Parameters
     ----------
@@ -240,26 +243,31 @@ def _check(
     if periodic:
         values, generated = wrap(values), wrap(generated)
     w = weights_of(frames)
-    g = inefficiency(values, frames, (periodic,))
-    effective = effective_frames(w) / g
     edges = _edges(values, generated, bins, periodic)
+    centre, spread = _moments(values[None], w[None], periodic)
+    deviation = 1 - np.cos(values - centre) if periodic else (values - centre) ** 2
+    g = inefficiency(values, frames, (periodic,))
+    inside = (values >= edges[:-1, None]) & (values < edges[1:, None])
+    of_bins = effective_frames(w) / np.array([inefficiency(row.astype(float), frames) for row in inside])
+    effective, of_squares = (effective_frames(w) / x for x in (g, inefficiency(deviation, frames)))
     observed = np.histogram(values, edges, weights=w)[0] / w.sum()
     counts = np.histogram(values, edges)[0]
     predicted = np.stack([np.histogram(row, edges)[0] for row in generated]) / generated.shape[1]
-    centre, spread = _moments(values[None], w[None], periodic)
     means, sds = _moments(generated, np.ones((1, generated.shape[1])), periodic)
     means = _near(means, means[0], periodic)
 
     difference = pairs[:, :, 0] - pairs[:, :, 1]
     within = wrap(difference) if periodic else difference
-    histograms, rep_means, rep_sds = _replicates(generated, edges, effective, predicted, means, sds, periodic, rng)
+    histograms, rep_means, rep_sds = _replicates(
+        generated, (effective, of_squares, of_bins), predicted, means, sds, periodic, rng
+    )
     predictive = interval(histograms, level)
-    enough = counts >= FEWEST_COUNTS
+    enough = np.maximum(observed, predictive[1]) * of_bins >= FEWEST_COUNTS  # by the model, or seen bins would be full
     held = (observed >= predictive[0] - 1e-12) & (observed <= predictive[1] + 1e-12)
     above = wrap(rep_means - centre) if periodic else rep_means - centre
     return ObservableCheck(
         name=name, unit=unit, periodic=periodic, edges=edges, counts=counts, observed=observed,
-        observed_se=np.sqrt(observed * (1 - observed) / effective), predicted=predicted,
+        observed_se=np.sqrt(observed * (1 - observed) / of_bins), predicted=predicted,
         credible=interval(predicted, level), predictive=predictive,
         coverage=float(held[enough].mean()) if enough.any() else float("nan"),
         p_mean=float((above > 0).mean()), p_sd=float((rep_sds > spread).mean()), observed_mean=float(centre[0]),
@@ -317,22 +325,28 @@ def _near(values: np.ndarray, centre: np.ndarray, periodic: bool) -> np.ndarray:
 
 
 def _replicates(
-    generated: np.ndarray, edges: np.ndarray, effective: float, predicted: np.ndarray, means: np.ndarray,
+    generated: np.ndarray, effective: tuple[float, float, np.ndarray], predicted: np.ndarray, means: np.ndarray,
     sds: np.ndarray, periodic: bool, rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """Histograms (replicates, bins), averages and standard deviations (replicates,) of replicated data sets."""
+    """Histograms (replicates, bins), averages and standard deviations (replicates,) of replicated data sets.
+
+    Of as many configurations as the frames are worth for each of the three. A fraction of correlated frames is no
+    multiple of one over that number: it is spread over the step.
+    """
     count, size = generated.shape
-    n = max(2, round(effective))
     rounds = -(-REPLICATES // count)
     stretch = np.sqrt((count + 1) / rng.chisquare(count - 1, rounds * count)) if count > 1 else np.ones(rounds * count)
+    of_mean, of_sd = (max(2, round(n)) for n in effective[:2])
+    of_bins = np.maximum(2, np.round(effective[2])).astype(int)
     histograms, rep_means, rep_sds = [], [], []
     for draw in np.tile(np.arange(count), rounds):
         pool = generated[draw, rng.integers(size, size=size)]
-        values = pool[rng.integers(size, size=n)]
-        histograms.append(np.histogram(values, edges)[0] / n - predicted[draw])
-        mean, sd = _moments(values[None], np.ones((1, n)), periodic)
-        rep_means.append(_near(mean, means[draw], periodic)[0] - means[draw])
-        rep_sds.append(sd[0] - sds[draw])
+        average, squares = (pool[rng.integers(size, size=n)][None] for n in (of_mean, of_sd))
+        in_bins = rng.binomial(of_bins, rng.binomial(size, predicted[draw]) / size)
+        histograms.append((in_bins + rng.uniform(-0.5, 0.5, len(of_bins))) / of_bins - predicted[draw])
+        mean = _near(_moments(average, np.ones((1, of_mean)), periodic)[0], means[draw], periodic)
+        rep_means.append(mean[0] - means[draw])
+        rep_sds.append(_moments(squares, np.ones((1, of_sd)), periodic)[1][0] - sds[draw])
 
     def replicated(points: np.ndarray, deviations: list) -> np.ndarray:
         mean, ones = points.mean(0), (1,) * (points.ndim - 1)

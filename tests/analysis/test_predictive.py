@@ -5,12 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import kstest
 
 import bayescg as bcg
 from bayescg.analysis import predictive_check
 from bayescg.data import Frames
 from bayescg.errors import DataError, ModelError
 from bayescg.models import PredictiveCV, TimeLaggedAutoencoder
+from tests.calibration import predictions
 
 
 class Known:
@@ -77,11 +79,23 @@ def experiment(seed, n=50, over_confident=False, refits=None):
 
 
 def test_p_values_of_new_data_are_uniform_and_bands_cover():
+    """Of 60 data sets: by Kolmogorov and Smirnov at 0.1 %, and bands to 3.3 standard errors."""
     checks = [experiment(seed) for seed in range(60)]
-    p = np.array([c.p_mean for c in checks])
-    assert 0.1 < p.std() < 0.38
-    assert np.mean((p > 0.05) & (p < 0.95)) > 0.8
-    assert 0.85 < np.nanmean([c.coverage for c in checks]) <= 0.97
+    assert kstest([c.p_mean for c in checks], "uniform").pvalue > 0.001
+    covered = np.array([c.coverage for c in checks])
+    assert abs(covered.mean() - 0.9) < 3.3 * covered.std() / 60**0.5
+
+
+def test_p_values_of_correlated_frames_are_uniform_too():
+    """Squares forget sooner than what is squared, and so do bins: by the average's memory, p would be close to 1/2.
+
+    By that memory p has a standard deviation of .20 and 99 % of the bins lie in their bands.
+    """
+    checks = [predictions.check(seed, 0.9, 1000) for seed in range(60)]
+    assert kstest([c.p_sd for c in checks], "uniform").pvalue > 0.001
+    worth = np.array([c.effective_frames for c in checks])
+    assert worth.mean() == pytest.approx(1000 / 19, rel=0.2)
+    assert 0.87 < np.mean([c.coverage for c in checks]) < 0.97  # of few effective counts bands are a little wide
 
 
 def test_few_refits_are_stretched_to_the_right_p_values():

@@ -25,6 +25,7 @@ class Gaussian(bcg.Model):
         self.shift, self.log_sd = shift, torch.nn.Parameter(torch.zeros(()))
 
     def model(self, batch: bcg.Batch) -> None:
+        assert batch.x is not None
         with batch.plate("frames"):
             pyro.sample("x", dist.Normal(self.shift, self.log_sd.exp()), obs=batch.x[:, 0])
 
