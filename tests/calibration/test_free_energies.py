@@ -1,0 +1,34 @@
+"""Intervals of free energies hold the exact values as often as they say: the rows of the table, and smaller ones."""
+
+import numpy as np
+import pytest
+
+from bayescg.analysis import coverage
+from bayescg.analysis.free_energy import estimate
+from tests.calibration.free_energies import ROWS, along, truth
+
+CELLS = sum(len(row.truth()) for row in ROWS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_row_of_the_table(row):
+    result = coverage(row.experiment, row.truth(), cells=CELLS)
+    assert result.ok, result
+    assert result.control_fails, result
+    assert all(0.85 < calibrated.width < 1.15 for calibrated in result.rows), result
+
+
+def short(seed):
+    return along(seed, steps=1500)
+
+
+@pytest.mark.parametrize("independent", [False, True], ids=["blocks", "frames taken as independent: must fail"])
+def test_short_trajectories(monkeypatch, independent):
+    if independent:
+        monkeypatch.setattr(estimate, "block_ids", lambda frames, g: np.arange(len(frames)))
+    result = coverage(short, truth("difference", "barrier"), repeats=60)
+    within = all(low <= row.held <= high for row in result.rows for low, high in [row.acceptance])
+    assert within != independent, result
+    assert all((0.75 < row.width < 1.3) != independent for row in result.rows), result
+    assert result.control_fails, result
