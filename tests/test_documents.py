@@ -18,9 +18,10 @@ import bayescg as bcg
 from bayescg.contract.conformance import check_model
 from bayescg.contract.model_files import models_in
 from bayescg.models import PredictiveCV
+from tests.experiments.configuration_page import PAGE, page
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted(ROOT.glob("*.md"))
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 
 def blocks(document: str, language: str) -> list[str]:
@@ -65,6 +66,13 @@ def test_the_question_of_contributing_is_answered(tmp_path, monkeypatch):
 def test_links_to_files_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
         assert target.startswith("https://") or (ROOT / target).is_file(), target
+
+
+def test_the_page_of_experiment_files_is_current():
+    """``python -m tests.experiments.configuration_page`` writes it."""
+    assert PAGE.read_text(encoding="utf-8") == page()
+    for key in ("`latent_dim = 2`", "| `observables` |", "| `lags` |", "psi ALA-3"):
+        assert key in page()
 
 
 def test_the_two_commands_stand_in_the_readme():

@@ -48,15 +48,15 @@ def models() -> dict[str, str]:
 
 
 def systems() -> dict[str, str]:
-    """Names of the systems of :mod:`bayescg.systems`, with a line on each.
+    """Names of the systems of :mod:`bayescg.systems` that numbers and words make, with a line on each.
 
     Examples
     --------
-    >>> "alanine_dipeptide" in systems()
-    True
+    >>> "alanine_dipeptide" in systems(), "from_function" in systems()
+    (True, False)
     """
-    bases = ("System", "MolecularSystem", "CurvilinearSystem")
-    return {n: _summary(home, n) for n, home in sorted(homes(str(systems_room.__file__)).items()) if n not in bases}
+    others = ("System", "MolecularSystem", "CurvilinearSystem", "from_function", "from_openmm", "peptide")
+    return {n: _summary(home, n) for n, home in sorted(homes(str(systems_room.__file__)).items()) if n not in others}
 
 
 def find_experiment(name: str | Path) -> Path:

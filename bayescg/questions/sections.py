@@ -20,10 +20,13 @@ class Shared(Section):
     """``[analysis]``: what several questions read; each question adds settings of its own.
 
     `observables` (None: radius of gyration, RMSD and end-to-end distance of a molecule, the first coordinates of a toy
-    system) and `torsions` are names of :mod:`bayescg.features.observables`, or coordinates x1, x2, ... A region is an
-    interval of one of them, angles in degrees (an upper end below the lower one wraps around). A difference is a pair
-    of regions of the same one. `samples` are configurations that the model generates; of a model without frames, they
-    are what its averages are made of. `truth` gives known values of quantities, which stand beside what was found.
+    system) and `torsions` are names of :mod:`bayescg.features.observables`, or coordinates x1, x2, ... A torsion is
+    called by its residue, ``"psi ALA-3"``; ``"psi"`` is every one. A region is an interval of one of them, angles in
+    degrees (an upper end below the lower one wraps around): ``[analysis.regions] alpha = { psi = [-120, 60] }``. A
+    difference is a pair of regions of the same one. `bins` are those of predictive checks, `draws` those of free
+    energies and spectra, `level` that of bands. `samples` are configurations that the model generates; of a model
+    without frames, they are what its averages are made of. `truth` gives known values of quantities, which stand
+    beside what was found.
     """
 
     observables: Names | None = None

@@ -19,6 +19,7 @@ EDGES = np.linspace(-2.625, 2.625, 22)
 WELL, BARRIER = 6, 10  # bins around -1 and 0
 EDGES_OF_PLANE = np.linspace(-2.5, 2.5, 11)
 CORNER, SADDLE = (2, 3), (4, 5)  # bins of the plane in the left well and at its edge
+LOWEST, ON_THE_WAY = 4, {"slope": 12, "top": 20, "upper well": 34}
 HOT = 2.0
 """Temperature in kT of the frames that are weighted."""
 
@@ -58,7 +59,7 @@ def truth(*names: str) -> dict[str, float]:
     return {name: float(exact()[name]) for name in names}
 
 
-def metropolis(energy: Callable[..., float], start: list[float], steps: int, rng: np.random.Generator) -> np.ndarray:
+def metropolis(energy: Callable[..., Any], start: list[float], steps: int, rng: np.random.Generator) -> np.ndarray:
     """A chain (steps, dim) whose stationary density is exactly exp(-energy) within the ranges of the profiles."""
     burn, x = 500, start
     moves, tests = rng.normal(scale=0.6, size=(burn + steps, len(x))).tolist(), np.log(rng.uniform(size=burn + steps))
@@ -73,7 +74,7 @@ def metropolis(energy: Callable[..., float], start: list[float], steps: int, rng
 
 
 def simulated(
-    seed: int, steps: int, trajectories: int = 1, kT: float = 1.0, energy: Callable[..., float] = double_well
+    seed: int, steps: int, trajectories: int = 1, kT: float = 1.0, energy: Callable[..., Any] = double_well
 ) -> Frames:
     """Frames of several chains, each begun in either well; weighted where they are of another temperature."""
     rng, size = np.random.default_rng(seed), energy.__code__.co_argcount
@@ -126,6 +127,26 @@ def exact_of_draws() -> dict[str, float]:
     return {"halves": float(np.log(density[x < 0.5].sum() / density[x >= 0.5].sum())), "log_z": float(log_z)}
 
 
+@cache
+def cheap() -> bcg.Fit:
+    """A generator of two unequal wells: a tenth of its draws count on the barrier."""
+    model, settings = EmbeddedPhysics(bcg.systems.DoubleWell(), hidden=(16,)), {"learning_rate": 5e-3, "seed": 0}
+    return bcg.fit(model, steps=600, batch_size=256, compile="trace", progress=False, **settings)
+
+
+def profile_of_draws(seed: int) -> dict[str, Quantity]:
+    """Fresh weighted draws of one fit: bins on the way from the lower well to the upper one."""
+    frames = bcg.analysis.reweighted(cheap(), 10_000, seed)
+    fes = free_energy(cheap(), frames, cv=first, bins=40, range=(-3.2, 3.2), seed=seed)
+    return {name: between(fes, LOWEST, bin_) for name, bin_ in ON_THE_WAY.items()}
+
+
+def exact_profile() -> dict[str, float]:
+    edges = np.linspace(-3.2, 3.2, 41)
+    profile = bcg.truth.free_energy(bcg.systems.DoubleWell(), first, bins=edges, cells=20_000).profile.values
+    return {name: float(profile[bin_] - profile[LOWEST]) for name, bin_ in ON_THE_WAY.items()}
+
+
 ONE, TWO = ("difference", "population", "barrier"), ("corners", "saddle")
 
 ROWS = [
@@ -144,6 +165,12 @@ ROWS = [
             ("", "4000 Metropolis steps", {"steps": 4000}),
             ("-weighted", "4000 steps at twice the temperature, weighted", {"steps": 4000, "kT": HOT}),
         )
+    ),
+    Row(
+        "free-energy-profile-draws",
+        "10 000 weighted draws of one generator of unequal wells",
+        profile_of_draws,
+        exact_profile,
     ),
     Row("free-energy-draws", "2000 weighted draws of one generator, trained for 300 steps", of_draws, exact_of_draws),
 ]  # fmt: skip

@@ -5,7 +5,7 @@ import pytest
 
 from bayescg.analysis import coverage
 from bayescg.analysis.free_energy import estimate
-from tests.calibration.free_energies import ROWS, along, truth
+from tests.calibration.free_energies import ROWS, along, exact_of_draws, of_draws, truth
 
 CELLS = sum(len(row.truth()) for row in ROWS)
 
@@ -31,4 +31,11 @@ def test_short_trajectories(monkeypatch, independent):
     within = all(low <= row.held <= high for row in result.rows for low, high in [row.acceptance])
     assert within != independent, result
     assert all((0.75 < row.width < 1.3) != independent for row in result.rows), result
+    assert result.control_fails, result
+
+
+def test_weighted_draws():
+    result = coverage(of_draws, exact_of_draws(), repeats=60)
+    assert all(low <= row.held <= high for row in result.rows for low, high in [row.acceptance]), result
+    assert all(0.75 < row.width < 1.3 for row in result.rows), result
     assert result.control_fails, result

@@ -1,4 +1,4 @@
-"""Bands of a profile made of a fit's own draws hold the exact one as often as they say, on the barrier too."""
+"""Bands of a profile know what few frames or weights cannot tell; tests/calibration counts how often they hold."""
 
 import numpy as np
 import pytest
@@ -50,16 +50,6 @@ def mean_and_error(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
 
 
-def test_bands_hold_the_exact_profile(cheap: bcg.Fit, exact: np.ndarray) -> None:
-    """Fresh draws of one fit, 20 times: nine tenths of the bins, halved bands far fewer."""
-    found = np.array([shares(cheap, exact, 20_000, seed) for seed in range(20)])
-    share, error = mean_and_error(found[:, 0])
-    assert abs(share - 0.9) < 3 * error + 0.02
-    assert found[:, 2].min() > 30
-    halved, error = mean_and_error(found[:, 1])  # 0.59 for a normal error
-    assert halved < 0.9 - 5 * error
-
-
 def test_weights_of_the_joint_density_do_not(
     cheap: bcg.Fit, exact: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,7 +57,7 @@ def test_weights_of_the_joint_density_do_not(
     monkeypatch.setattr(reweighting, "PARTICLES", 1)
     found = np.array([shares(cheap, exact, 20_000, seed) for seed in range(6)])
     share, error = mean_and_error(found[:, 0])
-    assert share < 0.9 - 3 * error
+    assert share < 0.9 - 3 * error  # with PARTICLES as they are: a row of the calibration table
     fes = free_energy(cheap, reweighted(cheap, 20_000), cv=first, bins=40, range=(-3.2, 3.2))
     assert any("no band for first from" in w and "draw more" in w for w in fes.warnings)
 
