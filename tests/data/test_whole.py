@@ -8,7 +8,7 @@ import pytest
 
 from bayescg.data import Frames, from_mdanalysis, load
 from bayescg.data.readers.imaging import Imaging
-from bayescg.errors import DataError
+from bayescg.errors import DataError, TopologyError
 
 BOXES = {
     "cube": 1.6 * np.eye(3),
@@ -68,6 +68,7 @@ def doors(tmp_path, topology, x, box) -> dict[str, Any]:
 
     path, top = written(tmp_path / "a.trr", topology, x, box), written(tmp_path / "top.pdb", topology, x[:1], box)
     universe = MDAnalysis.Universe(top, path)
+    universe.add_TopologyAttr("bonds", [(a.index, b.index) for a, b in topology.bonds])
     return {
         "load": lambda **options: load(path, topology, **options),
         "of mdtraj": lambda **options: load(mdtraj.load(path, top=topology), **options),
@@ -121,3 +122,17 @@ def test_bonds_lead_from_one_atom_of_each_molecule_to_all_others(complex_):
         assert child not in reached
         reached.add(child)
     assert reached == set(range(16))
+
+
+def test_what_a_residue_holds_stays_together_without_bonds(topology, positions):
+    """As the virtual sites of water; residues without any bond are refused."""
+    loose = chains(topology)
+    loose._bonds = [bond for bond in loose.bonds if "O" not in (bond[0].name, bond[1].name)]
+    assert loose.n_bonds == 10
+    x = np.concatenate([positions, positions + np.array([0.0, 0.0, 0.5], dtype=np.float32)], axis=1)
+    box = BOXES["dodecahedron"]
+    frames = Frames.from_numpy(scattered(x, box), unit="nm", box=box, topology=loose, whole=True)
+    np.testing.assert_allclose(apart(frames.positions), apart(x), atol=2e-5)
+    loose._bonds = [bond for bond in loose.bonds if bond[1].residue.index != 3]
+    with pytest.raises(TopologyError, match="residue GLY2 has none"):
+        Frames.from_numpy(scattered(x, box), unit="nm", box=box, topology=loose, whole=True)

@@ -21,10 +21,21 @@ MANY = 20
 
 
 def bonded(topology: "mdtraj.Topology") -> csr_array:
-    """Which atoms are bonded, ``(atoms, atoms)``, both ways."""
+    """Which atoms hold together, ``(atoms, atoms)``, both ways: by bonds, and inside a residue in any case.
+
+    Virtual sites of water have no bonds, nor have hydrogens of another name than mdtraj's.
+    """
     pairs = np.array([[a.index, b.index] for a, b in topology.bonds], dtype=np.int64).reshape(-1, 2)
+    residue = np.array([atom.residue.index for atom in topology.atoms])
+    _, label = connected_components(_both_ways(pairs, topology.n_atoms))
+    groups, first = np.unique(np.stack([residue, label]), axis=1, return_index=True)
+    split = np.flatnonzero(np.diff(groups[0]) == 0)
+    return _both_ways(np.concatenate([pairs, np.stack([first[split], first[split + 1]], axis=1)]), topology.n_atoms)
+
+
+def _both_ways(pairs: np.ndarray, atoms: int) -> csr_array:
     i, j = np.concatenate([pairs, pairs[:, ::-1]]).T
-    return csr_array((np.ones(len(i), dtype=np.int8), (i, j)), shape=(topology.n_atoms,) * 2)
+    return csr_array((np.ones(len(i), dtype=np.int8), (i, j)), shape=(atoms, atoms))
 
 
 def with_their_molecules(topology: "mdtraj.Topology", atoms: np.ndarray) -> np.ndarray:
@@ -44,14 +55,16 @@ class Imaging:
     Raises
     ------
     TopologyError
-        There are no bonds.
+        There are no bonds, or a residue has none.
     """
 
     def __init__(self, topology: "mdtraj.Topology | None") -> None:
-        if topology is None or topology.n_bonds == 0:
+        bare = "the topology" if topology is None or topology.n_bonds == 0 else _without_bonds(topology)
+        if topology is None or bare:
             raise TopologyError(
-                "whole=True needs bonds, which say what is a molecule, and the topology has none: give one with bonds "
-                "(.prmtop, .psf, a PDB file with CONECT records, or names of residues that mdtraj knows)"
+                f"whole=True needs bonds, which say what is a molecule, and {bare} has none: give one with bonds "
+                "(.prmtop, .psf, .tpr by MDAnalysis, a PDB file with CONECT records or residues of names that mdtraj "
+                "knows), or select= others"
             )
         self.topology = topology
         count, label = connected_components(graph := bonded(topology))
@@ -88,3 +101,9 @@ class Imaging:
             inplace=True, anchor_molecules=self.anchors, other_molecules=self.others, sorted_bonds=self.bonds
         )
         return frames.xyz.astype(x.dtype, copy=False)
+
+
+def _without_bonds(topology: "mdtraj.Topology") -> str:
+    """A residue of several atoms and no bond; empty if there is none."""
+    with_bonds = {atom.residue.index for bond in topology.bonds for atom in bond}
+    return next((f"residue {r}" for r in topology.residues if r.n_atoms > 1 and r.index not in with_bonds), "")

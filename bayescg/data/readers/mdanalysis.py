@@ -10,7 +10,7 @@ import numpy as np
 from bayescg.data.frames import Frames
 from bayescg.data.readers.assembly import Assembly
 from bayescg.data.readers.files import Chunk
-from bayescg.errors import DataError
+from bayescg.errors import DataError, TopologyError
 
 if TYPE_CHECKING:
     import mdtraj
@@ -75,12 +75,20 @@ def from_mdanalysis(
     if len(group) == 0:
         raise DataError(f"select={select!r} chooses none of {len(atoms.atoms)} atoms")
     universe = group.universe
-    trajectory = universe.trajectory
+    try:
+        trajectory = universe.trajectory
+    except AttributeError as error:
+        raise DataError("the universe has a topology alone: make it with a trajectory, Universe(top, file)") from error
     source = str(getattr(trajectory, "filename", None) or "universe")
+    if whole and not hasattr(universe.atoms, "bonds"):
+        raise TopologyError(
+            "whole=True needs bonds, which say what is a molecule, and the universe has none: make it of a topology "
+            "with bonds (.tpr, .psf, .prmtop), or try universe.atoms.guess_bonds()"
+        )
     full, indices = _topology(universe.atoms), np.unique(group.indices)
     try:
         with Assembly(full, indices, stride, memory_limit, whole=whole) as assembly:
-            assembly.add(source, _chunks(universe.atoms, timed=dt is None), "angstrom", dt)
+            assembly.add(source, _chunks(universe.atoms, timed=dt is None and _has_times(trajectory)), "angstrom", dt)
             decoded = assembly.finish()
     finally:
         trajectory[0]
@@ -101,13 +109,21 @@ def from_mdanalysis(
     )
 
 
+def _has_times(trajectory: Any) -> bool:
+    """Whether frames have times of their own: MDAnalysis counts in ps where a file has none, and warns."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _ = trajectory.ts.dt
+    return "time" in trajectory.ts.data or not any("no dt information" in str(w.message) for w in caught)
+
+
 def _chunks(group: Any, timed: bool) -> Iterator[Chunk]:
     size = max(1, CHUNK_BYTES // (12 * len(group)))
     x, times, box = [], [], []
     trajectory = group.universe.trajectory
     for step in trajectory:
         x.append(group.positions * np.float32(0.1))
-        times.append(step.time)
+        times.append(step.time if timed else 0.0)
         if step.dimensions is not None:
             box.append(step.triclinic_dimensions * np.float32(0.1))
         if len(x) == size or step.frame == len(trajectory) - 1:
