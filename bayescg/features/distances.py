@@ -85,7 +85,8 @@ class Distances(Features):
         sample = np.unique(np.linspace(0, len(frames) - 1, 50).astype(int))
         x, box = torch.as_tensor(frames.gather(sample)), torch.as_tensor(frames.gather(sample, "box"))
         with torch.no_grad():
-            lengths, nearest = Distances.forward(self, x), Distances.forward(self, x, box)
+            lengths = Distances.forward(self, x)
+            nearest = torch.stack([Distances.forward(self, *frame) for frame in zip(x, box, strict=True)])
         off = (lengths - nearest).abs()
         if off.max() <= NOTICEABLE:
             return

@@ -97,9 +97,11 @@ def minimum_image(d: Tensor, box: Tensor, rectangular: bool = False) -> Tensor:
     across = torch.linalg.cross(box.roll(-1, -2), box.roll(-2, -2))  # the reciprocal vectors, but for the volume
     shift = -(whole @ (across / _dot(box, across)).mT).round() @ box
     if not rectangular:
-        around = (NEIGHBOURS.to(box) @ box).expand(*d.shape[:-2], -1, -1)
-        nearer = 2 * (whole + shift) @ around.mT + around.square().sum(-1).unsqueeze(-2)
-        shift = shift + around.gather(-2, nearer.argmin(-1, keepdim=True).expand(*d.shape[:-1], 3))
+        rounded, near, best = shift, whole + shift, torch.zeros_like(whole[..., :1])
+        for cell in (NEIGHBOURS.to(box) @ box).unsqueeze(-2).unbind(-3):  # one after the other: all at once take memory
+            longer = 2 * _dot(near, cell) + _dot(cell, cell)
+            shift = torch.where(longer < best, rounded + cell, shift)
+            best = torch.minimum(best, longer)
     return d + shift
 
 

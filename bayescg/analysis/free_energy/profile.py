@@ -116,7 +116,7 @@ class FreeEnergy:
         ----------
         a, b : (lo, hi), or ((lo, hi), (lo, hi)) for two CVs
             Half-open intervals in the CV, of an angle in radians; for a periodic one lo > hi goes around the end.
-        unit : {"kT", "kJ/mol"}
+        unit : {"kT", "kJ/mol", "kcal/mol", "hartree"}
 
         Returns
         -------
@@ -184,11 +184,11 @@ class FreeEnergy:
     def _factor(self, unit: str) -> float:
         if unit == "kT":
             return 1.0
-        if unit != "kJ/mol":
-            raise ConfigError(f"unit={unit!r} is not known here; use 'kT' or 'kJ/mol'")
+        if unit not in units.ENERGY:
+            raise ConfigError(f"unit={unit!r} is not known here; use one of kT, {', '.join(units.ENERGY)}")
         if self.temperature is None:
-            raise DataError("kJ/mol needs the temperature of the frames in K: give temperature= where they are loaded")
-        return units.kT(self.temperature)
+            raise DataError(f"{unit} needs the temperature of the frames in K: give temperature= where they are loaded")
+        return units.kT(self.temperature) / units.ENERGY[unit]
 
     def _inside(self, region: Region) -> np.ndarray:
         """Whether each frame is in a region, (members, n)."""

@@ -119,11 +119,14 @@ def test_kj_per_mol_needs_a_temperature():
     )
     regions = (-9, 0), (0.5, 9)
     ratio = fes.difference(*regions, unit="kJ/mol").mean / fes.difference(*regions).mean
+    calories = fes.difference(*regions, unit="kcal/mol")
+    assert calories.unit == "kcal/mol"
+    assert calories.mean * 4.184 == pytest.approx(ratio * fes.difference(*regions).mean)
     assert ratio == pytest.approx(kT(300.0))
     with pytest.raises(DataError, match="temperature"):
         free_energy(None, independent(gaussian(100)), first).difference(*regions, unit="kJ/mol")
-    with pytest.raises(ConfigError, match="kcal"):
-        fes.difference(*regions, unit="kcal/mol")
+    with pytest.raises(ConfigError, match="'kcal' is not known here; use one of kT, kJ/mol, kcal/mol"):
+        fes.difference(*regions, unit="kcal")
 
 
 def visiting(entries):
