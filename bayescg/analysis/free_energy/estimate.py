@@ -170,7 +170,7 @@ def free_energy(
     )
     where = told_share(untold, visited)
     if k == 1 and (where := told_ranges(untold, effective, visited, edges[0])):
-        where = f"{names[0]} from {where}"
+        where = f"{names[0]} from {where} {cv_units[0]}".rstrip()
     return FreeEnergy(
         profile=array,
         edges=edges,
