@@ -69,8 +69,8 @@ def test_links_to_files_lead_somewhere(path):
 
 
 def test_the_page_of_experiment_files_is_current():
-    """``python -m tests.experiments.configuration_page`` writes it."""
-    assert PAGE.read_text(encoding="utf-8") == page()
+    current = PAGE.read_text(encoding="utf-8") == page()
+    assert current, "write it again: python -m tests.experiments.configuration_page"
     for key in ("`latent_dim = 2`", "| `observables` |", "| `lags` |", "psi ALA-3"):
         assert key in page()
 
