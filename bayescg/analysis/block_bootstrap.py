@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from bayescg.analysis.quantity import Quantity
-from bayescg.data import Frames, statistical_inefficiency
+from bayescg.data import Frames, seen_by_blocks, statistical_inefficiency
 from bayescg.errors import DataError
 from bayescg.inference.uncertainty import block_weights
 
@@ -20,6 +20,9 @@ BLOCKS = 100
 
 def average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: str) -> Quantity:
     """Average over correlated frames, by a bootstrap over blocks.
+
+    Where values are skewed and the frames worth few independent ones, intervals miss on the long tail's side: that of a
+    squared Gaussian variable by frames worth 40 holds the truth in 83 % of data sets.
 
     Parameters
     ----------
@@ -37,8 +40,9 @@ def average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: str
     Quantity(-0.049 ± 0.034 nm, 90 % in [-0.102, 0.007])
     """
     weight = weights_of(frames)
-    ids = block_ids(frames, inefficiency(values, frames))
-    block_weights, factors = bootstrap(ids, draws, seed)
+    g = inefficiency(values, frames)
+    ids = block_ids(frames, g)
+    block_weights, factors = bootstrap(ids, draws, seed, g)
     sums, totals = (np.bincount(ids, w) for w in (values * weight, weight))
     point = sums.sum() / totals.sum()
     averages = point + factors * ((block_weights @ sums) / (block_weights @ totals) - point)
@@ -78,7 +82,8 @@ def inefficiency(values: np.ndarray, frames: Frames, periodic: Sequence[bool] = 
 def block_ids(frames: Frames, g: float) -> np.ndarray:
     """Contiguous blocks, ``(n,)``: 5 to 10 `g` frames long or longer, at most about 100 of them, at least about 10.
 
-    Blocks of 5 g lose a tenth of the variance of a mean, those of 10 g a twentieth; more than 100 blocks gain nothing.
+    Blocks of 5 g lose a tenth of the variance of a mean, those of 10 g a twentieth, which `bootstrap` makes up for;
+    more than 100 blocks gain nothing.
     """
     n = len(frames)
     if "refits" in frames.provenance:  # each an estimate of its own
@@ -95,10 +100,14 @@ def block_draws(blocks: np.ndarray, draws: int, seed: int) -> np.ndarray:
     return block_weights(torch.arange(count), draws, seed).double().numpy()
 
 
-def bootstrap(blocks: np.ndarray, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of the blocks (draws, blocks), and by which factors (draws,) to move what they give from the estimate."""
+def bootstrap(blocks: np.ndarray, draws: int, seed: int, g: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of the blocks (draws, blocks), and by which factors (draws,) to move what they give from the estimate.
+
+    Frames of a statistical inefficiency `g` make blocks that are correlated: the factors allow for it.
+    """
     weights = block_draws(blocks, draws, seed)
-    return weights, inflation(weights.shape[1], draws, seed)
+    count = weights.shape[1]
+    return weights, inflation(count, draws, seed) / seen_by_blocks(g, len(blocks) / count) ** 0.5
 
 
 def sources(draws: np.ndarray, centres: np.ndarray) -> dict[str, Any]:

@@ -88,7 +88,8 @@ def audit(
     :math:`-\log(1 - m)` nats, and that is all that it shows. The frames of the reference are in that well, though, and
     there the generator's density, :math:`q(x) = E_{r(z | x)}[q(x, z) / r(z \mid x)]`, is next to nothing.
 
-    The fit keeps the warnings, ``fit.diagnostics["audit"]``: a free energy of its own draws repeats them.
+    The fit keeps the warnings, ``fit.diagnostics["audit"]``: a free energy of its own draws repeats them, and has no
+    intervals where probability is missing.
 
     Parameters
     ----------
@@ -163,8 +164,9 @@ def audit(
         guarded_fraction=guarded["active"] / max(1, guarded["energies"]) if guarded else None,
         energy_evaluations=samples + len(x) + spent,
     )
-    result = replace(result, warnings=tuple(_warnings(result, counted)))
-    fit.diagnostics["audit"] = {"reference": source, "warnings": list(result.warnings)}
+    missing = _missing(result)
+    result = replace(result, warnings=(*missing, *_warnings(result, counted)))
+    fit.diagnostics["audit"] = {"reference": source, "warnings": list(result.warnings), "missing": missing}
     return result
 
 
@@ -212,13 +214,9 @@ def _fraction(
     return share, (float(max(0.0, share - half)), float(min(1.0, max(share + half, none_seen))))
 
 
-def _warnings(found: Audit, counted: float) -> list[str]:
+def _missing(found: Audit) -> list[str]:
+    """What to say of probability that the generator leaves out."""
     warnings = []
-    if counted < _FEWEST:
-        warnings.append(
-            f"only {counted:.1f} frames of the reference count, fewer than {_FEWEST}: what it does not show may be "
-            "missing all the same"
-        )
     low, high = found.missing_mass_ci90
     if low > 0 and found.missing_mass > _TOLERATED:
         warnings.append(
@@ -232,6 +230,16 @@ def _warnings(found: Audit, counted: float) -> list[str]:
                 f"log Z is {deficit:.4f} below that of {found.reference}, {deficit / error:.1f} standard errors: "
                 f"{-math.expm1(-deficit):.2%} of the probability is missing"
             )
+    return warnings
+
+
+def _warnings(found: Audit, counted: float) -> list[str]:
+    warnings = []
+    if counted < _FEWEST:
+        warnings.append(
+            f"only {counted:.1f} frames of the reference count, fewer than {_FEWEST}: what it does not show may be "
+            "missing all the same"
+        )
     if found.ess_fraction < _FEW:
         warnings.append(f"only {found.ess_fraction:.2%} of the draws count: take many more, or train for longer")
     if found.pareto_k > WORST_K:

@@ -128,7 +128,7 @@ def free_energy(
     count = int(ids.max()) + 1
     if own_draws(frames) and count < 3:
         raise DataError(f"only {count} refits: too few for an error bar; fit an ensemble with members=3 or more")
-    weights, factors = bootstrap(ids, draws, seed)
+    weights, factors = bootstrap(ids, draws, seed, g)
     w = weights_of(frames)
     w = w / w.mean()
     total = np.bincount(ids, w)
@@ -192,7 +192,15 @@ def free_energy(
         run_starts=runs,
         ordered=frames.order is not None,
         refits=frames.provenance.get("refits"),
+        doubt=_doubt(fit, frames),
     )
+
+
+def _doubt(fit: Fit | None, frames: Frames) -> str | None:
+    """What an audit has found missing in a fit's own draws."""
+    if fit is None or not own_draws(frames):
+        return None
+    return "; ".join(fit.diagnostics.get("audit", {}).get("missing", [])) or None
 
 
 def _warnings(fit: Fit | None, frames: Frames, g: float, ids: np.ndarray, where: str, cvs: int) -> Iterator[str]:

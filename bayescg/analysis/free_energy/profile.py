@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from bayescg import units
 from bayescg.analysis.block_bootstrap import refit_sources, sources
-from bayescg.analysis.free_energy.refits import apart_in_population
+from bayescg.analysis.free_energy.refits import apart_in_population, thin
 from bayescg.analysis.free_energy.sparse import FEWEST
 from bayescg.analysis.quantity import Quantity
 from bayescg.data import effective_frames
@@ -56,6 +56,8 @@ class FreeEnergy:
     blocks : int
         Blocks of frames in the bootstrap.
     warnings : tuple of str
+    doubt : str or None
+        Why nothing made of these frames has an interval.
     """
 
     profile: xr.DataArray
@@ -78,6 +80,7 @@ class FreeEnergy:
     run_starts: np.ndarray
     ordered: bool
     refits: int | None = None
+    doubt: str | None = None
 
     @property
     def blocks(self) -> int:
@@ -245,7 +248,7 @@ class FreeEnergy:
         few = [f"{self._named(r)} {what.format(v)}" for r, v in zip(regions, visits, strict=True) if v < FEWEST]
         warning = f"{' and '.join(few)}, fewer than {FEWEST}: {self.remedy}" if few else None
         if warning is None:
-            warning = self._outweighed(regions, inside) or self._lost(regions, inside)
+            warning = self._lost(regions, inside) or self._outweighed(regions, inside) or self.doubt
         if not np.isfinite(draws).all():
             draws, warning = np.full_like(draws, np.nan), warning or "some draws of the CV never visit it"
         quantity = Quantity.of(draws, unit, warning, visits=visits)
@@ -268,12 +271,14 @@ class FreeEnergy:
         return f"effective frames in {' and '.join(few)}, fewer than {FEWEST}: {self.remedy}" if few else None
 
     def _lost(self, regions: Sequence[Region], inside: Sequence[np.ndarray]) -> str | None:
-        """What to say of regions that some refits never visit."""
+        """What to say of regions that some refits lost, or as good as."""
         if self.refits is None:
             return None
-        lost = {self._named(r): apart_in_population(i[0], self.frame_weights, self.block_of)
-                for r, i in zip(regions, inside, strict=True)}  # fmt: skip
-        return "; ".join(f"{region}: {text}" for region, text in lost.items() if text) or None
+        words = {}
+        for region, rows in zip(regions, inside, strict=True):
+            of_draws = rows[0], self.frame_weights, self.block_of
+            words[self._named(region)] = apart_in_population(*of_draws) or thin(*of_draws)
+        return "; ".join(f"{region}: {text}" for region, text in words.items() if text) or None
 
     def _named(self, region: Region) -> str:
         ends = np.asarray(region, dtype=np.float64).reshape(-1, 2)

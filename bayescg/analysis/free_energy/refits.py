@@ -16,11 +16,14 @@ from bayescg.analysis.quantity import Quantity
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
-__all__ = ["apart_in_log_z", "apart_in_population", "log_partition"]
+__all__ = ["apart_in_log_z", "apart_in_population", "log_partition", "thin"]
 
 _ERRORS_APART = 5.0
 _LOST = 0.1
 _SURE = 30.0
+_THIN = 20
+"""Effective draws of one refit: with 10 to 20, free energies of a well of 0.8 % were off by +0.28, a standard deviation;
+with 20 to 40 by 0.02 (60 ensembles of 7 refits of a double well)."""
 
 
 def log_partition(frames: Frames, draws: int, seed: int) -> Quantity:
@@ -114,6 +117,30 @@ def apart_in_population(inside: np.ndarray, weight: np.ndarray, refit: np.ndarra
         f"{_these(lost, len(share))} {'has' if len(lost) == 1 else 'have'} less than a tenth of the population that "
         f"another has ({share[most]:.3g}): averages over all are wrong"
     )
+
+
+def thin(inside: np.ndarray, weight: np.ndarray, refit: np.ndarray) -> str | None:
+    """What to say of refits that nearly lost a region: what they know of it hangs on fewer than twenty effective draws.
+
+    Their estimates are too low in most cases and far too high in a few, and so none that an interval can be made of.
+
+    Parameters
+    ----------
+    inside, weight, refit : ndarray, (n,)
+        As of :func:`apart_in_population`.
+
+    Examples
+    --------
+    >>> refit = np.repeat([0, 1], 400)
+    >>> thin((np.arange(800) < 404), np.ones(800), refit)
+    'in 1 of 2 refits (1) by fewer than 20 effective draws, 4.0 at the least'
+    """
+    first, second = (np.bincount(refit, inside * w) for w in (weight, weight**2))
+    counts = np.divide(first**2, second, out=np.zeros(len(first)), where=second > 0)
+    few = np.flatnonzero(counts < _THIN)
+    if not len(few):
+        return None
+    return f"in {_these(few, len(counts))} by fewer than {_THIN} effective draws, {counts.min():.1f} at the least"
 
 
 def _these(which: np.ndarray, count: int) -> str:

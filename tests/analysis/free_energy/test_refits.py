@@ -55,8 +55,21 @@ def test_a_small_mode_shows_in_its_population_only() -> None:
     assert "1 of 5 refits (2) has" in str(found.difference(LEFT, RIGHT).warning)
 
 
-def test_few_draws_say_nothing_of_what_others_lost() -> None:
-    assert refitted((2,), 0.002).difference(LEFT, RIGHT).warning is None  # eight draws or so in the others
+def test_few_draws_say_nothing_of_what_others_lost_but_are_no_interval() -> None:
+    quantity = refitted((2,), 0.002).difference(LEFT, RIGHT)  # eight draws or so in the others
+    assert quantity.ci90 is None
+    assert "in 5 of 5 refits (0, 1, 2, 3, 4) by fewer than 20 effective draws" in str(quantity.warning)
+
+
+def test_what_an_audit_misses_leaves_no_interval() -> None:
+    """Of any region, of a fit's own draws; frames of a simulation do not care."""
+    fit = bcg.fit(EmbeddedPhysics.example()[0], steps=1, uncertainty="none", compile="off", progress=False)
+    fit.diagnostics["audit"] = {"warnings": ["w"], "missing": ["the generator leaves out 3 %"]}
+    own_frames = two_wells((), 0.3, 5)
+    quantity = free_energy(fit, own_frames, cv=first, bins=20, draws=20).difference(LEFT, RIGHT)
+    assert (quantity.ci90, quantity.warning) == (None, "the generator leaves out 3 %")
+    simulated = replace(own_frames, provenance={})
+    assert free_energy(fit, simulated, cv=first, bins=20, draws=20).difference(LEFT, RIGHT).ci90 is not None
 
 
 def test_refits_of_a_model_that_lost_a_well_are_told_apart() -> None:
