@@ -22,7 +22,7 @@ _ERRORS_APART = 5.0
 _LOST = 0.1
 _SURE = 30.0
 _THIN = 20
-"""Effective draws of one refit: with 10 to 20, free energies of a well of 0.8 % were off by +0.28, a standard deviation;
+"""Effective draws of one refit. With 10 to 20, free energies of a well of 0.8 % were off by +0.28, a standard error;
 with 20 to 40 by 0.02 (60 ensembles of 7 refits of a double well)."""
 
 

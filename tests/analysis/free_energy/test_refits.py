@@ -65,7 +65,8 @@ def test_what_an_audit_misses_leaves_no_interval() -> None:
     """Of any region, of a fit's own draws; frames of a simulation do not care."""
     fit = bcg.fit(EmbeddedPhysics.example()[0], steps=1, uncertainty="none", compile="off", progress=False)
     fit.diagnostics["audit"] = {"warnings": ["w"], "missing": ["the generator leaves out 3 %"]}
-    own_frames = two_wells((), 0.3, 5)
+    weighted = two_wells((), 0.3, 5)
+    own_frames = replace(weighted, provenance={**weighted.provenance, "pareto_k": 0.1})
     quantity = free_energy(fit, own_frames, cv=first, bins=20, draws=20).difference(LEFT, RIGHT)
     assert (quantity.ci90, quantity.warning) == (None, "the generator leaves out 3 %")
     simulated = replace(own_frames, provenance={})
