@@ -179,7 +179,9 @@ def _rmsd(topology: Any, reference: ArrayLike | None) -> list[Observable]:
 
 
 def _end_to_end(topology: Any, reference: ArrayLike | None) -> list[Observable]:
-    heavy = [atom.index for atom in topology.chain(0).atoms if atom.element is None or atom.element.symbol != "H"]
+    heavy = [atom for atom in topology.chain(0).atoms if atom.element is None or atom.element.symbol != "H"]
+    # GROMACS' files know no chains: water and ions would follow
+    heavy = [atom.index for atom in [atom for atom in heavy if atom.residue.is_protein] or heavy]
     if len(heavy) < 2:
         raise TopologyError("end_to_end needs two atoms other than hydrogen in the first chain")
     return [Distance(topology.n_atoms, (heavy[0], heavy[-1]), "end_to_end")]
@@ -208,9 +210,10 @@ def from_names(names: Sequence[str], topology: Any, reference: ArrayLike | None 
     ----------
     names : sequence of str
         Out of `NAMES`: ``rg`` (equal weights, as mdtraj) and ``rg_mass``, radius of gyration; ``rmsd`` of all
-        atoms from the reference; ``end_to_end``, between the first and the last atom of the first chain that
-        are not hydrogen; ``phi``, ``psi``, ``omega``, ``chi1``, ..., one for every such torsion: named ``phi``
-        where the molecule has one, ``phi ALA-2``, ... where it has more; ``phi ALA-2`` for that one alone.
+        atoms from the reference; ``end_to_end``, between the first and the last atom of the first chain (of its
+        protein, where it has one) that are not hydrogen; ``phi``, ``psi``, ``omega``, ``chi1``, ..., one for every
+        such torsion: named ``phi`` where the molecule has one, ``phi ALA-2``, ... where it has more; ``phi ALA-2``
+        for that one alone.
     topology : topology
         path, topology of mdtraj or OpenMM, mdtraj trajectory or Frames.
     reference : array, optional

@@ -144,6 +144,7 @@ def bench(tmp_path, write, top, topology, positions):
 FILES = {
     "missing": (lambda b: load("gone.xtc", b.top), DataError, ["gone.xtc", "no such file"]),
     "missing top": (lambda b: load(b.write(), "gone.pdb"), TopologyError, ["gone.pdb", "no such file"]),
+    "nothing": (lambda b: load(None, b.top), DataError, ["NoneType", "give a path"]),
     "no files": (lambda b: load([], b.top), DataError, ["empty", "pattern"]),
     "a directory": (lambda b: load(b.folder, b.top), DataError, ["is a directory", "*.xtc"]),
     "twice the same": (lambda b: b.two(b.write(), b.write()), DataError, ["a.xtc", "twice"]),

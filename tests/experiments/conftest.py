@@ -58,6 +58,6 @@ def unfinished(finished: Path) -> Path:
 
 @pytest.fixture
 def own_files(_finished: Path) -> list[str]:
-    """Trajectories and topology as a user would give them."""
-    files = sorted((_finished / "trajectories").glob("*.xtc"))
-    return [f"data.frames={[str(f) for f in files]}", f"data.top='{_finished / 'trajectories' / 'topology.pdb'}'"]
+    """Trajectories, by a pattern, and topology as a user would give them."""
+    folder = _finished / "trajectories"
+    return [f"data.frames='{folder / '*.xtc'}'", f"data.top='{folder / 'topology.pdb'}'"]

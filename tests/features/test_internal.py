@@ -127,6 +127,15 @@ def test_what_does_not_exist_is_refused(
         getattr(bcg.features, make)(pdb, **arguments)
 
 
+def test_end_to_end_ends_where_the_protein_does(molecule: Any):
+    """GROMACS' files know no chains: water and ions come after the protein, in the same one."""
+    top = molecule.topology.copy()
+    for name, element in (("HOH", mdtraj.element.oxygen), ("NA+", mdtraj.element.sodium)):
+        top.add_atom(element.symbol, element, top.add_residue(name, top.chain(0)))
+    (observable,) = from_names(["end_to_end"], top)
+    assert observable.pair == (1, 18)
+
+
 def test_observables_match_mdtraj(pdb: Path, molecule: Any, frames: Any):
     masses = np.array([atom.element.mass for atom in molecule.topology.atoms])
     centred = frames.xyz - mdtraj.compute_center_of_mass(frames)[:, None]

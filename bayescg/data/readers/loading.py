@@ -4,7 +4,7 @@ import glob
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -192,6 +192,8 @@ def from_openmm(
 def sources(paths: Any) -> list[Source]:
     """The trajectories that `paths` of :func:`load` stands for, patterns replaced by what matches them."""
     alone = isinstance(paths, str | os.PathLike) or _is_loaded(paths)
+    if not alone and not isinstance(paths, Iterable):
+        raise DataError(f"the trajectories are a {type(paths).__name__}: give a path, a pattern, or a list of these")
     listed: Any = [paths] if alone else paths
     trajectories: list[Source] = []
     for entry in listed:
