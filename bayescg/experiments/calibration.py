@@ -157,20 +157,20 @@ class _OfFile:
 
 @cache
 def _module(file: Path) -> ModuleType:
-    """A file of rows, executed as a module of its own, with its neighbours to import."""
+    """A file of rows, executed as a module of its own; it may import its neighbours, and from the working directory."""
     name = "calibration_" + re.sub(r"\W", "_", file.stem)
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise ConfigError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    sys.path.insert(0, str(file.parent))
+    before, sys.path = sys.path, [str(file.parent), *sys.path, str(Path.cwd())]
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever a stranger's file raises
         raise ConfigError(f"{file} does not run: {type(error).__name__}: {error}") from error
     finally:
-        sys.path.remove(str(file.parent))
+        sys.path = before
     return module
 
 

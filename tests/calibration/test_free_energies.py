@@ -5,18 +5,7 @@ import pytest
 
 from bayescg.analysis import coverage
 from bayescg.analysis.free_energy import estimate
-from tests.calibration.free_energies import ROWS, along, exact_of_draws, of_draws, truth
-
-CELLS = sum(len(row.truth()) for row in ROWS)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_a_row_of_the_table(row):
-    result = coverage(row.experiment, row.truth(), cells=CELLS)
-    assert result.ok, result
-    assert result.control_fails, result
-    assert all(0.85 < calibrated.width < 1.15 for calibrated in result.rows), result
+from tests.calibration.free_energies import along, exact_of_draws, of_draws, truth
 
 
 def short(seed):
