@@ -173,7 +173,7 @@ def native_contacts(
     if conformation is None:
         raise ConfigError("this topology has no coordinates: give reference=, of shape (atoms, 3) in nm")
     box = constant_box(top) if box is None else box
-    native = torch.from_numpy(np.array(as_reference(conformation, topology.n_atoms)))
+    native = torch.from_numpy(np.array(as_reference(conformation, topology.n_atoms, topology)))
     lengths = Distances(topology.n_atoms, rows, labels, box)(native).tolist()
     residues = [atom.residue for atom in topology.atoms]
     near = [

@@ -197,5 +197,6 @@ def aligned(top: Any, reference: ArrayLike | None = None, select: str = "not ele
         if first is None:
             raise ConfigError("this topology has no coordinates: give reference=, of shape (atoms, 3) in nm")
         reference = first
+    reference = as_reference(reference, topology.n_atoms, topology)
     labels = [atom_label(topology, i) for i in range(topology.n_atoms)]
     return Aligned(labels, reference, select_atoms(topology, select).tolist())

@@ -326,10 +326,10 @@ def internal_coordinates(
     make = partial(InternalCoordinates, labels, rows, protein_torsions(topology), stereocentres(topology))
     internal = make()
     if first is not None:
-        internal.check(torch.from_numpy(as_reference(first, topology.n_atoms)))
+        internal.check(torch.from_numpy(as_reference(first, topology.n_atoms, topology)))
     if around is None:
         return internal
-    middle = torch.from_numpy(as_reference(around, topology.n_atoms))
+    middle = torch.from_numpy(as_reference(around, topology.n_atoms, topology))
     internal.check(middle)
     return make(around=internal(middle)[2 * topology.n_atoms - 3 :].tolist())
 

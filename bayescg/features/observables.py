@@ -175,7 +175,7 @@ def _rg_mass(topology: Any, reference: ArrayLike | None) -> list[Observable]:
 def _rmsd(topology: Any, reference: ArrayLike | None) -> list[Observable]:
     if reference is None:
         raise ConfigError("rmsd needs a reference conformation: give reference=, of shape (atoms, 3) in nm")
-    return [Rmsd(as_reference(reference, topology.n_atoms))]
+    return [Rmsd(as_reference(reference, topology.n_atoms, topology))]
 
 
 def _end_to_end(topology: Any, reference: ArrayLike | None) -> list[Observable]:

@@ -7,18 +7,18 @@ import torch
 from numpy.typing import NDArray
 
 from bayescg.errors import ConfigError, TopologyError
-from bayescg.units import plain
+from bayescg.units import BOND_RANGE, plain
 
 __all__ = ["as_reference", "atom_label", "select_atoms"]
 
 
-def as_reference(reference: Any, atoms: int | None = None) -> NDArray[np.float64]:
+def as_reference(reference: Any, atoms: int | None = None, topology: Any = None) -> NDArray[np.float64]:
     """Check the positions of a reference conformation: an array in nm, or an OpenMM quantity.
 
     Raises
     ------
     TopologyError
-        The shape is not ``(atoms, 3)``, or a number is not finite.
+        The shape is not ``(atoms, 3)``, a number is not finite, or bonds of the topology are too long for bonds.
     """
     reference = plain(reference, "nm")
     if isinstance(reference, torch.Tensor):
@@ -29,6 +29,13 @@ def as_reference(reference: Any, atoms: int | None = None) -> NDArray[np.float64
     bad = ~np.isfinite(target).all(axis=1)
     if bad.any():
         raise TopologyError(f"the reference is not finite at atom {int(bad.argmax()) + 1}; give another one")
+    for a, b in () if topology is None else topology.bonds:  # those between residues may stand for missing ones
+        length = float(np.linalg.norm(target[a.index] - target[b.index]))
+        if a.residue is b.residue and length > BOND_RANGE[1]:
+            raise TopologyError(
+                f"the reference is broken across a periodic box, or in another unit than nm: {a} and {b} are bonded "
+                f"and {length:.2f} nm apart; give a whole one, such as frames.positions[0] of load(..., whole=True)"
+            )
     return target
 
 

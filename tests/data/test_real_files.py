@@ -13,7 +13,7 @@ import torch
 
 import bayescg as bcg
 from bayescg.data import from_mdanalysis, load
-from bayescg.errors import DataError, TopologyError
+from bayescg.errors import ConfigError, DataError, TopologyError
 from bayescg.models import PredictiveCV
 
 files: Any = pytest.importorskip("MDAnalysisTests.datafiles", reason="MDAnalysisTests is not installed")
@@ -79,6 +79,25 @@ def test_a_tpr_file_and_a_universe_without_bonds_lead_somewhere():
         load(files.XTC, files.TPR)
     with pytest.raises(TopologyError, match=r"the universe has none.*\.tpr"):
         from_mdanalysis(universe(files.GRO, files.XTC), whole=True)
+
+
+def test_every_file_of_atoms_serves_features():
+    assert len(bcg.features.torsions(files.PRM, "psi").labels) > 0
+    assert bcg.features.distances(files.PSF, select="name CA").size == 214 * 213 // 2
+    assert bcg.features.aligned(files.PDB_small, select="name CA").size == 3 * 3341
+    assert bcg.features.torsions(files.PSF_NAMD_GBIS, "chi1", select="resid 1 to 2").labels == [
+        "chi1 ARG-2",
+        "chi1 ILE-3",
+    ]
+    with pytest.raises(ConfigError, match="no coordinates: give reference="):
+        bcg.features.aligned(files.PSF)
+
+
+@LONG
+def test_a_broken_conformation_is_no_reference():
+    for make in (bcg.features.aligned, bcg.features.native_contacts):
+        with pytest.raises(TopologyError, match=r"GLU44-C[GD] and GLU44-C[GD] are bonded and 7.\d+ nm apart"):
+            make(files.GRO, select="name CA")
 
 
 @LONG

@@ -141,7 +141,12 @@ def test_reference_from_each_source_is_the_same(pdb: Path, molecule: Any, confor
     [
         ({"reference": np.zeros((21, 3))}, TopologyError, r"\(21, 3\) instead of \(22, 3\)"),
         ({"reference": np.full((22, 3), np.nan)}, TopologyError, "not finite at atom 1"),
-        ({"reference": np.outer(np.arange(22.0), [1, 2, 3])}, TopologyError, "on a line"),
+        ({"reference": np.outer(np.arange(22.0), [1, 2, 3]) / 100}, TopologyError, "on a line"),
+        (
+            {"reference": np.outer(np.arange(22.0), [1, 2, 3])},
+            TopologyError,
+            "ACE1-CH3 and ACE1-C are bonded and 11.22 nm",
+        ),
         ({"select": "name CA"}, TopologyError, "at least three"),
         ({"select": "name XX"}, TopologyError, "names none of the 22 atoms"),
         ({"select": "nam CA !!"}, ConfigError, "not understood"),
