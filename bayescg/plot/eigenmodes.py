@@ -61,7 +61,7 @@ def spectrum(modes: SlowModes, truth: Sequence[float] | None = None) -> Figure:
     exact = _exact(truth, number)
     fig, (ax,) = figure(1, 1, 3.4, 3.0)
     low, high = modes.ci90.values
-    middle = np.where(np.isnan(low), np.nan, np.median(modes.eigenvalues.values, 0))  # none for unresolved modes
+    middle = np.where(np.isnan(low), np.nan, np.median(modes.eigenvalues.values, 0))  # none without an interval
     intervals(ax, number, middle, (low, high), BLUE, "90 % interval", ms=5, capsize=4, lw=1.5)
     if exact is not None:
         ax.plot(number + 0.15, exact, "_", color=ORANGE, ms=14, mew=2, label="exact")
@@ -165,7 +165,7 @@ def committor(
 def timescales(found: xr.DataArray, truth: Sequence[float] | None = None) -> Figure:
     """Implied timescales against lag with 90 % bands; grey where a timescale is shorter than the lag.
 
-    A mode has no point at a lag that leaves it unresolved (NaN).
+    A mode has no point at a lag at which it has no interval (NaN).
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def timescales(found: xr.DataArray, truth: Sequence[float] | None = None) -> Fig
     values = found.transpose("draw", "lag", "mode").values
     low, high = interval(values, 0.9)
     for k, mode in enumerate(found["mode"].values):
-        colour, resolved = COLOURS[k % len(COLOURS)], "" if np.isfinite(low[:, k]).any() else ", unresolved"
+        colour, resolved = COLOURS[k % len(COLOURS)], "" if np.isfinite(low[:, k]).any() else ", no interval"
         band(ax, lags, (low[:, k], high[:, k]), colour)
         ax.plot(lags, np.median(values[:, :, k], 0), "o-", color=colour, ms=4, lw=1.5, label=f"mode {mode}{resolved}")
         if exact is not None:

@@ -87,11 +87,9 @@ class LagTimes(Question):
                 kind, _, number = name.rpartition("_")
                 if kind == "timescale" and not quantity.warning:
                     finding.add(f"{name}_at_{lag:g}", quantity, 1.0 / rates[int(number) - 1])
-            if modes.unresolved:
-                finding.warnings.append(
-                    f"modes without a timescale at lag {lag:g}: {', '.join(map(str, sorted(modes.unresolved)))}; what "
-                    "correlation is left then cannot be told from noise"
-                )
+            finding.warnings += [
+                f"no timescale at lag {lag:g}: {why}" for mode, why in modes.refused.items() if mode not in own.refused
+            ]
         return modes
 
     def _test(self, finding: Finding, context: Context, lag: float, tested: list[int], modes: SlowModes) -> None:

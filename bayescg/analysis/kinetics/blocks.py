@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from bayescg.analysis.kinetics.galerkin import Modes, reduced, solve
 from bayescg.data import statistical_inefficiency
 from bayescg.data.split import blocks
 
-__all__ = ["Blocks", "blocks_of", "influence", "longer_than"]
+__all__ = ["Blocks", "blocks_of", "longer_than"]
 
 LARGEST_NUMBER = 100
 
@@ -27,11 +27,14 @@ class Blocks:
         Statistical inefficiency of the slow modes, as a part of all frames.
     enough : bool
         Whether blocks are long enough.
+    share : ndarray, (modes,)
+        Part of the frames that each slow mode lives on: Kish's effective part of all, weighted by its square.
     """
 
     ids: np.ndarray
     inefficiency: float
     enough: bool
+    share: np.ndarray = field(default_factory=lambda: np.ones(1))
 
     @property
     def count(self) -> int:
@@ -56,7 +59,9 @@ def blocks_of(cells: Covariances, modes: int, ordered: bool) -> Blocks:
     """
     small = cells.projected(reduced(cells.few(), modes))
     slowest = solve(small, np.ones((1, len(cells))), modes)
-    return longer_than(*influence(small, slowest), cells.run, ordered)
+    slow, pull, square = influence(small, slowest)
+    share = square.sum(0) ** 2 / (small.weight.sum() * (square**2 / small.weight[:, None]).sum(0))
+    return replace(longer_than(slow, pull, cells.run, ordered), share=share)
 
 
 def longer_than(slow: np.ndarray, influence: np.ndarray, run: np.ndarray, ordered: bool) -> Blocks:
@@ -88,8 +93,10 @@ def longer_than(slow: np.ndarray, influence: np.ndarray, run: np.ndarray, ordere
     return Blocks(blocks(run, None, length), memory / n, length >= least or length >= longest)
 
 
-def influence(cov: Covariances, modes: Modes) -> tuple[np.ndarray, np.ndarray]:
-    """Sum over each cell of the modes, and of their influence on their Rayleigh quotients, each (cells, modes).
+def influence(cov: Covariances, modes: Modes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sums over each cell of the modes, of their influence on their Rayleigh quotients, and of their squares.
+
+    Each is (cells, modes).
 
     An eigenvalue q changes by the mean of :math:`a_t - q b_t`, with a and b the mode's integrands of Dirichlet form
     and variance, when frames are weighted anew.
@@ -97,4 +104,5 @@ def influence(cov: Covariances, modes: Modes) -> tuple[np.ndarray, np.ndarray]:
     c, q, centre = modes.vectors[0], modes.values[0], modes.mean[0] @ modes.vectors[0]
     w, first = cov.weight[:, None], cov.first @ c
     a, b = (np.einsum("nij,ik,jk->nk", s, c, c, optimize=True) for s in (cov.dirichlet, cov.second))
-    return first - w * centre, a - q * (b - 2 * first * centre + w * centre**2)
+    square = b - 2 * first * centre + w * centre**2
+    return first - w * centre, a - q * square, square

@@ -32,7 +32,7 @@ def implied_timescales(
 ) -> xr.DataArray:
     """Draws of implied timescales for each of several lags, (lag, draw, mode): flat where the modes are resolved.
 
-    Where the correlation of a mode after a lag cannot be told from noise, its draws are NaN.
+    Where a mode has no interval, as where its correlation after a lag cannot be told from noise, draws are NaN.
 
     Parameters
     ----------
@@ -65,10 +65,10 @@ def implied_timescales(
 
 
 def against_lag(found: Sequence[SlowModes]) -> xr.DataArray:
-    """Draws of the timescales of several lags, (lag, draw, mode), NaN for modes that a lag leaves unresolved."""
+    """Draws of the timescales of several lags, (lag, draw, mode), NaN for modes without an interval."""
     import xarray as xr
 
-    each = [modes.timescales.where(~modes.timescales["mode"].isin(list(modes.unresolved))) for modes in found]
+    each = [modes.timescales.where(~modes.timescales["mode"].isin(list(modes.refused))) for modes in found]
     lags = xr.DataArray([modes.lag for modes in found], dims="lag", name="lag")
     return xr.concat(each, dim=lags).assign_attrs(unit=found[0].unit)
 

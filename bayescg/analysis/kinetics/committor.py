@@ -13,6 +13,7 @@ from torch import Tensor
 from bayescg.analysis.block_bootstrap import bootstrap, sources
 from bayescg.analysis.kinetics.blocks import Blocks, longer_than
 from bayescg.analysis.kinetics.covariances import Covariances, accumulate, runs
+from bayescg.analysis.kinetics.drift import DRIFTING, drifts
 from bayescg.analysis.kinetics.galerkin import FOLDS, principal
 from bayescg.analysis.kinetics.integrands import outside, pieces
 from bayescg.analysis.kinetics.modes import Functions
@@ -54,7 +55,7 @@ def committor(
     The rate is :math:`k_{ab} = \nu / E[1 - q]`, the number of reactions per time spent coming from `a`.
 
     Draws are those of a Bayesian bootstrap over blocks that are long against the memory of q. What they average are the
-    jackknife's pseudo-values of the coefficients of q and of the log rates, whose mean has less bias; and as for
+    jackknife's pseudo-values of the coefficients of q and of the roots of the rates, whose mean has less bias; and as for
     :func:`spectrum` they are moved away from it by a factor with the Student t of so many blocks.
 
     Parameters
@@ -117,12 +118,18 @@ def committor(
         parts = n * whole - (n - 1) * without
         mean = parts.mean(0)
         resampled = mean + factors[rows, None] * (weights[rows] @ (parts - mean) / n)
-        rates[rows] = np.exp(resampled[:, -2:])
+        rates[rows] = np.square(np.maximum(resampled[:, -2:], 0.1 * whole[:, -2:]))
         functions.append(Functions(held, rows, (resampled[:, :-2] @ p.T)[:, :, None], np.zeros((len(rows), 1))))
-        centres.append(np.exp(mean[-2:]))
+        centres.append(np.square(np.maximum(mean[-2:], 0.1 * whole[0, -2:])))
         folds.append(score / lag)
     assert blocks is not None
     passages = 2 * cells.weight.sum() * every / float((1 / centres[0]).sum())  # k_ab E[1 - q] = k_ba E[q]
+    point = lambda x: functions[0].values(x) @ functions[0].coefficients.mean(0)  # noqa: E731
+    few = (
+        f"about {passages:.2g} passages between the sets are fewer than {FEWEST_PASSAGES}, from which intervals of rates "
+        "hold: they have none; simulate longer"
+    )
+    refused = DRIFTING if drifts(point, frames, like) else few if passages < FEWEST_PASSAGES else None
     return Committor(
         functions=functions,
         rates=rates,
@@ -131,13 +138,14 @@ def committor(
         blocks=blocks.count,
         held_out=np.mean(folds, 0),
         passages=passages,
-        warnings=_warnings(blocks, passages),
+        warnings=_warnings(blocks, refused),
+        refused=refused,
         unit="ps" if frames.unit == "nm" else "",
     )
 
 
 def _solve(cov: Covariances, weights: np.ndarray, lag: float) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients (draws, m), the last of them 1, and the log rates (draws, 2) from `a` to `b` and back."""
+    """Coefficients (draws, m), the last of them 1, and the roots of the rates (draws, 2) from `a` to `b` and back."""
     form, _, mean = cov.mixed(weights)
     a = torch.from_numpy(form)
     lower, failed = torch.linalg.cholesky_ex(a[:, :-1, :-1])
@@ -146,13 +154,11 @@ def _solve(cov: Covariances, weights: np.ndarray, lag: float) -> tuple[np.ndarra
     c = torch.nn.functional.pad(-torch.cholesky_solve(a[:, :-1, -1:], lower)[..., 0], (0, 1), value=1.0)
     flux = torch.einsum("dm,dm->d", a[:, -1], c).numpy() / lag
     from_b = np.einsum("dm,dm->d", mean, c.numpy())
-    return c.numpy(), np.log(flux[:, None] / np.stack([1 - from_b, from_b], 1))
+    return c.numpy(), np.sqrt(flux[:, None] / np.stack([1 - from_b, from_b], 1))
 
 
-def _warnings(blocks: Blocks, passages: float) -> tuple[str, ...]:
-    warnings = []
-    if passages < FEWEST_PASSAGES:
-        warnings.append(f"about {passages:.2g} passages between the sets are too few for an error bar; simulate longer")
+def _warnings(blocks: Blocks, refused: str | None) -> tuple[str, ...]:
+    warnings = [] if refused is None else [refused]
     if not blocks.enough:
         warnings.append(f"the {blocks.count} blocks are shorter than the memory of q: the bands are too narrow")
     return tuple(warnings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -85,6 +85,9 @@ class SlowModes:
         In the bootstrap.
     inefficiency : float
         Of the slow modes: their statistical inefficiency as a part of all frames; 0 where frames have no order.
+    relaxations : ndarray, (modes,), or None
+        How often the modes relax in the frames, at most as often as the slower ones. Of a mode that lives on few frames
+        only their part counts: a state that is seldom visited takes long. None where frames have no order.
     bias : ndarray, (modes,)
         Relative bias of the eigenvalues, by the jackknife over blocks, that was taken off.
     held_out : DataArray, (fold, mode)
@@ -95,8 +98,8 @@ class SlowModes:
     warnings : tuple of str
     unit : str
         Of time.
-    unresolved : frozenset of int
-        Modes whose correlation after the lag cannot be told from noise: they have no interval.
+    refused : mapping of int to str
+        Modes that have no interval, and why.
     """
 
     eigenvalues: xr.DataArray
@@ -106,12 +109,13 @@ class SlowModes:
     rank: int
     blocks: int
     inefficiency: float
+    relaxations: np.ndarray | None
     bias: np.ndarray
     held_out: xr.DataArray
     degenerate: list[list[int]]
     warnings: tuple[str, ...] = ()
     unit: str = ""
-    unresolved: frozenset[int] = field(default_factory=frozenset)
+    refused: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def timescales(self) -> xr.DataArray:
@@ -130,11 +134,11 @@ class SlowModes:
 
     @property
     def ci90(self) -> xr.DataArray:
-        """90 % intervals of the eigenvalues, (bound, mode); NaN for modes that are unresolved."""
+        """90 % intervals of the eigenvalues, (bound, mode); NaN for modes that have none."""
         import xarray as xr
 
         bounds = np.asarray(interval(self.eigenvalues.values, 0.9))
-        bounds[:, [mode - 1 for mode in self.unresolved]] = np.nan
+        bounds[:, [mode - 1 for mode in self.refused]] = np.nan
         coords = {"bound": ["low", "high"], "mode": self.eigenvalues["mode"]}
         return xr.DataArray(bounds, dims=("bound", "mode"), coords=coords)
 
@@ -144,7 +148,7 @@ class SlowModes:
         quantities = {}
         rate = f"1/{self.unit}" if self.unit else ""
         for k, mode in enumerate(self.eigenvalues["mode"].values):
-            warning = f"mode {mode} decays within the lag: use a shorter one" if mode in self.unresolved else None
+            warning = self.refused.get(int(mode))
             for name, array, unit in (
                 ("eigenvalue", self.eigenvalues, rate),
                 ("timescale", self.timescales, self.unit),
@@ -203,7 +207,7 @@ class SlowModes:
     def __repr__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
         of_modes = [q for name, q in self.quantities.items() if name.startswith("timescale")]
-        timescales = ", ".join(f"{rounded(q.mean, q.sd)} ± {q.sd:.2g}" if q.ci90 else "unresolved" for q in of_modes)
+        timescales = ", ".join(f"{rounded(q.mean, q.sd)} ± {q.sd:.2g}" if q.ci90 else "no interval" for q in of_modes)
         of = "generator" if self.lag is None else f"lag {self.lag:g}"
         return (
             f"SlowModes({of}: timescales {timescales}{unit}; {len(self.eigenvalues)} draws, {self.blocks} blocks, "

@@ -43,6 +43,8 @@ class Committor:
     warnings : tuple of str
     unit : str
         Of time.
+    refused : str or None
+        Why the rates have no interval.
     """
 
     functions: Sequence[Functions]
@@ -54,6 +56,7 @@ class Committor:
     held_out: np.ndarray
     warnings: tuple[str, ...]
     unit: str
+    refused: str | None = None
 
     @property
     def quantities(self) -> dict[str, Quantity]:
@@ -61,7 +64,7 @@ class Committor:
         unit = f"1/{self.unit}" if self.unit else ""
         parts = [{s: None if v is None else float(v[k]) for s, v in self.sd_by_source.items()} for k in (0, 1)]
         return {
-            f"rate_{name}": Quantity.of(self.rates[:, k], unit, sd_by_source=parts[k])
+            f"rate_{name}": Quantity.of(self.rates[:, k], unit, self.refused, sd_by_source=parts[k])
             for k, name in enumerate(("ab", "ba"))
         }
 

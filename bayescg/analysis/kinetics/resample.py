@@ -9,7 +9,7 @@ import numpy as np
 from bayescg.analysis.kinetics.covariances import Covariances
 from bayescg.analysis.kinetics.galerkin import above_noise, clusters, held_out, matched, reduced, solve
 
-__all__ = ["Resampled", "log_rates", "resample"]
+__all__ = ["Resampled", "resample", "root_rates"]
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class Resampled:
 
     Attributes
     ----------
-    log_rates : ndarray, (draws, modes)
+    rates : ndarray, (draws, modes)
     centre, bias : ndarray, (modes,)
-        Log rates of all frames without their bias, and the bias.
+        Rates of all frames without their bias, and the bias as a part of them.
     lost : ndarray, (modes,)
         Part of the draws in which a mode decays within the lag: all, where its correlation is not above noise.
     faint : ndarray of bool, (modes,)
@@ -36,7 +36,7 @@ class Resampled:
         The eigenfunctions of all frames at a sample of them.
     """
 
-    log_rates: np.ndarray
+    rates: np.ndarray
     centre: np.ndarray
     bias: np.ndarray
     lost: np.ndarray
@@ -49,17 +49,17 @@ class Resampled:
     functions: np.ndarray
 
 
-def log_rates(values: np.ndarray, lag: float | None) -> np.ndarray:
-    """Log eigenvalues of minus the generator from Rayleigh quotients: themselves, or 1 - nu for a lag.
+def root_rates(values: np.ndarray, lag: float | None) -> np.ndarray:
+    """Roots of the eigenvalues of minus the generator from Rayleigh quotients: themselves, or 1 - nu for a lag.
 
     Examples
     --------
-    >>> np.exp(log_rates(1 - np.exp(-np.array([0.5, 1.0])), 0.5)).round(6).tolist()
+    >>> root_rates(1 - np.exp(-np.array([0.5, 2.0])), 0.5).round(6).tolist()
     [1.0, 2.0]
     """
     tiny = 1e-6  # a correlation of less, or none, is as good as lost
     values = np.maximum(values, 1e-300)
-    return np.log(values) if lag is None else np.log(-np.log1p(-np.minimum(values, 1 - tiny)) / lag)
+    return np.sqrt(values if lag is None else -np.log1p(-np.minimum(values, 1 - tiny)) / lag)
 
 
 def resample(
@@ -89,8 +89,8 @@ def resample(
     small, n, even = cov.projected(p), len(cov), np.ones((1, len(cov)))
     more = min(modes + 2, p.shape[1])  # so that a degenerate pair at the end is not cut
     point, left, boots = (solve(small, w, more) for w in (even, 1 - np.eye(n), weights))
-    spread = np.sqrt((n - 1) * log_rates(left.values, lag).var(0))
-    groups = clusters(log_rates(point.values, lag)[0], spread)
+    spread = np.sqrt((n - 1) * root_rates(left.values, lag).var(0))
+    groups = clusters(root_rates(point.values, lag)[0], spread)
     reference, metric = point.vectors[0], small.mixed(even)[1][0]
     at = (sample - cov.shift) @ p - point.mean
     if first is not None:
@@ -99,9 +99,10 @@ def resample(
     resolved = np.ones(more, bool) if lag is None else above_noise(small, more)
     close = [[k for k in group if resolved[k]] for group in groups]
     turned, all_turned = (matched(m, reference, metric, groups) for m in (point, boots))
-    estimate, jack, boot = (log_rates(m.values[:, :modes], lag) for m in (point, left, boots))
+    estimate, jack, boot = (root_rates(m.values[:, :modes], lag) for m in (point, left, boots))
+    floor = 0.1 * estimate[0]  # where the errors are as large as the rates, none is negative
     bias = (n - 1) * (jack.mean(0) - estimate[0])
-    centre = estimate[0] - bias
+    centre = np.maximum(estimate[0] - bias, floor)
     # where a mode hangs on rare values, the bootstrap's spread is too small, which the jackknife's is not
     wider = spread[:modes] / (boot.std(0) * np.sqrt((n + 1) / (n - 1)))
     (c0, k0), (c, k) = (
@@ -109,15 +110,15 @@ def resample(
         for vectors, m in ((turned, point), (all_turned, boots))
     )
     return Resampled(
-        log_rates=centre + factors[:, None] * wider * (boot - boot.mean(0)),
-        centre=centre,
-        bias=bias,
+        rates=np.square(np.maximum(centre + factors[:, None] * wider * (boot - boot.mean(0)), floor)),
+        centre=np.square(centre),
+        bias=2 * bias / centre,
         lost=np.where(resolved[:modes], (boots.values[:, :modes] >= 1.0).mean(0) if lag is not None else 0.0, 1.0),
         faint=resolved[:modes] & ~(resolved if lag is None else above_noise(small, more, 0.99))[:modes],
         coefficients=c0 + factors[:, None, None] * (c - c0),
         constant=k0 + factors[:, None] * (k - k0),
         rank=p.shape[1],
-        held_out=np.exp(log_rates(held_out(small, modes), lag)),
+        held_out=np.square(root_rates(held_out(small, modes), lag)),
         degenerate=[g for g in close if len(g) > 1 and g[0] < modes],
         functions=at @ turned[0],
     )

@@ -13,6 +13,7 @@ from bayescg.analysis.block_bootstrap import bootstrap, sources
 from bayescg.analysis.fit_checks import check_question
 from bayescg.analysis.kinetics.blocks import Blocks, blocks_of
 from bayescg.analysis.kinetics.covariances import accumulate, runs
+from bayescg.analysis.kinetics.drift import DRIFTING, drifts
 from bayescg.analysis.kinetics.integrands import values
 from bayescg.analysis.kinetics.modes import Functions, SlowModes
 from bayescg.analysis.kinetics.resample import Resampled, resample
@@ -29,8 +30,12 @@ if TYPE_CHECKING:
 __all__ = ["bases_of", "diffusion_of", "spectrum"]
 
 MOST_LOST = 0.01
-LEAST_RELAXATIONS = 10
+LEAST_RELAXATIONS = 30
 LEAST_BLOCKS = 10
+_MOBILITY = (
+    "nobody said how fast the atoms diffuse: eigenvalues and timescales are those of a mobility of one and have no "
+    "unit, so that only their ratios mean anything; give a lag= in ps, or diffusion= in nm²/ps"
+)
 
 
 def spectrum(
@@ -138,28 +143,34 @@ def spectrum(
     assert blocks is not None
     rates, members, first = np.empty((draws, modes)), len(by_refit), by_refit[0]
     for m, refit in enumerate(by_refit):
-        rates[m::members] = np.exp(refit.log_rates)
+        rates[m::members] = refit.rates
     mode, lost = np.arange(1, modes + 1), np.mean([refit.lost for refit in by_refit], 0) > MOST_LOST
-    relaxed = _relaxations(frames, lag, total, np.median(rates, 0), blocks)
+    relaxations = _relaxations(frames, lag, total, np.median(rates, 0), blocks)
+    functions = [
+        Functions(basis, np.arange(m, draws, members), refit.coefficients, refit.constant)
+        for m, (basis, refit) in enumerate(zip(bases, by_refit, strict=False))
+    ]
+    point = lambda x: functions[0].values(x) @ functions[0].coefficients.mean(0)  # noqa: E731
+    refused = _refused(lost, lag, relaxations, drifts(point, frames, like))
+    mobility = lag is None and frames.unit == "nm" and _is(diffusion, frames.kT)
+    doubts = getattr(fit, "diagnostics", {}).get("doubts", ())
     return SlowModes(
         eigenvalues=xr.DataArray(
             rates, dims=("draw", "mode"), coords={"draw": np.arange(draws), "mode": mode}, name="eigenvalue"
         ),
-        sd_by_source=sources(rates, np.exp([refit.centre for refit in by_refit])),
+        sd_by_source=sources(rates, np.array([refit.centre for refit in by_refit])),
         lag=lag,
-        functions=[
-            Functions(basis, np.arange(m, draws, members), refit.coefficients, refit.constant)
-            for m, (basis, refit) in enumerate(zip(bases, by_refit, strict=False))
-        ],
+        functions=functions,
         rank=first.rank,
         blocks=blocks.count,
         inefficiency=blocks.inefficiency,
+        relaxations=relaxations,
         bias=np.mean([refit.bias for refit in by_refit], 0),
         held_out=xr.DataArray(first.held_out, dims=("fold", "mode"), coords={"mode": mode}, name="held_out"),
         degenerate=first.degenerate,
-        warnings=(*getattr(fit, "diagnostics", {}).get("doubts", ()), *_warnings(blocks, first, lost, lag, relaxed)),
-        unit="ps" if frames.unit == "nm" else "",
-        unresolved=frozenset((np.flatnonzero(lost) + 1).tolist()),
+        warnings=(*doubts, *([_MOBILITY] if mobility else []), *_warnings(blocks, first, lost, lag, refused)),
+        unit="ps" if frames.unit == "nm" and not mobility else "",
+        refused=refused,
     )
 
 
@@ -210,25 +221,48 @@ def _positions(frames: Frames, like: Tensor | None) -> Tensor:
     return x if like is None else x.to(like)
 
 
+def _is(diffusion: Any, kT: float) -> bool:
+    """Whether D is kT, a mobility of one, that nobody chose."""
+    return isinstance(diffusion, float) and diffusion == kT
+
+
 def _relaxations(
     frames: Frames, lag: float | None, total: float, rates: np.ndarray, blocks: Blocks
 ) -> np.ndarray | None:
-    """How often modes relax in `total` frames or pairs, those with rates (modes,) or only the slowest; None: no order.
+    """How often modes with rates (modes,) relax in `total` frames or pairs, as far as these are where the mode lives.
 
-    The generator's rates are those of the frames only where they come from its dynamics: not where they are weighted,
-    nor for molecules. Then the memory of the mode counts: a statistical inefficiency is two relaxation times.
+    A mode needs the slower ones, so that none counts for more than they do. The generator's rates are those of the
+    frames only where they come from its dynamics: not where they are weighted, nor for molecules. Then the memory of
+    the mode counts: a statistical inefficiency is two relaxation times. None: the frames have no order.
     """
     if frames.order is None:
         return None
+    times = np.full(len(rates), 2 / blocks.inefficiency if blocks.inefficiency > 0 else np.inf)
     if frames.dt is not None and (lag is not None or (frames.weights is None and frames.unit != "nm")):
-        return total * frames.dt * runs(frames).step * rates
-    return np.array([2 / blocks.inefficiency]) if blocks.inefficiency > 0 else None
+        times = total * frames.dt * runs(frames).step * rates
+    return np.minimum.accumulate(times * blocks.share)
+
+
+def _refused(lost: np.ndarray, lag: float | None, relaxations: np.ndarray | None, drifting: bool) -> dict[int, str]:
+    """Why modes, by number, have no interval."""
+    refused = {}
+    for k, gone in enumerate(lost):
+        if gone:
+            refused[k + 1] = f"mode {k + 1} decays within the lag {lag:g}: use a shorter one"
+        elif drifting:
+            refused[k + 1] = DRIFTING
+        elif relaxations is not None and relaxations[k] < LEAST_RELAXATIONS:
+            refused[k + 1] = (
+                f"the data hold about {relaxations[k]:.2g} relaxations of mode {k + 1}, fewer than "
+                f"{LEAST_RELAXATIONS}, from which intervals hold: it has none; simulate longer"
+            )
+    return refused
 
 
 def _warnings(
-    blocks: Blocks, first: Resampled, lost: np.ndarray, lag: float | None, relaxed: np.ndarray | None
+    blocks: Blocks, first: Resampled, lost: np.ndarray, lag: float | None, refused: dict[int, str]
 ) -> tuple[str, ...]:
-    """What to know before the intervals are believed, `lost` and `relaxed` by mode."""
+    """What to know before the intervals are believed."""
     warnings = [_inseparable([k + 1 for k in group], len(lost)) for group in first.degenerate]
     if lost.any():
         of = ", ".join(map(str, np.flatnonzero(lost) + 1))
@@ -242,12 +276,7 @@ def _warnings(
             f"the correlation of mode {k + 1} after the lag {lag:g} is barely above noise, which one time in twenty "
             "gives as much: the mode may be much faster than its interval says; use a shorter lag"
         )
-    for k, times in enumerate([] if relaxed is None else relaxed):
-        if times < LEAST_RELAXATIONS and not lost[k]:
-            warnings.append(
-                f"the data hold about {times:.2g} relaxations of mode {k + 1}, fewer than {LEAST_RELAXATIONS}: its "
-                "interval may be far too narrow; simulate longer"
-            )
+    warnings += dict.fromkeys(why for mode, why in refused.items() if not lost[mode - 1])
     if blocks.count < LEAST_BLOCKS:
         warnings.append(f"there are only {blocks.count} blocks of frames: the intervals are rough; simulate longer")
     if not blocks.enough:

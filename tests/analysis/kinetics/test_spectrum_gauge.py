@@ -79,7 +79,7 @@ def test_refits_are_turned_onto_the_first(plane):
         first = found[0] if found else None
         weights, factors = block_draws(ids, 50, 0), inflation(len(cov), 50, 0)
         found.append(resample.resample(cov, weights, factors, 2, None, u, first))
-    np.testing.assert_allclose(found[0].log_rates, found[1].log_rates, atol=1e-6)
+    np.testing.assert_allclose(found[0].rates, found[1].rates, atol=1e-6)
     np.testing.assert_allclose(found[0].functions, found[1].functions, atol=1e-4)
 
 

@@ -32,7 +32,7 @@ def test_a_timescale_far_below_the_lag_is_told_to_be_unknown(spring):
     assert not bool(found.sel(lag=0.2).isnull().any())
     legend = plot.timescales(found).axes[0].get_legend_handles_labels()[1]
     assert legend == ["mode 1", "mode 2"]
-    assert plot.timescales(found[1:]).axes[0].get_legend_handles_labels()[1][1] == "mode 2, unresolved"
+    assert plot.timescales(found[1:]).axes[0].get_legend_handles_labels()[1][1] == "mode 2, no interval"
 
 
 def test_a_markovian_spring_passes_and_a_projection_fails(spring):

@@ -1,0 +1,69 @@
+"""Did the trajectories begin at equilibrium, or do they move one way?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from bayescg.data import Frames
+
+__all__ = ["DRIFTING", "drifts"]
+
+FEWEST = 8
+MOST = 1000
+EACH = 8
+FLIPS = 999
+LEVEL = 0.01
+DRIFTING = (
+    "the trajectories do not begin at equilibrium: their last quarters differ from the first ones, which one time in a "
+    "hundred they would by chance; rates and timescales may be far off and have no interval. Begin at equilibrium, "
+    "leave out what comes before it, or simulate longer trajectories"
+)
+
+
+def drifts(functions: Callable[[Tensor], np.ndarray], frames: Frames, like: Tensor | None = None) -> bool:
+    """Whether functions (n, k) of positions differ in the last quarters of trajectories from the first ones.
+
+    At equilibrium a trajectory of reversible dynamics is as probable as the same one backwards, so that the difference
+    of its ends has either sign. The largest over the functions of the summed differences, each by the root of its sum
+    of squares, is held against those under 999 random choices of all signs, whatever the distribution of the
+    differences: one time in a hundred it passes by chance. So that this can be told, eight trajectories are needed;
+    fewer are taken to be long enough to forget where they began, if they hold as many relaxations as intervals need.
+    So are weighted frames to be at equilibrium.
+
+    Examples
+    --------
+    >>> import bayescg as bcg
+    >>> x = np.random.default_rng(0).normal(size=(20, 50, 1))
+    >>> frames = lambda x: bcg.data.Frames.from_numpy(
+    ...     x.reshape(-1, 1), unit="reduced", dt=1.0, trajectory=np.repeat(np.arange(20), 50)
+    ... )
+    >>> drifts(lambda x: x.numpy(), frames(x)), drifts(lambda x: x.numpy(), frames(x + np.linspace(0, 1, 50)[:, None]))
+    (False, True)
+    """
+    if frames.order is None or (frames.weights is not None and np.ptp(frames.weights) > 0):
+        return False
+    edges = np.r_[0, np.flatnonzero(np.diff(frames.trajectory)) + 1, len(frames)]
+    starts, lengths = edges[:-1], np.diff(edges)
+    starts, lengths = starts[lengths >= 4], lengths[lengths >= 4]
+    if len(starts) < FEWEST:
+        return False
+    some = np.linspace(0, len(starts) - 1, min(len(starts), MOST)).astype(np.int64)
+    within = (np.arange(EACH) / EACH * (lengths[some, None] // 4)).astype(np.int64)
+    first = starts[some, None] + within
+    last = starts[some, None] + lengths[some, None] - 1 - within
+    index = np.unique(np.concatenate([first, last]))
+    x = torch.as_tensor(frames.gather(index))
+    values = functions(x if like is None else x.to(like))
+    ends = (values[np.searchsorted(index, part)].mean(1) for part in (first, last))
+    differences = next(ends) - next(ends)
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (FLIPS, len(some)))
+    scale = np.sqrt(np.square(differences).sum(0).clip(1e-300))
+    by_chance = (np.abs(signs @ differences) / scale).max(1)
+    size = (np.abs(differences.sum(0)) / scale).max()
+    return bool((1 + (by_chance >= size * (1 - 1e-12)).sum()) / (1 + FLIPS) <= LEVEL)
