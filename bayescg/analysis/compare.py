@@ -199,7 +199,8 @@ def compare(
     if not isinstance(fits, Mapping) or not fits:
         raise ConfigError('fits must be a mapping of names to fits or functions: {"torsions": fit, ...}')
     frames = on.frames if isinstance(on, Pairs) else on
-    check_question(frames, blocks=(2 if blocks is None else blocks, 2))
+    least = 2 if score == "log_score" else 3
+    check_question(frames, blocks=(least if blocks is None else blocks, least))
     if score != "log_score" and score not in SCORES:
         raise ConfigError(f"score={score!r} is not known; use log_score, {', '.join(SCORES)}")
     lag = _common_lag(fits, on, score, lag)

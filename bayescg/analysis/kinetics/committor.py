@@ -55,8 +55,9 @@ def committor(
     The rate is :math:`k_{ab} = \nu / E[1 - q]`, the number of reactions per time spent coming from `a`.
 
     Draws are those of a Bayesian bootstrap over blocks that are long against the memory of q. What they average are the
-    jackknife's pseudo-values of the coefficients of q and of the roots of the rates, whose mean has less bias; and as for
-    :func:`spectrum` they are moved away from it by a factor with the Student t of so many blocks.
+    jackknife's pseudo-values of the coefficients of q and of the roots of the rates, whose mean has less bias; and as
+    for :func:`spectrum` they are moved away from it by a factor with the Student t of so many blocks. Rates have no
+    interval from fewer than 10 passages, nor where the ends of trajectories differ from their beginnings.
 
     Parameters
     ----------
@@ -126,8 +127,8 @@ def committor(
     passages = 2 * cells.weight.sum() * every / float((1 / centres[0]).sum())  # k_ab E[1 - q] = k_ba E[q]
     point = lambda x: functions[0].values(x) @ functions[0].coefficients.mean(0)  # noqa: E731
     few = (
-        f"about {passages:.2g} passages between the sets are fewer than {FEWEST_PASSAGES}, from which intervals of rates "
-        "hold: they have none; simulate longer"
+        f"about {passages:.2g} passages between the sets are fewer than the {FEWEST_PASSAGES} from which intervals of "
+        "rates would hold: they have none; simulate longer"
     )
     refused = DRIFTING if drifts(point, frames, like) else few if passages < FEWEST_PASSAGES else None
     return Committor(

@@ -1,4 +1,4 @@
-"""Did the trajectories begin at equilibrium, or do they move one way?"""
+"""Whether trajectories begin at equilibrium, or move one way."""
 
 from __future__ import annotations
 

@@ -27,11 +27,14 @@ def kinetic_score(
 ) -> tuple[np.ndarray, float, float]:
     """Score a fit, or functions, by the slow modes that they hold, K-fold over contiguous blocks.
 
-    In each fold the modes are found on all other blocks; see :func:`bayescg.analysis.compare` for the scores.
+    In each fold the modes are found on all other blocks; see :func:`bayescg.analysis.compare` for the scores. Scores of
+    folds hang together, as each fold is among the frames that the modes of the others are found on: what a block does
+    to the whole is what is missing where it is left out of all (jackknife).
 
     Returns
     -------
     scores : ndarray, (folds,)
+        The mean over folds, and around it the jackknife's pseudo-values.
     in_sample : float
         On the frames themselves: too good.
     memory : float
@@ -41,9 +44,12 @@ def kinetic_score(
     cells = accumulate(bases[0], on, lag=lag, diffusion=diffusion, like=like)
     parts = cells.merged(np.arange(len(cells)) * folds // len(cells))
     small = parts.projected(reduced(parts, modes))
-    inside, even = np.eye(len(parts)), np.ones((1, len(parts)))
+    n, even = len(parts), np.ones((1, len(parts)))
+    fold, without = np.repeat(np.eye(n), n, axis=0), np.tile(np.eye(n), (n, 1))
+    each = _score(small, 1 - np.maximum(fold, without), fold, modes, score).reshape(n, n)
+    left = (each.sum(0) - each.diagonal()) / (n - 1)
     return (
-        _score(small, 1 - inside, inside, modes, score),
+        each.diagonal().mean() - (n - 1) * (left - left.mean()),
         float(_score(small, even, even, modes, score)[0]),
         blocks_of(cells, modes, on.order is not None).inefficiency,
     )

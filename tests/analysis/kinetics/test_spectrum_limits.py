@@ -34,22 +34,22 @@ def test_a_mode_is_unresolved_where_its_correlation_is_no_more_than_noise(spring
     # the correlation at lag 1 is 3.8 standard deviations; noise is taken for a mode in one of 20 trajectories, and in
     # five or more with a probability of 0.3 %
     found = [spectrum(powers, frames_of(x, 0.05), lag=lag, modes=1, draws=20) for x in springs]
-    lost = [one for one in found if 1 in one.unresolved]
+    lost = [one for one in found if "decays" in one.refused.get(1, "")]
     assert least <= len(lost) <= most
     if least:  # noise that passes says so, but for one time in a hundred
         assert sum(not one.warnings for one in found) <= 2
     for one in lost:
         assert np.isnan(one.ci90).all()
         assert one.quantities["timescale_1"].ci90 is None
-        assert "unresolved" in repr(one)
+        assert "no interval" in repr(one)
         assert len(one.warnings) == 1
         assert f"mode 1 decays within the lag {lag:g}" in one.warnings[0]
 
 
 def test_fast_modes_are_unresolved_where_slow_ones_are_not(springs):
     found = [spectrum(powers, frames_of(x, 0.05), lag=0.8, modes=3, draws=20) for x in springs[:5]]
-    assert all(1 not in one.unresolved for one in found)
-    assert all(3 in one.unresolved for one in found)  # exp(-4.8), and noise would have to reach both of modes 2 and 3
+    assert all(1 not in one.refused for one in found)
+    assert all(3 in one.refused for one in found)  # exp(-4.8), and noise would have to reach both of modes 2 and 3
     assert not any(mode in group for one in found for group in one.degenerate for mode in [2])
 
 
@@ -65,14 +65,15 @@ def two_wells(rate, n=400, runs=20):
 def test_few_relaxations_are_told_and_many_are_not(rate, few):
     x, trajectory = two_wells(rate)
     frames = Frames.from_numpy(x[:, None], unit="reduced", dt=0.1, trajectory=trajectory)
-    told = spectrum(lambda x: torch.tanh(3 * x), frames, lag=0.5, modes=1, draws=50).warnings
-    assert any("relaxations of mode 1, fewer than 10" in one for one in told) is few
+    modes = spectrum(lambda x: torch.tanh(3 * x), frames, lag=0.5, modes=1, draws=50)
+    assert any("relaxations of the slowest mode for mode 1, fewer than the 40" in w for w in modes.warnings) is few
+    assert (modes.quantities["timescale_1"].ci90 is None) is few
 
 
 def test_three_frames_are_told_to_be_few():
     told = spectrum(powers, frames_of([0.0, 1.0, 2.0], 0.05), modes=1, draws=50).warnings
     assert any("only 3 blocks" in one for one in told)
-    assert any("relaxations of mode 1" in one for one in told)
+    assert any("relaxations of the slowest mode for mode 1" in one for one in told)
 
 
 def test_a_mode_that_was_not_asked_for_is_not_named():
