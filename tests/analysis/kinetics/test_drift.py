@@ -31,7 +31,7 @@ def test_trajectories_from_one_well_have_no_interval(lag, equilibrium):
     left = spectrum(basis, short(equilibrium[equilibrium[:, 0] < -0.7][:200]), lag, modes=2, draws=50)
     assert left.mean.values[0] > 1.5 * 0.7487
     assert set(left.refused) == {1, 2}
-    assert "do not begin at equilibrium" in left.quantities["timescale_1"].warning
+    assert "do not begin at equilibrium" in str(left.quantities["timescale_1"].warning)
     assert sum("do not begin at equilibrium" in w for w in left.warnings) == 1
     both = spectrum(basis, short(equilibrium[:200]), lag, modes=2, draws=50)
     assert not both.refused

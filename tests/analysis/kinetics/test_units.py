@@ -37,5 +37,6 @@ def test_a_lag_or_a_diffusion_gives_them(molecule, stated):
     modes = spectrum(along, molecule, modes=1, draws=50, **stated)
     quantity = modes.quantities["timescale_1"]
     assert quantity.unit == "ps"
+    assert quantity.ci90 is not None
     assert quantity.ci90[0] < 0.5 < quantity.ci90[1]
     assert not any("mobility" in w for w in modes.warnings)
