@@ -37,7 +37,8 @@ def test_eigenvalues_and_timescales_have_their_truth_beside_them(finished: Path)
         rate, time = (found["quantities"][f"{name}_{k}"] for name in ("eigenvalue", "timescale"))
         assert rate["truth"] == pytest.approx(exact, rel=1e-4)
         assert time["truth"] == pytest.approx(1 / exact, rel=1e-4)
-        assert rate["ci90"][0] < rate["mean"] < rate["ci90"][1]
+        assert rate["ci90"] is None  # from 24 relaxations
+    assert any("fewer than the 40 from which its interval would hold" in w for w in found["diagnostics"]["warnings"])
     assert found["diagnostics"]["eigenfunction_r2"][0] > 0.95
     with xr.open_datatree(finished / "posterior.nc", engine="h5netcdf") as tree:
         assert tree["slow_modes"]["timescale"].shape == (20, 3)

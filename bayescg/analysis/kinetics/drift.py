@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 __all__ = ["DRIFTING", "drifts"]
 
-FEWEST = 8
+FEWEST = 10
 MOST = 1000
 EACH = 8
-FLIPS = 999
-LEVEL = 0.01
+FLIPS = 1999
+LEVEL = 0.002
 DRIFTING = (
-    "the trajectories do not begin at equilibrium: their last quarters differ from the first ones, which one time in a "
-    "hundred they would by chance; rates and timescales may be far off and have no interval. Begin at equilibrium, "
+    "the trajectories do not begin at equilibrium: their last quarters differ from the first ones, which one time in "
+    "five hundred they would by chance; rates and timescales may be far off and have no interval. Begin at equilibrium, "
     "leave out what comes before it, or simulate longer trajectories"
 )
 
@@ -31,8 +31,8 @@ def drifts(functions: Callable[[Tensor], np.ndarray], frames: Frames, like: Tens
 
     At equilibrium a trajectory of reversible dynamics is as probable as the same one backwards, so that the difference
     of its ends has either sign. The largest over the functions of the summed differences, each by the root of its sum
-    of squares, is held against those under 999 random choices of all signs, whatever the distribution of the
-    differences: one time in a hundred it passes by chance. So that this can be told, eight trajectories are needed;
+    of squares, is held against those under 1999 random choices of all signs, whatever the distribution of the
+    differences: one time in 500 it passes by chance. So that this can be told, ten trajectories are needed;
     fewer are taken to be long enough to forget where they began, if they hold as many relaxations as intervals need.
     So are weighted frames to be at equilibrium.
 
