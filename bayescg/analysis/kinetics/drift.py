@@ -21,8 +21,8 @@ FLIPS = 1999
 LEVEL = 0.002
 DRIFTING = (
     "the trajectories do not begin at equilibrium: their last quarters differ from the first ones, which one time in "
-    "five hundred they would by chance; rates and timescales may be far off and have no interval. Begin at equilibrium, "
-    "leave out what comes before it, or simulate longer trajectories"
+    "five hundred they would by chance; rates and timescales may be far off and have no interval. Begin at "
+    "equilibrium, leave out what comes before it, or simulate longer trajectories"
 )
 
 
