@@ -1,4 +1,5 @@
 import fcntl
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -58,6 +59,10 @@ def test_a_run_that_failed_on_a_typo_does_not_stand_in_the_way(
 def test_a_fit_in_the_making_is_not_given_up(small: Callable[..., Experiment], unfinished: Path) -> None:
     with claimed(unfinished), pytest.raises(OutputError, match=r"different: fit\.steps"):
         prepare(unfinished, small("fit.steps=7"))
+    with claimed(unfinished):
+        prepare(unfinished, small("analysis.draws=11"))  # of it, anything may be asked
+    assert read_experiment(unfinished).analysis.draws == 11
+    assert set(json.loads((unfinished / "stages.json").read_text())) == {"frames", "fit"}
 
 
 def test_the_same_run_finished_points_at_its_report(small: Callable[..., Experiment], finished: Path) -> None:
