@@ -210,9 +210,9 @@ def compare(
     if score != "log_score" and set(counts) != set(fits):
         raise ConfigError(f"modes= is of {', '.join(counts) or 'nothing'}; give it for each of {', '.join(fits)}")
     check_counts(**{f"modes of {name}": (count, 1) for name, count in counts.items()})
-    seen = 1.0
+    share = 1.0
     if score == "log_score":
-        scores, seen = _log_scores(fits, on, blocks)
+        scores, share = _log_scores(fits, on, blocks)
     else:
         scores = {
             name: kinetic_score(fit, frames, score, lag, diffusion, counts[name], blocks or 10)
@@ -220,14 +220,14 @@ def compare(
         }
     best = max((values for values, _, _ in scores.values()), key=lambda values: values.mean())
     rows = [
-        Compared(n, *_mean(v, seen), *_mean(v - best, seen), v, in_sample) for n, (v, in_sample, _) in scores.items()
+        Compared(n, *_mean(v, share), *_mean(v - best, share), v, in_sample) for n, (v, in_sample, _) in scores.items()
     ]
     rows.sort(key=lambda row: -row.score)
     trained_on = [name for name, fit in fits.items() if isinstance(fit, Fit) and _shares(fit.frames, frames)]
     warnings = _warnings(trained_on, max(memory for _, _, memory in scores.values()), len(best))
     if score == "vamp2" and len(set(counts.values())) > 1:
         warnings.append("vamp2 gains by any further mode, be it noise: to compare numbers of modes use vampe")
-    return Comparison(tuple(rows), score, lag, tuple(warnings), seen, tuple(trained_on))
+    return Comparison(tuple(rows), score, lag, tuple(warnings), share, tuple(trained_on))
 
 
 def _common_lag(fits: Mapping[str, Any], on: Frames | Pairs, score: str, lag: float | None) -> float | None:

@@ -114,12 +114,12 @@ def write(results: Mapping[Row, Coverage], file: Path) -> None:
     file : path
         Of the table, in Markdown.
     """
-    known = read(file)
+    records = read(file)
     for row, result in results.items():
         record = {"about": row.about, "repeats": result.repeats, "verdict": row.verdict(result)}
-        known[row.name] = record | {"rows": [asdict(calibrated) for calibrated in result.rows]}
-    write_file(file.with_suffix(".json"), json.dumps(known, indent=1) + "\n")
-    write_file(file, table(known))
+        records[row.name] = record | {"rows": [asdict(calibrated) for calibrated in result.rows]}
+    write_file(file.with_suffix(".json"), json.dumps(records, indent=1) + "\n")
+    write_file(file, table(records))
 
 
 def read(file: Path) -> dict[str, Any]:

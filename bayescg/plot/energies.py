@@ -50,15 +50,15 @@ def free_energy(fes: FreeEnergy, known: Histogram | None = None, label: str = "r
 
     fig, axes = figure(1, 2, 3.9, 3.2)
     x, y = (in_degrees(e, u) for e, u in zip(fes.edges, fes.cv_units, strict=True))
-    told = _drawn(fes) & ~fes.untold & np.isfinite(fes.mean.values)
-    grey = np.where(_drawn(fes) & ~told, 0.0, np.nan)
+    coloured = _drawn(fes) & ~fes.untold & np.isfinite(fes.mean.values)
+    grey = np.where(_drawn(fes) & ~coloured, 0.0, np.nan)
     for ax, values, title in (
         (axes[0], fes.mean.values, "free energy (kT)"),
         (axes[1], fes.sd.values, "standard deviation (kT)"),
     ):
         ax.pcolormesh(x, y, grey.T, cmap=ListedColormap([PALE]), rasterized=True)
-        if told.any():
-            values = np.where(told, values, np.nan)
+        if coloured.any():
+            values = np.where(coloured, values, np.nan)
             top = float(np.nanquantile(values, 0.98))
             mesh = ax.pcolormesh(x, y, values.T, cmap="cividis", vmin=0, vmax=top, rasterized=True)
             colour_bar(mesh, ax, title, extend="max" if np.nanmax(values) > top else "neither")
