@@ -1,4 +1,4 @@
-"""Free energies between unequal wells, from refits of embedded physics that are trained anew for every repeat."""
+"""Free energies between unequal wells, without data: refits of embedded physics and flows, all trained anew."""
 
 from functools import partial
 
@@ -8,8 +8,9 @@ from scipy.integrate import quad
 
 import bayescg as bcg
 from bayescg.analysis import Quantity
+from bayescg.analysis.free_energy.refits import log_partition
 from bayescg.experiments import Row
-from bayescg.models import EmbeddedPhysics
+from bayescg.models import BoltzmannGenerator, EmbeddedPhysics
 
 BARRIER = 0.16745
 
@@ -36,21 +37,42 @@ def difference(seed: int, name: str, steps: int) -> dict[str, Quantity]:
     return {"difference": landscape.difference((-10.0, barrier), (barrier, 10.0))}
 
 
+def by_flow(seed: int) -> dict[str, Quantity]:
+    """Of the tilted wells, by the weighted draws of one flow, with the partition function."""
+    model = BoltzmannGenerator(system("tilted double well"), layers=4, hidden=(16,), buffer=2000)
+    fit = bcg.fit(model, steps=150, batch_size=200, compile="trace", seed=seed, progress=False)
+    frames = bcg.analysis.reweighted(fit, 2000, seed=seed)
+    landscape = bcg.analysis.free_energy(fit, frames, cv=lambda x: x[:, 0], draws=400)
+    return {"difference": landscape.difference((-10.0, 0.0), (0.0, 10.0)), "log_z": log_partition(frames, 400, seed)}
+
+
 def exact(name: str) -> dict[str, float]:
     if name == "double well":
         return {"difference": 4.7776}  # tests/systems/test_wells.py
     left, right = (
         quad(lambda x: np.exp(-4 * (x**2 - 1) ** 2 - x), *ends, epsabs=1e-12)[0] for ends in ((-10, 0), (0, 10))
     )
-    return {"difference": float(np.log(left / right))}
+    return {"difference": float(np.log(left / right)), "log_z": float(np.log((left + right) * (np.pi / 2) ** 0.5))}
+
+
+def difference_of(name: str) -> dict[str, float]:
+    return {"difference": exact(name)["difference"]}
 
 
 ROWS = [
     Row(
-        f"embedded-physics-{name.replace(' ', '-')}",
-        f"EmbeddedPhysics, {name}, 6 refits of {steps} steps of 200 energies, reweighted",
-        partial(difference, name=name, steps=steps),
-        partial(exact, name),
-    )
-    for name, steps in (("double well", 600), ("tilted double well", 300))
+        "boltzmann-generator",
+        "BoltzmannGenerator, tilted double well, 150 steps, 2000 draws reweighted",
+        by_flow,
+        partial(exact, "tilted double well"),
+    ),
+    *(
+        Row(
+            f"embedded-physics-{name.replace(' ', '-')}",
+            f"EmbeddedPhysics, {name}, 6 refits of {steps} steps of 200 energies, reweighted",
+            partial(difference, name=name, steps=steps),
+            partial(difference_of, name),
+        )
+        for name, steps in (("double well", 600), ("tilted double well", 300))
+    ),
 ]
