@@ -121,7 +121,7 @@ class BoltzmannGenerator(SystemModel):
                 pyro.sample("x", self.density())
             elif self.energy_weight:
                 with poutine.scale(scale=self.energy_weight):
-                    pyro.sample("drawn", self.density(), infer={"beside_frames": True})
+                    pyro.sample("drawn", self.density(), infer={"is_auxiliary": True})
 
     def model(self, batch: Batch) -> None:
         """X ~ exp(-beta U(x) / kT), times the volume of x; of given configurations, x ~ q(x)."""

@@ -126,7 +126,7 @@ def _split_log_prob(model: Model, weights: poutine.Trace, batch: Batch) -> tuple
                     rest = rest + sign * site["log_prob"].sum()
                 continue
             frames = sign * site["unscaled_log_prob"] * of_program(site["scale"])
-            if site["infer"].get("beside_frames"):
+            if site["infer"].get("is_auxiliary") and not site["is_observed"]:  # as no pyro.factor is
                 beside = beside + frames
             else:
                 local = local + frames

@@ -10,6 +10,7 @@ import torch
 from bayescg import checkpoint
 from bayescg.data import Pairs, evenly
 from bayescg.feeding.feed import inputs_of
+from bayescg.inference.convergence import distance_from_optimum, distance_warnings, slope_warnings
 from bayescg.inference.fitted import Fit, warned_if_failing
 from bayescg.inference.job import Job
 from bayescg.inference.laplace import laplace
@@ -19,6 +20,9 @@ from bayescg.modelling.model import HasCV, cv_of, finished
 from bayescg.recording.functional import mixed_seed
 
 __all__ = ["result"]
+
+_FEWEST = 10
+"""Independent frames below which anything may be chance."""
 
 
 def result(job: Job, wall: float, directory: Path | None) -> Fit:
@@ -63,17 +67,21 @@ def _posterior(job: Job) -> Posterior:
 def _diagnostics(job: Job, posterior: Posterior) -> dict[str, Any]:
     """What was seen of the training, and what a careful reader should know of it."""
     held_out = None if job.data is None else job.data.held_out
-    doubts, response, failures, blurred = [], None, [], []
+    doubts, response, failures, blurred, distance = [], None, [], [], None
     if held_out is not None:
         with warned_if_failing("what held-out frames tell against the model", failures):
             doubts += job.model.doubts(held_out[0]["x"], held_out[1])
     with warned_if_failing("the response of the refits to their weights", failures):
         response = _response(job, posterior)
+    with warned_if_failing("the distance of the trained values from their optimum", failures):
+        distance = distance_from_optimum(job, posterior)
     with warned_if_failing("how much the CVs tell of a frame", failures):
         blurred = _cv_warnings(job, posterior)
-    warned = [*doubts, *_data_warnings(job), *_response_warnings(response), *blurred, *failures]
+    convergence = [*slope_warnings(job), *distance_warnings(distance), *_response_warnings(response)]
+    warned = [*doubts, *_data_warnings(job), *convergence, *blurred, *failures]
     diagnostics = {
-        "refit_response": response, "statistical_inefficiency": job.data.inefficiency if job.data else 1.0,
+        "refit_response": response, "distance_from_optimum": distance,
+        "statistical_inefficiency": job.data.inefficiency if job.data else 1.0,
         "effective_frames": job.total_weight,
         "best_step": int(job.best.step[0]) if job.best.state else job.step, "last_step": job.step,
         "validation": float(job.best.loss[0]) if job.best.state else None, "compiled": job.mode,
@@ -90,6 +98,14 @@ def _diagnostics(job: Job, posterior: Posterior) -> dict[str, Any]:
 
 def _data_warnings(job: Job) -> list[str]:
     warned = []
+    if job.data is not None:
+        worth, size = job.total_weight, job.data.feed.inputs(torch.zeros(1, dtype=torch.int64))[0].numel()
+        if worth < max(_FEWEST, size):
+            what = "pairs" if isinstance(job.data.train, Pairs) else "frames"
+            warned.append(
+                f"{len(job.data.train):,} {what} are worth {worth:.2g} independent ones, and the model reads {size} "
+                "numbers of each: what it has learned may be their chance; simulate longer, or use fewer features"
+            )
     if job.source is not None and job.source.order is None:
         warned.append("the frames have no time axis: they were taken as independent draws")
     if job.members and job.data is not None and job.data.blocks < 20 < len(job.data.train):
