@@ -34,7 +34,7 @@ class Quantity:
     Attributes
     ----------
     mean, sd : float
-        Of the draws.
+        Of the draws; of few blocks or refits, whose draws have Student's tails, `sd` is the standard error.
     ci90 : (float, float) or None
         The 90 % interval; None where the data do not support one, and then `warning` says why.
     draws : ndarray, (draws,)
@@ -63,16 +63,19 @@ class Quantity:
     sd_by_source: dict[str, float | None] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, draws: np.ndarray, unit: str, warning: str | None = None, **rest: Any) -> Quantity:
-        """Quantity of draws; with a `warning` it has no interval."""
+    def of(
+        cls, draws: np.ndarray, unit: str, warning: str | None = None, narrow: np.ndarray | None = None, **rest: Any
+    ) -> Quantity:
+        """Quantity of draws; with a `warning` it has no interval. Mean and sd are those of `narrow`, without tails."""
         draws = np.asarray(draws, dtype=np.float64)
         ci90 = None
         if warning is None:
             low, high = interval(draws, 0.9)
             ci90 = (float(low), float(high))
+        narrow = draws if narrow is None else narrow
         return cls(
-            float(draws.mean()),
-            float(draws.std(ddof=min(1, len(draws) - 1))),
+            float(narrow.mean()),
+            float(narrow.std(ddof=min(1, len(draws) - 1))),
             ci90,
             draws,
             unit,

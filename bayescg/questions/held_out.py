@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 
 from bayescg.questions.finding import Finding
@@ -38,7 +41,8 @@ class HeldOut(Question):
             draws = mean.mean + np.add.outer(_deviations(draws), _deviations(refits)).ravel()
             sources = {**sources, "parameter": float(refits.std(ddof=1))}
         finding = Finding()
-        finding.add("held_out_log_density", Quantity.of(draws, "nat/frame", sd_by_source=sources))
+        sd = math.hypot(*(s or 0.0 for s in sources.values()))
+        finding.add("held_out_log_density", replace(Quantity.of(draws, "nat/frame", sd_by_source=sources), sd=sd))
         quality = fit.guide_quality(few.subset(slice(None, None, max(1, len(few) // _FEWER))), seed=context.seed)
         finding.diagnostics |= quality
         poor = quality["pareto_k_share_above_0.7"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import expit
 
 from bayescg import units
-from bayescg.analysis.block_bootstrap import refit_sources, sources
+from bayescg.analysis.block_bootstrap import refit_sources, sources, without_tails
 from bayescg.analysis.free_energy.refits import apart_in_population, thin
 from bayescg.analysis.free_energy.sparse import FEWEST
 from bayescg.analysis.quantity import Quantity
@@ -136,7 +136,7 @@ class FreeEnergy:
         inside = self._inside(a), self._inside(b)
         draws, points = self._log_ratio(*inside)
         factor = self._factor(unit)
-        return self._quantity(factor * draws, factor * points, unit, (a, b), inside)
+        return self._quantity(lambda log: factor * log, draws, points, unit, (a, b), inside)
 
     def population(self, region: Region) -> Quantity:
         """Probability of a region; the interval stays within 0 and 1.
@@ -147,7 +147,7 @@ class FreeEnergy:
         """
         inside = self._inside(region)
         draws, points = self._log_ratio(inside, ~inside)
-        return self._quantity(expit(draws), expit(points), "", (region,), (inside,))
+        return self._quantity(expit, draws, points, "", (region,), (inside,))
 
     def effective_outside(self, region: Region) -> float:
         """Effective number of frames outside a region: where they are few, nobody knows that its share is near 1.
@@ -237,6 +237,7 @@ class FreeEnergy:
 
     def _quantity(
         self,
+        of_log_ratio: Callable[[np.ndarray], np.ndarray],
         draws: np.ndarray,
         points: np.ndarray,
         unit: str,
@@ -251,12 +252,13 @@ class FreeEnergy:
             warning = self._lost(regions, inside) or self._outweighed(regions, inside) or self.doubt
         if not np.isfinite(draws).all():
             draws, warning = np.full_like(draws, np.nan), warning or "some draws of the CV never visit it"
-        quantity = Quantity.of(draws, unit, warning, visits=visits)
+        narrow = of_log_ratio(without_tails(draws, points, self.factors))
+        quantity = Quantity.of(of_log_ratio(draws), unit, warning, narrow, visits=visits)
         if not np.isfinite(quantity.sd):
             return quantity
         if self.refits is None:
             parts: dict[str, float | None] = {
-                k: float(v) for k, v in sources(draws, points[: len(self.values)]).items()
+                k: float(v) for k, v in sources(narrow, of_log_ratio(points[: len(self.values)])).items()
             }
         else:
             weighed = [i[0] * self.frame_weights for i in (inside[0], inside[-1] if len(inside) > 1 else ~inside[0])]

@@ -42,12 +42,13 @@ def log_partition(frames: Frames, draws: int, seed: int) -> Quantity:
     sampling = float(np.sqrt(np.square(errors).sum())) / count
     if count == 1:
         sources: dict[str, float | None] = {"sampling": sampling}
-        around = sampling * stats.norm.ppf(even)
+        narrow = around = sampling * stats.norm.ppf(even)
     else:
         sd = float(values.std(ddof=1)) / math.sqrt(count)
         sources = {"sampling": min(sampling, sd), "parameter": math.sqrt(max(0.0, sd**2 - sampling**2))}
-        around = sd * stats.t.ppf(even, count - 1)
-    return Quantity.of(float(values.mean()) + around, "nat", sd_by_source=sources)
+        narrow, around = sd * stats.norm.ppf(even), sd * stats.t.ppf(even, count - 1)
+    mean = float(values.mean())
+    return Quantity.of(mean + around, "nat", narrow=mean + narrow, sd_by_source=sources)
 
 
 def apart_in_log_z(frames: Frames) -> str | None:
