@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.data import Frames, Pairs, evenly
+from bayescg.data import Frames, Pairs, evenly, seen_by_blocks
 from bayescg.errors import DataError
 from bayescg.feeding.feed import Feed, observed, relaxation
 from bayescg.inference.uncertainty import block_weights
@@ -81,9 +82,9 @@ def _weights(train: Frames | Pairs, inefficiency: float, members: int | None, se
     if members is None:
         return weight, 0
     # five inefficiencies a block make neighbouring blocks nearly independent; never fewer than ten blocks
-    length = 1 if inefficiency <= 1.5 else int(min(5 * inefficiency, max(1, len(train) // 10)))
+    length = 1 if inefficiency == 1 else max(1, min(math.ceil(5 * inefficiency), len(train) // 10))
     blocks = torch.as_tensor(np.asarray(train.blocks(length)))
-    random = block_weights(blocks, members - 1, seed)
+    random = block_weights(blocks, members - 1, seed, seen_by_blocks(inefficiency, length))
     return weight * torch.cat([torch.ones(1, len(train)), random]), len(torch.unique(blocks))
 
 

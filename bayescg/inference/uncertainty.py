@@ -10,9 +10,9 @@
 The last two vary every parameter; the middle two only those that the model makes random.
 """
 
-import math
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -87,23 +87,14 @@ class Posterior:
         parts = flat.split([self.point[n].numel() for n in self.names], dim=1)
         return {n: p.reshape(draws, *self.point[n].shape) for n, p in zip(self.names, parts, strict=True)}
 
-    def scaled(self, factor: float) -> "Posterior":
-        """The same posterior with every standard deviation multiplied by `factor`; 0.5 makes an over-confident one."""
-        if self.kind == "none":
-            return self
-        if self.kind == "mean-field":
-            tensors = {k: v + math.log(factor) for k, v in self.tensors.items()}
-        elif self.kind == "laplace":
-            tensors = {**self.tensors, "sd": self.tensors["sd"] * factor}
-        else:
-            tensors = {k: v.mean(0) + factor * (v - v.mean(0)) for k, v in self.tensors.items()}
-        return Posterior(self.kind, self.point, tensors, self.names)
 
+def block_weights(blocks: Tensor, members: int, seed: int, share: float | None = None) -> Tensor:
+    r"""Random weights of frames, equal within a block: Dirichlet over blocks, mean 1, ``(members, n)``.
 
-def block_weights(blocks: Tensor, members: int, seed: int) -> Tensor:
-    """Random weights of frames, equal within a block: Dirichlet(1, ..., 1) over blocks, mean 1, ``(members, n)``.
-
-    Blocks, not frames, are exchangeable where frames are correlated. This is the Bayesian bootstrap.
+    Blocks, not frames, are exchangeable where frames are correlated. With concentrations of 1 this is the Bayesian
+    bootstrap, under whose weights a mean varies (n - 1)/(n + 1) times as much as the n blocks' spread says. Where these
+    show a known `share` of the variance, the concentrations are :math:`((n - 1)\,\text{share} - 1)/n`, with which a
+    mean varies as it should.
 
     Parameters
     ----------
@@ -111,6 +102,8 @@ def block_weights(blocks: Tensor, members: int, seed: int) -> Tensor:
         Block number of every frame, ``(n,)``.
     members : int
     seed : int
+    share : float, optional
+        Of the variance of a mean that independent blocks of this length show.
 
     References
     ----------
@@ -124,8 +117,8 @@ def block_weights(blocks: Tensor, members: int, seed: int) -> Tensor:
     """
     _, block = torch.unique(blocks, return_inverse=True)
     count = int(block.max()) + 1
-    generator = torch.Generator().manual_seed(seed)
-    raw = -torch.log(torch.rand(members, count, generator=generator, dtype=torch.float64).clamp_min(1e-300))
+    shape = 1.0 if share is None else max(((count - 1) * share - 1) / count, 0.05)
+    raw = torch.as_tensor(np.random.default_rng(seed).standard_gamma(shape, (members, count)))
     weights = raw[:, block]
     return (weights / weights.mean(1, keepdim=True)).float()
 
