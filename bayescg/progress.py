@@ -1,16 +1,18 @@
-"""The progress bar of whatever takes long: a fit, a simulation, many runs."""
+"""The progress of whatever takes long, a fit or a simulation: a bar in a terminal, now and then a line in a log."""
 
 import sys
 import time
+from datetime import timedelta
 from typing import Any, Self
 
 __all__ = ["Bar"]
 
 _EVERY = 0.1  # seconds
+_LINE_AFTER, _LINE_EVERY = 20.0, 60.0  # seconds
 
 
 class Bar:
-    """A bar with a remark beside it, shown in a terminal or when asked for.
+    """A bar with a remark beside it; where standard error is no terminal, a line a minute with the time left.
 
     Parameters
     ----------
@@ -19,14 +21,17 @@ class Bar:
     total, done : float
         All there is to do, and what was done before.
     show : bool or None
-        None: only where standard error is a terminal.
+        None: a bar in a terminal, lines elsewhere; False: neither.
     """
 
     def __init__(self, name: str, total: float, done: float, show: bool | None):
         self._bar: Any = None
         self._task: Any = None
-        self._shown = 0.0
+        self._name, self._total, self._first = name, total, done
+        self._began, self._shown = time.monotonic(), 0.0
         self._latest: dict[str, Any] = {}
+        self._lines = show is None and not sys.stderr.isatty()
+        self._line_due = self._began + _LINE_AFTER
         if show if show is not None else sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -51,3 +56,8 @@ class Bar:
         if self._bar is not None and time.monotonic() - self._shown > _EVERY:
             self._shown = time.monotonic()
             self._bar.update(self._task, **self._latest)
+        if self._lines and time.monotonic() > self._line_due and done > self._first:
+            now = time.monotonic()
+            left = (now - self._began) * (self._total - done) / (done - self._first)
+            print(f"{self._name}: {remark}  {timedelta(seconds=round(left))} left", file=sys.stderr, flush=True)
+            self._line_due = now + _LINE_EVERY

@@ -69,6 +69,22 @@ class Fit(TrainedModel):
             self.diagnostics["cv_uncertainty"] = "intrinsic and parameter" if folded else "intrinsic only"
         super().__init__(model, weights, frames, gauge)
 
+    def __repr__(self) -> str:
+        members, told = self.weights.members, self.diagnostics
+        how = f"{members} refits by {self.weights.kind!r}" if members else f"uncertainty {self.weights.kind!r}"
+        data = "energies"
+        if told.get("effective_frames") and (self.model.needs_frames or self.frames is not None):
+            count = "frames" if self.frames is None else f"{len(self.frames):,} frames"
+            data = f"{count} worth {told['effective_frames']:,.4g} independent ones"
+        loss = f", held-out loss {told['validation']:.4g}" if told.get("validation") is not None else ""
+        lines = [
+            f"Fit of {type(self.model).__name__} (kind {self.model.kind!r}), {how}, to {data}",
+            f"step {told['best_step']:,}, the best of {told['last_step']:,}{loss}; "
+            f"{self.cost['wall_seconds']:.3g} s on {self.cost['device']}",
+            *(f"warning: {words}" for words in told.get("warnings", [])),
+        ]
+        return "\n  ".join(lines)
+
     @property
     def schedule(self) -> Schedule:
         """The one that its training began with."""
@@ -102,14 +118,18 @@ class Fit(TrainedModel):
         """Draws with named dimensions, for `arviz_stats` and `arviz_plots`.
 
         Groups: ``posterior`` (the random parameters; ``cv``), ``posterior_predictive`` and ``observed_data`` (``x``),
-        ``log_likelihood`` (log p(x) of each frame with the latent variables integrated out; evidence models only, and
-        not with a Laplace posterior, whose linearised predictions have no density). A draw is one in every group.
+        ``constant_data`` (``weight``, where frames have weights), ``log_likelihood`` (log p(x) of each frame with the
+        latent variables integrated out). A draw is one in every group. Attributes say how many ``frames`` there were
+        and their ``statistical_inefficiency``. The log likelihood serves leave-one-out scores, and is left out where
+        these would be wrong, the attribute ``no_log_likelihood`` saying why: of correlated or weighted frames, repeated
+        refits, Laplace posteriors and models that are not of kind "evidence". Compare those with
+        :func:`bayescg.analysis.compare`.
 
         An ensemble or bootstrap has as many draws of the parameters as refits. More `draws` repeat them, with new
         random numbers for ``cv`` and ``posterior_predictive``; the coordinate ``refit`` of the dimension ``draw`` says
         which refit a draw is. What counts draws as independent (effective sample size, Monte Carlo error) is right
-        only where none is repeated, as by default. PSIS-LOO wants many draws that differ: ArviZ refuses 19 of them,
-        and repeats would mislead it; use ``"mean-field"``, or `log_density` of frames that were held out.
+        only where none is repeated, as by default. PSIS-LOO wants many draws that differ: ArviZ refuses 19 of them; use
+        ``"mean-field"``, or `log_density` of frames that were held out.
 
         Parameters
         ----------
@@ -117,7 +137,7 @@ class Fit(TrainedModel):
             None: every refit once, else 500.
         seed : int
         frames : Frames, optional
-            The frames to look at; None: those of the fit.
+            The frames to look at; None: those of the fit, which one that was loaded does not have (a warning).
         subset : int
             At most so many frames, evenly spaced; the coordinate ``frame`` says which.
         """

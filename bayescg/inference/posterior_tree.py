@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from bayescg.data import Frames, evenly
 from bayescg.draws import to_tree
 from bayescg.errors import ModelError
+from bayescg.feeding.feed import relaxation
 from bayescg.inference.trained import TrainedModel
 from bayescg.modelling.model import HasCV, Model
 from bayescg.recording.functional import seeded
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 
 __all__ = ["posterior_tree"]
+
+_INDEPENDENT = 1.2
+"""Statistical inefficiency up to which frames pass for independent: what chance makes of a few hundred that are."""
 
 
 def posterior_tree(
@@ -33,6 +38,9 @@ def posterior_tree(
     draws = draws or members or 500
     varying = trained.parameters(draws, seed)
     names = [n for n in trained.weights.names if n in varying]
+    attrs: dict[str, Any] = {
+        "seed": seed, "uncertainty": trained.weights.kind, "kind": trained.model.kind, "bayescg": version("bayescg"),
+    }  # fmt: skip
     groups: dict[str, Any] = {"posterior": {n: (("draw", *_dims(n, varying[n])), _numpy(varying[n])) for n in names}}
     coords: dict[str, Any] = {"draw": np.arange(draws)}
     if members:
@@ -54,17 +62,39 @@ def posterior_tree(
         if "posterior_predictive" in groups and trained.model.needs_frames:
             shaped, dims, _ = _shaped(trained.model, trained.model.inputs(few)[None])
             groups["observed_data"] = {"x": (("frame", *dims), shaped[0])}
-        if trained.model.kind == "evidence" and trained.model.needs_frames and trained.weights.kind != "laplace":
-            unique = min(members or draws, draws) if varying else None
-            logs = _numpy(trained.log_density(few, unique, seed=seed))
+        if source.weights is not None:
+            groups["constant_data"] = {"weight": (("frame",), np.asarray(source.weights, np.float64)[index])}
+        g = relaxation(trained.model, source)
+        attrs |= {"frames": len(source), "statistical_inefficiency": g}
+        if (why := _no_log_likelihood(trained, source, g, repeated=draws > (members or draws))) is None:
+            logs = _numpy(trained.log_density(few, draws if varying else None, seed=seed))
             groups["log_likelihood"] = {"x": (("draw", "frame"), logs[np.arange(draws) % len(logs)])}
-    attrs = {
-        "seed": seed,
-        "uncertainty": trained.weights.kind,
-        "kind": trained.model.kind,
-        "bayescg": version("bayescg"),
-    }
+        else:
+            attrs["no_log_likelihood"] = why
+    elif trained.model.needs_frames:
+        warnings.warn(
+            "this fit was loaded without the frames that it was trained on: the tree has neither cv nor observed_data "
+            "nor log_likelihood; give posterior(frames=...)",
+            stacklevel=3,
+        )
     return to_tree(groups, coords, attrs)
+
+
+def _no_log_likelihood(trained: TrainedModel, frames: Frames, g: float, repeated: bool) -> str | None:
+    """Why leave-one-out scores, which ArviZ makes of a log likelihood, would be wrong; None where they would not."""
+    if trained.model.kind != "evidence" or not trained.model.needs_frames:
+        return f"{type(trained.model).__name__} has no likelihood of frames"
+    if trained.weights.kind == "laplace":
+        return "a Laplace posterior predicts with the linearised model, which has no density"
+    if frames.weights is not None and np.ptp(frames.weights) > 0:
+        why = "the frames have uneven weights, and leave-one-out scores count them alike"
+    elif g > _INDEPENDENT:
+        why = f"the frames are correlated (g = {g:.1f}), and of a frame left out its neighbours tell"
+    elif repeated:
+        why = "refits are repeated, and leave-one-out scores take each for another draw of the posterior"
+    else:
+        return None
+    return f"{why}; bcg.analysis.compare scores blocks of held-out frames"
 
 
 def _shaped(model: Model, x: Tensor) -> tuple[np.ndarray, tuple[str, ...], dict[str, Any]]:

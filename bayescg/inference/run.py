@@ -111,7 +111,7 @@ def fit(
     checkpoint_every : int
         Steps between checkpoints.
     progress : bool, optional
-        Show a progress bar; None: in a terminal.
+        Show a progress bar; None: in a terminal, and elsewhere a line a minute with the time left.
 
     Returns
     -------
