@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bayescg.errors import ConfigError, DataError, TopologyError
 from bayescg.features.interface import Features, atom_groups, register
-from bayescg.features.periodic import constant_box, edges, is_rectangular, minimum_image, reduced
+from bayescg.features.periodic import around, constant_box, edges, minimum_image, neighbours, reduced
 from bayescg.features.topology import atom_label, select_atoms
 from bayescg.topologies import read_topology
 
@@ -43,6 +43,7 @@ class Distances(Features):
 
     pairs: Tensor
     box: Tensor
+    cells: Tensor | None
 
     def __init__(self, atoms: int, pairs: Sequence[Sequence[int]], labels: Sequence[str], box: Box = None):
         super().__init__(size=len(pairs), atoms=atoms)
@@ -51,9 +52,10 @@ class Distances(Features):
         self.register_buffer("pairs", atom_groups(pairs, 2, atoms), persistent=False)
         self.labels = list(labels)
         self.vectors = box if box is None or box is False else edges(box).tolist()
-        cell = torch.tensor(self.vectors or np.eye(3).tolist(), dtype=torch.float64)
-        self.rectangular = is_rectangular(cell)
-        self.register_buffer("box", cell if self.rectangular else reduced(cell), persistent=False)
+        cell = reduced(torch.tensor(self.vectors or np.eye(3).tolist(), dtype=torch.float64))
+        self.register_buffer("box", cell, persistent=False)
+        cells = neighbours(cell)
+        self.register_buffer("cells", cells if len(cells) else None, persistent=False)
 
     @property
     def names(self) -> list[str]:
@@ -73,9 +75,10 @@ class Distances(Features):
         x = self.checked(x)
         d = x[..., self.pairs[:, 1], :] - x[..., self.pairs[:, 0], :]
         if box is not None:
-            d = minimum_image(d, reduced(box.to(d)))
+            each = reduced(box.to(d))
+            d = minimum_image(d, each, around(each))
         elif self.vectors:
-            d = minimum_image(d, self.box.to(d), self.rectangular)
+            d = minimum_image(d, self.box.to(d), None if self.cells is None else self.cells.to(d))
         return torch.linalg.vector_norm(d, dim=-1)
 
     def check_frames(self, frames: Any) -> None:

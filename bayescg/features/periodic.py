@@ -10,10 +10,10 @@ from torch import Tensor
 
 from bayescg.errors import ConfigError
 
-__all__ = ["constant_box", "edges", "is_rectangular", "minimum_image", "reduced"]
+__all__ = ["around", "constant_box", "edges", "minimum_image", "neighbours", "reduced"]
 
-NEIGHBOURS = torch.tensor(list(product((-1.0, 0.0, 1.0), repeat=3)), dtype=torch.float64)
-"""Cells around one, itself included, in units of the box vectors."""
+NEIGHBOURS = torch.tensor(list(product((-1.0, 0.0, 1.0), repeat=3))[14:], dtype=torch.float64)
+"""Cells on one side of a cell, in units of the box vectors; those on the other side are their negatives."""
 
 
 def constant_box(top: Any) -> np.ndarray | None:
@@ -45,12 +45,6 @@ def edges(box: ArrayLike) -> np.ndarray:
     return vectors
 
 
-def is_rectangular(box: Tensor) -> bool:
-    """Whether box vectors (3, 3) are orthogonal."""
-    gram = box @ box.mT
-    return bool((gram - torch.diag(gram.diagonal())).abs().max() < 1e-6 * gram.diagonal().min())
-
-
 def reduced(box: Tensor) -> Tensor:
     """The shortest vectors of the lattice of box vectors, ``(..., 3, 3)``.
 
@@ -74,7 +68,21 @@ def reduced(box: Tensor) -> Tensor:
     return box
 
 
-def minimum_image(d: Tensor, box: Tensor, rectangular: bool = False) -> Tensor:
+def around(box: Tensor) -> Tensor:
+    """Shifts ``(..., 13, 3)`` to the cells on one side of the cell of box vectors ``(..., 3, 3)``."""
+    return NEIGHBOURS.to(box) @ box
+
+
+def neighbours(box: Tensor) -> Tensor:
+    """Those of the shifts `around` `reduced` box vectors ``(3, 3)`` that ever lead to a nearer image.
+
+    None if the box is rectangular.
+    """
+    shifts = around(box)
+    return shifts[(shifts @ box.mT).abs().sum(-1) > (1 + 1e-6) * shifts.square().sum(-1)]
+
+
+def minimum_image(d: Tensor, box: Tensor, cells: Tensor | None) -> Tensor:
     """The shortest among the periodic images of displacements.
 
     Which image is nearest does not change with a small displacement: the gradient is that of the image.
@@ -83,25 +91,24 @@ def minimum_image(d: Tensor, box: Tensor, rectangular: bool = False) -> Tensor:
     ----------
     d : Tensor
         Displacements ``(..., pairs, 3)``.
-    box : Tensor
-        Box vectors ``(3, 3)``, or one box a frame, ``(..., 3, 3)``, `reduced` unless they are orthogonal.
-    rectangular : bool
-        Whether they are orthogonal, so that no other than the image of the nearest fractional coordinates is looked at.
+    box, cells : Tensor
+        `reduced` box vectors ``(3, 3)``, or one box a frame, ``(..., 3, 3)``, and the cells `around`, or those of them
+        that matter, or None.
 
     Examples
     --------
-    >>> minimum_image(torch.tensor([[1.9, 0.0, -1.2]]), 2.0 * torch.eye(3), rectangular=True)
+    >>> box = 2.0 * torch.eye(3)
+    >>> minimum_image(torch.tensor([[1.9, 0.0, -1.2]]), box, None)
     tensor([[-0.1000,  0.0000,  0.8000]])
     """
     whole = d.detach()
     across = torch.linalg.cross(box.roll(-1, -2), box.roll(-2, -2))  # the reciprocal vectors, but for the volume
     shift = -(whole @ (across / _dot(box, across)).mT).round() @ box
-    if not rectangular:
-        rounded, near, best = shift, whole + shift, torch.zeros_like(whole[..., :1])
-        for cell in (NEIGHBOURS.to(box) @ box).unsqueeze(-2).unbind(-3):  # one after the other: all at once take memory
-            longer = 2 * _dot(near, cell) + _dot(cell, cell)
-            shift = torch.where(longer < best, rounded + cell, shift)
-            best = torch.minimum(best, longer)
+    if cells is not None:
+        along = (whole + shift) @ cells.mT
+        longer, cell = (cells.square().sum(-1).unsqueeze(-2) - 2 * along.abs()).min(-1, keepdim=True)
+        nearest = cells.expand(*d.shape[:-2], -1, -1).gather(-2, cell.expand(*d.shape[:-1], 3))
+        shift = shift - nearest * along.gather(-1, cell).sign() * (longer < 0)
     return d + shift
 
 

@@ -14,7 +14,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 import bayescg as bcg
 from bayescg.errors import ConfigError, DataError
 from bayescg.features import features_from_config
-from bayescg.features.periodic import minimum_image, reduced
+from bayescg.features.periodic import around, minimum_image, neighbours, reduced
 from bayescg.models import PredictiveCV
 
 BOXES = {
@@ -78,15 +78,25 @@ def test_no_image_is_nearer(box: np.ndarray, topology: Any):
         np.testing.assert_allclose(bcg.features.distances(topology, PAIRS, box=vectors)(u), expected, atol=1e-12)
 
 
-def test_rounding_alone_is_the_control_that_fails_in_a_skew_box(topology: Any):
+def test_rounding_alone_and_skew_vectors_are_controls_that_fail(topology: Any):
     x = anywhere(12)
     d = torch.stack([x[:, i] - x[:, j] for i, j in PAIRS], dim=1)
-    rounded = minimum_image(d, torch.from_numpy(SKEW), rectangular=True).norm(dim=-1).numpy()
-    unreduced = minimum_image(d, torch.from_numpy(SKEW)).norm(dim=-1).numpy()
-    expected = searched(x, SKEW)
-    assert (rounded - expected).max() > 1.0
-    assert (unreduced - expected).max() > 0.1
-    np.testing.assert_allclose(minimum_image(d, reduced(torch.from_numpy(SKEW))).norm(dim=-1), expected, atol=1e-12)
+    box, expected = torch.from_numpy(SKEW), searched(x, SKEW)
+    for vectors, cells, off in (
+        (box, None, 1.0),
+        (box, neighbours(box), 0.1),
+        (reduced(box), None, 0.1),
+        (reduced(box), neighbours(reduced(box)), 0.0),
+        (reduced(box)[None], around(reduced(box)[None]), 0.0),
+    ):
+        lengths = minimum_image(d, vectors, cells).norm(dim=-1).numpy()
+        assert (lengths - expected).max() > off if off else np.abs(lengths - expected).max() < 1e-12
+
+
+def test_only_cells_that_may_be_nearer_are_searched():
+    count = {name: len(neighbours(reduced(torch.from_numpy(box)))) for name, box in BOXES.items()}
+    assert count.pop("brick") == 0
+    assert 0 < min(count.values()) <= max(count.values()) < 13
 
 
 def test_reduced_vectors_span_the_same_lattice():
