@@ -14,6 +14,7 @@ from bayescg.analysis.free_energy.profile import FreeEnergy, mean_of_draws, memb
 from bayescg.analysis.free_energy.refits import apart_in_log_z
 from bayescg.analysis.free_energy.sparse import (
     FEWEST,
+    FEWEST_BINS,
     bins_for,
     effective_frames,
     own_draws,
@@ -69,7 +70,8 @@ def free_energy(
         Maps positions to ``(n,)`` or ``(n, 2)``; a name of :mod:`bayescg.features.observables`; a pair such as
         ``("phi", "psi")``. None: the mean of the fit's CV.
     bins : int, optional
-        For each CV. None: as many as leave about twenty frames for each bin, from 5 to 80.
+        For each CV. None: as many as leave about twenty frames for each bin, from 5 to 80; fewer where weights leave a
+        fifth of the probability to bins of fewer than ten effective ones.
     draws : int
     level : float
         Of the band, between 0 and 1.
@@ -120,7 +122,9 @@ def free_energy(
     if periodic is not None and np.size(periodic) not in (1, k):
         raise ConfigError(f"periodic={periodic!r} must be one answer, or one for each of the {k} CV(s)")
     circular = tuple(np.broadcast_to([u == "rad" for u in cv_units] if periodic is None else periodic, k).tolist())
-    bins = bins_for(len(frames), k) if bins is None else bins
+    w = weights_of(frames)
+    w = w / w.mean()
+    bins = _bins(values, w, range, circular) if bins is None else bins
     edges = _edges(values, bins, range, circular)
     values = np.where(circular, wrap(values), values)
     g = inefficiency(values.mean(0), frames, circular)
@@ -129,21 +133,20 @@ def free_energy(
     if own_draws(frames) and count < 3:
         raise DataError(f"only {count} refits: too few for an error bar; fit an ensemble with members=3 or more")
     weights, factors = bootstrap(ids, draws, seed, g)
-    w = weights_of(frames)
-    w = w / w.mean()
     total = np.bincount(ids, w)
     cells = (bins,) * k
     log_p = np.full((draws, bins**k), np.nan)
     runs = np.r_[True, np.diff(frames.trajectory) != 0]
     if frames.order is not None:
         runs[1:] |= np.diff(frames.order) != spacing(frames.order)
-    effective, visited, untold = np.zeros(bins**k), np.zeros(bins**k), np.zeros(bins**k, dtype=bool)
+    (effective, visited, mass), untold = np.zeros((3, bins**k)), np.zeros(bins**k, dtype=bool)
     for rows, m in members_in_turn(draws, len(values)):
         cell, within = _cells(values[m], edges)
         moved = runs | np.r_[True, np.diff(np.where(within, cell, -1)) != 0]
         held = effective_frames(cell[within], w[within], bins**k, None if frames.order is None else moved[within])
         effective += held / len(values)
         visited += np.bincount(cell[within], minlength=bins**k) / len(values)
+        mass += np.bincount(cell[within], w[within], minlength=bins**k)
         if frames.weights is not None:
             untold |= uneven(cell[within], w[within], held)
         hist = np.bincount(ids[within] * bins**k + cell[within], w[within], minlength=count * bins**k)
@@ -168,7 +171,7 @@ def free_energy(
         name="free_energy",
         attrs={"unit": "kT"},
     )
-    where = told_share(untold, visited)
+    where = told_share(untold, mass)
     if k == 1 and (where := told_ranges(untold, effective, visited, edges[0])):
         where = f"{names[0]} from {where} {cv_units[0]}".rstrip()
     return FreeEnergy(
@@ -238,6 +241,19 @@ def _values(fit: Fit | None, frames: Frames, cv: Any) -> tuple[np.ndarray, tuple
     if values.shape[2] not in (1, 2):
         raise DataError(f"a free energy is drawn over one or two CVs, not {values.shape[2]}; choose with cv=")
     return values, names, cv_units
+
+
+def _bins(values: np.ndarray, w: np.ndarray, limits: Any, circular: Sequence[bool]) -> int:
+    """As many bins for each CV as frames and their weights allow; values (members, n, k)."""
+    k = values.shape[2]
+    bins, first = bins_for(len(w), k), np.where(circular, wrap(values[0]), values[0])
+    while bins > FEWEST_BINS:
+        cell, within = _cells(first, _edges(values, bins, limits, circular))
+        cell, held = cell[within], w[within]
+        if not told_share(effective_frames(cell, held, bins**k) < FEWEST, np.bincount(cell, held, bins**k)):
+            break
+        bins = max(FEWEST_BINS, round(0.7 * bins))
+    return bins
 
 
 def _edges(values: np.ndarray, bins: int, limits: Any, circular: Sequence[bool]) -> tuple[np.ndarray, ...]:

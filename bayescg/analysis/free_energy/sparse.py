@@ -12,10 +12,23 @@ from bayescg.inference.reweighting import WORST_K
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
-__all__ = ["FEWEST", "bins_for", "effective_frames", "own_draws", "remedy", "told_ranges", "told_share", "uneven"]
+__all__ = [
+    "FEWEST",
+    "FEWEST_BINS",
+    "bins_for",
+    "effective_frames",
+    "own_draws",
+    "remedy",
+    "told_ranges",
+    "told_share",
+    "uneven",
+]
 
 FEWEST = 10
 """Effective frames, or visits, below which there is no interval."""
+
+FEWEST_BINS = 5
+"""Along a CV, where nobody says how many."""
 
 _TAIL = 25
 _MANY = 3 * FEWEST
@@ -33,7 +46,7 @@ def bins_for(frames: int, cvs: int) -> int:
     >>> bins_for(500, 1), bins_for(500, 2), bins_for(50_000, 2)
     (25, 5, 50)
     """
-    return int(np.clip((frames / _PER_BIN) ** (1 / cvs), 5, 80))
+    return int(np.clip((frames / _PER_BIN) ** (1 / cvs), FEWEST_BINS, 80))
 
 
 def effective_frames(cell: np.ndarray, weight: np.ndarray, count: int, enters: np.ndarray | None = None) -> np.ndarray:
@@ -120,25 +133,27 @@ def told_ranges(poor: np.ndarray, effective: np.ndarray, visited: np.ndarray, ed
     return f"{', '.join(ranges[:-1])} and {ranges[-1]}" if len(ranges) > 1 else "".join(ranges)
 
 
-def told_share(poor: np.ndarray, visited: np.ndarray) -> str:
-    """Of a plane with bins that hold more than a fifth of the frames and have no band, how many these are; or nothing.
+def told_share(poor: np.ndarray, mass: np.ndarray) -> str:
+    """Of bins with more than a fifth of the probability that have no band, how many these are; or nothing.
 
     Parameters
     ----------
     poor : ndarray of bool, (bins,)
         Bins without a band.
-    visited : ndarray, (bins,)
-        Frames.
+    mass : ndarray, (bins,)
+        Weight of their frames.
 
     Examples
     --------
     >>> told_share(np.array([True, True, False, True]), np.array([3.0, 4.0, 13.0, 0.0]))
-    '2 of the 3 bins with frames, which hold 35 % of them'
+    '2 of the 3 bins with frames, which hold 35 % of the probability'
     """
-    share, some = visited[poor].sum() / visited.sum(), visited > 0
+    share, some = mass[poor].sum() / mass.sum(), mass > 0
     if share <= _MUCH:
         return ""
-    return f"{(poor & some).sum()} of the {some.sum()} bins with frames, which hold {100 * share:.0f} % of them"
+    return (
+        f"{(poor & some).sum()} of the {some.sum()} bins with frames, which hold {100 * share:.0f} % of the probability"
+    )
 
 
 def own_draws(frames: Frames) -> bool:

@@ -113,6 +113,17 @@ def test_bins_follow_the_number_of_frames(count):
     assert "use fewer bins" in warning
 
 
+@pytest.mark.parametrize("spread", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize("cvs", [1, 2])
+def test_bins_follow_what_weighted_frames_are_worth(spread, cvs):
+    rng = np.random.default_rng(0)
+    x, w = rng.uniform(-3, 3, size=(20_000, cvs)), np.exp(spread * rng.normal(size=20_000))
+    fes = free_energy(None, independent(x, weights=w), lambda x: x, draws=50)
+    mass = np.histogramdd(x, bins=list(fes.edges), weights=w)[0]
+    assert mass[fes.effective.values >= 10].sum() > 0.8 * mass.sum()
+    assert len(fes.edges[0]) - 1 >= min(80, (20_000 * np.exp(-(spread**2)) / 60) ** (1 / cvs))  # and not far fewer
+
+
 def test_kj_per_mol_needs_a_temperature():
     fes = free_energy(
         None, Frames.from_numpy(gaussian(3000).reshape(-1, 1, 3), unit="nm", temperature=300.0), lambda x: x[:, 0, 0]
