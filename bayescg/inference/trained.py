@@ -250,4 +250,7 @@ class TrainedModel:
         }  # fmt: skip
 
     def _chunks(self, x: Any) -> Iterator[Tensor]:
+        features = getattr(self.model, "features", None)
+        if features is not None and isinstance(x, Frames):
+            features.check_frames(x)
         return chunks(x, next(self.model.parameters()))

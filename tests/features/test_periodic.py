@@ -188,6 +188,16 @@ def test_boxes_that_differ(topology: Any):
         bcg.features.distances(frames, PAIRS, box=frames.box.mean(0)).check_frames(frames)  # type: ignore[union-attr]
 
 
+def test_a_fit_is_asked_of_frames_in_its_box(topology: Any):
+    x = anywhere(60)
+    frames = frames_of(topology, x, BOXES["dodecahedron"])
+    model = PredictiveCV(bcg.features.distances(frames, PAIRS), latent_dim=1)
+    fit = bcg.fit(model, frames, steps=2, batch_size=32, uncertainty="none", seed=0)
+    torch.testing.assert_close(fit.cv(frames).mean, fit.cv(x).mean)
+    with pytest.warns(UserWarning, match="whose box is another one"):
+        fit.cv(frames_of(topology, x, 1.1 * BOXES["dodecahedron"]))
+
+
 @pytest.mark.parametrize("box", [np.zeros(3), np.eye(2), np.ones((3, 3)), 3.0])
 def test_what_is_no_box_is_refused(box: Any, topology: Any):
     with pytest.raises(ConfigError, match="box= takes box vectors"):
