@@ -148,12 +148,11 @@ def told_share(poor: np.ndarray, mass: np.ndarray) -> str:
     >>> told_share(np.array([True, True, False, True]), np.array([3.0, 4.0, 13.0, 0.0]))
     '2 of the 3 bins with frames, which hold 35 % of the probability'
     """
-    share, some = mass[poor].sum() / mass.sum(), mass > 0
-    if share <= _MUCH:
+    some, lacking = mass > 0, mass[poor].sum()
+    if lacking <= _MUCH * mass.sum():
         return ""
-    return (
-        f"{(poor & some).sum()} of the {some.sum()} bins with frames, which hold {100 * share:.0f} % of the probability"
-    )
+    count = f"{(poor & some).sum()} of the {some.sum()} bins with frames"
+    return f"{count}, which hold {100 * lacking / mass.sum():.0f} % of the probability"
 
 
 def own_draws(frames: Frames) -> bool:

@@ -113,6 +113,11 @@ def test_bins_follow_the_number_of_frames(count):
     assert "use fewer bins" in warning
 
 
+def test_a_range_without_frames_is_refused():
+    with pytest.raises(DataError, match="range= that holds the frames"):
+        free_energy(None, independent(gaussian(500)), first, range=(50, 60))
+
+
 @pytest.mark.parametrize("spread", [0.0, 1.0, 2.0])
 @pytest.mark.parametrize("cvs", [1, 2])
 def test_bins_follow_what_weighted_frames_are_worth(spread, cvs):
