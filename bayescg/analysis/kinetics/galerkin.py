@@ -10,7 +10,7 @@ import torch
 from bayescg.analysis.kinetics.covariances import Covariances
 from bayescg.errors import DataError
 
-__all__ = ["Modes", "above_noise", "clusters", "held_out", "matched", "on_blocks", "principal", "reduced", "solve"]
+__all__ = ["Modes", "clusters", "held_out", "matched", "noise", "on_blocks", "principal", "reduced", "solve"]
 
 CUTS = 10.0 ** -np.arange(1, 13)
 FOLDS = 5
@@ -133,20 +133,18 @@ def on_blocks(modes: Modes, cov: Covariances, weights: np.ndarray) -> tuple[np.n
     return a, b
 
 
-def above_noise(cov: Covariances, modes: int, level: float = 0.95) -> np.ndarray:
-    """Which of the leading modes of pairs a lag apart have a correlation that chance does not give, (modes,).
+def noise(cov: Covariances, modes: int) -> np.ndarray:
+    """How large correlations of the leading modes of pairs a lag apart get by chance, one time in twenty, (modes,).
 
     The largest of several correlations is positive even where all of them are noise. How large noise gets is told by
     the data: the deviations of the blocks from their average, each with a random sign, in the functions that are left
-    when the slower modes are taken out. A mode counts where it is above a part `level` of these, and so are all slower
-    ones.
+    when the slower modes are taken out.
 
     Parameters
     ----------
     cov : Covariances
         Of blocks that are long against the correlation of the frames, for pairs of frames.
     modes : int
-    level : float
     """
     n, total = len(cov), cov.weight.sum()
     every = solve(cov, np.ones((1, n)), cov.size)
@@ -155,9 +153,9 @@ def above_noise(cov: Covariances, modes: int, level: float = 0.95) -> np.ndarray
     lagged = c.T @ lagged @ c / total
     apart = (lagged - np.multiply.outer(cov.weight / total, lagged.sum(0))) * np.sqrt(n / (n - 1))
     signs = np.random.default_rng(0).choice([-1.0, 1.0], (NOISES, n))
-    noise = np.tensordot(signs, apart, 1)
-    limit = [np.quantile(np.linalg.eigvalsh(noise[:, k:, k:])[:, -1], level) for k in range(modes)]
-    return np.logical_and.accumulate(1 - every.values[0, :modes] > limit)
+    by_chance = np.tensordot(signs, apart, 1)
+    largest = [np.linalg.eigvalsh(by_chance[:, k:, k:])[:, -1] for k in range(modes)]
+    return np.quantile(largest, 0.95, axis=1)
 
 
 def clusters(values: np.ndarray, sd: np.ndarray) -> list[list[int]]:

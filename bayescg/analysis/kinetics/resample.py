@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import norm, rankdata
 
 from bayescg.analysis.kinetics.covariances import Covariances
-from bayescg.analysis.kinetics.galerkin import above_noise, clusters, held_out, matched, reduced, solve
+from bayescg.analysis.kinetics.galerkin import clusters, held_out, matched, noise, reduced, solve
 
 __all__ = ["Resampled", "resample", "root_rates"]
+
+MOST_LOST = 0.01
+TINY = 1e-6  # a correlation of less, or none, is as good as lost
 
 
 @dataclass(frozen=True)
@@ -21,10 +25,8 @@ class Resampled:
     rates : ndarray, (draws, modes)
     centre, bias : ndarray, (modes,)
         Rates of all frames without their bias, and the bias as a part of them.
-    lost : ndarray, (modes,)
-        Part of the draws in which a mode decays within the lag: all, where its correlation is not above noise.
-    faint : ndarray of bool, (modes,)
-        Whether a correlation that is above 95 % of noise is not above 99 %.
+    lost : ndarray of bool, (modes,)
+        Whether a mode decays within the lag: its correlation is not above noise, or is not in some of the draws.
     coefficients, constant : ndarray, (draws, m, modes) and (draws, modes)
         Of the eigenfunctions in the functions of the basis.
     rank : int
@@ -40,7 +42,6 @@ class Resampled:
     centre: np.ndarray
     bias: np.ndarray
     lost: np.ndarray
-    faint: np.ndarray
     coefficients: np.ndarray
     constant: np.ndarray
     rank: int
@@ -57,9 +58,8 @@ def root_rates(values: np.ndarray, lag: float | None) -> np.ndarray:
     >>> root_rates(1 - np.exp(-np.array([0.5, 2.0])), 0.5).round(6).tolist()
     [1.0, 2.0]
     """
-    tiny = 1e-6  # a correlation of less, or none, is as good as lost
     values = np.maximum(values, 1e-300)
-    return np.sqrt(values if lag is None else -np.log1p(-np.minimum(values, 1 - tiny)) / lag)
+    return np.sqrt(values if lag is None else -np.log1p(-np.minimum(values, 1 - TINY)) / lag)
 
 
 def resample(
@@ -96,7 +96,8 @@ def resample(
     if first is not None:
         aim = np.linalg.lstsq(at, first.functions[:, :more], rcond=None)[0]
         reference = np.concatenate([aim, reference[:, aim.shape[1] :]], 1)
-    resolved = np.ones(more, bool) if lag is None else above_noise(small, more)
+    limits = np.full(more, -np.inf) if lag is None else noise(small, more)
+    resolved = np.logical_and.accumulate(1 - point.values[0] > limits)
     close = [[k for k in group if resolved[k]] for group in groups]
     turned, all_turned = (matched(m, reference, metric, groups) for m in (point, boots))
     estimate, jack, boot = (root_rates(m.values[:, :modes], lag) for m in (point, left, boots))
@@ -109,12 +110,18 @@ def resample(
         _coefficients(vectors[:, :, :modes], m.mean, p, cov.shift)
         for vectors, m in ((turned, point), (all_turned, boots))
     )
+    rates = np.square(np.maximum(centre + factors[:, None] * wider * (boot - boot.mean(0)), floor))
+    lost = ~resolved[:modes]
+    if lag is not None:
+        lost |= (boots.values[:, :modes] >= 1.0).mean(0) > MOST_LOST
+        least = np.maximum(limits[:modes], norm.isf(MOST_LOST) * boots.values[:, :modes].std(0))
+        for k in np.flatnonzero(~lost):
+            rates[:, k] = _selected(rates[:, k], lag, least[k])
     return Resampled(
-        rates=np.square(np.maximum(centre + factors[:, None] * wider * (boot - boot.mean(0)), floor)),
+        rates=rates,
         centre=np.square(centre),
         bias=2 * bias / centre,
-        lost=np.where(resolved[:modes], (boots.values[:, :modes] >= 1.0).mean(0) if lag is not None else 0.0, 1.0),
-        faint=resolved[:modes] & ~(resolved if lag is None else above_noise(small, more, 0.99))[:modes],
+        lost=lost,
         coefficients=c0 + factors[:, None, None] * (c - c0),
         constant=k0 + factors[:, None] * (k - k0),
         rank=p.shape[1],
@@ -122,6 +129,23 @@ def resample(
         degenerate=[g for g in close if len(g) > 1 and g[0] < modes],
         functions=at @ turned[0],
     )
+
+
+def _selected(rates: np.ndarray, lag: float, limit: float) -> np.ndarray:
+    """Draws (draws,) of a rate, of a mode that would not be told of if its correlation were below a limit.
+
+    Correlations that pass the limit by chance are too large. Their error, a Gaussian with the spread of the draws, is
+    that of estimates beyond the limit: for each true correlation the probability of one as large, given that it
+    passes, takes the place of that of any. Where the estimate is well above the limit the two are the same.
+    """
+    correlation = np.exp(-lag * rates)
+    centre, sd = max(correlation.mean(), limit), correlation.std()
+    if centre - limit > 3 * sd:
+        return rates
+    true = np.linspace(TINY, centre + 5 * sd, 2000)
+    above = np.exp(norm.logsf((centre - true) / sd) - norm.logsf((limit - true) / sd))
+    below = (rankdata(correlation, method="ordinal") - 0.5) / len(rates)
+    return -np.log(np.interp(below, above, true)) / lag
 
 
 def _coefficients(

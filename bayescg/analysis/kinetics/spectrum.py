@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["bases_of", "diffusion_of", "spectrum"]
 
-MOST_LOST = 0.01
 LEAST_RELAXATIONS = 40
 LEAST_BLOCKS = 10
 _MOBILITY = (
@@ -71,8 +70,9 @@ def spectrum(
     truth as seldom as 64 times in a hundred. Modes with heavy tails, as the second of a spring, need more than 100.
 
     With a lag a mode has no interval where its correlation :math:`\nu` is not above what noise gives: 95 % of the
-    largest correlations that remain when the deviations of the blocks from their average are given random signs.
-    Where it is not above 99 % of these, there is a warning.
+    largest correlations that remain when the deviations of the blocks from their average are given random signs. The
+    interval of a mode that is not far above takes into account that there would be none otherwise: its timescale may
+    then be as short as a fourteenth of the lag.
 
     Parameters
     ----------
@@ -114,7 +114,8 @@ def spectrum(
     ----------
     Zhang, Li, Schütte, J. Comput. Phys. 465, 111377 (2022), arXiv:2110.14523, for the generator from samples; Noé,
     Nüske, Multiscale Model. Simul. 11, 635 (2013), for the variational principle with a lag; Rubin, Ann. Statist. 9,
-    130 (1981), for the bootstrap.
+    130 (1981), for the bootstrap; Lee et al., Ann. Statist. 44, 907 (2016), arXiv:1311.6238, for intervals of what was
+    selected.
 
     Examples
     --------
@@ -151,7 +152,7 @@ def spectrum(
     rates, members, first = np.empty((draws, modes)), len(by_refit), by_refit[0]
     for m, refit in enumerate(by_refit):
         rates[m::members] = refit.rates
-    mode, lost = np.arange(1, modes + 1), np.mean([refit.lost for refit in by_refit], 0) > MOST_LOST
+    mode, lost = np.arange(1, modes + 1), np.mean([refit.lost for refit in by_refit], 0) > 0.5
     relaxations = _relaxations(frames, lag, total, np.median(rates, 0), blocks)
     functions = [
         Functions(basis, np.arange(m, draws, members), refit.coefficients, refit.constant)
@@ -278,11 +279,6 @@ def _warnings(
         warnings.append(
             f"{verb} within the lag {lag:g}: what correlation is left cannot be told from noise, so there is no "
             "interval; use a shorter lag"
-        )
-    for k in np.flatnonzero(first.faint & ~lost):
-        warnings.append(
-            f"the correlation of mode {k + 1} after the lag {lag:g} is barely above noise, which one time in twenty "
-            "gives as much: the mode may be much faster than its interval says; use a shorter lag"
         )
     warnings += dict.fromkeys(why for mode, why in refused.items() if not lost[mode - 1])
     if blocks.count < LEAST_BLOCKS:

@@ -36,8 +36,9 @@ def test_a_mode_is_unresolved_where_its_correlation_is_no_more_than_noise(spring
     found = [spectrum(powers, frames_of(x, 0.05), lag=lag, modes=1, draws=20) for x in springs]
     lost = [one for one in found if "decays" in one.refused.get(1, "")]
     assert least <= len(lost) <= most
-    if least:  # noise that passes says so, but for one time in a hundred
-        assert sum(not one.warnings for one in found) <= 2
+    if least:  # noise that passes may be as fast as can be
+        passed = [one.quantities["timescale_1"].ci90 for one in found if not one.refused]
+        assert all(bounds is not None and bounds[0] < 0.1 * lag for bounds in passed)
     for one in lost:
         assert np.isnan(one.ci90).all()
         assert one.quantities["timescale_1"].ci90 is None
