@@ -62,10 +62,10 @@ def distance_from_optimum(job: Job, posterior: Posterior) -> float | None:
     with closing(job.data.feed):
         batches = looked_at * math.ceil(4 / looked_at)
         pairs = [(step(b, 2 * k), step(b, 2 * k + 1)) for k, b in ((k, job.batch(k)) for k in range(batches))]
-    one, other = (torch.stack(steps) for steps in zip(*pairs, strict=True))
-    squared = float(one.mean(0) @ other.mean(0))
+    first, second = (torch.stack(steps) for steps in zip(*pairs, strict=True))
+    squared = float(first.mean(0) @ second.mean(0))
     if looked_at < epoch:
-        scatter = float((one * other).sum(1).mean()) - squared
+        scatter = float((first * second).sum(1).mean()) - squared
         squared -= scatter * (1 - looked_at / epoch) / (looked_at - 1)
     informed = float((1 - (1 - shrink) ** 2).sum())
     return math.sqrt(max(squared, 0.0) / max(informed, 1.0))

@@ -70,18 +70,18 @@ class Fit(TrainedModel):
         super().__init__(model, weights, frames, gauge)
 
     def __repr__(self) -> str:
-        members, told = self.weights.members, self.diagnostics
+        members, notes = self.weights.members, self.diagnostics
         how = f"{members} refits by {self.weights.kind!r}" if members else f"uncertainty {self.weights.kind!r}"
         data = "energies"
-        if told.get("effective_frames") and (self.model.needs_frames or self.frames is not None):
+        if notes.get("effective_frames") and (self.model.needs_frames or self.frames is not None):
             count = "frames" if self.frames is None else f"{len(self.frames):,} frames"
-            data = f"{count} worth {told['effective_frames']:,.4g} independent ones"
-        loss = f", held-out loss {told['validation']:.4g}" if told.get("validation") is not None else ""
+            data = f"{count} worth {notes['effective_frames']:,.4g} independent ones"
+        loss = f", held-out loss {notes['validation']:.4g}" if notes.get("validation") is not None else ""
         lines = [
             f"Fit of {type(self.model).__name__} (kind {self.model.kind!r}), {how}, to {data}",
-            f"step {told['best_step']:,}, the best of {told['last_step']:,}{loss}; "
+            f"step {notes['best_step']:,}, the best of {notes['last_step']:,}{loss}; "
             f"{self.cost['wall_seconds']:.3g} s on {self.cost['device']}",
-            *(f"warning: {words}" for words in told.get("warnings", [])),
+            *(f"warning: {words}" for words in notes.get("warnings", [])),
         ]
         return "\n  ".join(lines)
 
