@@ -116,6 +116,10 @@ def test_the_report_of_a_study_is_made_again_without_training(study: tuple[dict[
     report(path, silent)
     assert (path / "findings.json").read_text() == words  # as a run of an earlier version has none
     assert (path / "figures" / "methods_free_energies.png").exists()
+    before = json.loads((path / "summary.json").read_text())["quantities"]
+    report(path, silent, ["analysis.regions.left.x1=[-9.0, 0.5]"])
+    after = json.loads((path / "summary.json").read_text())["quantities"]
+    assert after["population_left_no-data"]["mean"] > before["population_left_no-data"]["mean"]
     assert fits == {p: p.stat().st_mtime_ns for p in fits}
 
 
