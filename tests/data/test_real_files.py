@@ -189,7 +189,7 @@ def test_adenylate_kinase_from_files_to_a_figure(tmp_path):
     assert closed.argmax() == 0
     assert closed[80:].mean() < closed[:10].mean() - 0.05
     hinges = bcg.features.distances(frames, select="resid 20 or resid 54 or resid 130 or resid 180")
-    fit = bcg.fit(PredictiveCV(hinges, latent_dim=1), frames, steps=300, batch_size=32, uncertainty="none", seed=0)
+    fit = bcg.fit(PredictiveCV(hinges, latent_dim=1), frames, steps=120, batch_size=32, uncertainty="none", seed=0)
     cv = fit.cv(x).mean[:, 0].numpy()
     assert abs(np.corrcoef(cv, opened)[0, 1]) > 0.9
     bcg.plot.cv(fit, frames).savefig(tmp_path / "cv.png")
