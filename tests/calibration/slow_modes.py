@@ -12,9 +12,10 @@ from scipy.signal import lfilter
 from torch import Tensor
 
 import bayescg as bcg
-from bayescg.analysis import Quantity, spectrum
+from bayescg.analysis import Quantity, chapman_kolmogorov, spectrum
 from bayescg.data import Frames
 from bayescg.experiments import Row
+from bayescg.models import GeneratorEigenfunctions
 from bayescg.truth.grid import Grid
 
 CELLS = 800
@@ -89,6 +90,29 @@ def barely_resolved(seed: int) -> dict[str, Quantity]:
     return {"timescale_2": quantities["timescale_2"]}
 
 
+def trained(seed: int, route: str) -> dict[str, Quantity]:
+    """In functions that were trained on the same frames, of which the fit holds out a fifth."""
+    frames, settings = trajectory("double-well", 100, seed), {"steps": 200, "batch_size": 2048, "compile": "trace"}
+    fit: Any = bcg.fit(GeneratorEigenfunctions(3, hidden=(24, 16)), frames, seed=seed, progress=False, **settings)
+    quantities = spectrum(fit, frames, CASES["double-well"].lag if route == "lag" else 0.0, draws=400, seed=seed)
+    return {f"eigenvalue_{k}": quantities.quantities[f"eigenvalue_{k}"] for k in (1, 2, 3)}
+
+
+def bands(seed: int) -> dict[str, np.ndarray]:
+    """Of correlations of the first two modes at five lags, measured and less what one lag predicts."""
+    case = CASES["double-well"]
+    frames = trajectory("double-well", 60, seed)
+    test = chapman_kolmogorov(case.basis, frames, case.lag, modes=2, draws=200, seed=seed)
+    parts = {"measured": test.measured, "difference": test.difference}
+    return {f"{part}_{k}": v.isel(lag=4).sel({"from": k, "to": k}).values for part, v in parts.items() for k in (1, 2)}
+
+
+def bands_truth() -> dict[str, float]:
+    rates, lag = exact("double-well"), CASES["double-well"].lag
+    measured = {f"measured_{k}": float(np.exp(-5 * lag * rates[k - 1])) for k in (1, 2)}
+    return measured | {"difference_1": 0.0, "difference_2": 0.0}
+
+
 def truth(name: str, modes: int) -> dict[str, float]:
     return {f"eigenvalue_{k + 1}": float(rate) for k, rate in enumerate(exact(name)[:modes])}
 
@@ -111,5 +135,20 @@ ROWS = [
         "`spectrum`, double well, 100 relaxations of mode 1; mode 2 after a lag of 2.4 of its timescales",
         barely_resolved,
         lambda: {"timescale_2": float(1 / exact("double-well")[1])},
-    )
+    ),
+    Row(
+        "chapman-kolmogorov-60",
+        "`chapman_kolmogorov`, double well, 60 relaxations, lag 0.1, at 0.5",
+        bands,
+        bands_truth,
+    ),
+    *(
+        Row(
+            f"slow-modes-trained-{route}",
+            f"`spectrum` of `GeneratorEigenfunctions` trained on the same 100 relaxations of the double well, {route}",
+            partial(trained, route=route),
+            partial(truth, "double-well", 3),
+        )
+        for route in ("generator", "lag")
+    ),
 ]

@@ -113,7 +113,8 @@ def chapman_kolmogorov(
     r"""Chapman-Kolmogorov test of the slow modes, with bands.
 
     With the eigenfunctions at :math:`\tau` as observables, the matrix of their correlations at :math:`n\tau` should be
-    the n-th power of that at :math:`\tau`, if they and the constant span the slow dynamics.
+    the n-th power of that at :math:`\tau`, if they and the constant span the slow dynamics. Bands are those of a
+    bootstrap over blocks, less the bias that a jackknife over them tells.
 
     Parameters
     ----------
@@ -160,12 +161,14 @@ def chapman_kolmogorov(
     weights, factors = bootstrap(ids, draws, seed)
     functions = p @ solve(first.projected(p), even, modes).vectors[0]
     small = [cov.merged(ids).projected(functions) for cov in cells]
-    points, draws_of = ([_correlations(cov.mixed(w)) for cov in small] for w in (even, weights))
+    n = len(first)
+    points, left, draws_of = ([_correlations(cov.mixed(w)) for cov in small] for w in (even, 1 - np.eye(n), weights))
     power = lambda m: [np.linalg.matrix_power(m[0], n) for n in multiples]  # noqa: E731
     out = []
-    for resampled, point in ((power(draws_of), power(points)), (draws_of, points)):
-        resampled, point = np.stack(resampled, 1), np.stack(point, 1)
-        out.append(point + factors[:, None, None, None] * (resampled - point))
+    for parts in (map(power, (points, left, draws_of)), (points, left, draws_of)):
+        point, without, resampled = (np.stack(part, 1) for part in parts)
+        bias = (n - 1) * (without.mean(0) - point)  # a variance around an estimated mean is too small
+        out.append(point - bias + factors[:, None, None, None] * (resampled - point))
     mode = np.arange(1, modes + 1)
     coords = {"draw": np.arange(draws), "lag": lag * np.asarray(multiples), "from": mode, "to": mode}
     unit = {"unit": "ps" if frames.unit == "nm" else ""}
