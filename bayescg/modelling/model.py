@@ -46,6 +46,8 @@ class Model(nn.Module, ABC):
     the same name, of which `config` makes the file of a fit. Global random variables are sampled in `model` before
     the plate, each at a site named after the parameter that it makes random (:func:`bayescg.nets.random_net`);
     `bayescg.fit` supplies their guide, as its argument ``uncertainty`` says. `guide` samples what is local to a frame.
+    What it draws beside the frames, to learn from energies say, is no part of their density: such a site says so,
+    ``infer={"is_auxiliary": True}``.
 
     A program may update buffers of its modules, in place (``self.mean.mul_(0.9).add_(0.1 * batch.x.mean(0))``) or by
     assignment (``self.mean = ...``): each step of training does so once, each refit has its own, and they are saved.
