@@ -231,7 +231,7 @@ def _positions(frames: Frames, like: Tensor | None) -> Tensor:
 
 def _is(diffusion: Any, kT: float) -> bool:
     """Whether D is kT, a mobility of one, that nobody chose."""
-    return isinstance(diffusion, float) and diffusion == kT
+    return isinstance(diffusion, float) and abs(diffusion - kT) < 1e-6 * kT
 
 
 def _relaxations(

@@ -164,11 +164,14 @@ def around(x):
 @pytest.mark.slow
 @pytest.mark.parametrize("lag", [0.01, 0.2])
 def test_bands_cover_in_the_plane(lag):
-    """Of the exact dynamics, frames 0.01 apart; nearer to the sets than 0.4 what happens between frames would show."""
+    """Of the exact dynamics, frames 0.01 apart.
+
+    As near to the sets as 0.4 what happens between frames shows: the bias is 0.7 sd there.
+    """
     system, sets = bcg.systems.ThreeWellRing(), 100
     third = 2 * np.pi / 3
     a, b = (lambda x, at=at: (torch.atan2(x[:, 1], x[:, 0]) - at).abs() < 0.5 for at in (third, -third))
-    angle = torch.tensor([-1.2, -0.8, -0.4, 0.0, 0.4, 0.8, 1.2])
+    angle = torch.tensor([-0.8, -0.4, 0.0, 0.4, 0.8])
     at = 1.2 * torch.stack([angle.cos(), angle.sin()], 1)
     q = bcg.truth.committor(system, a, b, cells=160_000)(at).numpy()
     made = bcg.sampling.overdamped(system, 150_000, dt=0.002, chains=sets, stride=5, seed=11)
@@ -179,8 +182,9 @@ def test_bands_cover_in_the_plane(lag):
     mean, sd, low, high = (np.array([t[k].values for t in tables]) for k in ("mean", "sd", "low", "high"))
     held, apart = ((low <= q) & (q <= high)).sum(0), (mean.mean(0) - q) / mean.std(0)
     print(f"lag {lag}: held {held}, bias {apart.round(2)} sd, sd {(sd.mean(0) / mean.std(0)).round(2)}")
-    assert ((held >= 79) & (held <= 98)).all()  # left once in a hundred families of 14
-    assert (np.abs(apart[1:-1]) <= 0.3).all()
+    assert ((held >= 79) & (held <= 98)).all()  # left once in a hundred families of 10 or more
+    assert (np.abs(apart) <= 0.3).all()
+    assert (np.abs(sd.mean(0) / mean.std(0) - 1) < 0.25).all()  # three standard errors of an sd from a hundred
 
 
 def test_better_functions_leave_fewer_reactions_on_held_out_blocks():
