@@ -149,9 +149,10 @@ def noise(cov: Covariances, modes: int) -> np.ndarray:
     n, total = len(cov), cov.weight.sum()
     every = solve(cov, np.ones((1, n)), cov.size)
     c, mean, drift = every.vectors[0], every.mean[0], cov.first[:, :, None] * every.mean[0]
-    lagged = cov.second - cov.dirichlet - drift - drift.mT + np.multiply.outer(cov.weight, np.outer(mean, mean))
-    lagged = c.T @ lagged @ c / total
-    apart = (lagged - np.multiply.outer(cov.weight / total, lagged.sum(0))) * np.sqrt(n / (n - 1))
+    second = cov.second - drift - drift.mT + np.multiply.outer(cov.weight, np.outer(mean, mean))
+    lagged, second = (c.T @ part @ c / total for part in (second - cov.dirichlet, second))
+    nu = 1 - every.values[0]  # a mode that varies more in a block does not therefore last longer
+    apart = (lagged - 0.5 * (nu[:, None] + nu) * second) * np.sqrt(n / (n - 1))
     signs = np.random.default_rng(0).choice([-1.0, 1.0], (NOISES, n))
     by_chance = np.tensordot(signs, apart, 1)
     largest = [np.linalg.eigvalsh(by_chance[:, k:, k:])[:, -1] for k in range(modes)]

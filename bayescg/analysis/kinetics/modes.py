@@ -87,7 +87,7 @@ class SlowModes:
         Of the slow modes: their statistical inefficiency as a part of all frames; 0 where frames have no order.
     relaxations : ndarray, (modes,), or None
         How often the slowest mode relaxes in the frames, as far as these tell of each mode: one that lives on less than
-        half of them, such as a rare state, counts for as much less. None where frames have no order.
+        a fifth of them, such as a rare state, counts for as much less. None where frames have no order.
     bias : ndarray, (modes,)
         Relative bias of the eigenvalues, by the jackknife over blocks, that was taken off.
     held_out : DataArray, (fold, mode)
