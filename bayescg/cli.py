@@ -55,7 +55,7 @@ _screen = Console(soft_wrap=True, highlight=False)
 SEED = "Of the simulation, the split of the frames and the training; another one is an independent run."
 DEVICE = "auto (a GPU where there is one), cpu or cuda."
 SET = "Another value for one setting, such as fit.steps=5000; may be repeated."
-ASK = "Another value for a setting of [analysis]: all is asked anew of the same fit; may be repeated."
+ASK = "Another value for a setting of analysis: all is asked anew of the same fit; may be repeated."
 QUICK = "Small sizes, to see in seconds that everything works; the numbers mean nothing."
 _TABLE = "docs/calibration.md"
 Name = Annotated[str, typer.Argument(help="An experiment of `bayescg list`, or a TOML file.", metavar="NAME|FILE.toml")]

@@ -206,16 +206,17 @@ for positions in sets:
     for name, given in (("in order", data), ("shuffled", shuffled(positions, rng))):
         found = bcg.analysis.spectrum(functions, given, lag=0.2, modes=1, draws=200)
         intervals[name].append(found.quantities["timescale_1"].ci90)
-held = {name: int(sum(low <= exact_timescales[0] <= high for low, high in found)) for name, found in intervals.items()}
+given = {name: [ends for ends in found if ends is not None] for name, found in intervals.items()}
+held = {name: int(sum(low <= exact_timescales[0] <= high for low, high in found)) for name, found in given.items()}
 held
 
 # %%
 made = Figure(figsize=(7.2, 3.0), layout="constrained")
-for ax, (name, found) in zip(made.subplots(1, 2, sharey=True), intervals.items(), strict=True):
+for ax, (name, found) in zip(made.subplots(1, 2, sharey=True), given.items(), strict=True):
     for k, (low, high) in enumerate(found):
         ax.plot([k, k], [low, high], color="#0072B2" if low <= exact_timescales[0] <= high else "#D55E00", lw=2)
     ax.axhline(exact_timescales[0], color="#222222", lw=0.8, ls="--")
-    ax.set_title(f"{name}: {held[name]} of {count} hold the truth", fontsize=10)
+    ax.set_title(f"{name}: {held[name]} of {len(found)} hold the truth", fontsize=10)
     ax.set_xlabel("data set")
     ax.spines[["top", "right"]].set_visible(False)
 made.axes[0].set_ylabel("slowest timescale, 90 % interval")

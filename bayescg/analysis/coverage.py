@@ -117,7 +117,7 @@ class Coverage:
         for row in self.rows:
             low, high = row.acceptance
             verdict = "ok" if row.ok else "FAILED"
-            missed = f"missed {row.low} low {row.high} high, refused {row.refused}"
+            missed = f"{row.low} lie below the truth and {row.high} above, {row.refused} refused"
             control = f"control {row.control} of {row.control_of}" + ("" if row.control_fails else " PASSES")
             lines.append(
                 f"  {row.name:<{width}}  held {row.held} of {row.of} ({low} to {high}), {missed}, "

@@ -121,9 +121,9 @@ class Fit(TrainedModel):
         ``constant_data`` (``weight``, where frames have weights), ``log_likelihood`` (log p(x) of each frame with the
         latent variables integrated out). A draw is one in every group. Attributes say how many ``frames`` there were
         and their ``statistical_inefficiency``. The log likelihood serves leave-one-out scores, and is left out where
-        these would be wrong, the attribute ``no_log_likelihood`` saying why: of correlated or weighted frames, repeated
-        refits, Laplace posteriors and models that are not of kind "evidence". Compare those with
-        :func:`bayescg.analysis.compare`.
+        these would be wrong, the attribute ``no_log_likelihood`` saying why: of correlated or weighted frames, fewer
+        than 100 refits or repeated ones, Laplace posteriors and models that are not of kind "evidence". Compare those
+        with :func:`bayescg.analysis.compare`.
 
         An ensemble or bootstrap has as many draws of the parameters as refits. More `draws` repeat them, with new
         random numbers for ``cv`` and ``posterior_predictive``; the coordinate ``refit`` of the dimension ``draw`` says

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["posterior_tree"]
 
+_FEWEST_DRAWS = 100
+"""Draws from which a tail of leave-one-out weights can be told."""
 _INDEPENDENT = 1.2
 """Statistical inefficiency up to which frames pass for independent: what chance makes of a few hundred that are."""
 
@@ -66,7 +68,7 @@ def posterior_tree(
             groups["constant_data"] = {"weight": (("frame",), np.asarray(source.weights, np.float64)[index])}
         g = relaxation(trained.model, source)
         attrs |= {"frames": len(source), "statistical_inefficiency": g}
-        if (why := _no_log_likelihood(trained, source, g, repeated=draws > (members or draws))) is None:
+        if (why := _no_log_likelihood(trained, source, g, draws)) is None:
             logs = _numpy(trained.log_density(few, draws if varying else None, seed=seed))
             groups["log_likelihood"] = {"x": (("draw", "frame"), logs[np.arange(draws) % len(logs)])}
         else:
@@ -80,7 +82,7 @@ def posterior_tree(
     return to_tree(groups, coords, attrs)
 
 
-def _no_log_likelihood(trained: TrainedModel, frames: Frames, g: float, repeated: bool) -> str | None:
+def _no_log_likelihood(trained: TrainedModel, frames: Frames, g: float, draws: int) -> str | None:
     """Why leave-one-out scores, which ArviZ makes of a log likelihood, would be wrong; None where they would not."""
     if trained.model.kind != "evidence" or not trained.model.needs_frames:
         return f"{type(trained.model).__name__} has no likelihood of frames"
@@ -90,8 +92,10 @@ def _no_log_likelihood(trained: TrainedModel, frames: Frames, g: float, repeated
         why = "the frames have uneven weights, and leave-one-out scores count them alike"
     elif g > _INDEPENDENT:
         why = f"the frames are correlated (g = {g:.1f}), and of a frame left out its neighbours tell"
-    elif repeated:
+    elif draws > (trained.weights.members or draws):
         why = "refits are repeated, and leave-one-out scores take each for another draw of the posterior"
+    elif trained.weights.members and trained.weights.members < _FEWEST_DRAWS:
+        why = f"leave-one-out scores need {_FEWEST_DRAWS} draws of the posterior, and a few refits are not so many"
     else:
         return None
     return f"{why}; bcg.analysis.compare scores blocks of held-out frames"

@@ -234,7 +234,7 @@ def test_an_experiment_that_is_finished_is_read(tmp_path: Path) -> None:
         ([{"number": 0, "log": "a", "run_dir": "b"}], {}, ["run_dir is not a setting"]),
         ([{"number": 0, "log": "a"}] * 2, {"out": "here"}, ["settings 0 and 1 are the same"]),
         ([{"number": object(), "log": "a"}], {"out": "here"}, ["cannot name a run's directory"]),
-        ([{"number": 0, "log": "a"}], {"workers": 0}, ["workers=0"]),
+        ([{"number": 0, "log": "a"}], {"workers": -1}, ["workers=-1"]),
         ([{"number": 0, "log": "a"}], {"retries": -1}, ["retries=-1"]),
         ([{"number": lambda: 0, "log": "a"}], {}, ["cannot be sent to another process"]),
     ],

@@ -24,7 +24,7 @@ def test_the_posterior_has_named_dimensions(fits, choice):
     assert tree["observed_data"]["x"].dims == ("frame", "atom", "space")
     if "no_log_likelihood" not in tree.attrs:
         assert tree["log_likelihood"]["x"].dims == ("chain", "draw", "frame")
-    assert ("no_log_likelihood" in tree.attrs) == (choice in ("laplace", "ensemble", "bootstrap"))  # 3 refits, 12 draws
+    assert ("no_log_likelihood" in tree.attrs) == (choice in ("laplace", "ensemble", "bootstrap"))  # few refits
     assert tree.attrs["statistical_inefficiency"] == 1.0
     assert tree["observed_data"]["space"].values.tolist() == ["x", "y", "z"]
     index = tree["observed_data"]["frame"].values
@@ -56,7 +56,8 @@ def test_draws_say_which_refit_they_are_of(fits):
     """Each refit once by default; more draws repeat them, and groups by refit are of one value of the parameters."""
     tree, repeated = fits["bootstrap"].posterior(subset=5), fits["bootstrap"].posterior(draws=8, subset=5)
     assert "refit" not in fits["mean-field"].posterior(draws=4, subset=5)["posterior"].coords
-    assert tree["log_likelihood"]["refit"].values.tolist() == [0, 1, 2]
+    assert tree["posterior"]["refit"].values.tolist() == [0, 1, 2]
+    assert "a few refits are not so many" in tree.attrs["no_log_likelihood"]  # ArviZ fails of the tail of their weights
     assert "refits are repeated" in repeated.attrs["no_log_likelihood"]
     for group in ("posterior", "posterior_predictive"):
         assert tree[group]["refit"].values.tolist() == [0, 1, 2]
@@ -106,13 +107,11 @@ def test_a_laplace_posterior_has_no_log_likelihood(toy_frames):
 
 
 def test_a_draw_is_one_refit_in_every_group(toy_frames):
-    """Draws d and d + members have the parameters of the same refit, and the log likelihood is that of the refit."""
+    """Draws d and d + members have the parameters of the same refit."""
     fit = bcg.fit(PredictiveCV(latent_dim=1, hidden=(8,)), toy_frames(), steps=60, members=5, seed=0)
     values = fit.posterior(8)["posterior"].dataset["decoder.0.weight"].values[0]
     np.testing.assert_array_equal(values[:4], values[4:8])
     assert np.ptp(values[:4], axis=0).max() > 0
-    logs = fit.posterior()["log_likelihood"].dataset["x"].values[0]
-    np.testing.assert_allclose(logs, fit.log_density(fit.frames, draws=4), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("changes", "why"), [

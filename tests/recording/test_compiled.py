@@ -290,7 +290,7 @@ def test_fits_agree_and_buffers_move_by_their_recursion(uncertainty):
     assert_close(fits["inductor"], fits["off"])
     weight = torch.ones(1, len(x))
     if uncertainty == "bootstrap":
-        weight = torch.cat([weight, block_weights(torch.arange(len(x)), 3, seed=2)])
+        weight = torch.cat([weight, block_weights(torch.arange(len(x)), 3, seed=2, share=1.0)])
     mean = (weight.double() @ x) / len(x)
     for fit in fits.values():
         buffers = {k: state_of(fit.model)[k].unsqueeze(0) for k in ("steps", "average")}

@@ -23,6 +23,7 @@ from bayescg.analysis.free_energy.sparse import (
     told_share,
     uneven,
 )  # fmt: skip
+from bayescg.analysis.kinetics.drift import NOT_AT_EQUILIBRIUM, ends_of, moves
 from bayescg.data.split import spacing
 from bayescg.errors import ConfigError, DataError
 from bayescg.inference.reweighting import UNRELIABLE, WORST_K, reweighted
@@ -174,6 +175,7 @@ def free_energy(
     where = told_share(untold, mass)
     if k == 1 and (where := told_ranges(untold, effective, visited, edges[0])):
         where = f"{names[0]} from {where} {cv_units[0]}".rstrip()
+    drift = _drift(values.mean(0), circular, frames)
     return FreeEnergy(
         profile=array,
         edges=edges,
@@ -182,7 +184,7 @@ def free_energy(
         periodic=circular,
         level=level,
         inefficiency=g,
-        warnings=tuple(_warnings(fit, frames, g, ids, where, k)),
+        warnings=(*_warnings(fit, frames, g, ids, where, k), *([drift] if drift else [])),
         effective=xr.DataArray(effective.reshape(cells), dims=dims, coords=centres),
         untold=untold.reshape(cells),
         remedy=remedy(frames),
@@ -195,8 +197,19 @@ def free_energy(
         run_starts=runs,
         ordered=frames.order is not None,
         refits=frames.provenance.get("refits"),
-        doubt=_doubt(fit, frames),
+        doubt=_doubt(fit, frames) or drift,
     )
+
+
+def _drift(values: np.ndarray, circular: Sequence[bool], frames: Frames) -> str | None:
+    """What to say of trajectories whose CVs (n, k) move one way."""
+    ends = ends_of(frames)
+    if ends is None:
+        return None
+    columns = [
+        f(v) for v, c in zip(values.T, circular, strict=True) for f in ((np.cos, np.sin) if c else (np.asarray,))
+    ]
+    return f"{NOT_AT_EQUILIBRIUM}; begin at equilibrium" if moves(*np.stack(columns, 1)[ends].mean(2)) else None
 
 
 def _doubt(fit: Fit | None, frames: Frames) -> str | None:

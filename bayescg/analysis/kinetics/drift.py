@@ -12,17 +12,20 @@ from torch import Tensor
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
-__all__ = ["DRIFTING", "drifts"]
+__all__ = ["DRIFTING", "NOT_AT_EQUILIBRIUM", "drifts", "ends_of", "moves"]
 
 FEWEST = 10
 MOST = 1000
 EACH = 8
 FLIPS = 1999
 LEVEL = 0.002
-DRIFTING = (
+NOT_AT_EQUILIBRIUM = (
     "the trajectories do not begin at equilibrium: their last quarters differ from the first ones, which one time in "
-    "five hundred they would by chance; rates and timescales may be far off and have no interval. Begin at "
-    "equilibrium, leave out what comes before it, or simulate longer trajectories"
+    "five hundred they would by chance"
+)
+DRIFTING = (
+    f"{NOT_AT_EQUILIBRIUM}; rates and timescales may be far off and have no interval. Begin at equilibrium, leave out "
+    "what comes before it, or simulate longer trajectories"
 )
 
 
@@ -46,23 +49,33 @@ def drifts(functions: Callable[[Tensor], np.ndarray], frames: Frames, like: Tens
     >>> drifts(lambda x: x.numpy(), frames(x)), drifts(lambda x: x.numpy(), frames(x + np.linspace(0, 1, 50)[:, None]))
     (False, True)
     """
-    if frames.order is None or (frames.weights is not None and np.ptp(frames.weights) > 0):
+    ends = ends_of(frames)
+    if ends is None:
         return False
+    index = np.unique(ends)
+    x = torch.as_tensor(frames.gather(index))
+    values = functions(x if like is None else x.to(like))
+    return moves(*(values[np.searchsorted(index, part)].mean(1) for part in ends))
+
+
+def ends_of(frames: Frames) -> np.ndarray | None:
+    """Frames of the first and of the last quarters, (2, trajectories, 8); None where there is nothing to be told."""
+    if frames.order is None or (frames.weights is not None and np.ptp(frames.weights) > 0):
+        return None
     edges = np.r_[0, np.flatnonzero(np.diff(frames.trajectory)) + 1, len(frames)]
     starts, lengths = edges[:-1], np.diff(edges)
     starts, lengths = starts[lengths >= 4], lengths[lengths >= 4]
     if len(starts) < FEWEST:
-        return False
+        return None
     some = np.linspace(0, len(starts) - 1, min(len(starts), MOST)).astype(np.int64)
     within = (np.arange(EACH) / EACH * (lengths[some, None] // 4)).astype(np.int64)
-    first = starts[some, None] + within
-    last = starts[some, None] + lengths[some, None] - 1 - within
-    index = np.unique(np.concatenate([first, last]))
-    x = torch.as_tensor(frames.gather(index))
-    values = functions(x if like is None else x.to(like))
-    ends = (values[np.searchsorted(index, part)].mean(1) for part in (first, last))
-    differences = next(ends) - next(ends)
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], (FLIPS, len(some)))
+    return np.stack([starts[some, None] + within, starts[some, None] + lengths[some, None] - 1 - within])
+
+
+def moves(first: np.ndarray, last: np.ndarray) -> bool:
+    """Whether means (trajectories, k) over the last quarters differ from those over the first ones."""
+    differences = first - last
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (FLIPS, len(differences)))
     scale = np.sqrt(np.square(differences).sum(0).clip(1e-300))
     by_chance = (np.abs(signs @ differences) / scale).max(1)
     size = (np.abs(differences.sum(0)) / scale).max()

@@ -285,3 +285,17 @@ def test_weights_of_few_values_are_weighed_as_they_are(levels):
     found = fes.difference((-9, 0), (0, 9))
     assert found.mean == pytest.approx(np.log(weights[side < 0].sum() / weights[side > 0].sum()), abs=found.sd)
     assert abs(found.mean) < 4 * found.sd
+
+
+def test_trajectories_that_all_begin_in_one_well_have_no_interval():
+    """By 100 chains of 60 from the left of two equal wells, whose rate is .03; from equilibrium the truth is held."""
+    system = bcg.systems.QuarticDoubleWell(temperature_kT=0.25)
+    starts = np.where(np.arange(100) % 2, 1.0, -1.0)[:, None]
+    for begin, settled in ((starts, True), (-np.abs(starts), False)):
+        frames = bcg.sampling.overdamped(system, 6000, dt=0.01, chains=100, stride=20, seed=3, starts=begin)
+        fes = free_energy(None, frames, cv=lambda x: x[:, 0], bins=20, draws=200)
+        difference = fes.difference((-10, 0), (0, 10))
+        assert (difference.ci90 is not None) == settled
+        assert any("do not begin at equilibrium" in w for w in fes.warnings) != settled
+        if settled:
+            assert difference.ci90[0] < 0 < difference.ci90[1]
