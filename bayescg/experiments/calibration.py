@@ -138,7 +138,7 @@ def table(known: Mapping[str, Any]) -> str:
             cells = [record["about"], row.name, f"{row.truth:.4g}", f"{row.held} of {row.of}", f"{low} to {high}"]
             cells += [f"{row.low}, {row.high}", str(row.refused), f"{row.bias:+.2f}", f"{row.width:.2f}"]
             cells += [f"{row.control} of {row.control_of}", record["verdict"]]
-            lines.append(f"| {' | '.join(cells)} |".replace("nan", ""))
+            lines.append(f"| {' | '.join(cells)} |".replace("+nan", "").replace("nan", ""))
     return _HEAD + "\n".join(lines) + "\n"
 
 

@@ -66,13 +66,17 @@ ROWS = [
         by_flow,
         partial(exact, "tilted double well"),
     ),
-    *(
-        Row(
-            f"embedded-physics-{name.replace(' ', '-')}",
-            f"EmbeddedPhysics, {name}, 6 refits of {steps} steps of 200 energies, reweighted",
-            partial(difference, name=name, steps=steps),
-            partial(difference_of, name),
-        )
-        for name, steps in (("double well", 600), ("tilted double well", 300))
+    Row(
+        "embedded-physics-double-well",
+        "EmbeddedPhysics, double well, 6 refits of 600 steps of 200 energies, reweighted",
+        partial(difference, name="double well", steps=600),
+        partial(difference_of, "double well"),
+    ),
+    Row(
+        "embedded-physics-too-short",
+        "EmbeddedPhysics, tilted double well, 6 refits of 300 steps of 200 energies, of which some lose a well",
+        partial(difference, name="tilted double well", steps=300),
+        partial(difference_of, "tilted double well"),
+        expect="refused",
     ),
 ]
