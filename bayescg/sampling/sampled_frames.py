@@ -27,7 +27,7 @@ def to_frames(
     dt: float | None = None,
     ordered: bool = False,
     trajectory: np.ndarray | None = None,
-    **rest: np.ndarray | None,
+    **rest: Any,
 ) -> Frames:
     """Frames of a system: nm, K and a topology for molecules, reduced units otherwise.
 

@@ -1,6 +1,7 @@
 """Coverage of intervals that are right, too narrow, biased, refused, or missing."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,7 +85,8 @@ def test_more_cells_allow_a_wider_range():
     assert coverage(mean, TRUTH, repeats=50, cells=100)["mean"].acceptance == acceptance(50, cells=100)
 
 
-def test_processes_and_an_interrupted_study_give_the_same_counts(tmp_path):
+def test_processes_and_an_interrupted_study_give_the_same_counts(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])  # where processes find this file
     plain = coverage(mean, TRUTH, repeats=20)
     calls = []
 
