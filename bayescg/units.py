@@ -43,10 +43,7 @@ def length_factor(unit: str) -> float:
     >>> length_factor("angstrom")
     0.1
     """
-    factors = LENGTH | {"reduced": 1.0}
-    if unit not in factors:
-        raise UnitError(f"unknown unit of length {unit!r}; use one of {', '.join(factors)}")
-    return factors[unit]
+    return _factor("length", unit, LENGTH | {"reduced": 1.0})
 
 
 def energy_factor(unit: str) -> float:
@@ -62,9 +59,13 @@ def energy_factor(unit: str) -> float:
     >>> energy_factor("kcal/mol")
     4.184
     """
-    if unit not in ENERGY:
-        raise UnitError(f"unknown unit of energy {unit!r}; use one of {', '.join(ENERGY)}")
-    return ENERGY[unit]
+    return _factor("energy", unit, ENERGY)
+
+
+def _factor(quantity: str, unit: str, factors: dict[str, float]) -> float:
+    if unit not in factors:
+        raise UnitError(f"unknown unit of {quantity} {unit!r}; use one of {', '.join(factors)}")
+    return factors[unit]
 
 
 def kT(temperature: float) -> float:

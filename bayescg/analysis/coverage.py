@@ -204,8 +204,8 @@ def coverage(
     check_counts(repeats=(repeats, 2), workers=(workers or 0, 0))
     if not 0 < level < 1:
         raise ConfigError(f"level={level!r} must lie between 0 and 1")
-    run_all = partial(_answers, seeds=range(seed, seed + repeats), names=list(truth), level=level)
-    run_all = partial(run_all, workers=workers, cluster=cluster, progress=progress)
+    how = {"workers": workers, "cluster": cluster, "progress": progress}
+    run_all = partial(_answers, seeds=range(seed, seed + repeats), names=list(truth), level=level, **how)
     answers = run_all(experiment, out=out)
     if control is None:
         controls = {name: [_halved(a) for a in values] for name, values in answers.items()}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescg.analysis.block_bootstrap import block_ids, bootstrap, inefficiency, weights_of
+from bayescg.analysis.drift import NOT_AT_EQUILIBRIUM, ends_of, moves
 from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of, wrap
 from bayescg.analysis.fit_checks import check_landscape
 from bayescg.analysis.free_energy.profile import FreeEnergy, mean_of_draws, members_in_turn
@@ -23,7 +24,6 @@ from bayescg.analysis.free_energy.sparse import (
     told_share,
     uneven,
 )  # fmt: skip
-from bayescg.analysis.kinetics.drift import NOT_AT_EQUILIBRIUM, ends_of, moves
 from bayescg.data.split import spacing
 from bayescg.errors import ConfigError, DataError
 from bayescg.inference.reweighting import UNRELIABLE, WORST_K, reweighted

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from bayescg.analysis.block_bootstrap import bootstrap, sources
+from bayescg.analysis.drift import DRIFTING, drifts
 from bayescg.analysis.kinetics.blocks import Blocks, longer_than
 from bayescg.analysis.kinetics.covariances import Covariances, accumulate, runs
-from bayescg.analysis.kinetics.drift import DRIFTING, drifts
 from bayescg.analysis.kinetics.galerkin import FOLDS, principal
 from bayescg.analysis.kinetics.integrands import outside, pieces
 from bayescg.analysis.kinetics.modes import Functions

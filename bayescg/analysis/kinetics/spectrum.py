@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from bayescg.analysis.block_bootstrap import bootstrap, sources
+from bayescg.analysis.drift import DRIFTING, drifts
 from bayescg.analysis.fit_checks import check_question
 from bayescg.analysis.kinetics.blocks import Blocks, blocks_of
 from bayescg.analysis.kinetics.covariances import accumulate, runs
-from bayescg.analysis.kinetics.drift import DRIFTING, drifts
 from bayescg.analysis.kinetics.integrands import values
 from bayescg.analysis.kinetics.modes import Functions, SlowModes
 from bayescg.analysis.kinetics.resample import Resampled, resample

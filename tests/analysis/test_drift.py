@@ -6,7 +6,7 @@ import torch
 
 import bayescg as bcg
 from bayescg.analysis import committor, spectrum
-from bayescg.analysis.kinetics.drift import drifts
+from bayescg.analysis.drift import drifts
 from bayescg.data import Frames
 
 WELL = bcg.systems.QuarticDoubleWell()  # its slowest eigenvalue is 0.7487
