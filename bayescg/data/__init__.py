@@ -1,16 +1,19 @@
 """Frames of molecular dynamics: read, checked, split, paired."""
 
+from bayescg.data.bias import Bias
 from bayescg.data.conditions import check_temperature
 from bayescg.data.correlation import seen_by_blocks, statistical_inefficiency
 from bayescg.data.effective import check_effective, effective, effective_frames
 from bayescg.data.evenly import evenly
 from bayescg.data.frames import Frames, Pairs
+from bayescg.data.mbar import mbar, mbar_draws
 from bayescg.data.readers.loading import from_openmm, load
 from bayescg.data.readers.mdanalysis import from_mdanalysis
 from bayescg.data.readers.plumed import from_colvar
 from bayescg.data.toy_frames import toy_curve, toy_relaxations
 
 __all__ = [
+    "Bias",
     "Frames",
     "Pairs",
     "check_effective",
@@ -22,6 +25,8 @@ __all__ = [
     "from_mdanalysis",
     "from_openmm",
     "load",
+    "mbar",
+    "mbar_draws",
     "seen_by_blocks",
     "statistical_inefficiency",
     "toy_curve",

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescg import units
+from bayescg.data.bias import Bias
+from bayescg.data.mbar import mbar
 from bayescg.data.readers import geometry
 from bayescg.data.store import ROWS, computed
 from bayescg.errors import DataError, TopologyError, UnitError
@@ -189,6 +191,18 @@ def valid_weights(weights: Any, n: int) -> np.ndarray | None:
     if not w.any():
         raise DataError("all weights are zero: nothing would be learned; check the bias they came from")
     return w
+
+
+def unbiased(weights: Any, bias: Bias | None, n: int) -> Any:
+    """Weights as they are, or those of MBAR where windows are known and weights are not."""
+    if bias is None:
+        return weights
+    if len(bias) != n:
+        raise DataError(f"the bias is of {len(bias)} frames, and there are {n}")
+    if weights is not None:
+        return weights
+    log_weights = mbar(bias.energies, bias.window)[0]
+    return np.exp(log_weights - log_weights.max())
 
 
 def valid_forces(forces: Any, positions: np.ndarray, factor: float, source: str) -> np.ndarray | None:

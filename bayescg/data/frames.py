@@ -9,7 +9,9 @@ import numpy as np
 
 from bayescg import units
 from bayescg.data import frame_checks, split
+from bayescg.data.bias import Bias
 from bayescg.data.evenly import evenly
+from bayescg.data.fingerprint import fingerprint
 from bayescg.data.pairs import lagged_rows, pairs_within, steps_of
 from bayescg.data.readers import geometry
 from bayescg.data.readers.imaging import Imaging
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Frames", "Pairs"]
 
-_EACH_FRAME = ("positions", "trajectory", "order", "times", "box", "weights", "forces", "energy", "labels")
+_EACH_FRAME = ("positions", "trajectory", "order", "times", "box", "weights", "forces", "energy", "labels", "bias")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -59,6 +61,8 @@ class Frames:
         Potential energies in kJ/mol, or the unit of energy of a toy system.
     labels : array of int, (n,), or None
         Class of each frame.
+    bias : Bias or None
+        Of umbrella sampling: window and bias energies of each frame, which `weights` undo.
     temperature : float or None
         Temperature in K.
     temperature_kT : float or None
@@ -86,6 +90,7 @@ class Frames:
     forces: Any = None
     energy: np.ndarray | None = None
     labels: np.ndarray | None = None
+    bias: Bias | None = None
     temperature: float | None = None
     temperature_kT: float | None = None
     topology: "mdtraj.Topology | None" = None
@@ -106,6 +111,7 @@ class Frames:
         forces: Any = None,
         energy: Any = None,
         labels: Any = None,
+        bias: Bias | None = None,
         topology: Any = None,
         whole: bool = False,
         energy_unit: str = "kJ/mol",
@@ -137,6 +143,8 @@ class Frames:
             Potential energies in `energy_unit`, or in the unit of kT where reduced.
         labels : array of int, (n,), optional
             Class of each frame, counted from 0.
+        bias : Bias, optional
+            Windows of umbrella sampling; `weights` are those of MBAR where none are given.
         topology : topology of mdtraj or OpenMM, or path, optional
             Turns on the checks of bond lengths.
         whole : bool
@@ -188,7 +196,8 @@ class Frames:
             times=times,
             dt=step,
             box=vectors,
-            weights=frame_checks.valid_weights(weights, n),
+            weights=frame_checks.valid_weights(frame_checks.unbiased(weights, bias, n), n),
+            bias=bias,
             forces=frame_checks.valid_forces(forces, positions, factor / joules, source),
             energy=frame_checks.valid_energy(energy, n, joules, source),
             labels=frame_checks.valid_labels(labels, n),
@@ -336,24 +345,7 @@ class Frames:
         >>> a.fingerprint() == a.fingerprint(), a.fingerprint() == b.fingerprint()
         (True, False)
         """
-        settings = (
-            self.positions.shape,
-            str(self.positions.dtype),
-            self.unit,
-            self.dt,
-            self.temperature,
-            self.temperature_kT,
-        )
-        digest = hashlib.blake2b(repr(settings).encode(), digest_size=8)
-        sample = evenly(self, 2048)
-        digest.update(self.gather(sample).tobytes())
-        digest.update(np.ascontiguousarray(self.trajectory[sample]).tobytes())
-        if self.weights is not None:
-            digest.update(np.ascontiguousarray(self.weights).data)
-        for name in ("forces", "energy", "labels"):
-            if getattr(self, name) is not None:
-                digest.update(name.encode() + self.gather(sample, name).tobytes())
-        return digest.hexdigest()
+        return fingerprint(self)
 
 
 @dataclass(frozen=True, eq=False)
