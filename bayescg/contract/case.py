@@ -55,7 +55,7 @@ class Case:
         if self.frames is None:
             return model, {"index": torch.arange(self.total)}
         tensors = observed(model, self.frames, None, torch.device("cpu"))
-        return model, {name: values.to(dtype) for name, values in tensors.items()}
+        return model, {name: v.to(dtype) if v.is_floating_point() else v for name, v in tensors.items()}
 
     def program(self, dtype: torch.dtype = torch.float64) -> tuple[Program, Params, Tensors]:
         """Model and guide as one program, its parameters, and a batch of all frames, each of weight one."""

@@ -33,7 +33,7 @@ def fingerprint(frames: Any) -> str:
     digest.update(np.ascontiguousarray(frames.trajectory[sample]).tobytes())
     if frames.weights is not None:
         digest.update(np.ascontiguousarray(frames.weights).data)
-    for name in ("forces", "energy", "labels"):
+    for name in ("forces", "energy", "labels", "commitments"):
         if getattr(frames, name) is not None:
             digest.update(name.encode() + frames.gather(sample, name).tobytes())
     return digest.hexdigest()

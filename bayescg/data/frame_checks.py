@@ -26,6 +26,7 @@ __all__ = [
     "time_axis",
     "trajectory_index",
     "unit_factor",
+    "valid_commitments",
     "valid_energy",
     "valid_forces",
     "valid_labels",
@@ -229,29 +230,59 @@ def valid_forces(forces: Any, positions: np.ndarray, factor: float, source: str)
 
 
 def valid_energy(energy: Any, n: int, factor: float, source: str) -> np.ndarray | None:
-    """Energies, (n,), float64, in kJ/mol; given in units of `factor` kJ/mol."""
+    """Energies, (n,), float64, in kJ/mol, NaN where not known; given in units of `factor` kJ/mol."""
     if energy is None:
         return None
     e = np.asarray(energy, dtype=np.float64)
     if e.shape != (n,):
         raise DataError(f"{source}: energies of shape {e.shape} for {n} frames: give one a frame, ({n},)")
-    geometry.scan(e[:, None], source=f"{source}, energies", unit="reduced")
+    infinite = np.flatnonzero(np.isinf(e))
+    if len(infinite):
+        raise DataError(
+            f"{source}: {len(infinite)} energies are infinite, first at frames {infinite[:5].tolist()}; leave these "
+            "frames out, or give NaN where an energy is not known"
+        )
+    if np.isnan(e).all():
+        raise DataError(f"{source}: none of the {n} energies is known (all are NaN); give energy=None")
     return e * factor
 
 
 def valid_labels(labels: Any, n: int) -> np.ndarray | None:
-    """Labels, (n,), int64, from 0."""
+    """Labels, (n,), int64, from 0; -1 where not known."""
     if labels is None:
         return None
     classes = np.asarray(labels)
     if classes.shape != (n,) or not np.issubdtype(classes.dtype, np.integer):
         raise DataError(f"labels= must hold one integer a frame, shape ({n},); it is {classes.shape}, {classes.dtype}")
-    if classes.min() < 0:
+    if classes.min() < -1:
         frame = int(np.argmin(classes))
         raise DataError(
-            f"label {classes[frame]} of frame {frame}: number the classes 0, 1, ... (np.unique with inverse)"
+            f"label {classes[frame]} of frame {frame}: number the classes 0, 1, ... (np.unique with inverse), and give "
+            "-1 where one is not known"
         )
     return classes.astype(np.int64)
+
+
+def valid_commitments(commitments: Any, n: int) -> np.ndarray | None:
+    """Counts of shots, (n, regions), int64.
+
+    Examples
+    --------
+    >>> valid_commitments([[20, 0], [7, 13]], 2).sum(1)
+    array([20, 20])
+    """
+    if commitments is None:
+        return None
+    counts = np.asarray(commitments)
+    if counts.ndim != 2 or len(counts) != n or counts.shape[1] < 2 or not np.issubdtype(counts.dtype, np.integer):
+        raise DataError(
+            f"commitments= must hold, for each of {n} frames, how many of its shots reached each of two regions or "
+            f"more, integers of shape ({n}, regions); it is {counts.shape}, {counts.dtype}"
+        )
+    if counts.min() < 0:
+        frame = int(np.argmin(counts.min(1)))
+        raise DataError(f"frame {frame}: {counts[frame].tolist()} shots; counts cannot be negative")
+    return counts.astype(np.int64)
 
 
 def positive(value: Any, name: str, unit: str) -> float | None:

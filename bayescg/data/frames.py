@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Frames", "Pairs"]
 
-_EACH_FRAME = ("positions", "trajectory", "order", "times", "box", "weights", "forces", "energy", "labels", "bias")
+_LEARNED = ("forces", "energy", "labels", "commitments")
+_EACH_FRAME = ("positions", "trajectory", "order", "times", "box", "weights", *_LEARNED, "bias")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -58,9 +59,11 @@ class Frames:
     forces : array like `positions`, or None
         Forces in kJ/mol/nm, or energy per length of a toy system; in memory or on disk.
     energy : array, (n,), or None
-        Potential energies in kJ/mol, or the unit of energy of a toy system.
+        Potential energies in kJ/mol, or the unit of energy of a toy system; NaN where one is not known.
     labels : array of int, (n,), or None
-        Class of each frame.
+        Class of each frame; -1 where it is not known.
+    commitments : array of int, (n, regions), or None
+        Of the trajectories shot from each frame, how many reached each region first; a row of zeros where none were.
     bias : Bias or None
         Of umbrella sampling: window and bias energies of each frame, which `weights` undo.
     temperature : float or None
@@ -90,6 +93,7 @@ class Frames:
     forces: Any = None
     energy: np.ndarray | None = None
     labels: np.ndarray | None = None
+    commitments: np.ndarray | None = None
     bias: Bias | None = None
     temperature: float | None = None
     temperature_kT: float | None = None
@@ -111,6 +115,7 @@ class Frames:
         forces: Any = None,
         energy: Any = None,
         labels: Any = None,
+        commitments: Any = None,
         bias: Bias | None = None,
         topology: Any = None,
         whole: bool = False,
@@ -140,9 +145,11 @@ class Frames:
             In `energy_unit` per `unit` of length (``unit="angstrom"``: kJ/mol/angstrom), or energy per length where
             reduced.
         energy : array, (n,), optional
-            Potential energies in `energy_unit`, or in the unit of kT where reduced.
+            Potential energies in `energy_unit`, or in the unit of kT where reduced; NaN where not known.
         labels : array of int, (n,), optional
-            Class of each frame, counted from 0.
+            Class of each frame, counted from 0; -1 where not known.
+        commitments : array of int, (n, regions), optional
+            Of the trajectories shot from each frame, how many reached each region first.
         bias : Bias, optional
             Windows of umbrella sampling; `weights` are those of MBAR where none are given.
         topology : topology of mdtraj or OpenMM, or path, optional
@@ -161,8 +168,8 @@ class Frames:
         TopologyError
             The topology has other atoms.
         DataError
-            Anything else that cannot be right: not finite, empty, weights, forces, energies or labels that do not fit,
-            broken molecules.
+            Anything else that cannot be right: not finite, empty, weights, forces, energies, labels or commitments that
+            do not fit, broken molecules.
 
         Examples
         --------
@@ -201,6 +208,7 @@ class Frames:
             forces=frame_checks.valid_forces(forces, positions, factor / joules, source),
             energy=frame_checks.valid_energy(energy, n, joules, source),
             labels=frame_checks.valid_labels(labels, n),
+            commitments=frame_checks.valid_commitments(commitments, n),
             temperature=frame_checks.positive(units.plain(temperature, "K"), "temperature", "K"),
             temperature_kT=frame_checks.positive(temperature_kT, "temperature_kT", "kT"),
             topology=topology,
@@ -262,12 +270,7 @@ class Frames:
         """
         if self.times is None or self.dt is None:
             raise DataError("these frames have no time axis, so there is no first part: give dt= where they are loaded")
-        starts = np.r_[True, np.diff(self.trajectory) != 0]
-        since = self.times - self.times[starts][np.cumsum(starts) - 1]
-        available = since.max() + self.dt
-        if not 0 < time <= available * (1 + 1e-6):
-            raise DataError(f"asked for the first {time:g} ps; the longest trajectory covers {available:g} ps")
-        return self.subset(since < time - 1e-3 * self.dt)
+        return self.subset(split.beginnings(self.trajectory, self.times, self.dt, time))
 
     def lagged(self, lag: float) -> "Pairs":
         """All pairs of frames `lag` (ps) apart, never across a trajectory's end.
@@ -337,7 +340,7 @@ class Frames:
     def fingerprint(self) -> str:
         """A short digest of what the frames are: shape, type, unit, weights and (a sample of) the numbers.
 
-        Forces, energies and labels count where there are any.
+        Forces, energies, labels and commitments count where there are any.
 
         Examples
         --------

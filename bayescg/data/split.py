@@ -4,7 +4,28 @@ import numpy as np
 
 from bayescg.errors import ConfigError, DataError
 
-__all__ = ["blocks", "held_out", "spacing"]
+__all__ = ["beginnings", "blocks", "held_out", "spacing"]
+
+
+def beginnings(trajectory: np.ndarray, times: np.ndarray, dt: float, time: float) -> np.ndarray:
+    """Mask of the frames of the first `time` of every trajectory, (n,).
+
+    Raises
+    ------
+    DataError
+        No trajectory is that long.
+
+    Examples
+    --------
+    >>> beginnings(np.zeros(4, int), np.arange(4.0), 1.0, 2.0)
+    array([ True, True, False, False])
+    """
+    starts = np.r_[True, np.diff(trajectory) != 0]
+    since = times - times[starts][np.cumsum(starts) - 1]
+    available = since.max() + dt
+    if not 0 < time <= available * (1 + 1e-6):
+        raise DataError(f"asked for the first {time:g} ps; the longest trajectory covers {available:g} ps")
+    return since < time - 1e-3 * dt
 
 
 def blocks(trajectory: np.ndarray, order: np.ndarray | None, length: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,14 +10,28 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from bayescg.data import Pairs
+from bayescg.data import Frames, Pairs
 from bayescg.data.rows import Rows
 from bayescg.errors import DataError
 from bayescg.modelling.model import Model, check_data
 
-__all__ = ["CHUNK", "chunks", "joined", "observations"]
+__all__ = ["CHUNK", "COLUMNS", "chunks", "columns", "joined", "observations", "on_device"]
 
 CHUNK = 4096
+
+COLUMNS = ("forces", "energy", "labels", "commitments")
+"""What a model may learn of frames beside their positions."""
+
+
+def columns(frames: Frames) -> dict[str, Any]:
+    """Of `COLUMNS`, those that these frames have, by name, with one row a frame."""
+    return {name: values for name in COLUMNS if (values := getattr(frames, name)) is not None}
+
+
+def on_device(raw: Mapping[str, Tensor], like: Tensor) -> dict[str, Tensor]:
+    """Tensors of `columns` on the device of `like` and, labels apart, in its type."""
+    types = {name: torch.int64 if name == "labels" else like.dtype for name in raw}
+    return {name: values.to(like.device, types[name], non_blocking=True) for name, values in raw.items()}
 
 
 def chunks(x: Any, like: Tensor | None = None, size: int = CHUNK) -> Iterator[Tensor]:
@@ -48,7 +62,7 @@ def chunks(x: Any, like: Tensor | None = None, size: int = CHUNK) -> Iterator[Te
 
 
 def observations(model: Model, data: Any) -> Iterator[dict[str, Tensor]]:
-    """Fields of a `Batch`: ``"x"``, the model's inputs of frames, or ``"x"`` and ``"y"`` of pairs, a chunk at a time.
+    """Fields of a `Batch`, a chunk at a time: ``"x"``, the model's inputs, and what else Frames hold; of pairs ``"y"``.
 
     Parameters
     ----------
@@ -65,9 +79,12 @@ def observations(model: Model, data: Any) -> Iterator[dict[str, Tensor]]:
     ends = {"x": data}
     if isinstance(data, Pairs):
         ends = dict(zip("xy", data.ends(), strict=True))
+    also, start = columns(data) if isinstance(data, Frames) else {}, 0
     for parts in zip(*(chunks(end, like) for end in ends.values()), strict=True):
+        rows = slice(start, start := start + len(parts[0]))
+        raw = {name: torch.as_tensor(np.array(values[rows])) for name, values in also.items()}
         with torch.no_grad():
-            yield {name: model.inputs(part) for name, part in zip(ends, parts, strict=True)}
+            yield {name: model.inputs(part) for name, part in zip(ends, parts, strict=True)} | on_device(raw, like)
 
 
 def joined(parts: Sequence[Distribution]) -> Distribution | None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bayescg.data import Frames, Pairs
+from bayescg.feeding.chunks import COLUMNS, columns, on_device
 from bayescg.feeding.shuffle import Shuffle
 from bayescg.feeding.stream import Stream
 from bayescg.modelling.model import Model
@@ -25,7 +26,7 @@ _CHUNK = 16_384
 
 
 class Feed:
-    """Minibatches of what a model reads of frames, with forces, energies, labels and weights; or of lagged pairs.
+    """Minibatches of what a model reads of frames, with forces, energies, labels, counts and weights; or of pairs.
 
     All of it is computed once and kept on the device where it fits: in 2 GiB of memory, or in a quarter of a CUDA
     device's. Otherwise a thread reads batches ahead; of frames on disk it holds two pools of 128 MiB. Pairs are looked
@@ -92,7 +93,7 @@ class Feed:
                 self._kept, self._ends = self._rows(torch.arange(n, device=device)), {}
         else:
             del sources["positions"]
-            self._kept |= _others(_raw(sources, np.arange(n)), device, self._kept["x"].dtype)
+            self._kept |= on_device(_raw(sources, np.arange(n)), self._kept["x"])
         if device.type == "cuda":  # orders go to the device once an epoch, not once a step
             self._local = Shuffle(n, self.size, seed, pool, device)
 
@@ -104,8 +105,8 @@ class Feed:
         """Tensors of the minibatch of a step, contiguous, on the device and (but for labels) in the model's type.
 
         ``"x"`` always, ``(B, ...)``, and of pairs ``"y"``, ``(B, ...)``; ``"forces"``, ``(B, atoms, 3)``, ``"energy"``
-        and ``"labels"``, ``(B,)``, where frames have them; ``"weight"``, ``(B,)`` or ``(members, B)``, where the feed
-        was given any. They may be the feed's own and are not to be written to.
+        and ``"labels"``, ``(B,)``, ``"commitments"``, ``(B, regions)``, where frames have them; ``"weight"``, ``(B,)``
+        or ``(members, B)``, where the feed was given any. They may be the feed's own and are not to be written to.
 
         Raises
         ------
@@ -167,7 +168,7 @@ def inputs_of(
 
 
 def observed(model: Model, data: Frames | Pairs, index: np.ndarray | None, device: torch.device) -> dict[str, Tensor]:
-    """``"x"``, the model's inputs of some frames (None: all), or ``"x"`` and ``"y"`` of some pairs.
+    """``"x"``, the model's inputs of some frames (None: all), and what else is known of these; or both ends of pairs.
 
     Parameters
     ----------
@@ -177,7 +178,8 @@ def observed(model: Model, data: Frames | Pairs, index: np.ndarray | None, devic
     device : torch.device
     """
     if not isinstance(data, Pairs):
-        return {"x": inputs_of(model, data, index, device)}
+        x = inputs_of(model, data, index, device)
+        return {"x": x, **on_device(_raw(columns(data), slice(None) if index is None else index), x)}
     rows = slice(None) if index is None else index
     ends = {"x": data.i[rows], "y": data.j[rows]}
     return {name: inputs_of(model, data.frames, end, device) for name, end in ends.items()}
@@ -216,12 +218,6 @@ def _inputs(model: Model, device: torch.device, positions: Tensor) -> Tensor:
         return model.inputs(positions.to(device, dtype, non_blocking=True))
 
 
-def _others(raw: dict[str, Tensor], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Forces, energies and labels on the device."""
-    types = {"forces": dtype, "energy": dtype, "labels": torch.int64}
-    return {name: raw[name].to(device, types[name], non_blocking=True) for name in types if name in raw}
-
-
 def _tensors(model: Model, device: torch.device, weight: Tensor | None, raw: dict[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of the frames whose raw rows are given; what `Stream` calls to finish its blocks."""
     tensors = {}
@@ -229,7 +225,7 @@ def _tensors(model: Model, device: torch.device, weight: Tensor | None, raw: dic
         if source in raw:
             parts = [_inputs(model, device, part) for part in raw[source].split(_CHUNK)]
             tensors[name] = parts[0] if len(parts) == 1 else torch.cat(parts)
-    tensors |= _others(raw, device, tensors["x"].dtype)
+    tensors |= on_device({name: raw[name] for name in COLUMNS if name in raw}, tensors["x"])
     if weight is not None:
         tensors["weight"] = weight.index_select(-1, raw["index"].to(device, non_blocking=True))
     return tensors
@@ -239,11 +235,10 @@ def _sources(frames: Frames | Pairs) -> dict[str, Any]:
     """Arrays with one row for each frame or pair."""
     if isinstance(frames, Pairs):
         return dict(zip(("positions", "later"), frames.ends(), strict=True))
-    arrays = {name: getattr(frames, name) for name in ("positions", "forces", "energy", "labels")}
-    return {name: values for name, values in arrays.items() if values is not None}
+    return {"positions": frames.positions, **columns(frames)}
 
 
-def _raw(sources: dict[str, Any], index: np.ndarray) -> dict[str, Tensor]:
+def _raw(sources: dict[str, Any], index: np.ndarray | slice) -> dict[str, Tensor]:
     return {name: torch.as_tensor(np.array(values[index], subok=False)) for name, values in sources.items()}
 
 

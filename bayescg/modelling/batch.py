@@ -25,8 +25,9 @@ class Batch:
         generated: ``pyro.sample(..., obs=batch.x)`` then draws them.
     y : Tensor or None
         The same of the later frame of each pair, `x` being the earlier; None where a model learns from frames.
-    labels, forces, energy : Tensor or None
-        Class labels, forces and energies of the same frames.
+    labels, forces, energy, commitments : Tensor or None
+        Class labels ``(B,)`` (-1 where not known), forces, energies ``(B,)`` (NaN where not known), and of the shots of
+        each frame how many reached each region, ``(B, regions)``; of the same frames.
     weight : Tensor or None
         What each frame or pair counts, ``(B,)``: importance weight divided by the statistical inefficiency; None for 1.
     index : Tensor or None
@@ -40,6 +41,7 @@ class Batch:
     labels: Tensor | None = None
     forces: Tensor | None = None
     energy: Tensor | None = None
+    commitments: Tensor | None = None
     weight: Tensor | None = None
     index: Tensor | None = None
     total: int = 0

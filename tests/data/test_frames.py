@@ -204,18 +204,19 @@ def test_one_frame_is_a_data_set():
 
 
 def told(frames):
-    """Forces, energies and labels as numbers that can be compared."""
-    return [np.asarray(getattr(frames, name)) for name in ("forces", "energy", "labels")]
+    """Forces, energies, labels and commitments as numbers that can be compared."""
+    return [np.asarray(getattr(frames, name)) for name in ("forces", "energy", "labels", "commitments")]
 
 
 def test_forces_are_converted_with_the_unit_of_length(positions):
     forces = np.random.default_rng(0).normal(size=positions.shape)
     for unit, per_nm in (("nm", 1.0), ("angstrom", 10.0), ("pm", 1000.0)):
         x = positions * np.float32(per_nm)
-        frames = Frames.from_numpy(x, unit=unit, forces=forces, energy=np.arange(25), labels=np.arange(25) % 3)
+        more: dict[str, Any] = {"labels": np.arange(25) % 3, "commitments": np.ones((25, 2), np.int32)}
+        frames = Frames.from_numpy(x, unit=unit, forces=forces, energy=np.arange(25), **more)
         np.testing.assert_allclose(frames.forces, forces * per_nm, rtol=1e-14)
         np.testing.assert_array_equal(frames.energy, np.arange(25.0))
-        assert told(frames)[2].dtype == np.int64
+        assert told(frames)[2].dtype == told(frames)[3].dtype == np.int64
     flat = Frames.from_numpy(positions, unit="nm", forces=forces.reshape(25, 24).astype(np.float32))
     np.testing.assert_array_equal(flat.forces, forces.astype(np.float32))
 
@@ -228,10 +229,13 @@ def test_forces_energies_and_labels_stay_with_their_frames(mapped, tmp_path):
         np.save(tmp_path / "f.npy", forces)
         forces = np.load(tmp_path / "f.npy", mmap_mode="r")
     number = np.arange(40)
-    frames = Frames.from_numpy(x, unit="reduced", dt=1.0, forces=forces, energy=x[:, 0] ** 2, labels=number)
+    frames = Frames.from_numpy(
+        x, unit="reduced", dt=1.0, forces=forces, energy=x[:, 0] ** 2, labels=number,
+        commitments=np.c_[number, 2 * number],
+    )  # fmt: skip
     for part in (frames[3:30:2], frames[[5, 2]], frames[number % 2 == 0], *frames.split(blocks=5), frames.first(7.0)):
         k = part.gather(slice(None))[:, 0]
-        for found, expected in zip(told(part), (-2 * part.positions[:], k**2, k), strict=True):
+        for found, expected in zip(told(part), (-2 * part.positions[:], k**2, k, np.c_[k, 2 * k]), strict=True):
             np.testing.assert_array_equal(found, expected)
         np.testing.assert_array_equal(part.gather([1, 0], "forces"), np.asarray(part.forces)[[1, 0]])
 
@@ -245,6 +249,9 @@ def test_fingerprint_tells_forces_energies_and_labels_apart():
         {"energy": x[:, 0]},
         {"labels": [0, 1, 0, 1]},
         {"labels": [0, 0, 0, 1]},
+        {"labels": [0, -1, 0, 1]},
+        {"commitments": [[1, 2]] * 4},
+        {"commitments": [[2, 1]] * 4},
     ]
     assert len({Frames.from_numpy(x, unit="reduced", **more).fingerprint() for more in variants}) == len(variants)
 
@@ -255,15 +262,29 @@ def test_fingerprint_tells_forces_energies_and_labels_apart():
         ({"forces": np.ones((4, 3))}, "forces of shape"),
         ({"forces": [[0.0, 0.0]] * 3 + [[0.0, np.nan]]}, r"forces: 1 of 4 frames .* frames 3"),
         ({"energy": np.ones((4, 1))}, "energies of shape"),
-        ({"energy": [0.0, np.inf, 0.0, 0.0]}, r"energies: 1 of 4 frames .* frames 1"),
+        ({"energy": [0.0, np.inf, 0.0, 0.0]}, r"1 energies are infinite, first at frames \[1\]"),
+        ({"energy": [np.nan] * 4}, "none of the 4 energies is known"),
         ({"labels": [0.0, 1.0, 0.0, 1.0]}, "one integer a frame"),
         ({"labels": [0, 1, 2]}, "one integer a frame"),
-        ({"labels": [0, -1, 2, 2]}, "label -1 of frame 1"),
+        ({"labels": [0, -2, 2, 2]}, "label -2 of frame 1"),
+        ({"commitments": [1, 2, 3, 4]}, r"integers of shape \(4, regions\); it is \(4,\)"),
+        ({"commitments": [[1]] * 4}, "each of two regions or more"),
+        ({"commitments": [[1.0, 2.0]] * 4}, "it is .* float64"),
+        ({"commitments": [[1, 2], [3, 4], [5, -6], [7, 8]]}, r"frame 2: \[5, -6\] shots"),
     ],
 )
 def test_forces_energies_and_labels_that_do_not_fit_are_refused(more, message):
     with pytest.raises(DataError, match=message):
         Frames.from_numpy(np.ones((4, 2)), unit="reduced", **more)
+
+
+def test_energies_and_labels_may_be_unknown_in_places():
+    energy, labels = [0.0, np.nan, 2.0, 1.0], [0, -1, 2, -1]
+    frames = Frames.from_numpy(
+        np.ones((4, 2, 3)), unit="angstrom", energy_unit="kcal/mol", energy=energy, labels=labels
+    )
+    np.testing.assert_allclose(np.asarray(frames.energy), np.multiply(energy, 4.184))
+    np.testing.assert_array_equal(np.asarray(frames.labels), labels)
 
 
 def test_quantities_and_topologies_of_openmm_are_converted():

@@ -69,6 +69,7 @@ def frames(tmp_path) -> Callable[..., Frames]:
                 np.save(path, values)
                 given[name] = np.load(path, mmap_mode="r")
         more: dict[str, Any] = {"energy": np.arange(n) / 7, "labels": np.arange(n) % 5}
+        more["commitments"] = np.arange(2 * n).reshape(n, 2)
         return Frames.from_numpy(given["x"], unit="reduced", dt=1.0, forces=given["forces"], **more)
 
     return make
@@ -149,9 +150,9 @@ def test_batches_are_the_rows_of_their_indices(where, size, prefetch, frames, sm
     for step in (0, 1, 2, 3, 11, 25, 24, 300, 0):
         index = feed.indices(step)
         batch = feed.batch(step)
-        fields = {"x": "positions", "forces": "forces", "energy": "energy", "labels": "labels"}
+        fields = {"x": "positions"} | {name: name for name in ("forces", "energy", "labels", "commitments")}
         expected = {name: torch.as_tensor(source.gather(index.numpy(), field)) for name, field in fields.items()}
-        expected["energy"] = expected["energy"].float()
+        expected |= {name: expected[name].float() for name in ("energy", "commitments")}
         if weight is not None:
             expected["weight"] = weight[..., index]
         assert equal(batch, expected)
@@ -185,7 +186,7 @@ def test_frames_in_double_precision_are_fed_in_the_models(frames, small_pools):
         for dtype in (torch.float32, torch.float64):
             batch = Feed(model.to(dtype), source, 10, CPU, 0).batch(0)
             assert {name: v.dtype for name, v in batch.items()} == {
-                "x": dtype, "forces": dtype, "energy": dtype, "labels": torch.int64,
+                "x": dtype, "forces": dtype, "energy": dtype, "labels": torch.int64, "commitments": dtype,
             }  # fmt: skip
 
 
