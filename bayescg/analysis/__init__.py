@@ -1,6 +1,5 @@
 """Questions asked of a fit: does it predict what was seen, and how do free energies look along its CVs."""
 
-from bayescg.analysis.block_bootstrap import average
 from bayescg.analysis.compare import Compared, Comparison, compare
 from bayescg.analysis.coverage import Calibrated, Coverage, coverage
 from bayescg.analysis.free_energy.audit import Audit, audit
@@ -13,6 +12,7 @@ from bayescg.analysis.kinetics.reaction import Committor
 from bayescg.analysis.kinetics.spectrum import spectrum
 from bayescg.analysis.predictive import ObservableCheck, PredictiveCheck, predictive_check
 from bayescg.analysis.quantity import Quantity
+from bayescg.analysis.resampled import average
 from bayescg.inference.reweighting import reweighted
 
 __all__ = [

@@ -18,8 +18,8 @@ class Averages(Question):
 
     def ask(self, context: Context) -> Finding:
         """One quantity for each observable."""
-        from bayescg.analysis.block_bootstrap import average
         from bayescg.analysis.evaluation import evaluate, unit_of
+        from bayescg.analysis.resampled import average
 
         finding, names = Finding(), context.observables
         for name, function in zip(names, context.functions(names), strict=True):

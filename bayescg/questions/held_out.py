@@ -27,7 +27,7 @@ class HeldOut(Question):
     def ask(self, context: Context) -> Finding:
         """One quantity, and diagnostics of the guide."""
         from bayescg.analysis import Quantity
-        from bayescg.analysis.block_bootstrap import average
+        from bayescg.analysis.resampled import average
         from bayescg.data import evenly
 
         fit, test = context.fit, context.test

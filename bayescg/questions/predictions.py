@@ -65,8 +65,8 @@ class Predictions(Question):
         return finding
 
     def _averages(self, finding: Finding, context: Context, check: PredictiveCheck) -> None:
-        from bayescg.analysis.block_bootstrap import average
         from bayescg.analysis.evaluation import evaluate, label, unit_of
+        from bayescg.analysis.resampled import average
 
         settings, noisy = context.settings, []
         for function in context.functions(context.observables):

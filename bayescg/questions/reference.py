@@ -84,8 +84,8 @@ class HeldToReference(Question):
         The divergence is that of the draws, weighted and as they are generated, from the reference, in its bins;
         beside it stands that of draws from the reference itself, as many as there are or as count.
         """
-        from bayescg.analysis.block_bootstrap import average
         from bayescg.analysis.evaluation import evaluate
+        from bayescg.analysis.resampled import average
         from bayescg.questions.references import load_reference
 
         settings, frames = context.settings, context.frames

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from bayescg.analysis import free_energy
-from bayescg.analysis.block_bootstrap import average
 from bayescg.analysis.free_energy.refits import log_partition
+from bayescg.analysis.resampled import average
 from bayescg.data import Frames
 
 

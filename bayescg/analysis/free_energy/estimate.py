@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayescg.analysis.block_bootstrap import block_ids, bootstrap, inefficiency, weights_of
+from bayescg.analysis.block_bootstrap import inefficiency, weights_of
 from bayescg.analysis.drift import NOT_AT_EQUILIBRIUM, ends_of, moves
 from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of, wrap
 from bayescg.analysis.fit_checks import check_landscape
@@ -24,6 +24,7 @@ from bayescg.analysis.free_energy.sparse import (
     told_share,
     uneven,
 )  # fmt: skip
+from bayescg.analysis.resampled import resampled
 from bayescg.data.split import spacing
 from bayescg.errors import ConfigError, DataError
 from bayescg.inference.reweighting import UNRELIABLE, WORST_K, reweighted
@@ -118,6 +119,8 @@ def free_energy(
         if fit is None:
             raise ConfigError("free_energy needs frames, or a fit that learned from energies and has its own")
         frames = reweighted(fit, seed=seed)
+    if frames.bias is not None:  # path by path, as visits are counted
+        frames = frames.subset(np.argsort(frames.bias.replica, kind="stable"))
     values, names, cv_units = _values(fit, frames, cv)
     k = values.shape[2]
     if periodic is not None and np.size(periodic) not in (1, k):
@@ -129,17 +132,13 @@ def free_energy(
     edges = _edges(values, bins, range, circular)
     values = np.where(circular, wrap(values), values)
     g = inefficiency(values.mean(0), frames, circular)
-    ids = block_ids(frames, g)
-    count = int(ids.max()) + 1
-    if own_draws(frames) and count < 3:
-        raise DataError(f"only {count} refits: too few for an error bar; fit an ensemble with members=3 or more")
-    weights, factors = bootstrap(ids, draws, seed, g)
-    total = np.bincount(ids, w)
+    if "refits" in frames.provenance and (refits := len(np.unique(frames.trajectory))) < 3:
+        raise DataError(f"only {refits} refits: too few for an error bar; fit an ensemble with members=3 or more")
+    drawing = resampled(frames, g, draws, seed)
+    everywhere = drawing.sums(np.zeros(len(frames), dtype=np.int64), 1)
     cells = (bins,) * k
     log_p = np.full((draws, bins**k), np.nan)
-    runs = np.r_[True, np.diff(frames.trajectory) != 0]
-    if frames.order is not None:
-        runs[1:] |= np.diff(frames.order) != spacing(frames.order)
+    runs = _runs(frames)
     (effective, visited, mass), untold = np.zeros((3, bins**k)), np.zeros(bins**k, dtype=bool)
     for rows, m in members_in_turn(draws, len(values)):
         cell, within = _cells(values[m], edges)
@@ -150,12 +149,11 @@ def free_energy(
         mass += np.bincount(cell[within], w[within], minlength=bins**k)
         if frames.weights is not None:
             untold |= uneven(cell[within], w[within], held)
-        hist = np.bincount(ids[within] * bins**k + cell[within], w[within], minlength=count * bins**k)
-        hist = hist.reshape(count, -1)
+        mass_in_bins, sums = drawing.sums(np.where(within, cell, -1), bins**k, rows)
         with np.errstate(divide="ignore", invalid="ignore"):
-            point = np.log(hist.sum(0) / total.sum())
-            resampled = np.log(weights[rows] @ hist) - np.log(weights[rows] @ total)[:, None]
-            log_p[rows] = np.where(np.isfinite(point), point + factors[rows, None] * (resampled - point), -np.inf)
+            point = np.log(mass_in_bins / everywhere[0])
+            moves_to = np.log(sums / everywhere[1][rows]) - point
+            log_p[rows] = np.where(np.isfinite(point), point + drawing.factors[rows, None] * moves_to, -np.inf)
     profile = -np.where(np.isfinite(log_p).any(0), log_p, np.nan)
     lowest = mean_of_draws(profile)
     if not np.isfinite(lowest).any():
@@ -184,21 +182,28 @@ def free_energy(
         periodic=circular,
         level=level,
         inefficiency=g,
-        warnings=(*_warnings(fit, frames, g, ids, where, k), *([drift] if drift else [])),
+        warnings=(*_warnings(fit, frames, g, drawing.block_of, where, k), *([drift] if drift else [])),
         effective=xr.DataArray(effective.reshape(cells), dims=dims, coords=centres),
         untold=untold.reshape(cells),
         remedy=remedy(frames),
         temperature=frames.temperature,
         values=values,
-        frame_weights=w,
-        block_of=ids,
-        weights=weights,
-        factors=factors,
+        drawing=drawing,
         run_starts=runs,
         ordered=frames.order is not None,
         refits=frames.provenance.get("refits"),
         doubt=_doubt(fit, frames) or drift,
     )
+
+
+def _runs(frames: Frames) -> np.ndarray:
+    """Whether the frame before one is no earlier moment of the same path, (n,)."""
+    if frames.bias is not None:
+        return np.r_[True, np.diff(frames.bias.replica) != 0]
+    runs = np.r_[True, np.diff(frames.trajectory) != 0]
+    if frames.order is not None:
+        runs[1:] |= np.diff(frames.order) != spacing(frames.order)
+    return runs
 
 
 def _drift(values: np.ndarray, circular: Sequence[bool], frames: Frames) -> str | None:

@@ -15,6 +15,7 @@ from bayescg.analysis.block_bootstrap import refit_sources, sources, without_tai
 from bayescg.analysis.free_energy.refits import apart_in_population, thin
 from bayescg.analysis.free_energy.sparse import FEWEST
 from bayescg.analysis.quantity import Quantity
+from bayescg.analysis.resampled import Resampled
 from bayescg.data import effective_frames
 from bayescg.draws import interval
 from bayescg.errors import ConfigError, DataError
@@ -73,10 +74,7 @@ class FreeEnergy:
     remedy: str
     temperature: float | None
     values: np.ndarray
-    frame_weights: np.ndarray
-    block_of: np.ndarray
-    weights: np.ndarray
-    factors: np.ndarray
+    drawing: Resampled
     run_starts: np.ndarray
     ordered: bool
     refits: int | None = None
@@ -85,7 +83,7 @@ class FreeEnergy:
     @property
     def blocks(self) -> int:
         """Blocks of frames in the bootstrap."""
-        return self.weights.shape[1]
+        return self.drawing.blocks
 
     @property
     def mean(self) -> xr.DataArray:
@@ -156,7 +154,7 @@ class FreeEnergy:
         ----------
         region : (lo, hi), or ((lo, hi), (lo, hi)) for two CVs
         """
-        return effective_frames(self.frame_weights * ~self._inside(region)[0])
+        return effective_frames(self.drawing.frame_weights * ~self._inside(region)[0])
 
     def from_degrees(self, bounds: Sequence[float]) -> tuple[float, float]:
         """A region's ends in the unit of the only CV: those of an angle are given in degrees."""
@@ -222,18 +220,15 @@ class FreeEnergy:
 
     def _log_ratio(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Draws of ln P(a) - ln P(b), and its value over all frames for the draw of the CV that each has."""
-        out, points = np.full((2, len(self.factors)), np.nan)
-        for rows, inside_a, inside_b in self._members(a, b):
-            sums = np.stack([np.bincount(self.block_of, w) for w in (inside_a, inside_b)], 1)
+        out, points = np.full((2, len(self.drawing.factors)), np.nan)
+        for rows, m in members_in_turn(len(self.drawing.factors), len(self.values)):
+            (in_a, a_drawn), (in_b, b_drawn) = (self.drawing.sums(i[m].astype(np.int64) - 1, 1, rows) for i in (a, b))
             with np.errstate(divide="ignore", invalid="ignore"):
-                point = _log_ratio(sums.sum(0))
-                out[rows] = point + self.factors[rows] * (_log_ratio(self.weights[rows] @ sums) - point)
+                point = np.log(in_a[0]) - np.log(in_b[0])
+                moves_to = (np.log(a_drawn) - np.log(b_drawn))[:, 0] - point
+                out[rows] = point + self.drawing.factors[rows] * moves_to
             points[rows] = point
         return out, points
-
-    def _members(self, *inside: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-        for rows, m in members_in_turn(len(self.factors), len(self.values)):
-            yield rows, *(i[m] * self.frame_weights for i in inside)
 
     def _quantity(
         self,
@@ -252,7 +247,7 @@ class FreeEnergy:
             warning = self._lost(regions, inside) or self._outweighed(regions, inside) or self.doubt
         if not np.isfinite(draws).all():
             draws, warning = np.full_like(draws, np.nan), warning or "some draws of the CV never visit it"
-        narrow = of_log_ratio(without_tails(draws, points, self.factors))
+        narrow = of_log_ratio(without_tails(draws, points, self.drawing.factors))
         quantity = Quantity.of(of_log_ratio(draws), unit, warning, narrow, visits=visits)
         if not np.isfinite(quantity.sd):
             return quantity
@@ -261,14 +256,16 @@ class FreeEnergy:
                 k: float(v) for k, v in sources(narrow, of_log_ratio(points[: len(self.values)])).items()
             }
         else:
-            weighed = [i[0] * self.frame_weights for i in (inside[0], inside[-1] if len(inside) > 1 else ~inside[0])]
+            weighed = [
+                i[0] * self.drawing.frame_weights for i in (inside[0], inside[-1] if len(inside) > 1 else ~inside[0])
+            ]
             influence = weighed[0] / weighed[0].mean() - weighed[1] / weighed[1].mean()
             parts = refit_sources(influence, self.refits, quantity.sd)
         return replace(quantity, sd_by_source=parts)
 
     def _outweighed(self, regions: Sequence[Region], inside: Sequence[np.ndarray]) -> str | None:
         """What to say of regions whose frames are many and whose weights hang on few of them."""
-        counts = [effective_frames(self.frame_weights * i[0]) for i in inside]
+        counts = [effective_frames(self.drawing.frame_weights * i[0]) for i in inside]
         few = [f"{self._named(r)} {n:.1f}" for r, n in zip(regions, counts, strict=True) if n < FEWEST]
         return f"effective frames in {' and '.join(few)}, fewer than {FEWEST}: {self.remedy}" if few else None
 
@@ -278,7 +275,7 @@ class FreeEnergy:
             return None
         words = {}
         for region, rows in zip(regions, inside, strict=True):
-            of_draws = rows[0], self.frame_weights, self.block_of
+            of_draws = rows[0], self.drawing.frame_weights, self.drawing.block_of
             words[self._named(region)] = apart_in_population(*of_draws) or thin(*of_draws)
         return "; ".join(f"{region}: {text}" for region, text in words.items() if text) or None
 
@@ -303,10 +300,6 @@ def mean_of_draws(profile: np.ndarray, axis: int = 0) -> np.ndarray:
     finite = np.isfinite(profile)
     total = np.where(finite, profile, 0.0).sum(axis)
     return np.where(finite.mean(axis) >= 0.5, total / np.maximum(finite.sum(axis), 1), np.nan)
-
-
-def _log_ratio(sums: np.ndarray) -> np.ndarray:
-    return np.log(sums[..., 0]) - np.log(sums[..., 1])
 
 
 def members_in_turn(draws: int, members: int) -> Iterator[tuple[np.ndarray, int]]:
