@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bayescg import distributions as distributions
     from bayescg import errors as errors
     from bayescg import experiments as experiments
+    from bayescg import export as export
     from bayescg import features as features
     from bayescg import modelling as modelling
     from bayescg import models as models

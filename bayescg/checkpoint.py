@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -30,6 +31,8 @@ SCHEMA = 1
 def whole(path: Path) -> Iterator[Path]:
     """A path beside `path` for whatever writes files: what it leaves there takes the place of `path`, or is removed.
 
+    It may be a folder, where `path` is none yet, or an empty one.
+
     Raises
     ------
     OutputError
@@ -42,7 +45,7 @@ def whole(path: Path) -> Iterator[Path]:
         partial.replace(path)
     except BaseException as error:
         with suppress(OSError):
-            partial.unlink()
+            shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
         if not isinstance(error, OSError | RuntimeError):  # HDF5 and mdtraj report a full disk as the latter
             raise
         raise OutputError(

@@ -96,6 +96,10 @@ class PredictiveCV(FeatureModel):
         """q(z | y(x)) for positions ``(n, atoms, 3)``: batch shape ``(n,)``, event shape ``(latent_dim,)``."""
         return self.encoder(self.scale(self.inputs(x)))
 
+    def network(self) -> list[nn.Module]:
+        """What features pass on their way to the CVs; see :class:`bayescg.modelling.HasNetwork`."""
+        return [self.scale, self.encoder]
+
     def reset(self) -> None:
         """Draw fresh weights; the noise starts at half the spread of each coordinate."""
         super().reset()

@@ -104,6 +104,10 @@ class TimeLaggedAutoencoder(PairModel):
         e = self.unit(self.basis(x))
         return torch.distributions.Independent(torch.distributions.Normal(e, torch.full_like(e, 1e-6)), 1)
 
+    def network(self) -> list[nn.Module]:
+        """What features pass on their way to the CVs; see :class:`bayescg.modelling.HasNetwork`."""
+        return [self.scale, self.encoder, self.unit]
+
     def basis(self, x: Tensor) -> Tensor:
         """The CVs of positions, ``(n, latent_dim)``."""
         return self.encoder(self.inputs(x))

@@ -116,6 +116,10 @@ class VariationalDynamicsEncoder(PairModel):
         """q(z | y(x)) for positions ``(n, atoms, 3)``: batch shape ``(n,)``, event shape ``(latent_dim,)``."""
         return self.encoder(self.inputs(x))
 
+    def network(self) -> list[nn.Module]:
+        """What features pass on their way to the CVs; see :class:`bayescg.modelling.HasNetwork`."""
+        return [self.scale, self.encoder]
+
     def basis(self, x: Tensor) -> Tensor:
         """Means of the CVs of positions, ``(n, latent_dim)``."""
         return self.encoder(self.inputs(x)).mean

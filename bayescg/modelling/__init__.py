@@ -8,7 +8,7 @@ from bayescg.data import evenly  # noqa: E402
 from bayescg.modelling.batch import Batch  # noqa: E402
 from bayescg.modelling.diffusion_model import DiffusionModel  # noqa: E402
 from bayescg.modelling.feature_model import FeatureModel, PairModel  # noqa: E402
-from bayescg.modelling.model import HasBasis, HasCV, HasFeatures, Model, check_programs  # noqa: E402
+from bayescg.modelling.model import HasBasis, HasCV, HasFeatures, HasNetwork, Model, check_programs  # noqa: E402
 from bayescg.modelling.registry import find_model, model_names  # noqa: E402
 from bayescg.modelling.schedules.adaptive_tempering import AdaptiveTempering  # noqa: E402
 from bayescg.modelling.schedules.reweighted_annealing import ReweightedAnnealing  # noqa: E402
@@ -25,6 +25,7 @@ __all__ = [
     "HasBasis",
     "HasCV",
     "HasFeatures",
+    "HasNetwork",
     "Model",
     "PairModel",
     "ReweightedAnnealing",

@@ -6,7 +6,7 @@ import copy
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import pyro
@@ -26,6 +26,7 @@ __all__ = [
     "HasBasis",
     "HasCV",
     "HasFeatures",
+    "HasNetwork",
     "Model",
     "check_data",
     "check_programs",
@@ -216,6 +217,19 @@ class HasFeatures(Protocol):
     """Models that read features of the positions."""
 
     features: nn.Module | None
+
+
+@runtime_checkable
+class HasNetwork(Protocol):
+    """Models whose CVs are a network of features: what :mod:`bayescg.export` writes for engines."""
+
+    def network(self) -> Sequence[nn.Module]:
+        """Modules that features pass, one after the other, on their way to the means of `cv`.
+
+        Such as ``[self.scale, self.encoder]``: `nets.Standardise`, `Whiten`, `MLP`, ``nn.Linear`` and activations, and
+        at the end perhaps a `nets.ConditionalGaussian`, whose widths are the CVs' intrinsic ones.
+        """
+        ...
 
 
 def cv_of(model: HasCV, x: Tensor) -> torch.distributions.Distribution:
