@@ -10,8 +10,8 @@ import bayescg as bcg
 from bayescg.cli import app
 
 PUBLIC = {
-    "bayescg": "Batch Fit Model analysis data errors experiments features fit models nets plot sampling systems truth "
-    "units",
+    "bayescg": "Batch Fit Model analysis data errors experiments export features fit models nets plot sampling systems "
+    "truth units",
     "bayescg.systems": "CurvedWell DoubleWell GaussianMixture Harmonic ManyWell32 MuellerBrown5D Prinz QuadrupleWell "
     "QuarticDoubleWell System ThreeWell5D ThreeWellRing alanine_dipeptide from_function from_openmm peptide",
     "bayescg.systems.System": "energy forces log_prob guarded",
@@ -27,6 +27,7 @@ PUBLIC = {
     "bayescg.analysis.SlowModes": "eigenfunctions eigenvalues timescales",
     "bayescg.analysis.Quantity": "ci90 mean sd sd_by_source",
     "bayescg.truth": "committor expectation free_energy log_partition mean_first_passage_time spectrum",
+    "bayescg.export": "to_openmm to_plumed",
     "bayescg.plot": "chapman_kolmogorov committor cv eigenfunctions free_energy loss methods planes predicted "
     "predictive_check ramachandran spectrum timescales",
     "bayescg.experiments": "Experiment load map names report resume run",
@@ -59,6 +60,8 @@ ARGUMENTS = {
     "bayescg.analysis.predictive_check": "fit frames observables",
     "bayescg.analysis.compare": "fits on score lag",
     "bayescg.analysis.coverage": "experiment truth level repeats seed",
+    "bayescg.export.to_openmm": "fit output top atoms refits native",
+    "bayescg.export.to_plumed": "fit directory top frames atoms refits",
     "bayescg.experiments.map": "run settings cluster",
 }
 

@@ -55,22 +55,18 @@ def elementary(features: Features) -> list[list[Term]]:
     [[Term(atoms=(4, 8), function='x', parameters={}, periodic=False)]]
     """
     if type(features) is Chain:
-        return [terms for part in features.parts for terms in elementary(part)]  # type: ignore[arg-type]
+        return [terms for part in features.parts for terms in elementary(part)]  # type: ignore
     if type(features) is Torsions:
         rows = [tuple(row) for row in features.quadruples.tolist()]
         return [[Term(row, function)] for row in rows for function in ("sin(x)", "cos(x)")]
-    if type(features) in (Distances, Contacts):
+    if isinstance(features, Distances) and type(features) in (Distances, Contacts):
         periodic = bool(features.vectors)
         terms = [Term(tuple(row), "x", periodic=periodic) for row in features.pairs.tolist()]
         if not isinstance(features, Contacts):
             return [[term] for term in terms]
-        contacts = [  # a step that overflows nowhere, nor its slope
-            Term(
-                term.atoms,
-                "0.5-0.5*tanh(half*(x-length))",
-                {"half": features.steepness / 2, "length": length},
-                periodic,
-            )
+        half, step = features.steepness / 2, "0.5-0.5*tanh(half*(x-length))"  # overflows nowhere, nor does its slope
+        contacts = [
+            Term(term.atoms, step, {"half": half, "length": length}, periodic)
             for term, length in zip(terms, features.lengths.tolist(), strict=True)
         ]
         return [contacts] if features.mean else [[contact] for contact in contacts]

@@ -61,10 +61,8 @@ def expression(layers: Sequence[tuple[Tensor, Tensor, str]], inputs: Sequence[st
     for depth, (weight, bias, activation) in enumerate(layers[:-1], 1):
         outputs = [f"{depth}_{j + 1}" for j in range(len(bias))]
         for name, row, constant in zip(outputs, weight.tolist(), bias.tolist(), strict=True):
-            definitions += [
-                f"s{name}={combination(row, names, constant)}",
-                f"h{name}={activated(activation, f's{name}')}",
-            ]
+            definitions.append(f"s{name}={combination(row, names, constant)}")
+            definitions.append(f"h{name}={activated(activation, f's{name}')}")
         names = [f"h{name}" for name in outputs]
     weight, bias, _ = layers[-1]
     return ";".join([combination(weight[output].tolist(), names, float(bias[output])), *reversed(definitions)])

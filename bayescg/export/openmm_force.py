@@ -14,7 +14,6 @@ from bayescg.export.cv_network import CVNetwork, agreeing, exportable, network_o
 from bayescg.export.elementary import Term, elementary
 from bayescg.export.lepton import expression
 from bayescg.export.python_force import python_force
-from bayescg.features import Features
 from bayescg.inference import Fit
 
 __all__ = ["to_openmm"]
@@ -24,7 +23,7 @@ _VARIABLES = 32
 _FEW = 4
 """Features up to which two hidden layers are quicker to differentiate by these than by what enters the first layer."""
 _PRODUCT = 24 * 24
-"""Of the widths of two hidden layers: OpenMM then takes some 10 s to differentiate them, which grows with its square."""
+"""Of the widths of two hidden layers: OpenMM takes some 10 s to differentiate them, which grows with its square."""
 
 
 def to_openmm(
@@ -42,11 +41,15 @@ def to_openmm(
     ``openmm.app.BiasVariable`` of metadynamics, or of OPES (the package `openmm-opes`). Added to a system as it is, it
     pushes the CV down.
 
-    It is a native expression, exact, fast on every platform and written to XML as plain text, where the features are
-    torsions, distances and contacts, and the network small: one hidden layer, or two of at most 24 units, of the trained
-    values (``refits=False``) or a fit without refits. Making a Context then takes up to some 10 s. All else is an
-    ``openmm.PythonForce``, some 0.4 ms a step: any features of bayescg, any network, the mean of any number of refits. It
-    needs OpenMM 8.6 and bayescg wherever it runs, and an XML file of it is a pickle, which executes code when it is read.
+    It is a native expression, exact, fast on every platform and plain text in an XML file, where the features are
+    torsions, distances and contacts and the network is small: one hidden layer, or two of at most 24 units, of a fit
+    without refits or of its trained values (``refits=False``). Making a Context then takes some 10 s at most. All else
+    is an ``openmm.PythonForce``: any features of bayescg, any network, any number of refits, at the cost of a call of
+    torch in every step. It needs OpenMM 8.6, and bayescg wherever it runs; an XML file of it is a pickle, which can
+    execute anything when it is read.
+
+    Distances that were fitted in a periodic box are natively those to the nearest image in the box of the simulation,
+    in a PythonForce in the box of the fit.
 
     Parameters
     ----------
@@ -91,8 +94,10 @@ def to_openmm(
     >>> fit = bcg.fit(model, frames, steps=2, uncertainty="none", progress=False)
     >>> variable = to_openmm(fit, top=system)
     >>> bias = openmm.CustomCVForce("0.5*k*(z-z0)^2")
-    >>> bias.addCollectiveVariable("z", variable), bias.addGlobalParameter("k", 10.0), bias.addGlobalParameter("z0", 0.0)
-    (0, 0, 1)
+    >>> bias.addCollectiveVariable("z", variable)
+    0
+    >>> [bias.addGlobalParameter(name, value) for name, value in (("k", 10.0), ("z0", 0.0))]
+    [0, 1]
     """
     features, _ = exportable(fit)
     network = network_of(fit, refits)
@@ -109,7 +114,8 @@ def to_openmm(
         raise ModelError(reason)
     if native and network.refits > 1:
         raise ModelError(
-            f"the CVs of {network.refits} refits have no native expression; refits=False has, that of the trained values"
+            f"the CVs of {network.refits} refits have no native expression; those of the trained values have, "
+            "refits=False"
         )
     if terms is not None and (native or (native is None and not reason)):
         return _native(network, terms, network.outputs.index(output), numbers)

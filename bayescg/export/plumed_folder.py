@@ -21,7 +21,7 @@ from bayescg.export.atoms import checked_atoms
 from bayescg.export.cv_network import CVNetwork, agreeing, exportable, network_of
 from bayescg.export.elementary import elementary
 from bayescg.export.plumed_input import plumed_input
-from bayescg.features import features_from_config
+from bayescg.features import Distances, Features, features_from_config
 from bayescg.inference import Fit
 from bayescg.topologies import read_topology
 
@@ -65,14 +65,14 @@ def to_plumed(
     directory : path
         Which does not exist yet, or is empty.
     top : topology, optional
-        That of the simulation, whose atoms are compared with the fit's; also that of the fit, where its frames have none.
+        That of the simulation, whose atoms are compared with the fit's; or of the fit, where its frames have none.
     frames : Frames, optional
         Where the conformations of the self-test are from. Default: those of the fit, which one that was loaded lacks.
     atoms : sequence of int, optional
         The number, from 0, in the simulation of each atom that the fit knows, where it knows only some.
     refits : bool
-        Whether the CVs are those of all refits of an ensemble or bootstrap together, as ``fit.cv`` is; or of the trained
-        values alone.
+        Whether the CVs are those of all refits of an ensemble or bootstrap together, as ``fit.cv`` is; or of the
+        trained values alone.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def to_plumed(
         (partial / "plumed.dat").write_text(_head(network) + body + _tail(network, features.size))
         _write_script(network, features.size, partial)
         _write_pdb(partial / "reference.pdb", topology, positions[:1])
-        (partial / "frames.xyz").write_text(_xyz(positions, numbers))
+        (partial / "frames.xyz").write_text(_xyz(positions, numbers, _box(features)))
         rows = [" ".join(f"{value:.9f}" for value in (t, *row)) for t, row in enumerate(expected)]
         (partial / "COLVAR.expected").write_text("\n".join([f"#! FIELDS time {' '.join(network.outputs)}", *rows, ""]))
         (partial / "versions.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -138,7 +138,7 @@ def _conformations(fit: Fit, frames: Frames | None, top: Any, atoms: int) -> tup
     source = fit.frames if frames is None else frames
     if source is None:
         raise DataError(
-            "this fit was loaded without its frames: give frames=, of the same molecule, for the self-test of the folder"
+            "this fit was loaded without its frames: give frames= of the same molecule, for the self-test of the folder"
         )
     topology = source.topology if source.topology is not None else None if top is None else read_topology(top)[0]
     if topology is None:
@@ -188,11 +188,17 @@ def _write_pdb(path: Path, topology: Any, positions: np.ndarray) -> None:
     mdtraj.Trajectory(positions, topology).save_pdb(str(path))
 
 
-def _xyz(positions: np.ndarray, numbers: list[int]) -> str:
+def _box(features: Features) -> np.ndarray:
+    """Box vectors of the features, or zeros, which are none to PLUMED."""
+    boxes = [part.vectors for part in features.modules() if isinstance(part, Distances) and part.vectors]
+    return np.array(boxes[0] if boxes else np.zeros((3, 3)))
+
+
+def _xyz(positions: np.ndarray, numbers: list[int], box: np.ndarray) -> str:
     """Conformations in nm; atoms of the simulation that the fit does not know lie at the origin."""
-    count, lines = max(numbers) + 1, []
+    count, lines, edges = max(numbers) + 1, [], " ".join(f"{edge:.17g}" for edge in box.flatten().tolist())
     for frame in positions:
         placed = np.zeros((count, 3))
         placed[numbers] = frame
-        lines += [str(count), "nm", *(f"X {x:.17g} {y:.17g} {z:.17g}" for x, y, z in placed.tolist())]
+        lines += [str(count), edges, *(f"X {x:.17g} {y:.17g} {z:.17g}" for x, y, z in placed.tolist())]
     return "\n".join([*lines, ""])

@@ -67,7 +67,8 @@ def python_force(features: Features, network: CVNetwork, output: str, numbers: l
         why = f" ({reason})" if reason else ""
         raise ConfigError(
             f"this CV needs a PythonForce{why}, which OpenMM has from 8.6 on; this is OpenMM {openmm.__version__}: "
-            "pip install -U openmm, or export natively a CV of torsions and distances with two hidden layers of at most 24"
+            "pip install -U openmm, or fit a CV of torsions and distances with hidden layers of at most 24 units, "
+            "which needs none"
         )
     function = PythonCV(features_from_config(features.config()).double(), network, network.outputs.index(output))
     force = openmm.PythonForce(function, {})

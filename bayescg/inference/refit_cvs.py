@@ -43,5 +43,5 @@ def turned(means: Tensor, variances: Tensor, gauge: Tensor) -> tuple[Tensor, Ten
 def mixture(means: Tensor, covariances: Tensor) -> torch.distributions.Distribution:
     """All refits' normal distributions, counted alike: batch shape ``(n,)``."""
     parts = torch.distributions.MultivariateNormal(means, covariances)
-    even = torch.distributions.Categorical(logits=torch.zeros(means.shape[:2], device=means.device))
+    even = torch.distributions.Categorical(logits=means.new_zeros(means.shape[:2]))
     return torch.distributions.MixtureSameFamily(even, parts)
