@@ -8,6 +8,7 @@ from bayescg.analysis.free_energy.profile import FreeEnergy
 from bayescg.analysis.kinetics.chapman_kolmogorov import ChapmanKolmogorov, chapman_kolmogorov, implied_timescales
 from bayescg.analysis.kinetics.committor import committor
 from bayescg.analysis.kinetics.modes import SlowModes
+from bayescg.analysis.kinetics.rates import Rates, rates
 from bayescg.analysis.kinetics.reaction import Committor
 from bayescg.analysis.kinetics.spectrum import spectrum
 from bayescg.analysis.predictive import ObservableCheck, PredictiveCheck, predictive_check
@@ -27,6 +28,7 @@ __all__ = [
     "ObservableCheck",
     "PredictiveCheck",
     "Quantity",
+    "Rates",
     "SlowModes",
     "audit",
     "average",
@@ -37,6 +39,7 @@ __all__ = [
     "free_energy",
     "implied_timescales",
     "predictive_check",
+    "rates",
     "reweighted",
     "spectrum",
 ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -10,7 +13,7 @@ from bayescg.inference.uncertainty import Posterior
 from bayescg.modelling.model import Model, cv_of
 from bayescg.recording.functional import Params, call_with, over
 
-__all__ = ["mixture", "refit_cvs", "rotations", "turned"]
+__all__ = ["mixture", "refit_cvs", "refit_functions", "rotations", "turned"]
 
 
 def refit_cvs(model: Model, weights: Posterior, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -21,6 +24,25 @@ def refit_cvs(model: Model, weights: Posterior, x: Tensor) -> tuple[Tensor, Tens
         return d.mean, d.variance
 
     return over(moments, ({k: 0 for k in weights.tensors},))(weights.tensors)
+
+
+def refit_functions(
+    model: Model, weights: Posterior | None, of: Callable[[Any, Tensor], Tensor]
+) -> list[Callable[[Tensor], Tensor]]:
+    """What each refit says of positions, as functions of them; of a model without refits its own.
+
+    Parameters
+    ----------
+    model : Model
+    weights : Posterior, optional
+    of : callable
+        From a model and positions to values.
+    """
+    if weights is None or weights.members is None:
+        return [lambda x: of(model, x)]
+    point = weights.point
+    each = [{k: v[m] for k, v in weights.tensors.items()} for m in range(weights.members)]
+    return [lambda x, v=v: call_with(model, {**point, **v}, lambda refit: of(refit, x)) for v in each]
 
 
 def rotations(model: Model, weights: Posterior, frames: Frames) -> Tensor:

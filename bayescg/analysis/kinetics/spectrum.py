@@ -19,8 +19,8 @@ from bayescg.analysis.kinetics.modes import Functions, SlowModes
 from bayescg.analysis.kinetics.resample import Resampled, resample
 from bayescg.data import Frames, check_effective, check_temperature, evenly
 from bayescg.errors import ModelError
+from bayescg.inference.refit_cvs import refit_functions
 from bayescg.modelling import HasBasis, Model
-from bayescg.recording.functional import call_with
 from bayescg.systems.core import check_system
 
 if TYPE_CHECKING:
@@ -192,17 +192,9 @@ def bases_of(fit: Any) -> tuple[list[Any], Tensor | None, Model | None]:
         return [fit], None, None
     if not isinstance(model, HasBasis):
         raise ModelError(f"{type(model).__name__} has no basis of functions in which to look for slow modes")
-    with_basis, like = model, next(model.parameters(), None)
     refits = None if isinstance(fit, Model) else fit.weights
-    if refits is None or refits.members is None:
-        return [model.basis], like, model
-    point = refits.point
-    each = [{k: v[m] for k, v in refits.tensors.items()} for m in range(refits.members)]
-    return (
-        [lambda x, v=v: call_with(with_basis, {**point, **v}, lambda inner: inner.basis(x)) for v in each],
-        like,
-        model,
-    )
+    functions = refit_functions(model, refits, lambda refit, x: refit.basis(x))
+    return functions, next(model.parameters(), None), model
 
 
 def diffusion_of(diffusion: Any, system: System | None, model: Model | None, frames: Frames) -> Any:

@@ -1,0 +1,215 @@
+"""Rates of overdamped dynamics along a CV, from frames at equilibrium that need not be trajectories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayescg.analysis.block_bootstrap import inefficiency, sources, without_tails
+from bayescg.analysis.free_energy.profile import members_in_turn
+from bayescg.analysis.kinetics.integrands import gradients
+from bayescg.analysis.kinetics.spectrum import diffusion_of
+from bayescg.analysis.quantity import Quantity, rounded
+from bayescg.analysis.resampled import resampled
+from bayescg.errors import ConfigError, DataError, ModelError
+from bayescg.feeding.chunks import chunks
+from bayescg.inference.refit_cvs import refit_functions
+from bayescg.modelling.model import HasCV, Model, cv_of
+from bayescg.truth.reduce import values_of
+
+if TYPE_CHECKING:
+    from bayescg.data import Frames
+    from bayescg.inference import Fit
+    from bayescg.systems import System
+    from bayescg.truth.absorbing import Region
+
+__all__ = ["Rates", "rates"]
+
+FEWEST = 10
+"""Frames in every bin between the sets."""
+
+
+@dataclass(frozen=True, repr=False)
+class Rates:
+    r"""Rates of a reaction along a CV, as draws.
+
+    Attributes
+    ----------
+    quantities : dict of str to Quantity
+        ``rate_ab``, ``rate_ba``, and the mean first-passage times between the sets, ``time_ab`` and ``time_ba``.
+    edges : ndarray, (refits, bins + 1)
+        Of the bins of the CV, from what lies in `a` to what lies in `b`.
+    committor : ndarray, (refits, bins + 1)
+        At the edges, the committor of dynamics along the CV.
+    """
+
+    quantities: dict[str, Quantity]
+    edges: np.ndarray
+    committor: np.ndarray
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{n} {rounded(q.mean, q.sd)} ± {q.sd:.2g} {q.unit}" for n, q in self.quantities.items())
+        return f"Rates({parts}; {self.edges.shape[1] - 1} bins)"
+
+
+def rates(
+    fit: Fit | Callable[[Tensor], Tensor],
+    frames: Frames,
+    a: Region,
+    b: Region,
+    *,
+    system: System | None = None,
+    diffusion: Any = None,
+    bins: int = 60,
+    draws: int = 200,
+    seed: int = 0,
+) -> Rates:
+    r"""Rates between two sets from the free energy and the diffusion along a CV s, of frames at equilibrium.
+
+    Among all functions of s that are zero in `a` and one in `b`, the least flux
+
+    .. math:: \nu = \Big[\int_{s_a}^{s_b} \frac{ds}{\rho(s) \langle \nabla s \cdot D \nabla s \rangle_s}\Big]^{-1}
+
+    is that of :math:`q(s) = \nu \int_{s_a}^s ds' / (\rho \langle \nabla s \cdot D \nabla s \rangle)`. It is the number
+    of reactions per time where the level sets of s are those of the committor, and larger otherwise: never smaller,
+    but for what frames leave uncertain. It is the same for every monotone function of s, so that draws of a CV need no
+    common scale. The rate from `a` is :math:`\nu / E[1 - q]`, and its inverse the mean first-passage time to `b` from
+    where reactions begin in `a`. The bootstrap's estimate of the bias of their logarithms is taken off.
+
+    Parameters
+    ----------
+    fit : Fit or callable
+        The first of its CVs, of each refit; or a function from positions to ``(n,)``.
+    frames : Frames
+        At equilibrium, weighted or biased (:func:`bayescg.sampling.umbrella`); no trajectories are needed.
+    a, b : callable
+        From positions to bool (n,): whether a frame is in the set.
+    system : System, optional
+        Sets D to its kT, as in :mod:`bayescg.truth`; for toy systems the frames' kT does.
+    diffusion : float, array or callable, optional
+        D, one for each coordinate, a symmetric matrix, or a function from positions to any of these. A molecule needs
+        it (nm²/ps): rates are those of overdamped dynamics.
+    bins : int
+        Between the sets.
+    draws, seed : int
+
+    Raises
+    ------
+    DataError
+        No frames in a set, or too few between them; a molecule without `diffusion`.
+    ConfigError
+        The sets overlap, or s does not lead from one to the other.
+
+    References
+    ----------
+    Vanden-Eijnden, in Lect. Notes Phys. 703, 453 (2006), for reactive flux; E, Vanden-Eijnden, in Multiscale Modelling
+    and Simulation, Lect. Notes Comput. Sci. Eng. 39, 35 (2004), eq. (41), for its least value over functions of a CV.
+
+    Examples
+    --------
+    >>> import bayescg as bcg
+    >>> frames = bcg.sampling.equilibrium(bcg.systems.QuarticDoubleWell(), 20_000)
+    >>> rates(lambda x: x[:, 0], frames, lambda x: x[:, 0] < -1.0, lambda x: x[:, 0] > 1.0).quantities["rate_ab"].unit
+    ''
+    """
+    if diffusion is None and system is None and frames.unit == "nm":
+        raise DataError("rates of a molecule are those of overdamped dynamics: give diffusion= in nm^2/ps")
+    d = diffusion_of(diffusion, system, None, frames)
+    functions, like = _functions(fit)
+    first = _along(functions[0], frames, d, like, (a, b))
+    drawing = resampled(frames, inefficiency(first[0], frames), draws, seed)
+    total = drawing.sums(np.zeros(len(frames), dtype=np.int64), 1)
+    moves, points, edges_of, q_of = np.empty((draws, 2)), np.empty((min(len(functions), draws), 2)), [], []
+    for rows, m in members_in_turn(draws, len(functions)):
+        s, pull, in_a, in_b = first if m == 0 else _along(functions[m], frames, d, like, (a, b))
+        edges = _edges(s, in_a, in_b, bins)
+        place = np.searchsorted(edges, s)  # 0 and bins + 1 beyond the ends
+        flux = drawing.sums(np.where(place <= bins, place, 0) - 1, bins, rows, values=pull)
+        share = drawing.sums(place, bins + 2, rows)
+        point, q = _logs(flux[0][None] / total[0], share[0][None] / total[0], edges)
+        moves[rows] = _logs(flux[1] / total[1][rows], share[1] / total[1][rows], edges)[0] - point
+        points[m] = point[0]
+        edges_of.append(edges)
+        q_of.append(q[0])
+    bias = moves.mean(0)  # inverses of few frames' sums are too large: as draws differ from the estimate, so it does
+    points -= bias
+    logs = points[np.arange(draws) % len(points)] + drawing.factors[:, None] * (moves - bias)
+    unit = "ps" if frames.unit == "nm" else ""
+    return Rates(_quantities(logs, points, drawing.factors, unit), np.stack(edges_of), np.stack(q_of))
+
+
+def _functions(fit: Any) -> tuple[list[Callable[[Tensor], Tensor]], Tensor | None]:
+    """The CV of each refit, and what its positions must be like."""
+    model: Any = getattr(fit, "model", None)
+    if model is None:
+        return [fit], None
+    if not isinstance(model, Model) or not isinstance(model, HasCV):
+        raise ModelError(f"{type(model).__name__} has no collective variables")
+    return refit_functions(model, fit.weights, lambda refit, x: cv_of(refit, x).mean), next(model.parameters())
+
+
+def _along(
+    s: Callable[[Tensor], Tensor], frames: Frames, diffusion: Any, like: Tensor | None, sets: tuple[Region, Region]
+) -> tuple[np.ndarray, ...]:
+    """CV, squared gradient with D, and whether in either set, each (n,)."""
+    parts = []
+    for x in chunks(frames):
+        x = x if like is None else x.to(like)
+        column = lambda y: s(y).reshape(len(y), -1)[:, :1]  # noqa: E731
+        integrands = gradients(column, x, diffusion, np.ones(len(x)), torch.zeros(1, dtype=torch.float64))
+        inside = [values_of(region, x) > 0 for region in sets]
+        parts.append((integrands.mean[:, 0].numpy(), (integrands.changes[:, :, 0] ** 2).sum(1).numpy(), *inside))
+    along, pull, in_a, in_b = (np.concatenate(column) for column in zip(*parts, strict=True))
+    if (in_a & in_b).any():
+        raise ConfigError(f"the sets a and b overlap: frame {int((in_a & in_b).argmax())} lies in both")
+    for name, inside in (("a", in_a), ("b", in_b)):
+        if not inside.any():
+            raise DataError(f"no frame lies in the set {name}: choose another set, or sample there")
+    towards_b = np.sign(along[in_b].mean() - along[in_a].mean())
+    return towards_b * along, pull, in_a, in_b
+
+
+def _edges(s: np.ndarray, in_a: np.ndarray, in_b: np.ndarray, bins: int) -> np.ndarray:
+    """Bins of equal width from the largest CV in `a` to the smallest in `b`."""
+    low, high = s[in_a].max(), s[in_b].min()
+    if not low < high:
+        raise ConfigError(
+            f"the CV does not lead from a to b: it is up to {low:.3g} in a and from {high:.3g} in b; choose smaller "
+            "sets, the other sign, or a CV that tells them apart"
+        )
+    edges = np.linspace(low, high, bins + 1)
+    fewest = int(np.histogram(s, edges)[0].min())
+    if fewest < FEWEST:
+        raise DataError(
+            f"one of {bins} bins between the sets holds {fewest} frames, fewer than {FEWEST}: use fewer bins=, or "
+            "sample the way between the sets, as bcg.sampling.umbrella does"
+        )
+    return edges
+
+
+def _logs(flux: np.ndarray, share: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Logarithms of both rates (draws, 2), and the committor at the edges (draws, bins + 1)."""
+    resistance = np.diff(edges) ** 2 / flux
+    q = np.cumsum(np.pad(resistance, ((0, 0), (1, 0))), 1)
+    nu, q = 1.0 / q[:, -1], q / q[:, -1:]
+    middle = np.concatenate([np.zeros_like(nu)[:, None], 0.5 * (q[:, 1:] + q[:, :-1]), np.ones_like(nu)[:, None]], 1)
+    from_b = (share * middle).sum(1)
+    return np.log(nu)[:, None] - np.log(np.stack([1.0 - from_b, from_b], 1)), q
+
+
+def _quantities(logs: np.ndarray, points: np.ndarray, factors: np.ndarray, unit: str) -> dict[str, Quantity]:
+    quantities = {}
+    centres = points[np.arange(len(logs)) % len(points)]
+    for name, sign, of_time in (("rate", 1.0, f"1/{unit}" if unit else ""), ("time", -1.0, unit)):
+        for k, way in enumerate(("ab", "ba")):
+            narrow = np.exp(sign * without_tails(logs[:, k], centres[:, k], factors))
+            parts = {s: float(v) for s, v in sources(narrow, np.exp(sign * points[:, k])).items()}
+            quantities[f"{name}_{way}"] = Quantity.of(
+                np.exp(sign * logs[:, k]), of_time, narrow=narrow, sd_by_source=parts
+            )
+    return quantities

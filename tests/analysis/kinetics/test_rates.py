@@ -1,0 +1,96 @@
+"""Rates from frames at equilibrium against quadrature: exact along the one coordinate, an upper bound across others."""
+
+import numpy as np
+import pytest
+import torch
+
+import bayescg as bcg
+from bayescg.data import Bias, Frames
+from bayescg.errors import ConfigError, DataError
+
+BARRIER = 6.0
+CENTRES = np.linspace(-1.6, 1.6, 17)
+WIDTH = 0.2
+GRID = np.linspace(-2.5, 2.5, 5001)
+
+
+def potential(x):
+    return BARRIER * (x**2 - 1.0) ** 2 + 0.4 * x
+
+
+DENSITY = np.exp(-potential(GRID))
+DENSITY /= DENSITY.sum()
+
+
+def exact_rates():
+    """From a = (x < -0.9) to b = (x > 0.9) and back, D = kT = 1: flux over E[1 - q] and E[q]."""
+    between = (GRID > -0.9) & (GRID < 0.9)
+    resistance = np.where(between, 1.0 / DENSITY, 0.0) * (GRID[1] - GRID[0]) ** 2
+    q = np.cumsum(resistance) / resistance.sum()
+    return 1.0 / resistance.sum() / np.array([(DENSITY * (1.0 - q)).sum(), (DENSITY * q).sum()])
+
+
+def biased(columns, times, seed, dims=1):
+    """Independent draws of windows along the first coordinate; the others are Gaussian."""
+    rng = np.random.default_rng(seed)
+    felt = DENSITY * np.exp(-0.5 * ((GRID - CENTRES[:, None]) / WIDTH) ** 2)
+    s = np.stack([rng.choice(GRID, (columns, times), p=p / p.sum()) for p in felt], -1).ravel()
+    s = s + rng.uniform(-0.5, 0.5, len(s)) * (GRID[1] - GRID[0])
+    window, column = np.tile(np.arange(17), columns * times), np.repeat(np.arange(columns), times * 17)
+    bias = Bias(window, 0.5 * ((s[:, None] - CENTRES) / WIDTH) ** 2, replica=column * 17 + window)
+    x = np.c_[s, 0.3 * rng.normal(size=(len(s), dims - 1))]
+    return Frames.from_numpy(x, unit="reduced", bias=bias, trajectory=column, temperature_kT=1.0)
+
+
+def in_a(x):
+    return x[:, 0] < -0.9
+
+
+def in_b(x):
+    return x[:, 0] > 0.9
+
+
+def test_intervals_hold_both_rates_and_draws_spread_as_estimates_do():
+    exact, held, logs, spreads = exact_rates(), np.zeros(2), [], []
+    for seed in range(40):
+        found = bcg.analysis.rates(lambda x: x[:, 0], biased(12, 30, seed), in_a, in_b, bins=25, seed=seed)
+        both = [found.quantities[f"rate_{way}"] for way in ("ab", "ba")]
+        held += [q.ci90 is not None and q.ci90[0] <= rate <= q.ci90[1] for q, rate in zip(both, exact, strict=True)]
+        logs.append([np.log(q.mean) for q in both])
+        spreads.append([np.log(q.draws).std() for q in both])
+    # of 40 intervals a right one holds fewer than 29 once in a thousand families
+    assert (held >= 29).all(), held
+    assert np.abs(np.mean(logs, 0) - np.log(exact)).max() < 0.3 * np.std(logs, 0).min()
+    assert (np.mean(spreads, 0) > 0.75 * np.std(logs, 0)).all()
+
+
+def test_times_are_inverse_rates_and_any_monotone_cv_says_the_same():
+    frames = biased(8, 100, 0)
+    plain = bcg.analysis.rates(lambda x: x[:, 0], frames, in_a, in_b, bins=40).quantities
+    bent = bcg.analysis.rates(lambda x: -torch.sinh(1.5 * x[:, 0]), frames, in_a, in_b, bins=40).quantities
+    for name in plain:
+        assert np.log(plain[name].mean / bent[name].mean) == pytest.approx(0.0, abs=0.05)
+    assert plain["time_ab"].mean * plain["rate_ab"].mean == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_cv_that_mixes_in_other_coordinates_gives_an_upper_bound():
+    frames, exact = biased(8, 200, 1, dims=3), exact_rates()[0]
+    right = bcg.analysis.rates(lambda x: x[:, 0], frames, in_a, in_b, bins=30).quantities["rate_ab"]
+    mixed = bcg.analysis.rates(
+        lambda x: x[:, 0] + 0.25 * torch.tanh(x[:, 1] + x[:, 2]), frames, lambda x: x[:, 0] < -1.2,
+        lambda x: x[:, 0] > 1.2, bins=20,
+    ).quantities["rate_ab"]  # fmt: skip
+    assert abs(np.log(right.mean / exact)) < 4 * right.sd / right.mean
+    assert mixed.mean > 1.2 * exact
+
+
+def test_what_cannot_be_answered_is_refused():
+    frames = biased(4, 50, 2)
+    with pytest.raises(ConfigError, match="overlap"):
+        bcg.analysis.rates(lambda x: x[:, 0], frames, in_a, lambda x: x[:, 0] > -1.5)
+    with pytest.raises(DataError, match="no frame lies in the set b"):
+        bcg.analysis.rates(lambda x: x[:, 0], frames, in_a, lambda x: x[:, 0] > 9.0)
+    with pytest.raises(DataError, match="use fewer bins"):
+        bcg.analysis.rates(lambda x: x[:, 0], frames, in_a, in_b, bins=2000)
+    with pytest.raises(ConfigError, match="does not lead from a to b"):
+        bcg.analysis.rates(lambda x: torch.cos(5 * x[:, 0]), frames, in_a, in_b)
