@@ -1,6 +1,6 @@
 """Langevin and overdamped dynamics of many chains in one batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import exp, expm1, sqrt
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from bayescg.sampling.sampled_frames import masses
 from bayescg.systems.core import System, check_system
 from bayescg.units import plain
 
-__all__ = ["baoab", "euler_maruyama", "langevin", "overdamped"]
+__all__ = ["Forces", "baoab", "euler_maruyama", "langevin", "overdamped"]
 
 
 def langevin(
@@ -229,7 +229,11 @@ class _Overdamped(Kernel):
         self.state = {"x": x, "f": f}
 
 
-def euler_maruyama(system: System, diffusion: Tensor, dt: float) -> TensorStep:
+Forces = Callable[..., tuple[Tensor, ...]]
+"""From positions, and what else a step takes, to forces, and what else it returns."""
+
+
+def euler_maruyama(system: System, diffusion: Tensor, dt: float, forces: Forces | None = None) -> TensorStep:
     """One step of Euler and Maruyama.
 
     Parameters
@@ -237,6 +241,8 @@ def euler_maruyama(system: System, diffusion: Tensor, dt: float) -> TensorStep:
     system : System
     diffusion : torch.Tensor, shape () or (dim,)
     dt : float
+    forces : callable, optional
+        In place of the system's: see `baoab`.
 
     Returns
     -------
@@ -244,15 +250,23 @@ def euler_maruyama(system: System, diffusion: Tensor, dt: float) -> TensorStep:
         From positions, forces and standard normal noise to the first two.
     """
     drift, spread = dt * diffusion / system.kT, (2 * dt * diffusion).sqrt()
+    forces = forces or (lambda x: (system.forces(x),))
 
-    def step(x: Tensor, f: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def step(x: Tensor, f: Tensor, noise: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         x = x + drift * f + spread * noise
-        return x, system.forces(x)
+        return x, *forces(x, *rest)
 
     return step
 
 
-def baoab(system: System, inverse_mass: Tensor, thermal: Tensor, dt: float, friction: float) -> TensorStep:
+def baoab(
+    system: System,
+    inverse_mass: Tensor,
+    thermal: Tensor,
+    dt: float,
+    friction: float,
+    forces: Forces | None = None,
+) -> TensorStep:
     """One BAOAB step: half a kick, half a drift, friction and noise, half a drift, half a kick.
 
     Parameters
@@ -261,6 +275,9 @@ def baoab(system: System, inverse_mass: Tensor, thermal: Tensor, dt: float, fric
     inverse_mass, thermal : torch.Tensor, shape (dim,)
         1/m and sqrt(kT/m).
     dt, friction : float
+    forces : callable, optional
+        In place of the system's: from positions, and what the step is given after the noise, to forces, and what the
+        step is to return after these.
 
     Returns
     -------
@@ -269,13 +286,14 @@ def baoab(system: System, inverse_mass: Tensor, thermal: Tensor, dt: float, fric
     """
     kick, half = 0.5 * dt * inverse_mass, 0.5 * dt
     slowed, spread = exp(-friction * dt), sqrt(-expm1(-2.0 * friction * dt)) * thermal
+    forces = forces or (lambda x: (system.forces(x),))
 
-    def step(x: Tensor, v: Tensor, f: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def step(x: Tensor, v: Tensor, f: Tensor, noise: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         v = v + kick * f
         x = x + half * v
         v = slowed * v + spread * noise
         x = x + half * v
-        f = system.forces(x)
-        return x, v + kick * f, f
+        f, *more = forces(x, *rest)
+        return x, v + kick * f, f, *more
 
     return step

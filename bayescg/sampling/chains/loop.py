@@ -28,7 +28,7 @@ from bayescg.systems.core import System, check_system
 from bayescg.systems.molecules import check_nanometres
 from bayescg.units import plain
 
-__all__ = ["CHAINS", "Kernel", "Settings", "Start", "begin", "run_chains", "seeded_generator"]
+__all__ = ["CHAINS", "Kernel", "Run", "Settings", "Start", "begin", "run_chains", "run_kernel", "seeded_generator"]
 
 CHAINS = 100
 """Where neither `chains` nor `starts` say how many."""
@@ -108,9 +108,12 @@ class Kernel(ABC):
         Evaluations of one chain at the start and in each step.
     mass : Tensor or None
         Of each coordinate, (dim,), where the sampler has velocities.
+    together : int
+        Of so many chains that follow each other, the frames of one time stand together, as one trajectory.
     """
 
     mass: Tensor | None = None
+    together: int = 1
 
     def __init__(self, system: System, start: "Start"):
         self.system, self.start, self.generator = system, start, start.generator
@@ -126,9 +129,51 @@ class Kernel(ABC):
     def advance(self) -> None:
         """One step of all chains."""
 
+    def columns(self) -> dict[str, Tensor]:
+        """What else to keep of each frame: names, and now (chains, ...)."""
+        return {}
+
+    def identity(self) -> dict[str, Any]:
+        """JSON of what else, beside settings, system and starts, tells a run from another."""
+        return {}
+
+    def look(self, name: str, since: int, step: int) -> None:
+        """See that all is well after the steps from `since` to `step` of the sampler `name`.
+
+        Raises
+        ------
+        SimulationError
+        """
+        good = torch.isfinite(self.state["x"]).all(1)
+        if not bool(good.all()):
+            bad = torch.nonzero(~good).flatten().tolist()
+            raise SimulationError(
+                f"{name}: {len(bad)} of {len(good)} chains, the first of them chain {bad[0]}, are no longer finite "
+                f"between steps {since} and {step}; choose a shorter dt, or starts of lower energy"
+            )
+
     def report(self, steps: int) -> dict[str, Any]:
         """What else the provenance should say after so many steps."""
         return {}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What chains have left.
+
+    Attributes
+    ----------
+    columns : dict of str to ndarray
+        ``positions`` (n, dim), ``energy``, ``forces`` and those of the kernel: chain by chain, in the order of time;
+        where chains stand together, so many at one time, then at the next.
+    trajectory : ndarray of int, shape (n,)
+    provenance : dict
+        JSON of what was run, and its cost.
+    """
+
+    columns: dict[str, np.ndarray]
+    trajectory: np.ndarray
+    provenance: dict[str, Any]
 
 
 def run_chains(
@@ -148,8 +193,22 @@ def run_chains(
     dt : float, optional
         Time of one step; None where steps are not time.
     """
+    run = run_kernel(name, kernel, settings, special)
+    return to_frames(
+        kernel.system,
+        run.columns.pop("positions"),
+        run.provenance,
+        dt=None if dt is None else dt * settings.stride,
+        ordered=True,
+        trajectory=run.trajectory,
+        **run.columns,
+    )
+
+
+def run_kernel(name: str, kernel: Kernel, settings: Settings, special: Mapping[str, Any]) -> Run:
+    """As `run_chains`, for samplers that make their frames themselves."""
     began = time.perf_counter()
-    system, x, generator = kernel.system, kernel.start.x, kernel.generator
+    x, generator = kernel.start.x, kernel.generator
     total, stride, energy, forces = settings.total, settings.stride, settings.energy, settings.forces
     recorded = dict(special) | {
         "seed": settings.seed, "compile": settings.compile, "chains": len(x), "steps": settings.steps, "stride": stride,
@@ -157,12 +216,14 @@ def run_chains(
         "precision": str(x.dtype).removeprefix("torch."), "device": x.device.type,
     }  # fmt: skip
     saved = Saved(settings.run_dir, {"sampler": name, **recorded, **_identity(kernel)}, settings.resume)
-    frames = settings.steps // stride
-    shapes: dict[str, tuple[int, ...]] = {"positions": (system.dim,)}
-    shapes |= {"energy": ()} if energy else {}
-    shapes |= {"forces": (system.dim,)} if forces else {}
+    frames, trajectories = settings.steps // stride, len(x) // kernel.together
+
+    def by_trajectory(columns: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {key: value.unflatten(0, (trajectories, -1)) for key, value in columns.items()}
+
     files = None if saved.directory is None else saved.directory / "frames"
-    recorder = Recorder(shapes, len(x), frames, x.dtype, files, resume=saved.newest is not None)
+    example = {"positions": x} | ({"energy": kernel.start.energy} if energy else {}) | ({"forces": x} if forces else {})
+    recorder = Recorder(by_trajectory(example | kernel.columns()), frames, files, resume=saved.newest is not None)
     step, before = 0, 0.0
     if saved.newest is not None:
         tensors, meta = saved.newest
@@ -178,11 +239,11 @@ def run_chains(
             until = step + min(_LOOK, stride - (step - settings.equilibration) % stride)
             for _ in range(step, until):
                 kernel.advance()
-            _look(name, kernel, step, until)
+            kernel.look(name, step, until)
             step = until
             number, between = divmod(step - settings.equilibration, stride)
             if number > 0 and not between:
-                recorder.put(number - 1, _values(kernel, energy, forces))
+                recorder.put(number - 1, by_trajectory(_values(kernel, energy, forces) | kernel.columns()))
             bar.update(step, f"{step:,} of {total:,} steps of {len(x):,} chains")
             if saved.due or (step == total and saved.directory is not None):
                 recorder.flush()
@@ -193,16 +254,9 @@ def run_chains(
     if energy and "u" not in kernel.state:
         cost["energy_evaluations"] += len(x) * frames
     cost |= {"steps": total, "wall_seconds": wall(), "device": x.device.type}
-    flat = {key: a.reshape(len(x) * frames, *a.shape[2:]) for key, a in recorder.arrays.items()}
-    return to_frames(
-        system,
-        flat.pop("positions"),
-        {"sampler": name, **recorded, **kernel.report(total), "cost": cost},
-        dt=None if dt is None else dt * stride,
-        ordered=True,
-        trajectory=np.repeat(np.arange(len(x), dtype=np.int32), frames),
-        **flat,
-    )
+    flat = {key: a.reshape(len(x) * frames, *a.shape[3:]) for key, a in recorder.arrays.items()}
+    trajectory = np.repeat(np.arange(trajectories, dtype=np.int32), kernel.together * frames)
+    return Run(flat, trajectory, {"sampler": name, **recorded, **kernel.report(total), "cost": cost})
 
 
 def begin(system: System, starts: Any, settings: Settings) -> Start:
@@ -275,7 +329,7 @@ def _identity(kernel: Kernel) -> dict[str, Any]:
     identity = {"system": repr(kernel.system), "starts": digest, "mean energy of the starts": f"{energy:.5g}"}
     if kernel.mass is not None:
         identity["masses"] = hashlib.sha256(kernel.mass.cpu().numpy().tobytes()).hexdigest()[:16]
-    return identity
+    return identity | kernel.identity()
 
 
 def _values(kernel: Kernel, energy: bool, forces: bool) -> dict[str, Tensor]:
@@ -287,13 +341,3 @@ def _values(kernel: Kernel, energy: bool, forces: bool) -> dict[str, Tensor]:
     if forces:
         values["forces"] = state["f"]
     return values
-
-
-def _look(name: str, kernel: Kernel, since: int, step: int) -> None:
-    good = torch.isfinite(kernel.state["x"]).all(1)
-    if not bool(good.all()):
-        bad = torch.nonzero(~good).flatten().tolist()
-        raise SimulationError(
-            f"{name}: {len(bad)} of {len(good)} chains, the first of them chain {bad[0]}, are no longer finite between "
-            f"steps {since} and {step}; choose a shorter dt, or starts of lower energy"
-        )

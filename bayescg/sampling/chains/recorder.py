@@ -19,11 +19,9 @@ class Recorder:
 
     Parameters
     ----------
-    shapes : dict of str to tuple of int
-        For each array the shape of one chain's share of a frame: ``(dim,)`` for positions, ``()`` for energies.
-    chains, frames : int
-    dtype : torch.dtype
-        Of all arrays.
+    example : dict of str to Tensor
+        For each array, one frame of all chains, ``(chains, ...)``: its shape and type, not its numbers, count.
+    frames : int
     directory : Path or None
         Where the arrays are files, ``NAME.npy``; None: in memory.
     resume : bool
@@ -38,7 +36,7 @@ class Recorder:
 
     Examples
     --------
-    >>> recorder = Recorder({"energy": ()}, chains=2, frames=3, dtype=torch.float32)
+    >>> recorder = Recorder({"energy": torch.zeros(2)}, frames=3)
     >>> for k in range(3):
     ...     recorder.put(k, {"energy": torch.tensor([k, 10.0 + k])})
     >>> recorder.flush()
@@ -48,17 +46,14 @@ class Recorder:
 
     def __init__(
         self,
-        shapes: dict[str, tuple[int, ...]],
-        chains: int,
+        example: dict[str, Tensor],
         frames: int,
-        dtype: torch.dtype,
         directory: Path | None = None,
         resume: bool = False,
     ):
-        kind = torch.empty(0, dtype=dtype).numpy().dtype
-        full = {name: (chains, frames, *shape) for name, shape in shapes.items()}
         self.arrays: dict[str, np.ndarray] = {}
-        for name, shape in full.items():
+        for name, value in example.items():
+            shape, kind = (len(value), frames, *value.shape[1:]), torch.empty(0, dtype=value.dtype).numpy().dtype
             if directory is None:
                 self.arrays[name] = np.empty(shape, kind)
             elif resume:
@@ -67,8 +62,7 @@ class Recorder:
                 self.arrays[name] = _made(directory / f"{name}.npy", shape, kind)
         self._pending: list[dict[str, Tensor]] = []
         self._first = 0
-        bytes_each = sum(chains * int(np.prod(shape)) * kind.itemsize for shape in shapes.values())
-        self._most = max(1, _BUFFER // bytes_each)
+        self._most = max(1, _BUFFER // sum(value.numel() * value.element_size() for value in example.values()))
 
     def put(self, frame: int, values: dict[str, Tensor]) -> None:
         """Keep one frame of all chains; frames come in order.
