@@ -10,12 +10,14 @@ from bayescg.data.mbar import mbar, mbar_draws
 from bayescg.data.readers.loading import from_openmm, load
 from bayescg.data.readers.mdanalysis import from_mdanalysis
 from bayescg.data.readers.plumed import from_colvar
+from bayescg.data.rungs import apart, overlap, round_trips
 from bayescg.data.toy_frames import toy_curve, toy_relaxations
 
 __all__ = [
     "Bias",
     "Frames",
     "Pairs",
+    "apart",
     "check_effective",
     "check_temperature",
     "effective",
@@ -27,6 +29,8 @@ __all__ = [
     "load",
     "mbar",
     "mbar_draws",
+    "overlap",
+    "round_trips",
     "seen_by_blocks",
     "statistical_inefficiency",
     "toy_curve",

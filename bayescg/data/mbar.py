@@ -55,6 +55,8 @@ def mbar(energies: np.ndarray, window: np.ndarray, weights: np.ndarray | None = 
     counts = np.bincount(window, u, minlength=b.shape[1])
     f = _bennett(b, np.asarray(window), counts)
     value, gradient, hessian = _objective(boltzmann, u, counts, f)
+    if not np.isfinite(value):
+        raise DataError(f"the free energies of the windows cannot be told: {_APART}")
     for _ in range(_MOST):
         step = np.linalg.lstsq(hessian[1:, 1:], gradient[1:])[0]
         length = 1.0
@@ -161,8 +163,9 @@ def _objective(
 ) -> tuple[float, np.ndarray, np.ndarray]:
     share = boltzmann * (counts * np.exp(f))
     total = share.sum(1, keepdims=True)
-    share /= total
-    return float(u @ np.log(total[:, 0]) - counts @ f), u @ share - counts, _hessian(share, u)
+    with np.errstate(divide="ignore", invalid="ignore"):  # of windows so far apart that numbers end, told by the value
+        share /= total
+        return float(u @ np.log(total[:, 0]) - counts @ f), u @ share - counts, _hessian(share, u)
 
 
 def _hessian(share: np.ndarray, u: np.ndarray | None) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Drawing from a system: molecular dynamics in OpenMM, and batched samplers of many chains in torch.
 
 `langevin` and `overdamped` follow dynamics, `hmc` draws without an error of the time step, `parallel_tempering` crosses
-barriers besides, `smc` and `annealed_importance` come from a broad density into all wells and give the partition
-function, `equilibrium` draws analytic potentials exactly.
+barriers besides, `umbrella` crosses them along a CV, `smc` and `annealed_importance` come from a broad density into all
+wells and give the partition function, `equilibrium` draws analytic potentials exactly.
 
 Names are imported when they are first used, so that a simulation's worker processes load OpenMM and nothing
 else.
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bayescg.sampling.annealing.annealed import Schedule as Schedule
     from bayescg.sampling.annealing.sequential import annealed_importance as annealed_importance
     from bayescg.sampling.annealing.sequential import smc as smc
+    from bayescg.sampling.biased.umbrella import umbrella as umbrella
     from bayescg.sampling.chains.batched import batched_dynamics as batched_dynamics
     from bayescg.sampling.chains.dynamics import langevin as langevin
     from bayescg.sampling.chains.dynamics import overdamped as overdamped

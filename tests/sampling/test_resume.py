@@ -16,7 +16,7 @@ from torch.distributions import Independent, Normal
 
 from bayescg import systems
 from bayescg.errors import CheckpointError, Interrupted, OutputError
-from bayescg.sampling import annealed_importance, hmc, langevin, overdamped, parallel_tempering, saved, smc
+from bayescg.sampling import annealed_importance, hmc, langevin, overdamped, parallel_tempering, saved, smc, umbrella
 
 STARTS = torch.tensor([[-2.5, 0.0], [2.3, 0.5], [-2.0, 1.0]])
 
@@ -45,6 +45,13 @@ def chain(sampler, **more):
     return run
 
 
+def windows(system, **where):
+    return umbrella(
+        system, lambda x: x[:, 0], 30, dt=0.01, starts=STARTS, windows=3, walkers=2, stiffness=0.5, exchange_every=2,
+        stride=3, equilibration=5, energy=True, compile="off", **where,
+    )  # fmt: skip
+
+
 def annealed(sampler, **more):
     base = Independent(Normal(torch.zeros(2), 4.0), 1)
     return lambda system, **where: sampler(system, base=base, forces=True, compile="off", **more, **where).frames
@@ -55,6 +62,7 @@ RUNS = {
     "overdamped": (chain(overdamped, energy=True), 20),
     "hmc": (chain(hmc, leapfrog=2), 40),
     "parallel tempering": (chain(parallel_tempering, leapfrog=2, temperatures=(1.0, 2.0, 4.0)), 40),
+    "umbrella": (windows, 20),
     "smc": (annealed(smc, islands=60, particles=10), 60),
     "annealed importance": (annealed(annealed_importance, chains=400), 60),
 }
@@ -62,7 +70,12 @@ RUNS = {
 
 def same(a, b):
     weights = a.weights is b.weights is None or np.array_equal(a.weights, b.weights)
-    return weights and all(np.array_equal(getattr(a, k), getattr(b, k)) for k in ("positions", "energy", "forces"))
+    windows = a.bias is b.bias is None or np.array_equal(a.bias.window, b.bias.window)
+    return (
+        weights
+        and windows
+        and all(np.array_equal(getattr(a, k), getattr(b, k)) for k in ("positions", "energy", "forces"))
+    )
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -28,7 +28,18 @@ from bayescg.systems.core import System, check_system
 from bayescg.systems.molecules import check_nanometres
 from bayescg.units import plain
 
-__all__ = ["CHAINS", "Kernel", "Run", "Settings", "Start", "begin", "run_chains", "run_kernel", "seeded_generator"]
+__all__ = [
+    "CHAINS",
+    "Kernel",
+    "Run",
+    "Settings",
+    "Start",
+    "as_positions",
+    "begin",
+    "run_chains",
+    "run_kernel",
+    "seeded_generator",
+]
 
 CHAINS = 100
 """Where neither `chains` nor `starts` say how many."""
@@ -279,7 +290,7 @@ def begin(system: System, starts: Any, settings: Settings) -> Start:
     count, seed = CHAINS if settings.chains is None else settings.chains, settings.seed
     structure = getattr(system, "start", None)
     if starts is not None:
-        x = _as_positions(system, starts, settings.chains)
+        x = as_positions(system, starts, settings.chains)
     elif isinstance(system, AnalyticSystem):
         x = equilibrium_positions(system, count, seeded_generator(seed, 0))
     elif structure is not None:
@@ -295,7 +306,7 @@ def begin(system: System, starts: Any, settings: Settings) -> Start:
     return Start(x, energy, seeded_generator(seed, 1, device))
 
 
-def _as_positions(system: System, starts: Any, chains: int | None) -> Tensor:
+def as_positions(system: System, starts: Any, chains: int | None) -> Tensor:
     """Starts as somebody gives them, (chains, dim)."""
     starts = plain(starts, "nm")
     try:

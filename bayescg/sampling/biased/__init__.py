@@ -1,0 +1,1 @@
+"""Sampling under a bias along a CV: windows that exchange their replicas."""
