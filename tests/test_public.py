@@ -16,12 +16,12 @@ PUBLIC = {
     "QuarticDoubleWell System ThreeWell5D ThreeWellRing alanine_dipeptide from_function from_openmm peptide",
     "bayescg.systems.System": "energy forces log_prob guarded",
     "bayescg.sampling": "annealed_importance equilibrium hmc langevin molecular_dynamics overdamped parallel_tempering "
-    "smc",
+    "smc umbrella",
     "bayescg.data": "Frames Pairs from_colvar from_mdanalysis from_openmm load",
     "bayescg.data.Frames": "blocks first from_numpy lagged split",
     "bayescg.features": "aligned cartesian chain contacts distances internal_coordinates native_contacts "
     "torsions unbounded_coordinates",
-    "bayescg.analysis": "audit chapman_kolmogorov committor compare coverage free_energy implied_timescales "
+    "bayescg.analysis": "audit chapman_kolmogorov committor compare coverage free_energy implied_timescales mixing "
     "predictive_check reweighted spectrum",
     "bayescg.analysis.FreeEnergy": "difference profile",
     "bayescg.analysis.SlowModes": "eigenfunctions eigenvalues timescales",
@@ -47,6 +47,7 @@ ARGUMENTS = {
     "bayescg.Fit.posterior": "draws seed",
     "bayescg.Fit.load": "directory model",
     "bayescg.sampling.langevin": "system steps chains dt seed",
+    "bayescg.sampling.umbrella": "system cv steps dt starts windows walkers friction exchange_every seed",
     "bayescg.truth.spectrum": "system modes",
     "bayescg.truth.free_energy": "system cv bins",
     "bayescg.systems.alanine_dipeptide": "force_field solvent temperature",

@@ -11,6 +11,7 @@ from bayescg.analysis.kinetics.modes import SlowModes
 from bayescg.analysis.kinetics.rates import Rates, rates
 from bayescg.analysis.kinetics.reaction import Committor
 from bayescg.analysis.kinetics.spectrum import spectrum
+from bayescg.analysis.mixing import Mixing, mixing
 from bayescg.analysis.predictive import ObservableCheck, PredictiveCheck, predictive_check
 from bayescg.analysis.quantity import Quantity
 from bayescg.analysis.resampled import average
@@ -25,6 +26,7 @@ __all__ = [
     "Comparison",
     "Coverage",
     "FreeEnergy",
+    "Mixing",
     "ObservableCheck",
     "PredictiveCheck",
     "Quantity",
@@ -38,6 +40,7 @@ __all__ = [
     "coverage",
     "free_energy",
     "implied_timescales",
+    "mixing",
     "predictive_check",
     "rates",
     "reweighted",
