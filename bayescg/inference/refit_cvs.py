@@ -46,14 +46,20 @@ def refit_functions(
 
 
 def rotations(model: Model, weights: Posterior, frames: Frames) -> Tensor:
-    """The orthogonal map of each refit's CVs, ``(refits, latent_dim, latent_dim)``, fitted on some of the frames."""
+    """The orthogonal map of each refit's CVs, ``(refits, latent_dim, latent_dim)``, fitted on some of the frames.
+
+    The leading `Model.fixed_cvs` stay as they are.
+    """
     index = evenly(frames, 2000)
     parameter = next(model.parameters())
     with torch.no_grad():
         x = torch.as_tensor(frames.gather(index)).to(parameter.device, dtype=parameter.dtype)
         means, _ = refit_cvs(model, weights, x)
-        u, _, vh = torch.linalg.svd(torch.einsum("mnd,na->mda", means, cv_of(model, x).mean))  # type: ignore[arg-type]
-    return u @ vh
+        target, fixed = cv_of(model, x).mean, model.fixed_cvs  # type: ignore[arg-type]
+        u, _, vh = torch.linalg.svd(torch.einsum("mnd,na->mda", means[..., fixed:], target[..., fixed:]))
+        turns = torch.eye(means.shape[-1]).to(means).repeat(len(means), 1, 1)
+        turns[:, fixed:, fixed:] = u @ vh
+    return turns
 
 
 def turned(means: Tensor, variances: Tensor, gauge: Tensor) -> tuple[Tensor, Tensor]:

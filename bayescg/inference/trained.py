@@ -62,7 +62,8 @@ class TrainedModel:
         """Distribution over the CVs of configurations: batch shape ``(n,)``, event shape ``(latent_dim,)``.
 
         With an ensemble or bootstrap it is the mixture of the refits' CVs, each turned onto the trained one's by the
-        best orthogonal map, so that its spread holds parameter uncertainty beside the intrinsic one.
+        best orthogonal map (but for `Model.fixed_cvs`), so that its spread holds parameter uncertainty beside the
+        intrinsic one.
 
         Parameters
         ----------

@@ -78,6 +78,9 @@ class Model(nn.Module, ABC):
         The default of ``bayescg.fit(uncertainty=)``.
     training_defaults : dict
         Of ``steps``, ``batch_size``, ``validation`` and ``learning_rate`` of ``bayescg.fit``, where they differ.
+    fixed_cvs : int
+        How many of its leading CVs mean something by themselves, as the logit of a committor does: those of refits are
+        not turned onto the trained ones'.
     slack : float
         How much the held-out loss may be above its lowest for a later state to be taken: its noise.
     citation : str
@@ -93,6 +96,7 @@ class Model(nn.Module, ABC):
     objective: ClassVar[str] = "elbo"
     uncertainty: ClassVar[str] = "none"
     training_defaults: ClassVar[dict[str, Any]] = {}
+    fixed_cvs: int = 0
     slack: ClassVar[float] = 0.0
     citation: ClassVar[str] = ""
 
