@@ -4,6 +4,7 @@ from bayescg.models.autoencoder import Autoencoder
 from bayescg.models.boltzmann_generator import BoltzmannGenerator
 from bayescg.models.embedded_physics import EmbeddedPhysics
 from bayescg.models.generator_eigenfunctions import GeneratorEigenfunctions
+from bayescg.models.multitask_cv import MultitaskCV
 from bayescg.models.predictive_cv import PredictiveCV
 from bayescg.models.reversible_deep_msm import ReversibleDeepMSM
 from bayescg.models.time_lagged_autoencoder import TimeLaggedAutoencoder
@@ -14,6 +15,7 @@ __all__ = [
     "BoltzmannGenerator",
     "EmbeddedPhysics",
     "GeneratorEigenfunctions",
+    "MultitaskCV",
     "PredictiveCV",
     "ReversibleDeepMSM",
     "TimeLaggedAutoencoder",

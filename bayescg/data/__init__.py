@@ -11,7 +11,7 @@ from bayescg.data.readers.loading import from_openmm, load
 from bayescg.data.readers.mdanalysis import from_mdanalysis
 from bayescg.data.readers.plumed import from_colvar
 from bayescg.data.rungs import apart, overlap, round_trips
-from bayescg.data.toy_frames import toy_curve, toy_relaxations
+from bayescg.data.toy_frames import toy_curve, toy_relaxations, toy_shots
 
 __all__ = [
     "Bias",
@@ -35,4 +35,5 @@ __all__ = [
     "statistical_inefficiency",
     "toy_curve",
     "toy_relaxations",
+    "toy_shots",
 ]

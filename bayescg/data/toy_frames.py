@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from bayescg.data.frames import Frames
 
-__all__ = ["toy_curve", "toy_relaxations"]
+__all__ = ["toy_curve", "toy_relaxations", "toy_shots"]
 
 
 def toy_curve() -> Frames:
@@ -44,3 +45,25 @@ def toy_relaxations(memory: Sequence[float], mixing: Sequence[Sequence[float]]) 
         x.append(keep * x[-1] + (1 - keep**2).sqrt() * e)
     mixed = torch.stack(x) @ torch.tensor(mixing)
     return Frames.from_numpy(mixed.numpy(), unit="reduced", dt=1.0, temperature_kT=1.0)
+
+
+def toy_shots() -> Frames:
+    """Sixty independent frames in three dimensions with ten shots each, energies and labels, some of them unknown.
+
+    The committor is the logistic function of 3 x, the energy y^2 - x^2, the label whether x > 0.
+
+    Examples
+    --------
+    >>> toy_shots().commitments.sum(1)[:4], int(np.isnan(toy_shots().energy).sum())
+    (array([10, 0, 10, 10]), 15)
+    """
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 3))
+    shots, row = np.where(np.arange(60) % 6 == 1, 0, 10), np.arange(60)
+    hits = rng.binomial(shots, 1 / (1 + np.exp(-3 * x[:, 0])))
+    energy = np.where(row % 4 == 2, np.nan, x[:, 1] ** 2 - x[:, 0] ** 2)
+    labels = np.where(row % 5 == 3, -1, x[:, 0] > 0)
+    return Frames.from_numpy(
+        x.astype(np.float32), unit="reduced", temperature_kT=1.0, energy=energy, labels=labels,
+        commitments=np.c_[shots - hits, hits],
+    )  # fmt: skip

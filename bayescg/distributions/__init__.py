@@ -2,5 +2,14 @@
 
 from bayescg.distributions.boltzmann import Boltzmann, GeometricPath, system_config, system_from_config
 from bayescg.distributions.mixture import LatentMixture, StratifiedMixture
+from bayescg.distributions.shot_counts import ShotCounts
 
-__all__ = ["Boltzmann", "GeometricPath", "LatentMixture", "StratifiedMixture", "system_config", "system_from_config"]
+__all__ = [
+    "Boltzmann",
+    "GeometricPath",
+    "LatentMixture",
+    "ShotCounts",
+    "StratifiedMixture",
+    "system_config",
+    "system_from_config",
+]

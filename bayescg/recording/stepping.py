@@ -24,7 +24,7 @@ gives the same result.
 """
 
 
-def prepare(step: TensorStep, example: Sequence[Tensor], calls: int, mode: str) -> TensorStep:
+def prepare(step: TensorStep, example: Sequence[Tensor], calls: int, mode: str, what: str = "the energy") -> TensorStep:
     """The step in the mode asked for, or the nearest that is possible.
 
     Recorded, it is the same tensor operations without Python's share, bit for bit the plain step. Compiled, operations
@@ -40,6 +40,8 @@ def prepare(step: TensorStep, example: Sequence[Tensor], calls: int, mode: str) 
         How often it will be called, about.
     mode : {"auto", "inductor", "trace", "off"}
         ``"auto"`` records from 200 calls on and compiles from 20 000 on, where there is a compiler.
+    what : str
+        What a warning blames where the step cannot be recorded.
 
     Examples
     --------
@@ -71,7 +73,7 @@ def prepare(step: TensorStep, example: Sequence[Tensor], calls: int, mode: str) 
     device = example[0].device
     return step_in_mode(
         mode, calls, step, record, lambda recorded, compiled: compiled() if calls >= _COMPILE else recorded,
-        device, "the energy", stacklevel=4,
+        device, what, stacklevel=4,
     ).run  # fmt: skip
 
 

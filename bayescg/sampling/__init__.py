@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from bayescg.sampling.annealing.sequential import smc as smc
     from bayescg.sampling.biased.umbrella import umbrella as umbrella
     from bayescg.sampling.chains.batched import batched_dynamics as batched_dynamics
+    from bayescg.sampling.chains.commitment import commitment as commitment
     from bayescg.sampling.chains.dynamics import langevin as langevin
     from bayescg.sampling.chains.dynamics import overdamped as overdamped
+    from bayescg.sampling.chains.flattened import flattened as flattened
     from bayescg.sampling.chains.hamiltonian import hmc as hmc
     from bayescg.sampling.chains.parallel_tempering import parallel_tempering as parallel_tempering
     from bayescg.sampling.chains.starts import ramachandran_starts as ramachandran_starts

@@ -17,7 +17,7 @@ from bayescg.sampling.sampled_frames import masses
 from bayescg.systems.core import System, check_system
 from bayescg.units import plain
 
-__all__ = ["Forces", "baoab", "euler_maruyama", "langevin", "overdamped"]
+__all__ = ["Forces", "baoab", "euler_maruyama", "langevin", "overdamped", "rates_of"]
 
 
 def langevin(
@@ -189,6 +189,22 @@ def overdamped(
     dt = plain(dt, "ps")
     check_positive(dt=dt)
     check_system(system)
+    rates = rates_of(system, diffusion)
+    settings = Settings(
+        steps, chains, stride, equilibration, energy, forces, compile, device, seed, run_dir, resume, progress
+    )
+    kernel = _Overdamped(system, begin(system, starts, settings), dt, rates, settings)
+    return run_chains("overdamped", kernel, settings, {"dt": dt, "diffusion": rates.tolist()}, dt)
+
+
+def rates_of(system: System, diffusion: Any) -> Tensor:
+    """Diffusion constants as given, double precision, () or (dim,); None: kT.
+
+    Raises
+    ------
+    ConfigError
+        They are not positive, or not one or one for each coordinate.
+    """
     if hasattr(diffusion, "value_in_unit"):
         raise ConfigError(f"diffusion={diffusion} has a unit: give it as numbers, in nm^2/ps for a molecule")
     try:
@@ -197,11 +213,7 @@ def overdamped(
         raise ConfigError(f"diffusion={diffusion!r} is neither a number nor one for each coordinate") from None
     if rates.shape not in ((), (system.dim,)) or not bool(((rates > 0) & rates.isfinite()).all()):
         raise ConfigError(f"diffusion={diffusion!r} must be positive: one number, or one for each of {system.dim}")
-    settings = Settings(
-        steps, chains, stride, equilibration, energy, forces, compile, device, seed, run_dir, resume, progress
-    )
-    kernel = _Overdamped(system, begin(system, starts, settings), dt, rates, settings)
-    return run_chains("overdamped", kernel, settings, {"dt": dt, "diffusion": rates.tolist()}, dt)
+    return rates
 
 
 class _Langevin(Kernel):
