@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
@@ -17,7 +18,7 @@ from bayescg.errors import ConfigError, DataError
 from bayescg.features import Features
 from bayescg.modelling import Batch, FeatureModel
 
-_COLUMNS = {"commitments": "commitments", "energy": "energy", "labels": "labels", "features": None}
+_COLUMNS = {"commitments": "commitments", "energy": "energy", "labels": "labels", "features": "positions"}
 """The tasks, and what of Frames each learns from."""
 
 
@@ -128,23 +129,22 @@ class MultitaskCV(FeatureModel):
             A task's column is missing, or is of other regions or basins.
         """
         super().setup(frames)
-        for task in self.tasks:
-            if (column := _COLUMNS[task]) is not None and getattr(frames, column) is None:
+        columns = {task: getattr(frames, _COLUMNS[task]) for task in self.tasks}
+        for task, column in columns.items():
+            if column is None:
                 raise DataError(
-                    f"the frames have no {column}, which the task {task!r} learns from: leave it out of tasks="
+                    f"the frames have no {_COLUMNS[task]}, which the task {task!r} learns from: leave it out of tasks="
                 )
-        if "commitments" in self.tasks:
-            count = frames.commitments.shape[1]
+        if (shots := columns.get("commitments")) is not None:
             names = list(frames.provenance.get("regions", self.regions))
-            if count != len(self.regions) or names != list(self.regions):
+            if shots.shape[1] != len(self.regions) or names != list(self.regions):
                 raise DataError(
-                    f"the shots are of {count} regions, {names}, those of the model are {self.regions}: give regions="
+                    f"shots of {shots.shape[1]} regions, {names}, for regions={list(self.regions)}: give theirs"
                 )
-        if "labels" in self.tasks and (most := frames.labels.max()) >= self.basins:
+        if (labels := columns.get("labels")) is not None and (most := labels.max()) >= self.basins:
             raise DataError(f"a label is {most}, but basins={self.basins}: give basins={most + 1}")
         if "energy" in self.tasks:
-            energy = torch.as_tensor(frames.energy)
-            energy = energy[~energy.isnan()]
+            energy = torch.as_tensor(columns["energy"][~np.isnan(columns["energy"])])
             self.energy_scale.set(energy.mean()[None], energy.std(correction=0)[None])
 
     def model(self, batch: Batch) -> None:
@@ -184,6 +184,10 @@ class MultitaskCV(FeatureModel):
         """
         z = self.encoder(self.scale(self.inputs(x)))
         return torch.distributions.Independent(torch.distributions.Normal(z, torch.full_like(z, 1e-6)), 1)
+
+    def network(self) -> list[nn.Module]:
+        """What features pass on their way to the CVs; see :class:`bayescg.modelling.HasNetwork`."""
+        return [self.scale, self.encoder]
 
     def reset(self) -> None:
         """Draw fresh weights; noise starts at half the spread of what it is of."""

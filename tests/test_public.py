@@ -15,8 +15,8 @@ PUBLIC = {
     "bayescg.systems": "CurvedWell DoubleWell GaussianMixture Harmonic ManyWell32 MuellerBrown5D Prinz QuadrupleWell "
     "QuarticDoubleWell System ThreeWell5D ThreeWellRing alanine_dipeptide from_function from_openmm peptide",
     "bayescg.systems.System": "energy forces log_prob guarded",
-    "bayescg.sampling": "annealed_importance equilibrium hmc langevin molecular_dynamics overdamped parallel_tempering "
-    "smc umbrella",
+    "bayescg.sampling": "annealed_importance commitment equilibrium flattened hmc langevin molecular_dynamics "
+    "overdamped parallel_tempering smc umbrella",
     "bayescg.data": "Frames Pairs from_colvar from_mdanalysis from_openmm load",
     "bayescg.data.Frames": "blocks first from_numpy lagged split",
     "bayescg.features": "aligned cartesian chain contacts distances internal_coordinates native_contacts "
@@ -32,7 +32,7 @@ PUBLIC = {
     "predictive_check ramachandran spectrum timescales",
     "bayescg.experiments": "Experiment load map names report resume run",
     "bayescg.nets": "MLP Whiten ard gaussian random_net",
-    "bayescg.models": "Autoencoder BoltzmannGenerator EmbeddedPhysics GeneratorEigenfunctions PredictiveCV "
+    "bayescg.models": "Autoencoder BoltzmannGenerator EmbeddedPhysics GeneratorEigenfunctions MultitaskCV PredictiveCV "
     "ReversibleDeepMSM TimeLaggedAutoencoder VariationalDynamicsEncoder",
     "bayescg.Fit": "cv cv_draws device generate generate_repeats guide_quality load log_csv log_density parameters "
     "posterior save to_tensorboard",

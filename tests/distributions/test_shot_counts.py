@@ -15,7 +15,7 @@ def test_densities_are_the_multinomial_ones():
     counts = np.array([rng.multinomial(n, row) for n, row in zip(shots, p, strict=True)])
     found = ShotCounts(torch.as_tensor(shots).double(), torch.as_tensor(logits)).log_prob(torch.as_tensor(counts))
     exact = [stats.multinomial.logpmf(k, n, row) for k, n, row in zip(counts, shots, p, strict=True)]
-    np.testing.assert_allclose(found, exact, atol=1e-10)
+    np.testing.assert_allclose(found.numpy(), np.array(exact), atol=1e-10)
 
 
 def test_draws_have_the_right_moments():

@@ -32,11 +32,12 @@ def test_a_linear_encoder_is_logistic_regression(regions):
     names = "ABC"[:regions]
     model = MultitaskCV(tasks=["commitments"], latent_dim=regions - 1, regions=names, hidden=(), prior=3.0)
     fit = bcg.fit(model, frames, steps=800, **SETTINGS)
-    y = fit.model.scale(fit.model.inputs(torch.as_tensor(frames.positions)))
-    p = fit.model.logits(fit.cv(frames).mean).softmax(-1).detach().numpy()
+    trained: Any = fit.model
+    y = trained.scale(trained.inputs(torch.as_tensor(frames.positions)))
+    p = trained.logits(fit.cv(frames).mean).softmax(-1).detach().numpy()
     counts = np.asarray(frames.commitments)
     surplus = (counts - counts.sum(1, keepdims=True) * p)[:, 1:]
-    weight, bias = (v.detach().numpy() for v in fit.model.encoder[0].parameters())
+    weight, bias = (v.detach().numpy() for v in trained.encoder[0].parameters())
     information = 1.0 + np.einsum("nr,nr->r", counts.sum(1, keepdims=True) * p[:, 1:], 1 - p[:, 1:])
     off = np.c_[surplus.T @ y.numpy() - weight / 9.0, surplus.sum(0) - bias / 9.0] / np.sqrt(information)[:, None]
     assert np.abs(off).max() < 0.05  # of the posterior's standard deviation
@@ -118,7 +119,7 @@ def test_frames_of_other_tasks_are_refused():
     with pytest.raises(DataError, match="no commitments, which the task 'commitments' learns from"):
         bcg.fit(MultitaskCV(), plain, steps=1)
     three = Frames.from_numpy(x, unit="reduced", commitments=np.ones((4, 3), int))
-    with pytest.raises(DataError, match="the shots are of 3 regions"):
+    with pytest.raises(DataError, match="shots of 3 regions"):
         bcg.fit(MultitaskCV(tasks=["commitments"]), three, steps=1, validation=0.0)
     labelled = Frames.from_numpy(x, unit="reduced", labels=[0, 1, 4, -1])
     with pytest.raises(DataError, match="a label is 4, but basins=2: give basins=5"):
