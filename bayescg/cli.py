@@ -1,4 +1,4 @@
-"""The command line: ``bayescg list | run | sweep | resume | report | check | calibrate``."""
+"""The command line: ``bayescg list | run | sweep | resume | report | export | check | calibrate``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -57,7 +58,17 @@ DEVICE = "auto (a GPU where there is one), cpu or cuda."
 SET = "Another value for one setting, such as fit.steps=5000; may be repeated."
 ASK = "Another value for a setting of analysis: all is asked anew of the same fit; may be repeated."
 QUICK = "Small sizes, to see in seconds that everything works; the numbers mean nothing."
+REFITS = "The mean CVs of all refits of an ensemble or bootstrap, or those of the trained values alone."
 _TABLE = "docs/calibration.md"
+
+
+class Engine(StrEnum):
+    """Engines of molecular dynamics that CVs are written for."""
+
+    plumed = "plumed"
+    openmm = "openmm"
+
+
 Name = Annotated[str, typer.Argument(help="An experiment of `bayescg list`, or a TOML file.", metavar="NAME|FILE.toml")]
 
 
@@ -185,6 +196,22 @@ def report(
         _show(summary.read(directory), directory)
     else:
         _screen.print(f"report  {escape(str(page))}")
+
+
+@app.command()
+def export(
+    directory: Annotated[Path, typer.Argument(help="Directory of a run.", metavar="DIR")],
+    to: Annotated[Engine, typer.Option(help="The engine.")],
+    out: Annotated[Path | None, typer.Option(help="The folder. Default: DIR/plumed or DIR/openmm.")] = None,
+    refits: Annotated[bool, typer.Option(help=REFITS)] = True,
+) -> None:
+    """Write the CVs of a finished run for PLUMED, or as forces of OpenMM."""
+    from bayescg.experiments.directory import read_experiment
+
+    _announce(read_experiment(directory))
+    from bayescg.experiments.exporting import export as export_run
+
+    _screen.print(f"folder  {escape(str(export_run(directory, to.value, out, refits)))}")
 
 
 @app.command()

@@ -66,7 +66,7 @@ ARGUMENTS = {
     "bayescg.experiments.map": "run settings cluster",
 }
 
-COMMANDS = {"list", "run", "sweep", "resume", "report", "check"}
+COMMANDS = {"list", "run", "sweep", "resume", "report", "export", "check"}
 
 
 def thing(path: str) -> Any:
