@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyro
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bayescg import nets
 from bayescg.arguments import check_counts, check_numbers, widths
@@ -162,6 +162,10 @@ class GeneratorEigenfunctions(DiffusionModel):
         """
         f = self.ritz(self.basis(x))
         return torch.distributions.Independent(torch.distributions.Normal(f, torch.full_like(f, 1e-6)), 1)
+
+    def network(self) -> list[nn.Module]:
+        """What features pass on their way to the CVs; see :class:`bayescg.modelling.HasNetwork`."""
+        return [self.scale, *self.forms.net.sequence(), self.ritz]
 
     def setup(self, frames: Any) -> None:
         """Take scales and diffusion, and from them the directions of the functions' slopes and a typical rate."""

@@ -13,8 +13,9 @@ from bayescg.contract.case import Case
 from bayescg.contract.fresh_process import check_fresh
 from bayescg.contract.outcomes import Fault
 from bayescg.errors import ModelError
+from bayescg.export.fitted_network import agreeing, network_of
 from bayescg.inference.fitted import Fit
-from bayescg.modelling.model import HasBasis, HasCV
+from bayescg.modelling.model import HasBasis, HasCV, HasNetwork
 
 __all__ = ["answers", "cv"]
 
@@ -28,7 +29,11 @@ def cv(case: Case) -> str:
     for what, values in (("mean", distribution.mean), ("variance", distribution.variance)):
         if not torch.isfinite(values).all():
             raise Fault(f"the {what} of the CVs is not finite")
-    return f"a {type(distribution).__name__} over {distribution.event_shape[0]} CVs"
+    what = f"a {type(distribution).__name__} over {distribution.event_shape[0]} CVs"
+    if not isinstance(case.model, HasNetwork):
+        return f"{what}; advice: with a method network() they can be exported to OpenMM and PLUMED"
+    agreeing(fit, network_of(fit), case.positions(fit))
+    return f"{what}, which network() gives, too"
 
 
 def answers(case: Case) -> str:

@@ -11,7 +11,7 @@ from bayescg.errors import ConfigError, OutputError
 from bayescg.experiments.directory import is_finished, read_experiment
 from bayescg.experiments.recipes import recipe_of
 from bayescg.experiments.recipes.recipe import OneFit
-from bayescg.export.cv_network import network_of
+from bayescg.export.fitted_network import network_of
 from bayescg.inference import Fit
 
 __all__ = ["export"]

@@ -10,8 +10,9 @@ import torch
 
 from bayescg.errors import ConfigError, ModelError
 from bayescg.export.atoms import checked_atoms
-from bayescg.export.cv_network import CVNetwork, agreeing, exportable, network_of
+from bayescg.export.cv_network import CVNetwork
 from bayescg.export.elementary import Term, elementary
+from bayescg.export.fitted_network import agreeing, features_of, network_of
 from bayescg.export.lepton import expression
 from bayescg.export.python_force import python_force
 from bayescg.inference import Fit
@@ -99,13 +100,12 @@ def to_openmm(
     >>> [bias.addGlobalParameter(name, value) for name, value in (("k", 10.0), ("z0", 0.0))]
     [0, 1]
     """
-    features, _ = exportable(fit)
-    network = network_of(fit, refits)
+    features, network = features_of(fit), network_of(fit, refits)
     if output not in network.outputs:
         raise ConfigError(f"this fit has no output {output!r}; there are {', '.join(network.outputs)}")
     numbers = checked_atoms(features, fit, top, atoms)
     if fit.frames is not None:
-        agreeing(fit, network, fit.frames.gather(slice(0, 20)), refits)
+        agreeing(fit, network, torch.as_tensor(fit.frames.gather(slice(0, 20))), refits)
     try:
         terms, reason = elementary(features), _too_long(network)
     except ModelError as error:

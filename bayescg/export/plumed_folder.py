@@ -18,8 +18,9 @@ from bayescg.checkpoint import whole
 from bayescg.data import Frames
 from bayescg.errors import DataError, OutputError
 from bayescg.export.atoms import checked_atoms
-from bayescg.export.cv_network import CVNetwork, agreeing, exportable, network_of
+from bayescg.export.cv_network import CVNetwork
 from bayescg.export.elementary import elementary
+from bayescg.export.fitted_network import agreeing, features_of, network_of
 from bayescg.export.plumed_input import plumed_input
 from bayescg.features import Distances, Features, features_from_config
 from bayescg.inference import Fit
@@ -107,15 +108,15 @@ def to_plumed(
     folder = Path(directory)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder} is there already and not empty: choose another folder, or delete it first")
-    features, model = exportable(fit)
-    terms, network = elementary(features), network_of(fit, refits)
+    features, network = features_of(fit), network_of(fit, refits)
+    terms = elementary(features)
     numbers = checked_atoms(features, fit, top, atoms)
     positions, topology = _conformations(fit, frames, top, len(numbers))
-    agreeing(fit, network, positions, refits)
+    agreeing(fit, network, torch.as_tensor(positions), refits)
     double = features_from_config(features.config()).double()
     expected = network(double(torch.as_tensor(positions, dtype=torch.float64))).numpy()
     record = {
-        "model": type(model).__name__, "kind": model.kind, "citation": model.citation,
+        "model": type(fit.model).__name__, "kind": fit.model.kind, "citation": fit.model.citation,
         "uncertainty": fit.weights.kind, "refits": network.refits, "outputs": network.outputs,
         "features": features.names, "atoms": [i + 1 for i in numbers],
         "versions": {name: version(name) for name in ("bayescg", "torch", "numpy")},

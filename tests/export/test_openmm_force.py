@@ -12,7 +12,7 @@ from openmm import app
 
 import bayescg as bcg
 from bayescg.errors import ConfigError, ModelError, TopologyError
-from bayescg.models import Autoencoder, PredictiveCV
+from bayescg.models import Autoencoder, GeneratorEigenfunctions, PredictiveCV
 
 ENERGY, FORCE = 1e-12, 1e-11
 """In units of the CV, and of the largest slope; measured 1e-15 and 1e-14."""
@@ -73,6 +73,12 @@ def test_more_features_than_variables_enter_the_first_layer_summed(frames, molec
     force = bcg.export.to_openmm(fit)
     assert force.getNumCollectiveVariables() == 5
     assert_equal(by_openmm(context_of(force), conformations[::4]), by_torch(fit, conformations[::4]))
+
+
+def test_eigenfunctions_are_exact(frames, molecule, conformations, by_torch):
+    model = GeneratorEigenfunctions(1, bcg.features.torsions(molecule), diffusion=1.0, hidden=(5, 3))
+    fit = bcg.fit(model, frames, steps=2, uncertainty="none", progress=False)
+    assert_equal(by_openmm(context_of(bcg.export.to_openmm(fit)), conformations), by_torch(fit, conformations))
 
 
 def test_a_linear_cv_is_one_sum(frames, molecule, conformations, by_torch):

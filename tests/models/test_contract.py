@@ -27,6 +27,7 @@ FAULTS = {
     "ConfigForgets": ("config", "other parameters"),
     "Careless": ("isolation", "global random generator"),
     "TensorForDistribution": ("cv", "cv gives a Tensor, not a distribution"),
+    "NetworkOfAnotherCV": ("cv", r"network\(\) is not what its cv\(\) does"),
     "PositionsOfAnotherShape": ("answers", "uncertainty='none'"),
 }
 

@@ -46,6 +46,11 @@ class TangentMLP(nn.Module):
             y = torch.tanh(layer(y))
         return y if self.last is None else self.last(y)
 
+    def sequence(self) -> list[nn.Module]:
+        """Its affine layers and activations, one after the other."""
+        steps: list[nn.Module] = [step for layer in self.layers for step in (layer, nn.Tanh())]
+        return steps if self.last is None else [*steps, self.last]
+
     def entering(self, directions: Tensor) -> Tensor:
         """What directions ``(q, inputs)`` are where the first layer takes the tanh, ``(q, hidden[0])``."""
         return linear(directions, self.layers[0].weight)

@@ -194,6 +194,16 @@ class TensorForDistribution(_Sound):
         return self.encoder(self.inputs(x)).mean
 
 
+class NetworkOfAnotherCV(_Sound):
+    __doc__ = _Sound.__doc__
+
+    def cv(self, x):
+        return self.encoder(2 * self.inputs(x))
+
+    def network(self):
+        return [self.encoder]
+
+
 class PositionsOfAnotherShape(_Sound):
     __doc__ = _Sound.__doc__
 
