@@ -189,7 +189,8 @@ def held_out_loss(program: Program, params: Params, tensors: Params, weight: Ten
         return call_with(program, p, lambda m: _frame_log_weight_of(m.inner, m.names, tensors))
 
     def of_member(p: Params) -> Tensor:
-        draws = over(lambda _: once(p))(torch.zeros(program.particles or 1))
+        # of one draw vmap would only make every operation slower
+        draws = over(lambda _: once(p))(torch.zeros(program.particles)) if program.particles else once(p).unsqueeze(0)
         frames = torch.logsumexp(draws, 0) - math.log(len(draws))
         return -(weight * frames).sum() / weight.sum()
 
