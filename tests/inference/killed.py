@@ -24,15 +24,15 @@ from pathlib import Path
 import numpy as np
 
 SCENARIOS = {
-    "all frames": {"uncertainty": "none", "validation": 0.0, "steps": 60, "checkpoint_every": 7},
-    "minibatches": {"uncertainty": "none", "validation": 0.2, "batch_size": 16, "steps": 60, "checkpoint_every": 7},
+    "all frames": {"uncertainty": "none", "validation": 0.0, "steps": 30, "checkpoint_every": 3},
+    "minibatches": {"uncertainty": "none", "validation": 0.2, "batch_size": 16, "steps": 30, "checkpoint_every": 3},
     "bootstrap": {
-        "uncertainty": "bootstrap", "members": 4, "validation": 0.2, "batch_size": 16, "steps": 60,
-        "checkpoint_every": 7,
+        "uncertainty": "bootstrap", "members": 4, "validation": 0.2, "batch_size": 16, "steps": 30,
+        "checkpoint_every": 3,
     },
-    "ensemble": {"uncertainty": "ensemble", "members": 3, "validation": 0.0, "steps": 60, "checkpoint_every": 11},
+    "ensemble": {"uncertainty": "ensemble", "members": 3, "validation": 0.0, "steps": 30, "checkpoint_every": 5},
     "mean-field": {
-        "uncertainty": "mean-field", "validation": 0.2, "batch_size": 16, "steps": 60, "checkpoint_every": 9,
+        "uncertainty": "mean-field", "validation": 0.2, "batch_size": 16, "steps": 30, "checkpoint_every": 4,
     },
     "traced": {
         "uncertainty": "bootstrap", "members": 4, "validation": 0.2, "batch_size": 16, "steps": 120,

@@ -42,7 +42,7 @@ from bayescg.inference.distributed import Processes
 from bayescg.models import PredictiveCV
 from bayescg.recording.optimiser import Adam
 
-COMMON = {"learning_rate": 1e-2, "seed": 3, "compile": "off", "steps": 30, "batch_size": 17, "validation": 0.2}
+COMMON = {"learning_rate": 1e-2, "seed": 3, "compile": "off", "steps": 15, "batch_size": 17, "validation": 0.2}
 
 FITS = {
     "none": {"uncertainty": "none"},
@@ -59,8 +59,8 @@ FITS = {
     },
     "auto": {"uncertainty": "none", "compile": "auto", "steps": 220},
     "single precision": {"uncertainty": "mean-field"},
-    "long": {"uncertainty": "mean-field", "steps": 60, "checkpoint_every": 11},
-    "evaluated every step": {"uncertainty": "bootstrap", "members": 3, "steps": 50, "checkpoint_every": 11},
+    "long": {"uncertainty": "mean-field", "steps": 30, "checkpoint_every": 7},
+    "evaluated every step": {"uncertainty": "bootstrap", "members": 3, "steps": 24, "checkpoint_every": 7},
     "no frames": {"uncertainty": "mean-field", "validation": 0.0},
     "drifting": {"uncertainty": "none"},
     "counted whole": {"uncertainty": "none"},

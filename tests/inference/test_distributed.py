@@ -123,20 +123,20 @@ def carry_out(*plans: dict) -> list[list]:
 
 PLANS = {
     "before the exchange": [("long", 2, [1, "sum", 30, KILL])],
-    "after a step": [("long", 2, [1, "step", 31, KILL])],
-    "process 0": [("long", 2, [0, "step", 31, KILL])],
-    "before an evaluation": [("evaluated every step", 2, [1, "step", 31, KILL])],
-    "process 0, before an evaluation": [("evaluated every step", 2, [0, "step", 31, KILL])],
+    "after a step": [("long", 2, [1, "step", 16, KILL])],
+    "process 0": [("long", 2, [0, "step", 16, KILL])],
+    "before an evaluation": [("evaluated every step", 2, [1, "step", 16, KILL])],
+    "process 0, before an evaluation": [("evaluated every step", 2, [0, "step", 16, KILL])],
     "while it writes": [("long", 2, [0, "write", 3, KILL])],
-    "of three": [("long", 3, [0, "step", 31, KILL])],
-    "frozen": [("long", 2, [1, "step", 31, FREEZE])],
+    "of three": [("long", 3, [0, "step", 16, KILL])],
+    "frozen": [("long", 2, [1, "step", 16, FREEZE])],
     "told to stop": [
-        ("long", 2, [1, "step", 20, TERMINATE]),
-        ("long", 1, [0, "step", 20, TERMINATE]),
+        ("long", 2, [1, "step", 10, TERMINATE]),
+        ("long", 1, [0, "step", 10, TERMINATE]),
         ("long", 2, None),
     ],
 }
-REACHED = {"before the exchange": None, "while it writes": 22}
+REACHED = {"before the exchange": None, "while it writes": 14}
 
 
 @pytest.fixture(scope="module")
@@ -181,21 +181,21 @@ def test_a_killed_process_ends_the_fit_with_its_state_saved(carried, moment):
     assert ends[victim] == [-KILL, ""]
     code, said = ends[1 - victim]
     assert code == 1
-    step = REACHED.get(moment, 31) or reached(directory)
+    step = REACHED.get(moment, 16) or reached(directory)
     expected = LOST.format(survivor=1 - victim, step=step, directory=re.escape(str(directory)))
     assert re.match(f"FitError: {expected}", said)
     assert reached(directory) == step
     if moment != "while it writes":
-        assert step % 11, "the checkpoint is one of those that are written anyway"
+        assert step % 7, "the checkpoint is one of those that are written anyway"
     assert_as_undisturbed(name, directory)
 
 
 @pytest.mark.slow
 def test_under_torchrun_too(tmp_path):
-    done = torchrun(2, json.dumps(plan("long", 2, tmp_path, [1, "step", 31, KILL])))
+    done = torchrun(2, json.dumps(plan("long", 2, tmp_path, [1, "step", 16, KILL])))
     assert done.returncode == 1
     assert re.search(LOST.format(survivor=0, step=31, directory=re.escape(str(tmp_path))), done.stderr)
-    assert reached(tmp_path) == 31
+    assert reached(tmp_path) == 16
     assert_as_undisturbed("long", tmp_path)
 
 
@@ -204,7 +204,7 @@ def test_of_two_that_are_left_both_say_so_and_one_saves(carried):
     assert killed == [-KILL, ""]
     assert [code for code, _ in left] == [1, 1]
     assert all("has lost another" in said and "The state is in" in said for _, said in left)
-    assert reached(directory) == 31
+    assert reached(directory) == 16
     assert_as_undisturbed("long", directory)
 
 
@@ -212,7 +212,7 @@ def test_a_process_that_no_longer_answers_is_given_up(carried):
     directory, (((code, said), _),) = carried["frozen"]
     assert code == 1
     assert "has lost another (no answer for 2 s)" in said
-    assert reached(directory) == 31
+    assert reached(directory) == 16
     assert_as_undisturbed("long", directory)
 
 
@@ -220,10 +220,10 @@ def test_a_fit_goes_on_with_another_number_of_processes(carried):
     """Two are told to stop, by a signal to one of them; one goes on and is told to stop; two end it."""
     directory, (first, second, third) = carried["told to stop"]
     assert [code for code, _ in first] == [1, 1]
-    where = rf"at step 21 of 60; the state is in {re.escape(str(directory))}"
+    where = rf"at step 11 of 30; the state is in {re.escape(str(directory))}"
     assert re.match(rf"Interrupted: stopped by a signal to another process {where}", first[0][1])
     assert re.match(rf"Interrupted: stopped by SIGTERM {where}", first[1][1])
-    assert "Interrupted: stopped by SIGTERM at step 41 of 60" in second[0][1]
+    assert "Interrupted: stopped by SIGTERM at step 21 of 30" in second[0][1]
     assert third == [[0, ""], [0, ""]]
     assert_as_undisturbed("long", directory)
 

@@ -181,7 +181,7 @@ def at_step(monkeypatch):
 def test_a_signal_saves_and_the_same_call_goes_on(tmp_path, at_step, scenario, number):
     before = signal.getsignal(number)
     at_step(17, lambda: os.kill(os.getpid(), number))
-    with pytest.raises(Interrupted, match=rf"{number.name} at step 17 of 60; the state is in .*run again"):
+    with pytest.raises(Interrupted, match=rf"{number.name} at step 17 of 30; the state is in .*run again"):
         killed.run(scenario, tmp_path)
     assert signal.getsignal(number) is before
     assert step_of(newest(tmp_path)) == 17
@@ -201,19 +201,19 @@ def test_a_finished_fit_is_not_trained_again(tmp_path, at_step):
 
 
 @pytest.fixture(scope="module")
-def at_step_30(tmp_path_factory) -> Path:
+def at_step_17(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("interrupted") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        in_step(patch, 30, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        in_step(patch, 17, lambda: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(Interrupted):
             killed.run("minibatches", path)
     return path
 
 
 @pytest.fixture
-def interrupted(at_step_30, tmp_path) -> Path:
-    """A copy of the directory of a fit that was stopped at step 30."""
-    return Path(shutil.copytree(at_step_30, tmp_path / "run"))
+def interrupted(at_step_17, tmp_path) -> Path:
+    """A copy of the directory of a fit that was stopped at step 17."""
+    return Path(shutil.copytree(at_step_17, tmp_path / "run"))
 
 
 def flip(path: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_used(interrupted, da
     if damage is Path.unlink and suffix == ".json":
         again = killed.run("minibatches", interrupted)  # without its JSON there is no such checkpoint
     else:
-        with pytest.warns(UserWarning, match=rf"{path.stem}.*the checkpoint before it, step-0+28\.json, is used"):
+        with pytest.warns(UserWarning, match=rf"{path.stem}.*the checkpoint before it, step-0+15\.json, is used"):
             again = killed.run("minibatches", interrupted)
     assert_same(again, undisturbed("minibatches"))
 
@@ -261,7 +261,7 @@ def test_when_every_checkpoint_is_damaged_nothing_is_started_in_silence(interrup
     ("more", "words"),
     [
         ({"seed": 4}, "another seed"),
-        ({"steps": 61}, "another steps"),
+        ({"steps": 31}, "another steps"),
         ({"batch_size": 8}, "another batch size"),
         ({"validation": 0.3}, "another validation"),
         ({"learning_rate": 1e-3}, "another learning rate"),
@@ -297,7 +297,7 @@ def test_another_model_or_data_set_is_refused(tmp_path):
 
 
 def test_starting_anew_leaves_nothing_of_the_old_fit(tmp_path, at_step):
-    killed.run("minibatches", tmp_path, seed=4)  # ends at step 60
+    killed.run("minibatches", tmp_path, seed=4)  # ends at step 30
     at_step(20, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Interrupted):
         killed.run("minibatches", tmp_path, resume=False)
@@ -317,9 +317,9 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch, count):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(OutputError, match=r"cannot write .*step-0+21.*No space left.*unchanged"):
+        with pytest.raises(OutputError, match=r"cannot write .*step-0+9.*No space left.*unchanged"):
             killed.run("minibatches", tmp_path)
-    assert step_of(newest(tmp_path)) == 14
+    assert step_of(newest(tmp_path)) == 6
     assert not list(tmp_path.rglob("*.partial"))
     assert_same(killed.run("minibatches", tmp_path), undisturbed("minibatches"))
 
@@ -335,4 +335,4 @@ def test_the_loss_log_is_written(tmp_path):
     rows = (tmp_path / "loss.csv").read_text().splitlines()
     assert rows[0] == "step,loss,training,validation"
     assert len(rows) == 1 + len(fit.log)
-    assert rows[-1].startswith("60,")
+    assert rows[-1].startswith("30,")
