@@ -18,7 +18,21 @@ def traced(function: Callable[..., Any], *example: Any) -> fx.GraphModule:
     """The tensor operations that a function does with arguments like these, in order."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    return make_fx(function)(*example)
+    with _same_fake_mode():
+        return make_fx(function)(*example)
+
+
+@contextmanager
+def _same_fake_mode() -> Iterator[None]:
+    """Inside, make_fx describes all tensors in this mode, and makes none, with a stack trace, for every operation."""
+    try:
+        from torch._guards import TracingContext, tracing
+        from torch._subclasses import FakeTensorMode
+    except ImportError:
+        yield
+        return
+    with tracing(TracingContext(FakeTensorMode())):
+        yield
 
 
 def is_recording() -> bool:

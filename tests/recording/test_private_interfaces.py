@@ -19,9 +19,10 @@ from bayescg.sampling import langevin
 from bayescg.systems import DoubleWell
 from bayescg.systems.forcefield.field import ForceField
 
-COMPILES, RECORDS, SUMS, NEEDED = (
+COMPILES, RECORDS, DESCRIBES, SUMS, NEEDED = (
     "steps run recorded",
     "steps run plainly",
+    "recordings take longer",
     "the plain formula",
     "nothing: it is needed",
 )
@@ -37,6 +38,8 @@ INTERFACES = {
     "torch.fx.experimental.proxy_tensor.make_fx": RECORDS,
     "torch.fx.experimental.proxy_tensor.get_proxy_mode": RECORDS,
     "torch.fx.experimental.proxy_tensor.disable_proxy_modes_tracing": RECORDS,
+    "torch._guards.TracingContext": DESCRIBES,
+    "torch._guards.tracing": DESCRIBES,
     "torch._fused_adam_": SUMS,
     "torch.overrides.TorchFunctionMode": NEEDED,
     "torch.utils._python_dispatch.TorchDispatchMode": NEEDED,
@@ -103,6 +106,14 @@ def test_without_inductor_a_sampler_runs_recorded(gone):
         double = prepare(lambda v: (2 * v,), [x], calls=1, mode="inductor")
     assert isinstance(double, torch.fx.GraphModule)
     assert double(x)[0].tolist() == [2.0, 2.0, 2.0]
+
+
+def test_without_tracing_contexts_a_fit_is_recorded(gone):
+    plain = trained("trace")
+    gone("torch._guards")
+    fit = trained("trace")
+    assert fit.diagnostics["compiled"] == "trace"
+    assert fit.log == plain.log
 
 
 def test_without_a_word_on_triton_a_gpu_runs_recordings(gone):
