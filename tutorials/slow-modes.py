@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -59,11 +61,11 @@ frames, exact_timescales.round(3)
 
 # %%
 train, test = frames.split(blocks=20, test=0.25, seed=0)
-training = {"steps": 60} if QUICK else {}
-generator = bcg.fit(GeneratorEigenfunctions(modes=3, system=system), train, seed=0, compile="trace", **training)
+training = {"steps": 60, "compile": "off"} if QUICK else {"compile": "trace"}
+generator = bcg.fit(GeneratorEigenfunctions(modes=3, system=system), train, seed=0, **training)
 
 # %%
-settings = {"steps": 60 if QUICK else 300, "batch_size": 1024, "learning_rate": 0.02, "validation": 0.0}
+settings = {"steps": 30 if QUICK else 300, "batch_size": 1024, "learning_rate": 0.02, "validation": 0.0}
 fits = {}
 for count in (3, 4) if QUICK else (2, 3, 4, 6):
     model, pairs = ReversibleDeepMSM(states=count), train.lagged(0.2)
@@ -179,7 +181,7 @@ print("R^2 with the exact ones:", [round(float(np.corrcoef(mean[:, k], truth[:, 
 # the same. The functions are given ones here, so that no training is in question.
 
 # %%
-count, length = (6, 50) if QUICK else (30, 400)
+count, length = (6, 8) if QUICK else (30, 400)
 small = bcg.sampling.overdamped(system, 500 * length, dt=0.002, chains=count, stride=25, seed=2)
 sets = np.asarray(small.positions).reshape(count, -1, 2)
 

@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -99,7 +101,9 @@ train, test, features
 # random weights of blocks of frames, all repeats trained side by side.
 
 # %%
-settings = {"steps": 300, "batch_size": 128, "members": 6} if QUICK else {"steps": 3000, "batch_size": 256}
+settings = {"steps": 3000, "batch_size": 256}
+if QUICK:
+    settings = {"steps": 150, "batch_size": 128, "members": 6, "compile": "off"}
 hidden = (16,) if QUICK else (64, 64)
 fit = bcg.fit(PredictiveCV(features, latent_dim=2, hidden=hidden), train, seed=0, **settings)
 fit.diagnostics
