@@ -28,7 +28,7 @@ PUBLIC = {
     "bayescg.analysis.Quantity": "ci90 mean sd sd_by_source",
     "bayescg.truth": "committor expectation free_energy log_partition mean_first_passage_time spectrum",
     "bayescg.export": "to_openmm to_plumed",
-    "bayescg.plot": "chapman_kolmogorov committor cv eigenfunctions free_energy loss methods planes predicted "
+    "bayescg.plot": "chapman_kolmogorov committor cv eigenfunctions free_energy loss methods mixing planes predicted "
     "predictive_check ramachandran spectrum timescales",
     "bayescg.experiments": "Experiment load map names report resume run",
     "bayescg.nets": "MLP Whiten ard gaussian random_net",

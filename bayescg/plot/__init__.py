@@ -9,6 +9,7 @@ from bayescg.plot.fits import cv, loss
 from bayescg.plot.predicted import predicted
 from bayescg.plot.predictive_checks import predictive_check, ramachandran
 from bayescg.plot.side_by_side import methods, planes
+from bayescg.plot.walks import mixing
 
 __all__ = [
     "chapman_kolmogorov",
@@ -18,6 +19,7 @@ __all__ = [
     "free_energy",
     "loss",
     "methods",
+    "mixing",
     "planes",
     "predicted",
     "predictive_check",
