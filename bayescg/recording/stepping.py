@@ -24,7 +24,14 @@ gives the same result.
 """
 
 
-def prepare(step: TensorStep, example: Sequence[Tensor], calls: int, mode: str, what: str = "the energy") -> TensorStep:
+def prepare(
+    step: TensorStep,
+    example: Sequence[Tensor],
+    calls: int,
+    mode: str,
+    what: str = "the energy",
+    compile_from: int = _COMPILE,
+) -> TensorStep:
     """The step in the mode asked for, or the nearest that is possible.
 
     Recorded, it is the same tensor operations without Python's share, bit for bit the plain step. Compiled, operations
@@ -39,9 +46,11 @@ def prepare(step: TensorStep, example: Sequence[Tensor], calls: int, mode: str, 
     calls : int
         How often it will be called, about.
     mode : {"auto", "inductor", "trace", "off"}
-        ``"auto"`` records from 200 calls on and compiles from 20 000 on, where there is a compiler.
+        ``"auto"`` records from 200 calls on and compiles from `compile_from` on, where there is a compiler.
     what : str
         What a warning blames where the step cannot be recorded.
+    compile_from : int
+        Fewer than by default where a step is dear.
 
     Examples
     --------
@@ -72,7 +81,7 @@ def prepare(step: TensorStep, example: Sequence[Tensor], calls: int, mode: str, 
 
     device = example[0].device
     return step_in_mode(
-        mode, calls, step, record, lambda recorded, compiled: compiled() if calls >= _COMPILE else recorded,
+        mode, calls, step, record, lambda recorded, compiled: compiled() if calls >= compile_from else recorded,
         device, what, stacklevel=4,
     ).run  # fmt: skip
 

@@ -95,7 +95,9 @@ def umbrella(
         Steps before the first of `steps`, of which no frame is kept. Default: a fifth of `steps`.
     energy : bool
         Whether to keep potential energies, without the bias, with each frame.
-    compile, device, seed, run_dir, resume, progress
+    compile : {"auto", "inductor", "trace", "off"}
+        As for `langevin`, but ``"auto"`` compiles from 6000 steps on: the gradient of a CV is many small operations.
+    device, seed, run_dir, resume, progress
         As for `langevin`.
 
     Returns
@@ -159,7 +161,7 @@ def umbrella(
         steps, None, stride, equilibration, energy, False, compile, device, seed, run_dir, resume, progress
     )
     value = cv_of_coordinates(cv, system, component)
-    x = as_positions(system, starts, None)
+    x = as_positions(system, starts[evenly(starts)] if isinstance(starts, Frames) else starts, None)
     x = x[evenly(x)]
     s = _values(value, x)
     ladder = ladder_along(s, windows, centres, stiffness)
