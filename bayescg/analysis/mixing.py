@@ -119,8 +119,8 @@ def mixing(frames: Frames) -> Mixing:
     bias = frames.bias
     if bias is None:
         raise DataError("these frames have no bias: bcg.sampling.umbrella returns such whose windows can be looked at")
-    _, replica = np.unique(np.stack([frames.trajectory, bias.replica]), axis=1, return_inverse=True)
-    replica = replica.ravel()
+    numbers = frames.trajectory.astype(np.int64) * (int(bias.replica.max()) + 1) + bias.replica
+    _, replica = np.unique(numbers, return_inverse=True)
     if bias.born is None:
         _, first = np.unique(replica, return_index=True)
         born = bias.window[first][replica]
@@ -129,7 +129,8 @@ def mixing(frames: Frames) -> Mixing:
     count = np.bincount(bias.window, minlength=bias.windows)
     high = np.bincount(bias.window, 2 * born >= bias.windows, minlength=bias.windows)
     weights = frames.weights if frames.weights is not None else np.exp(mbar(bias.energies, bias.window)[0])
-    matrix = overlap(bias, weights)
+    rows = np.arange(0, len(frames), _step(frames))
+    matrix = overlap(bias[rows], weights[rows])
     acceptance = frames.provenance.get("acceptance")
     with np.errstate(invalid="ignore"):
         share = high / count

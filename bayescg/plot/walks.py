@@ -35,6 +35,8 @@ def mixing(mixed: Mixing) -> Figure:
     >>> len(mixing(Mixing(np.full(2, 0.2), np.array([0.3, 0.5, 0.7]), 4, None, np.zeros((2, 3)))).axes)
     2
     """
+    from matplotlib.ticker import MaxNLocator
+
     fig, (left, right) = figure(1, 2, 3.4, 2.7)
     windows = np.arange(len(mixed.born_high))
     unmoved = (2 * windows >= len(windows)).astype(float)
@@ -51,5 +53,5 @@ def mixing(mixed: Mixing) -> Figure:
     right.set(xlabel="between windows", ylabel="share", xlim=(-0.5, len(windows) - 0.5), ylim=(0.0, 1.05))
     right.legend(frameon=False, fontsize=8)
     for ax in (left, right):
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return fig
