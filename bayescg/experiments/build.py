@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["check", "frames_of", "methods", "model_class", "model_of"]
 
 FEATURES = (
-    "aligned", "cartesian", "contacts", "distances", "internal_coordinates", "native_contacts", "torsions", "none",
+    "aligned", "cartesian", "contacts", "distances", "internal_coordinates", "native_contacts", "radii",
+    "torsions", "none",
 )  # fmt: skip
 _OF_TOPOLOGIES = ("contacts", "distances", "torsions")
 
@@ -106,7 +107,8 @@ def frames_of(experiment: Experiment, directory: Path) -> Frames:
     """
     frames = _given(experiment, directory)
     check_lags_of_frames(experiment, frames)
-    check_names(experiment.analysis, frames.topology, 0 if frames.topology is not None else frames.positions[0].size)
+    coordinates = 0 if frames.topology is not None else frames.positions[0].size
+    check_names(experiment.analysis, frames.topology, coordinates, _observables(experiment))
     return frames
 
 
@@ -224,9 +226,17 @@ def _check_names(experiment: Experiment) -> None:
         coordinates = system.dim if system.topology is None or experiment.simulation is None else 0
         if system.topology is not None:
             topology, _ = selection(read_topology(system.topology)[0], wanted.select)
-    check_names(experiment.analysis, topology, coordinates)
+    check_names(experiment.analysis, topology, coordinates, _observables(experiment))
     if topology is not None and experiment.features.name in _OF_TOPOLOGIES:
         getattr(features, experiment.features.name)(topology, **experiment.features.arguments)
+
+
+def _observables(experiment: Experiment) -> Collection[str]:
+    """Names of what the system has to be read of it."""
+    if experiment.system is None or experiment.data.frames is not None:
+        return ()
+    maker = getattr(systems, experiment.system.name)
+    return maker(**experiment.system.arguments).observables if isinstance(maker, type) else ()
 
 
 def _choose(key: str, value: str, known: Any) -> None:

@@ -13,6 +13,7 @@ from bayescg.features.coordinates import Aligned, Cartesian, Flat, aligned, cart
 from bayescg.features.distances import Distances, distances
 from bayescg.features.interface import Features, HasPositions, features_from_config
 from bayescg.features.internal import LOG_ROTATIONS, InternalCoordinates, internal_coordinates
+from bayescg.features.radii import Radii, radii
 from bayescg.features.torsions import Torsions, torsions
 from bayescg.features.unbounded import UnboundedCoordinates, unbounded_coordinates
 
@@ -27,6 +28,7 @@ __all__ = [
     "Flat",
     "HasPositions",
     "InternalCoordinates",
+    "Radii",
     "Torsions",
     "UnboundedCoordinates",
     "aligned",
@@ -38,6 +40,7 @@ __all__ = [
     "internal_coordinates",
     "native_contacts",
     "observables",
+    "radii",
     "torsions",
     "unbounded_coordinates",
 ]

@@ -94,7 +94,8 @@ def ask(
         lag=lag,
     )
     topology, size = context.frames.topology, context.frames.positions[0].size
-    check_names(analysis, topology, size if topology is None or context.weighted else 0)
+    named = getattr(context.system, "observables", {})
+    check_names(analysis, topology, size if topology is None or context.weighted else 0, named)
     for question in wanted:
         if not question.applies(context):
             raise ConfigError(

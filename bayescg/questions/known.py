@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,6 +30,7 @@ __all__ = [
     "exact_profile",
     "is_coordinate",
     "note_given",
+    "of_system",
     "reference_profile",
 ]
 
@@ -78,24 +79,45 @@ def by_quadrature(system: Any, value: Callable[[Any], T]) -> T | None:
     return None
 
 
+@dataclass(frozen=True)
+class Named:
+    """An observable of a system by its name there."""
+
+    system: Any
+    name: str
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Its values, (n,), in configurations (n, ...)."""
+        return self.system.observables[self.name](x.flatten(1))
+
+
+def of_system(system: Any, name: str) -> Coordinate | Named | None:
+    """The function that a name stands for: a coordinate, or an observable of the system; None for any other."""
+    if is_coordinate(name):
+        return Coordinate(name)
+    return Named(system, name) if name in getattr(system, "observables", {}) else None
+
+
 @lru_cache(maxsize=16)
 def exact_average(system: Any, function: Any) -> float | None:
-    """Average of a coordinate of an analytic system; None of any other observable."""
+    """Average of a coordinate or an observable of an analytic system; None of any other."""
     from bayescg import truth
 
-    if not isinstance(function, Coordinate):
+    if not isinstance(function, Coordinate | Named):
         return None
     return by_quadrature(system, lambda analytic: truth.expectation(analytic, function).value)
 
 
+@lru_cache(maxsize=16)
 def exact_profile(system: Any, name: str, bins: tuple[float, ...] | int = 80) -> ExactFreeEnergy | None:
-    """Free energy over a coordinate of an analytic system by quadrature; None where nothing gives it."""
+    """Free energy over a coordinate or an observable of an analytic system; None where nothing gives it."""
     from bayescg import truth
 
-    if not is_coordinate(name):
+    function = of_system(system, name)
+    if function is None:
         return None
     edges = bins if isinstance(bins, int) else np.array(bins)
-    return by_quadrature(system, lambda system: truth.free_energy(system, Coordinate(name), bins=edges))
+    return by_quadrature(system, lambda system: truth.free_energy(system, function, bins=edges))
 
 
 def reference_profile(reference_name: str | None, name: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -126,7 +148,7 @@ def note_given(finding: Finding, given: dict[str, float]) -> None:
             )
 
 
-def check_names(settings: Any, topology: Any, coordinates: int | None) -> None:
+def check_names(settings: Any, topology: Any, coordinates: int | None, named: Collection[str] = ()) -> None:
     """Refuse observables, torsions and regions of what nothing has, before anything is computed.
 
     Parameters
@@ -136,14 +158,18 @@ def check_names(settings: Any, topology: Any, coordinates: int | None) -> None:
         Of the molecule.
     coordinates : int or None
         Of a system of which x1, x2, ... are observables; 0 for none, None where their number is not known.
+    named : collection of str
+        Observables of the system.
 
     Raises
     ------
     ConfigError
     """
     for name in settings.observables or []:
-        _labels("analysis.observables", name, topology, coordinates)
-    torsions = [t for name in settings.torsions for t in _labels("analysis.torsions", name, topology, coordinates)]
+        _labels("analysis.observables", name, topology, coordinates, named)
+    torsions = [
+        t for name in settings.torsions for t in _labels("analysis.torsions", name, topology, coordinates, named)
+    ]
     if len(torsions) > _MOST_TORSIONS:
         raise ConfigError(
             f"analysis.torsions names {len(torsions)} torsions, and each has figures of its own: name at most "
@@ -151,16 +177,18 @@ def check_names(settings: Any, topology: Any, coordinates: int | None) -> None:
         )
     for region, interval in settings.regions.items():
         (name,) = interval
-        labels = _labels(f"analysis.regions.{region}", name, topology, coordinates)
+        labels = _labels(f"analysis.regions.{region}", name, topology, coordinates, named)
         if len(labels) > 1:
             raise ConfigError(f'analysis.regions.{region}: "{name}" is each of {", ".join(labels)}; name one of them')
 
 
-def _labels(key: str, name: str, topology: Any, coordinates: int | None) -> list[str]:
+def _labels(key: str, name: str, topology: Any, coordinates: int | None, named: Collection[str]) -> list[str]:
     """What a name stands for: a coordinate, or an observable of the molecule, or every torsion of a kind."""
     if is_coordinate(name) and (coordinates is None or int(name[1:]) <= coordinates):
         return [name]
-    possible = [] if topology is None else list(NAMES)
+    if name in named:
+        return [name]
+    possible = [*named] if topology is None else [*named, *NAMES]
     if coordinates != 0:
         possible.append("x1" if coordinates == 1 else f"x1 to x{coordinates}" if coordinates else "x1, x2, ...")
     if topology is not None and name.partition(" ")[0] in KINDS:

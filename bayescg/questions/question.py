@@ -90,9 +90,9 @@ class Context:
     def functions(self, names: Sequence[str]) -> list[Callable[..., Any]]:
         """Observables by their names, as functions of positions; one for each torsion of a kind."""
         from bayescg.analysis.evaluation import named_observables
-        from bayescg.questions.known import Coordinate, is_coordinate
+        from bayescg.questions.known import of_system
 
-        observables = [Coordinate(name) if is_coordinate(name) else name for name in names]
+        observables = [of_system(self.system, name) or name for name in names]
         return named_observables(observables, self.fit, self.frames)
 
     def _labels(self, names: Sequence[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """Physics one can query: a potential energy, its temperature, and what follows from the two."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -185,6 +185,16 @@ class System:
     def reference(self) -> Distribution | None:
         """A broad density over the coordinates, from which tempering can lead to the system; here none."""
         return None
+
+    @property
+    def observables(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """What is to be read of it by name, functions from coordinates ``(n, dim)`` to ``(n,)``; here none."""
+        return {}
+
+    @property
+    def states(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """Its metastable states by name, functions from coordinates ``(n, dim)`` to bool ``(n,)``; here none."""
+        return {}
 
     @property
     def cartesian(self) -> "System":

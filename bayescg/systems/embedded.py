@@ -7,11 +7,13 @@ wall :math:`0.05 (|x_5| - 40)^2` begins at 40, which changes no energy within an
 Exact reductions: at equilibrium (X, Y), the two angles and :math:`x_5` are independent, and (X, Y) have the energy
 :math:`V(X, Y) - kT \ln(X Y)`, whose second term counts the circles that X and Y stand for. Overdamped, (X, Y) and
 :math:`x_5` each move by themselves, up to terms of :math:`10^{-7} x_5^2 / X^2`; how fast the angles move depends
-on X and Y. ``system.split(x)[0]`` gives X and Y.
+on X and Y. ``system.split(x)[0]`` gives X and Y, ``system.states`` discs around the minima.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import pi
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,7 +32,7 @@ WALL_AT, WALL_STIFFNESS = 40.0, 0.1
 
 
 class _Embedded(AnalyticSystem):
-    """A landscape V(X, Y) over five coordinates.
+    """A landscape V(X, Y) over five coordinates, with `minima` (X, Y) by name and the `radius` of discs around them.
 
     Parameters
     ----------
@@ -41,6 +43,9 @@ class _Embedded(AnalyticSystem):
     temperature_kT : float
         In eV.
     """
+
+    minima: ClassVar[dict[str, tuple[float, float]]]
+    radius: ClassVar[float]
 
     def __init__(self, landscape: Callable[[Tensor, Tensor], Tensor], barrier: float, temperature_kT: float):
         check_positive(temperature_kT=temperature_kT)
@@ -67,6 +72,20 @@ class _Embedded(AnalyticSystem):
                 Part(AnalyticSystem(wall, temperature_kT=temperature_kT, box=[(-reach, reach)]), "x5"),
             ],
         )
+
+    @property
+    def observables(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """``X``, ``Y`` and, along the diagonal, ``(X-Y)/sqrt2``."""
+        return {
+            "X": lambda x: _radii(x)[0],
+            "Y": lambda x: _radii(x)[1],
+            "(X-Y)/sqrt2": lambda x: (_radii(x)[0] - _radii(x)[1]) * 0.5**0.5,
+        }
+
+    @property
+    def states(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """Discs in the plane of X and Y around its minima."""
+        return {name: partial(_in_disc, centre, self.radius) for name, centre in self.minima.items()}
 
     def split(self, x: Tensor) -> tuple[Tensor, ...]:
         angles = torch.atan2(x[:, 1], x[:, 0]), torch.atan2(x[:, 3], x[:, 2])
@@ -106,6 +125,9 @@ class MuellerBrown5D(_Embedded):
     >>> MuellerBrown5D("shallow").energy(torch.tensor([[23.07, 0.0, 0.0, 31.07, 5.0]]))
     tensor([-0.2545])
     """
+
+    minima: ClassVar = {"A": (23.07, 31.07), "B": (41.98, 8.45), "C": (31.20, 15.47)}
+    radius: ClassVar = 3.0
 
     def __init__(self, depth: str = "deep", temperature_kT: float = 300.0 * BOLTZMANN_EV):
         if depth not in ("deep", "shallow"):
@@ -154,6 +176,9 @@ class ThreeWell5D(_Embedded):
     tensor(True)
     """
 
+    minima: ClassVar = {"L": (3.31, 7.33), "R": (11.69, 7.33), "U": (7.5, 13.65)}
+    radius: ClassVar = 1.0
+
     def __init__(self, temperature_kT: float = 300.0 * BOLTZMANN_EV):
         def landscape(first: Tensor, second: Tensor) -> Tensor:
             square = (first[:, None] - first.new_tensor(_TW_X)) ** 2 + (second[:, None] - second.new_tensor(_TW_Y)) ** 2
@@ -171,6 +196,11 @@ _TW_QUARTIC = 0.2 / 4**4 / 2
 def _radii(x: Tensor) -> tuple[Tensor, Tensor]:
     first = torch.linalg.vector_norm(x[:, [0, 1, 4]] * x.new_tensor([1.0, 1.0, COUPLING**0.5]), dim=-1)
     return first, torch.linalg.vector_norm(x[:, 2:4], dim=-1)
+
+
+def _in_disc(centre: tuple[float, float], radius: float, x: Tensor) -> Tensor:
+    first, second = _radii(x)
+    return (first - centre[0]) ** 2 + (second - centre[1]) ** 2 < radius**2
 
 
 def _flat(z: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bayescg.truth.exact import GridFunction as GridFunction
     from bayescg.truth.passage import committor as committor
     from bayescg.truth.passage import mean_first_passage_time as mean_first_passage_time
+    from bayescg.truth.passage import reaction_rates as reaction_rates
     from bayescg.truth.quadrature import ExactFreeEnergy as ExactFreeEnergy
     from bayescg.truth.quadrature import expectation as expectation
     from bayescg.truth.quadrature import free_energy as free_energy

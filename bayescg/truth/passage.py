@@ -10,11 +10,11 @@ import numpy as np
 from bayescg.errors import ConfigError
 from bayescg.systems.core import System
 from bayescg.truth.absorbing import Open, Region
-from bayescg.truth.exact import GridFunction, interpolate
+from bayescg.truth.exact import Exact, GridFunction, interpolate
 from bayescg.truth.grid import Diffusion, Grid, refinements
 from bayescg.truth.reduce import Reduced, analytic, reduce, values_of
 
-__all__ = ["committor", "mean_first_passage_time"]
+__all__ = ["committor", "mean_first_passage_time", "reaction_rates"]
 
 DIGITS = 1e-3
 """Relative error that rounding may cause."""
@@ -109,6 +109,58 @@ def mean_first_passage_time(
     reduced = reduce(analytic(system, box, periodic), [target], dynamics=True, whole=callable(diffusion))
     solved = [_time(grid, reduced, target) for grid in refinements(reduced.system, cells, diffusion)[::2]]
     return _function(solved, reduced, ((target, 0.0),))
+
+
+def reaction_rates(
+    system: System,
+    a: Region,
+    b: Region,
+    *,
+    box: Sequence[Any] | None = None,
+    periodic: Sequence[bool] | bool | None = None,
+    diffusion: Diffusion = None,
+    cells: int = 20_000,
+) -> tuple[Exact, Exact]:
+    r"""Rates from set `a` to set `b` and back, by overdamped dynamics: :math:`\nu / E[1 - q]` and :math:`\nu / E[q]`.
+
+    The flux :math:`\nu = E[\nabla q \cdot D \nabla q]` is the number of reactions per time.
+
+    Parameters
+    ----------
+    system, a, b, box, periodic, diffusion, cells
+        As for `committor`.
+
+    Raises
+    ------
+    ConfigError
+        As `committor`.
+
+    References
+    ----------
+    Vanden-Eijnden, in Lect. Notes Phys. 703, 453 (2006).
+
+    Examples
+    --------
+    >>> from bayescg.systems import QuarticDoubleWell
+    >>> forth, back = reaction_rates(QuarticDoubleWell(), lambda x: x[:, 0] < -1.0, lambda x: x[:, 0] > 1.0)
+    >>> round(forth.value, 4), round(back.value, 4)
+    (0.2802, 0.2802)
+    """
+    reduced = reduce(analytic(system, box, periodic), [a, b], dynamics=True, whole=callable(diffusion))
+    fine, coarse = (_rates(g, reduced, a, b) for g in refinements(reduced.system, cells, diffusion)[::2])
+    forth, back = (Exact(value, abs(value - rough)) for value, rough in zip(fine, coarse, strict=True))
+    return forth, back
+
+
+def _rates(grid: Grid, reduced: Reduced, a: Region, b: Region) -> tuple[float, float]:
+    q = _committor(grid, reduced, a, b)[1]
+    in_a, in_b = _inside(grid, reduced, a, "a"), _inside(grid, reduced, b, "b")
+    open_ = Open(grid, in_a | in_b, reduced, lambda x: values_of(a, x) + values_of(b, x) > 0.0)
+    to_a = in_a[open_.into]
+    outer = open_.outer[to_a]
+    flux = (grid.mass[outer] * open_.rate[to_a] * q[outer]).sum() / grid.mass.sum()
+    from_b = (grid.mass * q).sum() / grid.mass.sum()
+    return float(flux / (1.0 - from_b)), float(flux / from_b)
 
 
 def _committor(grid: Grid, reduced: Reduced, a: Region, b: Region) -> tuple[Grid, np.ndarray]:
