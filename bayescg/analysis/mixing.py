@@ -9,7 +9,7 @@ from bayescg.data import Frames, mbar, overlap, round_trips
 from bayescg.data.rungs import LITTLE_OVERLAP
 from bayescg.errors import DataError
 
-__all__ = ["Mixing", "mixing"]
+__all__ = ["Mixing", "mixing", "unmixed"]
 
 _LOW, _HIGH = 0.1, 0.9
 _ENOUGH = 100_000
@@ -141,6 +141,13 @@ def mixing(frames: Frames) -> Mixing:
         None if acceptance is None else np.asarray(acceptance),
         np.stack([_free_energies(frames, half[:: _step(frames)]) for half in _halves(frames.trajectory)]),
     )
+
+
+def unmixed(frames: Frames) -> str | None:
+    """Why biased frames have no intervals; None where they have, and of unbiased frames."""
+    if frames.bias is None or (mixed := mixing(frames)).mixed:
+        return None
+    return mixed.reason
 
 
 def _halves(trajectory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

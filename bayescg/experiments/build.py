@@ -31,7 +31,7 @@ from bayescg.topologies import read_topology
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
-__all__ = ["check", "frames_of", "methods", "model_class", "model_of"]
+__all__ = ["check", "frames_of", "methods", "model_class", "model_of", "system_of"]
 
 FEATURES = (
     "aligned", "cartesian", "contacts", "distances", "internal_coordinates", "native_contacts", "radii",
@@ -57,7 +57,7 @@ def check(experiment: Experiment) -> None:
     if experiment.features.name != "none" and "features" not in inspect.signature(model).parameters:
         raise ConfigError(f'{experiment.model.name} takes no features: set features.name = "none"')
     _check_arguments("model", model, experiment.model, ("features", "system"))
-    if model.needs_frames and experiment.data.frames is None and experiment.simulation is None:
+    if model.needs_frames and experiment.data.frames is None and experiment.simulation is experiment.umbrella is None:
         raise ConfigError(f"{experiment.model.name} learns from frames: give [data] frames = ..., or [simulation]")
     if not model.needs_frames and experiment.system is None:
         raise ConfigError(f"{experiment.model.name} learns from the energies of a system: give [system]")
@@ -157,6 +157,12 @@ def _overdamped(experiment: Experiment, system: systems.System, directory: Path)
     energy = np.asarray(frames.energy, dtype=np.float64)
     log_weight = -(1 / system.kT - 1 / simulated.kT) * (energy - energy.min())
     return replace(frames, weights=np.exp(log_weight - log_weight.max()), temperature_kT=system.kT)
+
+
+def system_of(experiment: Experiment) -> Any:
+    """The system that is simulated or queried."""
+    assert experiment.system is not None
+    return getattr(systems, experiment.system.name)(**experiment.system.arguments)
 
 
 def model_of(experiment: Experiment, frames: Frames | None, directory: Path) -> Model:

@@ -7,7 +7,17 @@ from pydantic import ConfigDict, Field, model_validator
 from bayescg.questions.reading_order import QUESTIONS, Analysis
 from bayescg.questions.sections import Names, Section
 
-__all__ = ["Analysis", "Compare", "Data", "Experiment", "Named", "Simulation", "Training"]
+__all__ = [
+    "Analysis",
+    "Compare",
+    "Data",
+    "Experiment",
+    "Named",
+    "Shooting",
+    "Simulation",
+    "Training",
+    "Umbrella",
+]
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -98,6 +108,45 @@ class Data(Section):
     lag: float | None = Field(default=None, gt=0)
 
 
+class Shooting(Section):
+    """``[shooting]``: shots from configurations between states, which a committor is learned from.
+
+    `states` are names of the system's own (:attr:`bayescg.systems.System.states`) or of ``analysis.regions``; the model
+    must have them in the same order. Configurations are as flat as can be in energy, or `over` observables
+    (:func:`bayescg.sampling.flattened`: `heat`, `ceiling`, `hot_steps`, `chains`); of each so many `shots` of at most
+    so many `steps` begin (:func:`bayescg.sampling.commitment`).
+    """
+
+    states: Names = Field(min_length=2)
+    configurations: int = Field(default=600, ge=10)
+    shots: int = Field(default=20, ge=1)
+    dt: float = Field(gt=0)
+    dynamics: Literal["overdamped", "langevin"] = "overdamped"
+    friction: float = Field(default=1.0, gt=0)
+    steps: int = Field(default=100_000, ge=1)
+    heat: float = Field(default=3.0, gt=0)
+    ceiling: float | None = Field(default=None, gt=0)
+    over: Names = Field(default=[])
+    hot_steps: int = Field(default=20_000, ge=1)
+    chains: int = Field(default=100, ge=1)
+
+
+class Umbrella(Section):
+    """``[umbrella]``: windows along the first CV of the fit, arguments of :func:`bayescg.sampling.umbrella`.
+
+    With it a run learns from shots, simulates under the bias of what it learned, and asks about the biased frames.
+    """
+
+    steps: int = Field(ge=1)
+    dt: float = Field(gt=0)
+    windows: int = Field(default=20, ge=2)
+    walkers: int = Field(default=16, ge=1)
+    friction: float | None = Field(default=None, gt=0)
+    exchange_every: int | None = Field(default=10, ge=1)
+    stride: int = Field(default=50, ge=1)
+    equilibration: int | None = Field(default=None, ge=0)
+
+
 class Training(Section):
     """``[fit]``: arguments of :func:`bayescg.fit`; `held_out` of all frames is never seen by it."""
 
@@ -148,6 +197,8 @@ class Experiment(Section):
     run: Run = Run()
     system: Named | None = None
     simulation: Simulation | None = None
+    shooting: Shooting | None = None
+    umbrella: Umbrella | None = None
     data: Data = Data()
     features: Named = Named(name="aligned")
     model: Named
@@ -162,8 +213,16 @@ class Experiment(Section):
         return self
 
     @model_validator(mode="after")
+    def _shots_for_the_umbrella(self) -> Self:
+        if (self.shooting is None) != (self.umbrella is None):
+            raise ValueError("[shooting] and [umbrella] belong together: shots teach the CV that windows lie along")
+        if self.umbrella is not None and (self.system is None or self.data.frames is not None):
+            raise ValueError("[umbrella] simulates: give [system], and no frames of your own")
+        return self
+
+    @model_validator(mode="after")
     def _samples_for_each_refit(self) -> Self:
-        queried = self.data.frames is None and self.simulation is None
+        queried = self.data.frames is None and self.simulation is None and self.umbrella is None
         if queried and self.fit.uncertainty == "ensemble" and self.analysis.samples < 100 * self.fit.members:
             raise ValueError(
                 f"analysis.samples = {self.analysis.samples} leaves each of fit.members = {self.fit.members} refits "

@@ -82,7 +82,7 @@ class FreeEnergies(Question):
             population = replace(population, ci90=None, warning=f"{few}: how much less it holds is not known")
         exact = exact_profile(context.system, observable)
         finding.add(f"population_{name}", population, None if exact is None else exact.population(ends).value)
-        if population.warning:
+        if population.warning and population.warning != landscape.doubt:  # which is said of all
             finding.warnings.append(f"population of {name}: {population.warning}")
 
     def _drawing(self, context: Context, name: str, landscape: FreeEnergy) -> Drawing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,10 +28,12 @@ __all__ = [
     "check_names",
     "exact_average",
     "exact_profile",
+    "interval",
     "is_coordinate",
     "note_given",
     "of_system",
     "reference_profile",
+    "state",
 ]
 
 T = TypeVar("T")
@@ -96,6 +98,47 @@ def of_system(system: Any, name: str) -> Coordinate | Named | None:
     if is_coordinate(name):
         return Coordinate(name)
     return Named(system, name) if name in getattr(system, "observables", {}) else None
+
+
+def interval(system: Any, named: tuple[str, Sequence[float]]) -> Callable[[Tensor], Tensor]:
+    """Whether an observable of a system, or of its molecule, lies in an interval; angles in degrees.
+
+    Parameters
+    ----------
+    system : System
+    named : (str, (float, float))
+        Name of the observable, and the ends of the interval: an upper one below the lower goes around.
+    """
+    from bayescg.features.observables import from_names
+    from bayescg.topologies import read_topology
+
+    name, (low, high) = named
+    function = of_system(system, name)
+    if function is None:
+        (function,) = from_names([name], read_topology(system.topology)[0])
+    if getattr(function, "unit", "") == "rad":
+        low, high = np.deg2rad(low), np.deg2rad(high)
+
+    def inside(x: Tensor) -> Tensor:
+        value = function(x)
+        return (value >= low) & (value < high) if low < high else (value >= low) | (value < high)
+
+    return inside
+
+
+def state(system: Any, regions: Mapping[str, Mapping[str, Sequence[float]]], name: str) -> Callable[[Tensor], Tensor]:
+    """Whether configurations are in a state of a system, or else in a region of ``[analysis]``.
+
+    Raises
+    ------
+    ConfigError
+        There is none of this name.
+    """
+    states = getattr(system, "states", {})
+    if name not in states and name not in regions:
+        known_ones = [*states, *regions]
+        raise ConfigError(f"no state is called {name!r}: {did_you_mean(name, known_ones)}use one of {known_ones}")
+    return states[name] if name in states else interval(system, *regions[name].items())
 
 
 @lru_cache(maxsize=16)

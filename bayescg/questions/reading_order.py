@@ -13,6 +13,7 @@ __all__ = ["QUESTIONS", "Analysis", "find_question"]
 QUESTIONS = {
     "samples": "Samples",
     "missing_mass": "MissingMass",  # before free energies, which repeat what it found
+    "umbrella_mixing": "MixingAlongTheLadder",
     "averages": "Averages",
     "collective_variables": "CollectiveVariables",
     "predictions": "Predictions",
@@ -20,6 +21,7 @@ QUESTIONS = {
     "slow_modes": "EigenvaluesAndTimescales",
     "lag_times": "LagTimes",
     "free_energies": "FreeEnergies",
+    "reaction_rates": "ReactionRates",
     "held_out": "HeldOut",
     "mixture_modes": "MixtureModes",
     "reference": "HeldToReference",

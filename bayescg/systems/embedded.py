@@ -75,11 +75,11 @@ class _Embedded(AnalyticSystem):
 
     @property
     def observables(self) -> dict[str, Callable[[Tensor], Tensor]]:
-        """``X``, ``Y`` and, along the diagonal, ``(X-Y)/sqrt2``."""
+        """``X``, ``Y``, and ``X-Y``: (X - Y)/√2, along the diagonal."""
         return {
             "X": lambda x: _radii(x)[0],
             "Y": lambda x: _radii(x)[1],
-            "(X-Y)/sqrt2": lambda x: (_radii(x)[0] - _radii(x)[1]) * 0.5**0.5,
+            "X-Y": lambda x: (_radii(x)[0] - _radii(x)[1]) * 0.5**0.5,
         }
 
     @property

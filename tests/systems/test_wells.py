@@ -266,3 +266,14 @@ def test_the_mixture_is_a_density_with_forty_centres():
 def test_what_makes_no_sense_is_refused(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_states_and_observables_of_hidden_landscapes_are_those_of_their_plane() -> None:
+    system = systems.MuellerBrown5D("shallow")
+    first, second = torch.tensor([23.07, 0.0, 31.07, 0.0, 5.0]), torch.tensor([0.0, 41.98, 0.0, -8.45, 0.0])
+    x = torch.stack([first, second, 0.5 * (first + second)])
+    assert [state(x).tolist() for state in system.states.values()][:2] == [[True, False, False], [False, True, False]]
+    torch.testing.assert_close(system.observables["X-Y"](x[:2]), torch.tensor([-8.0, 33.53]) * 0.5**0.5)
+    for name, state in systems.ThreeWell5D().states.items():
+        centre = systems.ThreeWell5D.minima[name]
+        assert bool(state(torch.tensor([[0.0, centre[0], centre[1], 0.0, 0.0]])))

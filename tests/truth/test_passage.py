@@ -218,3 +218,19 @@ def test_diffusion_scales_time_and_not_the_committor():
 def test_what_makes_no_sense_is_refused(ask, message):
     with pytest.raises(ConfigError, match=message):
         ask()
+
+
+def test_rates_along_one_coordinate_are_inverse_integrals() -> None:
+    """Flux D / (Z int exp(U/kT)) over E[1 - q] and E[q], by a fine sum; the two rates hold detailed balance."""
+    well = systems.from_function(lambda x: 2.0 * (x[:, 0] ** 2 - 1.0) ** 2 + 0.5 * x[:, 0], dim=1, temperature_kT=0.7)
+    forth, back = truth.reaction_rates(
+        well, lambda x: x[:, 0] < -0.8, lambda x: x[:, 0] > 0.7, box=[(-2.6, 2.6)], diffusion=0.3
+    )
+    x = np.linspace(-2.6, 2.6, 400_001)
+    p = np.exp(-(2.0 * (x**2 - 1.0) ** 2 + 0.5 * x) / 0.7)
+    p /= p.sum()
+    resistance = np.where((x > -0.8) & (x < 0.7), 1.0 / p, 0.0) * (x[1] - x[0]) ** 2 / 0.3
+    q = np.cumsum(resistance) / resistance.sum()
+    assert forth.value == pytest.approx(1.0 / resistance.sum() / (p @ (1.0 - q)), rel=1e-4)
+    assert back.value == pytest.approx(1.0 / resistance.sum() / (p @ q), rel=1e-4)
+    assert forth.error < 1e-3 * forth.value

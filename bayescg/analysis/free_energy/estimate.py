@@ -24,6 +24,7 @@ from bayescg.analysis.free_energy.sparse import (
     told_share,
     uneven,
 )  # fmt: skip
+from bayescg.analysis.mixing import unmixed
 from bayescg.analysis.resampled import resampled
 from bayescg.data.split import spacing
 from bayescg.errors import ConfigError, DataError
@@ -173,7 +174,7 @@ def free_energy(
     where = told_share(untold, mass)
     if k == 1 and (where := told_ranges(untold, effective, visited, edges[0])):
         where = f"{names[0]} from {where} {cv_units[0]}".rstrip()
-    drift = _drift(values.mean(0), circular, frames)
+    doubt = unmixed(frames) or _drift(values.mean(0), circular, frames)
     return FreeEnergy(
         profile=array,
         edges=edges,
@@ -182,7 +183,7 @@ def free_energy(
         periodic=circular,
         level=level,
         inefficiency=g,
-        warnings=(*_warnings(fit, frames, g, drawing.block_of, where, k), *([drift] if drift else [])),
+        warnings=(*_warnings(fit, frames, g, drawing.block_of, where, k), *([doubt] if doubt else [])),
         effective=xr.DataArray(effective.reshape(cells), dims=dims, coords=centres),
         untold=untold.reshape(cells),
         remedy=remedy(frames),
@@ -192,7 +193,7 @@ def free_energy(
         run_starts=runs,
         ordered=frames.order is not None,
         refits=frames.provenance.get("refits"),
-        doubt=_doubt(fit, frames) or drift,
+        doubt=_doubt(fit, frames) or doubt,
     )
 
 

@@ -14,6 +14,7 @@ from bayescg.analysis.block_bootstrap import inefficiency, sources, without_tail
 from bayescg.analysis.free_energy.profile import members_in_turn
 from bayescg.analysis.kinetics.integrands import gradients
 from bayescg.analysis.kinetics.spectrum import diffusion_of
+from bayescg.analysis.mixing import unmixed
 from bayescg.analysis.quantity import Quantity, rounded
 from bayescg.analysis.resampled import resampled
 from bayescg.errors import ConfigError, DataError, ModelError
@@ -33,6 +34,8 @@ __all__ = ["Rates", "rates"]
 FEWEST = 10
 """Frames in every bin between the sets."""
 
+MOST, LEAST = 60, 12
+
 
 @dataclass(frozen=True, repr=False)
 class Rates:
@@ -42,19 +45,19 @@ class Rates:
     ----------
     quantities : dict of str to Quantity
         ``rate_ab``, ``rate_ba``, and the mean first-passage times between the sets, ``time_ab`` and ``time_ba``.
-    edges : ndarray, (refits, bins + 1)
-        Of the bins of the CV, from what lies in `a` to what lies in `b`.
-    committor : ndarray, (refits, bins + 1)
+    edges : list of ndarray, (bins + 1,)
+        Of each refit: of the bins of the CV, from what lies in `a` to what lies in `b`.
+    committor : list of ndarray, (bins + 1,)
         At the edges, the committor of dynamics along the CV.
     """
 
     quantities: dict[str, Quantity]
-    edges: np.ndarray
-    committor: np.ndarray
+    edges: list[np.ndarray]
+    committor: list[np.ndarray]
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{n} {rounded(q.mean, q.sd)} ± {q.sd:.2g} {q.unit}" for n, q in self.quantities.items())
-        return f"Rates({parts}; {self.edges.shape[1] - 1} bins)"
+        return f"Rates({parts}; {len(self.edges[0]) - 1} bins)"
 
 
 def rates(
@@ -65,7 +68,7 @@ def rates(
     *,
     system: System | None = None,
     diffusion: Any = None,
-    bins: int = 60,
+    bins: int | None = None,
     draws: int = 200,
     seed: int = 0,
 ) -> Rates:
@@ -94,8 +97,8 @@ def rates(
     diffusion : float, array or callable, optional
         D, one for each coordinate, a symmetric matrix, or a function from positions to any of these. A molecule needs
         it (nm²/ps): rates are those of overdamped dynamics.
-    bins : int
-        Between the sets.
+    bins : int, optional
+        Between the sets. Default: as many as leave thirty frames in each, 60 at most.
     draws, seed : int
 
     Raises
@@ -128,9 +131,10 @@ def rates(
     for rows, m in members_in_turn(draws, len(functions)):
         s, pull, in_a, in_b = first if m == 0 else _along(functions[m], frames, d, like, (a, b))
         edges = _edges(s, in_a, in_b, bins)
-        place = np.searchsorted(edges, s)  # 0 and bins + 1 beyond the ends
-        flux = drawing.sums(np.where(place <= bins, place, 0) - 1, bins, rows, values=pull)
-        share = drawing.sums(place, bins + 2, rows)
+        place = np.searchsorted(edges, s)  # 0 and one more than there are beyond the ends
+        count = len(edges) - 1
+        flux = drawing.sums(np.where(place <= count, place, 0) - 1, count, rows, values=pull)
+        share = drawing.sums(place, count + 2, rows)
         point, q = _logs(flux[0][None] / total[0], share[0][None] / total[0], edges)
         moves[rows] = _logs(flux[1] / total[1][rows], share[1] / total[1][rows], edges)[0] - point
         points[m] = point[0]
@@ -140,7 +144,8 @@ def rates(
     points -= bias
     logs = points[np.arange(draws) % len(points)] + drawing.factors[:, None] * (moves - bias)
     unit = "ps" if frames.unit == "nm" else ""
-    return Rates(_quantities(logs, points, drawing.factors, unit), np.stack(edges_of), np.stack(q_of))
+    quantities = _quantities(logs, points, drawing.factors, unit, unmixed(frames))
+    return Rates(quantities, edges_of, q_of)
 
 
 def _functions(fit: Any) -> tuple[list[Callable[[Tensor], Tensor]], Tensor | None]:
@@ -174,19 +179,24 @@ def _along(
     return towards_b * along, pull, in_a, in_b
 
 
-def _edges(s: np.ndarray, in_a: np.ndarray, in_b: np.ndarray, bins: int) -> np.ndarray:
+def _edges(s: np.ndarray, in_a: np.ndarray, in_b: np.ndarray, bins: int | None) -> np.ndarray:
     """Bins of equal width from the largest CV in `a` to the smallest in `b`."""
     low, high = s[in_a].max(), s[in_b].min()
     if not low < high:
         raise ConfigError(
             f"the CV does not lead from a to b: it is up to {low:.3g} in a and from {high:.3g} in b; choose smaller "
-            "sets, the other sign, or a CV that tells them apart"
+            "sets, or a CV that tells them apart"
         )
-    edges = np.linspace(low, high, bins + 1)
-    fewest = int(np.histogram(s, edges)[0].min())
+    count = MOST if bins is None else bins
+    while True:
+        edges = np.linspace(low, high, count + 1)
+        fewest = int(np.histogram(s, edges)[0].min())
+        if bins is not None or fewest >= 3 * FEWEST or count <= LEAST:
+            break
+        count = max(LEAST, round(0.9 * count))
     if fewest < FEWEST:
         raise DataError(
-            f"one of {bins} bins between the sets holds {fewest} frames, fewer than {FEWEST}: use fewer bins=, or "
+            f"one of {count} bins between the sets holds {fewest} frames, fewer than {FEWEST}: use fewer bins=, or "
             "sample the way between the sets, as bcg.sampling.umbrella does"
         )
     return edges
@@ -202,7 +212,9 @@ def _logs(flux: np.ndarray, share: np.ndarray, edges: np.ndarray) -> tuple[np.nd
     return np.log(nu)[:, None] - np.log(np.stack([1.0 - from_b, from_b], 1)), q
 
 
-def _quantities(logs: np.ndarray, points: np.ndarray, factors: np.ndarray, unit: str) -> dict[str, Quantity]:
+def _quantities(
+    logs: np.ndarray, points: np.ndarray, factors: np.ndarray, unit: str, warning: str | None
+) -> dict[str, Quantity]:
     quantities = {}
     centres = points[np.arange(len(logs)) % len(points)]
     for name, sign, of_time in (("rate", 1.0, f"1/{unit}" if unit else ""), ("time", -1.0, unit)):
@@ -210,6 +222,6 @@ def _quantities(logs: np.ndarray, points: np.ndarray, factors: np.ndarray, unit:
             narrow = np.exp(sign * without_tails(logs[:, k], centres[:, k], factors))
             parts = {s: float(v) for s, v in sources(narrow, np.exp(sign * points[:, k])).items()}
             quantities[f"{name}_{way}"] = Quantity.of(
-                np.exp(sign * logs[:, k]), of_time, narrow=narrow, sd_by_source=parts
+                np.exp(sign * logs[:, k]), of_time, warning, narrow, sd_by_source=parts
             )
     return quantities

@@ -3,13 +3,14 @@
 from bayescg.errors import ConfigError
 from bayescg.experiments.recipes.from_energies import FromEnergies
 from bayescg.experiments.recipes.from_frames import FromFrames
+from bayescg.experiments.recipes.learn_bias_reweight import LearnBiasReweight
 from bayescg.experiments.recipes.recipe import Recipe
 from bayescg.experiments.recipes.several_methods import SeveralMethods
 from bayescg.experiments.schema import Experiment
 
 __all__ = ["RECIPES", "Recipe", "recipe_of"]
 
-RECIPES: tuple[type[Recipe], ...] = (SeveralMethods, FromFrames, FromEnergies)
+RECIPES: tuple[type[Recipe], ...] = (SeveralMethods, LearnBiasReweight, FromFrames, FromEnergies)
 
 
 def recipe_of(experiment: Experiment) -> type[Recipe]:

@@ -29,7 +29,10 @@ def biased(columns, times, seed):
     s = np.stack([rng.choice(GRID, (columns, times), p=p / p.sum()) for p in WINDOWS], -1).ravel()
     window = np.tile(np.arange(len(CENTRES)), columns * times)
     column = np.repeat(np.arange(columns), times * len(CENTRES))
-    bias = Bias(window, 0.5 * (s[:, None] - CENTRES) ** 2, replica=column * len(CENTRES) + window)
+    time = np.tile(np.repeat(np.arange(times), len(CENTRES)), columns)
+    replica = column * len(CENTRES) + (window + 5 * time) % len(CENTRES)  # as if they walked along the ladder
+    born = np.tile(np.arange(len(CENTRES)), columns)
+    bias = Bias(window, 0.5 * (s[:, None] - CENTRES) ** 2, replica=replica, born=born)
     frames = Frames.from_numpy(s[:, None], unit="reduced", bias=bias, trajectory=column, temperature_kT=1.0)
     return replace(frames, order=np.tile(np.arange(times * len(CENTRES)), columns))
 
@@ -46,7 +49,7 @@ def held(repeats, columns, times, plain=False):
         fes = landscape(
             replace(frames, bias=None, order=None) if plain else frames, bins=20, range=(-8.0, 8.0), seed=seed
         )
-        low, high = fes.difference(LEFT, RIGHT).ci90
+        low, high = fes.difference(LEFT, RIGHT).ci90 or (np.inf, -np.inf)
         counts[0] += low <= DIFFERENCE <= high
         band = fes.band.sel(bin=-0.4, method="nearest") - 0.0
         zero = float(fes.profile.bin[int(np.nanargmin(fes.mean.values))])
@@ -79,10 +82,19 @@ def test_columns_are_the_blocks_and_paths_make_the_visits():
 def test_averages_use_the_weights_of_each_draw():
     frames = biased(12, 20, 1)
     positive = average((frames.positions[:, 0] >= 0.0).astype(float), frames, 400, 0, "")
-    low, high = positive.ci90
+    low, high = positive.ci90 or (np.inf, -np.inf)
     assert low < 1.0 / (1.0 + np.exp(DIFFERENCE)) < high
     fixed = average((frames.positions[:, 0] >= 0.0).astype(float), replace(frames, bias=None), 400, 0, "")
     assert positive.sd > 2.0 * fixed.sd
+
+
+def test_windows_that_never_mixed_have_no_interval():
+    frames = biased(8, 40, 0)
+    assert frames.bias is not None
+    stuck = replace(frames.bias, replica=frames.trajectory * len(CENTRES) + frames.bias.window)
+    fes = landscape(replace(frames, bias=stuck))
+    assert fes.difference(LEFT, RIGHT).ci90 is None
+    assert any("did not mix" in warning for warning in fes.warnings)
 
 
 def test_two_columns_have_no_error_bar():
