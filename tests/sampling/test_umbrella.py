@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from bayescg.data import mbar
+from bayescg.data import Frames, mbar
 from bayescg.errors import CheckpointError, ConfigError, SimulationError
 from bayescg.sampling import umbrella
 from bayescg.sampling.biased import replicas
@@ -195,6 +195,23 @@ def test_a_window_without_starts_is_named():
         umbrella(
             SPRINGS, first, 200, dt=0.05, starts=far, centres=(-2.5, -0.5, 0.5, 2.5), stiffness=3.0, walkers=2, stride=2
         )
+
+
+def test_windows_reach_from_the_middle_of_one_basin_to_that_of_the_other():
+    """Shots from x > 1 all end in one region, those from x < -1 in the other; where there are no such, quantiles."""
+    shots = np.where(LINE[:, :1] > 1, [[5, 0]], np.where(LINE[:, :1] < -1, [[0, 5]], [[2, 3]]))
+    starts = Frames.from_numpy(LINE, unit="reduced", temperature_kT=1.0)
+    settings = {"dt": 0.05, "windows": 5, "walkers": 1, "stride": 1}
+
+    def ends(**columns):
+        frames = umbrella(SPRINGS, first, 20, starts=replace(starts, **columns), **settings)
+        return [frames.provenance["centres"][k] for k in (0, -1)]
+
+    assert ends(commitments=shots) == pytest.approx([-2.0, 2.0], abs=0.03)
+    quantiles = np.quantile(LINE[:, 0], (0.01, 0.99))
+    assert ends() == pytest.approx(quantiles)
+    assert ends(commitments=np.c_[shots, shots]) == pytest.approx(quantiles)
+    assert ends(commitments=np.full((200, 2), 1)) == pytest.approx(quantiles)
 
 
 REFUSED = {

@@ -84,8 +84,9 @@ def umbrella(
     component : int, default 0
         Which CV of a fit.
     centres : sequence of float, optional
-        Where the windows are. Default: equally spaced between the 1 % and the 99 % quantile of the CV over `starts`.
-        Along the logit of a committor, from the middle of one basin to that of the other is enough.
+        Where the windows are. Default: equally spaced; where `starts` are shots at two regions (`commitment`), from the
+        median of those that all ended in one region to that of the other, for beyond the middles of basins there is
+        nothing to bias; else between the 1 % and the 99 % quantile of the CV over `starts`.
     stiffness : float or sequence of float, optional
         :math:`\kappa_k` in kT per square of the CV. Default: the inverse square of the spacing, with which about half
         of the exchanges are accepted where the free energy bends less than the bias.
@@ -161,10 +162,11 @@ def umbrella(
         steps, None, stride, equilibration, energy, False, compile, device, seed, run_dir, resume, progress
     )
     value = cv_of_coordinates(cv, system, component)
-    x = as_positions(system, starts[evenly(starts)] if isinstance(starts, Frames) else starts, None)
+    starts = starts[evenly(starts)] if isinstance(starts, Frames) else starts
+    x = as_positions(system, starts, None)
     x = x[evenly(x)]
     s = _values(value, x)
-    ladder = ladder_along(s, windows, centres, stiffness)
+    ladder = ladder_along(s, windows, centres, stiffness, getattr(starts, "commitments", None))
     rows = ladder.nearest(s, walkers)
     far = _far(ladder, s[rows[0]])
     kernel = Replicas(

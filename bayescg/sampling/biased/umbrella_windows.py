@@ -56,6 +56,7 @@ def ladder_along(
     windows: int,
     centres: Sequence[float] | None = None,
     stiffness: float | Sequence[float] | None = None,
+    commitments: np.ndarray | None = None,
 ) -> Ladder:
     """A ladder along the CV.
 
@@ -66,10 +67,14 @@ def ladder_along(
     windows : int
         How many, where `centres` do not say.
     centres : sequence of float, optional
-        Increasing. Default: equally spaced between the quantiles `ENDS` of the starts.
+        Increasing. Default: equally spaced between the medians of the starts that are committed to either region, or
+        between the quantiles `ENDS` of all.
     stiffness : float or sequence of float, optional
         In kT per square of the CV. Default: the inverse square of the spacing of the centres, with which neighbours
         exchange about half of their attempts where the free energy bends less than the bias.
+
+    commitments : ndarray of int, shape (n, 2), optional
+        How many shots of each start ended in either region.
 
     Raises
     ------
@@ -78,7 +83,7 @@ def ladder_along(
         in all starts.
     """
     if centres is None:
-        low, high = np.quantile(s, ENDS)
+        low, high = _ends(s, commitments)
         if not high - low > 1e-6 * max(1.0, abs(low), abs(high)):
             raise ConfigError(
                 f"the CV is constant over the {len(s)} starts ({low:g}), so that there is nothing to bias: give starts "
@@ -94,6 +99,17 @@ def ladder_along(
     if springs.shape not in ((), (len(middle),)) or not (springs > 0).all():
         raise ConfigError(f"stiffness={stiffness!r} must be positive: one number, or one for each of {len(middle)}")
     return Ladder(middle, np.broadcast_to(springs, middle.shape).copy())
+
+
+def _ends(s: np.ndarray, commitments: np.ndarray | None) -> tuple[float, float]:
+    """Where the first and the last window stand."""
+    if commitments is not None and commitments.shape[1] == 2:
+        committed = [s[(commitments[:, k] > 0) & (commitments[:, 1 - k] == 0)] for k in (0, 1)]
+        if all(map(len, committed)):
+            low, high = sorted(float(np.median(part)) for part in committed)
+            return low, high
+    low, high = np.quantile(s, ENDS)
+    return float(low), float(high)
 
 
 def _numbers(name: str, values: Any) -> np.ndarray:
