@@ -16,7 +16,7 @@ PUBLIC = {
     "QuarticDoubleWell System ThreeWell5D ThreeWellRing alanine_dipeptide from_function from_openmm peptide",
     "bayescg.systems.System": "energy forces log_prob guarded",
     "bayescg.sampling": "annealed_importance commitment equilibrium flattened hmc langevin molecular_dynamics "
-    "overdamped parallel_tempering smc umbrella",
+    "overdamped parallel_tempering quench smc umbrella",
     "bayescg.data": "Frames Pairs from_colvar from_mdanalysis from_openmm load",
     "bayescg.data.Frames": "blocks first from_numpy lagged split",
     "bayescg.features": "aligned cartesian chain contacts distances internal_coordinates native_contacts "

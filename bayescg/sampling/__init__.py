@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bayescg.sampling.chains.flattened import flattened as flattened
     from bayescg.sampling.chains.hamiltonian import hmc as hmc
     from bayescg.sampling.chains.parallel_tempering import parallel_tempering as parallel_tempering
+    from bayescg.sampling.chains.quench import quench as quench
     from bayescg.sampling.chains.starts import ramachandran_starts as ramachandran_starts
     from bayescg.sampling.independent import equilibrium as equilibrium
     from bayescg.sampling.molecular.trajectories import molecular_dynamics as molecular_dynamics
