@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyro
@@ -78,6 +78,7 @@ class MultitaskCV(FeatureModel):
 
     kind = "generalised"
     uncertainty = "ensemble"
+    training_defaults: ClassVar[dict[str, Any]] = {"steps": 2000, "learning_rate": 1e-2}
     scale: nets.Standardise
     citation = "Sun et al., J. Chem. Theory Comput. 18, 2341 (2022), doi:10.1021/acs.jctc.1c00143"
 

@@ -14,6 +14,7 @@ from bayescg.analysis.kinetics.spectrum import spectrum
 from bayescg.analysis.mixing import Mixing, mixing
 from bayescg.analysis.predictive import ObservableCheck, PredictiveCheck, predictive_check
 from bayescg.analysis.quantity import Quantity
+from bayescg.analysis.reliability import Reliability, commitment_probabilities, reliability
 from bayescg.analysis.resampled import average
 from bayescg.inference.reweighting import reweighted
 
@@ -31,10 +32,12 @@ __all__ = [
     "PredictiveCheck",
     "Quantity",
     "Rates",
+    "Reliability",
     "SlowModes",
     "audit",
     "average",
     "chapman_kolmogorov",
+    "commitment_probabilities",
     "committor",
     "compare",
     "coverage",
@@ -43,6 +46,7 @@ __all__ = [
     "mixing",
     "predictive_check",
     "rates",
+    "reliability",
     "reweighted",
     "spectrum",
 ]
