@@ -63,7 +63,7 @@ def exact_log_density(model: Any, frames: Frames) -> np.ndarray:
 
 def test_densities_are_exact_and_what_is_missing_counts_nothing():
     frames = toy_shots()
-    model, _, _ = MultitaskCV.example()
+    model = MultitaskCV(tasks=["commitments", "energy", "labels", "features"], hidden=(6,), heads=(6,))
     fit = bcg.fit(model, frames, steps=30, **SETTINGS)
     np.testing.assert_allclose(fit.log_density(frames)[0], exact_log_density(fit.model, frames), rtol=1e-4, atol=1e-4)
 

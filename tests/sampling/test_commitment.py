@@ -36,9 +36,9 @@ def test_a_free_walk_commits_as_it_should():
 
 def test_a_ballistic_particle_goes_where_its_velocity_points():
     """Without friction and forces: one half from anywhere, however near to an end."""
-    frames = commitment(FLAT, STARTS, ENDS, shots=400, dt=0.5, dynamics="langevin", friction=1e-9, compile="trace")
-    assert np.abs(share(frames) - 0.5).max() < 3.5 * np.sqrt(0.25 / 400)
-    assert share(commitment(FLAT, STARTS, ENDS, shots=400, dt=0.02, compile="trace"))[2] > 0.65  # diffusion does not
+    frames = commitment(FLAT, STARTS, ENDS, shots=150, dt=0.5, dynamics="langevin", friction=1e-9, compile="off")
+    assert np.abs(share(frames) - 0.5).max() < 3.5 * np.sqrt(0.25 / 150)
+    assert share(commitment(FLAT, STARTS, ENDS, shots=150, dt=0.02, compile="off"))[2] > 0.7  # diffusion does not
 
 
 def test_a_barrier_is_crossed_as_the_exact_committor_says():
