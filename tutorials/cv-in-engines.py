@@ -171,7 +171,7 @@ axes.set(xlabel="time / ns", ylabel="the CV", title=f"{crossings} passages betwe
 figure
 
 # %% [markdown]
-# Unbiased, a passage takes far longer than this run. What the bias has filled is the free energy along the CV; the
+# What the bias has filled is the free energy along the CV; the
 # plane of the torsions, visited on both sides, shows that the CV left no gap.
 
 # %%

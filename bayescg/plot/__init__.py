@@ -6,6 +6,7 @@ Save one with ``figure.savefig("name.png")``. Colours are told apart by colour-b
 from bayescg.plot.eigenmodes import chapman_kolmogorov, committor, eigenfunctions, spectrum, timescales
 from bayescg.plot.energies import free_energy
 from bayescg.plot.fits import cv, loss
+from bayescg.plot.foretold import reliability
 from bayescg.plot.predicted import predicted
 from bayescg.plot.predictive_checks import predictive_check, ramachandran
 from bayescg.plot.side_by_side import methods, planes
@@ -24,6 +25,7 @@ __all__ = [
     "predicted",
     "predictive_check",
     "ramachandran",
+    "reliability",
     "spectrum",
     "timescales",
 ]

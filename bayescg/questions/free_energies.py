@@ -63,7 +63,7 @@ class FreeEnergies(Question):
 
         landscapes = {name: context.landscape(name) for name in profiled(context)}
         landscapes |= {f"torsions{of}": context.landscape(*pair) for of, pair in context.planes.items()}
-        if isinstance(context.fit.model, HasCV) and context.fit.cv(context.frames.gather([0])).event_shape[0] <= 2:
+        if isinstance(context.fit.model, HasCV) and self._cvs(context) <= 2:
             try:
                 landscapes["cv"] = context.landscape()
             except DataError as error:  # of CVs that no two refits agree on, no bin may be visited twice
@@ -72,6 +72,11 @@ class FreeEnergies(Question):
         if len(plane) == 2:
             landscapes["plane"] = context.landscape(*plane)
         return landscapes
+
+    @staticmethod
+    def _cvs(context: Context) -> int:
+        """How many CVs there is a free energy over."""
+        return context.fit.model.fixed_cvs or context.fit.cv(context.frames.gather([0])).event_shape[0]
 
     def _population(self, finding: Finding, context: Context, name: str, observable: str, bounds: list[float]) -> None:
         landscape = context.landscape(observable)

@@ -13,6 +13,7 @@ __all__ = ["QUESTIONS", "Analysis", "find_question"]
 QUESTIONS = {
     "samples": "Samples",
     "missing_mass": "MissingMass",  # before free energies, which repeat what it found
+    "shots": "HeldOutShots",
     "umbrella_mixing": "MixingAlongTheLadder",
     "averages": "Averages",
     "collective_variables": "CollectiveVariables",

@@ -71,7 +71,8 @@ def free_energy(
         also in those given, or that nobody has looked, is among the `warnings`; so are refits that lost something.
     cv : callable, name, or two of them; optional
         Maps positions to ``(n,)`` or ``(n, 2)``; a name of :mod:`bayescg.features.observables`; a pair such as
-        ``("phi", "psi")``. None: the mean of the fit's CV.
+        ``("phi", "psi")``. None: the mean of the fit's CV; of those of which some mean something by themselves, as the
+        logit of a committor does, only these.
     bins : int, optional
         For each CV. None: as many as leave about twenty frames for each bin, from 5 to 80; fewer where weights leave a
         fifth of the probability to bins of fewer than ten effective ones.
@@ -247,6 +248,8 @@ def _values(fit: Fit | None, frames: Frames, cv: Any) -> tuple[np.ndarray, tuple
         if fit is None:
             raise ConfigError("free_energy needs a fit, or cv=")
         values = np.moveaxis(evaluate(lambda x: fit.cv_draws(x).movedim(0, 1), frames), 1, 0)
+        if fit.model.fixed_cvs:  # only these mean the same in every draw
+            values = values[..., : fit.model.fixed_cvs]
         k = values.shape[2]
         names, cv_units = tuple(f"CV {i + 1}" if k > 1 else "CV" for i in np.arange(k)), ("",) * k
     else:
