@@ -30,7 +30,7 @@ def blocks(document: str, language: str) -> list[str]:
 
 @pytest.mark.parametrize("small", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["small", "as it is"])
 def test_the_python_of_the_readme_runs(tmp_path, small):
-    code, _ = blocks("README.md", "python")  # the second one goes on with a run of minutes
+    code, *_ = blocks("README.md", "python")  # the second one goes on with a run of minutes
     if small:
         assert "(), 200.0," in code
         assert "steps=500" in code
@@ -42,6 +42,18 @@ def test_the_python_of_the_readme_runs(tmp_path, small):
     assert "PredictiveCheck" in done.stdout
     assert "Quantity(" in done.stdout
     assert (tmp_path / "cv.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_loop_of_the_readme_runs(tmp_path):
+    code = blocks("README.md", "python")[2]
+    assert "200, dt=0.01" in code
+    code = code.replace("200, dt=0.01", "100, dt=0.01").replace("shots=10", "shots=5")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-W", "error::UserWarning", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Mixing(mixed" in done.stdout
+    assert "Rates(rate_ab" in done.stdout
 
 
 @pytest.mark.slow  # tests/models/test_third_party.py makes the quick check by default
