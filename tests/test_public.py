@@ -30,7 +30,7 @@ PUBLIC = {
     "bayescg.export": "to_openmm to_plumed",
     "bayescg.plot": "chapman_kolmogorov committor cv eigenfunctions free_energy loss methods mixing planes predicted "
     "predictive_check ramachandran spectrum timescales",
-    "bayescg.experiments": "Experiment load map names report resume run",
+    "bayescg.experiments": "Experiment active load map names report resume run",
     "bayescg.nets": "MLP Whiten ard gaussian random_net",
     "bayescg.models": "Autoencoder BoltzmannGenerator EmbeddedPhysics GeneratorEigenfunctions MultitaskCV PredictiveCV "
     "ReversibleDeepMSM TimeLaggedAutoencoder VariationalDynamicsEncoder",
@@ -63,6 +63,7 @@ ARGUMENTS = {
     "bayescg.analysis.coverage": "experiment truth level repeats seed",
     "bayescg.export.to_openmm": "fit output top atoms refits native",
     "bayescg.export.to_plumed": "fit directory top frames atoms refits",
+    "bayescg.experiments.active": "system model acquire until out quantity seed say",
     "bayescg.experiments.map": "run settings cluster",
 }
 

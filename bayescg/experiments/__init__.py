@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bayescg.lazy import lazily
 
 if TYPE_CHECKING:
+    from bayescg.experiments.acquisition.active_loop import active as active
     from bayescg.experiments.calibration import Row as Row
     from bayescg.experiments.catalogue import names as names
     from bayescg.experiments.many.mapping import map as map

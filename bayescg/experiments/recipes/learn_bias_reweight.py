@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from bayescg import sampling
-from bayescg.checkpoint import whole
 from bayescg.experiments import build
 from bayescg.experiments.recipes.recipe import OneFit, Stage, fitted
+from bayescg.experiments.stored_shots import stored_shots
 from bayescg.questions import Context
 from bayescg.questions.known import of_system, state
-from bayescg.sampling.sampled_frames import to_frames
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
@@ -64,7 +62,8 @@ class LearnBiasReweight(OneFit):
         assert settings is not None
         within = self.experiment.analysis.regions
         regions = {name: state(self.simulated, within, name) for name in settings.states}
-        if not path.exists():
+
+        def shoot() -> tuple[Frames, int]:
             dynamics = {"dynamics": settings.dynamics, "friction": settings.friction, "dt": settings.dt}
             common: dict[str, Any] = {**dynamics, "compile": run.compile, "device": run.device, "seed": run.seed}
             hot = sampling.flattened(
@@ -74,17 +73,9 @@ class LearnBiasReweight(OneFit):
             shots = sampling.commitment(
                 self.simulated, hot, regions, shots=settings.shots, steps=settings.steps, **common
             )
-            forces = sum(f.provenance["cost"]["force_evaluations"] for f in (hot, shots))
-            columns = {"x": shots.gather(slice(None)).reshape(len(shots), -1), "energy": np.asarray(shots.energy)}
-            with whole(path) as partial, partial.open("wb") as stream:
-                np.savez(stream, **columns, commitments=np.asarray(shots.commitments), forces=np.int64(forces))
-        with np.load(path) as columns:
-            self.shots = to_frames(
-                self.simulated, columns["x"],
-                {"sampler": "commitment", "regions": settings.states,
-                 "cost": {"force_evaluations": int(columns["forces"])}},
-                energy=columns["energy"], commitments=columns["commitments"],
-            )  # fmt: skip
+            return shots, sum(f.provenance["cost"]["force_evaluations"] for f in (hot, shots))
+
+        self.shots = stored_shots(path, self.simulated, settings.states, shoot)
         self.train, self.test = self.shots.split(test=self.experiment.fit.held_out, seed=run.seed)
 
     def _over(self) -> Callable[[torch.Tensor], torch.Tensor] | None:

@@ -45,6 +45,7 @@ def commitment(
     friction: float = 1.0,
     steps: int = 100_000,
     batch: int = 16_384,
+    all_regions: bool = True,
     compile: str = "auto",
     device: str = "auto",
     seed: int = 0,
@@ -85,6 +86,8 @@ def commitment(
         Most steps of a shot.
     batch : int, default 16 384
         Most shots that run side by side.
+    all_regions : bool, default True
+        Refuse counts in which a region was reached by no shot at all, which few shots of many may leave out.
     compile : {"auto", "inductor", "trace", "off"}
         How steps run; ``"auto"`` records them, and compiles them when a batch has gone on for 2000 steps.
     device : {"auto", "cpu", "cuda"}
@@ -143,7 +146,7 @@ def commitment(
     advice = "The shots so far are lost; run it again, with fewer configurations or shots"
     with torch.no_grad(), stoppable(lambda: advice), Bar("shots", max(1, len(queue)), 0, progress) as bar:
         unresolved, cost = _shoot(places, start, fresh, step, queue, counts, steps, batch, compile, bar)
-    _look(places.names, counts, shots * len(start.x), unresolved, steps)
+    _look(places.names, counts, shots * len(start.x), unresolved, steps, all_regions)
     recorded = {
         "seed": seed, "dt": dt, "dynamics": dynamics, "shots": shots, "steps": steps, "batch": batch,
         "compile": compile, "regions": places.names, "labels": "region that each shot reached first",
@@ -248,10 +251,10 @@ def _check_finite(x: Tensor, owner: Tensor) -> None:
         )
 
 
-def _look(names: list[str], counts: Tensor, total: int, unresolved: int, steps: int) -> None:
+def _look(names: list[str], counts: Tensor, total: int, unresolved: int, steps: int, all_regions: bool) -> None:
     """Refuse counts in which a region is never reached; warn of shots that were cut."""
     missed = [name for name, count in zip(names, counts.sum(0), strict=True) if not count]
-    if missed:
+    if missed and all_regions:
         raise SimulationError(
             f"no shot reached {' or '.join(map(repr, missed))}; {total - unresolved:,} of {total:,} shots ended in "
             f"other regions and {unresolved:,} in none within {steps:,} steps. Check the regions, give configurations "

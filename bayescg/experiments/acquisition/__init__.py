@@ -1,0 +1,8 @@
+"""Simulate, learn, choose what to simulate next, again."""
+
+from bayescg.experiments.acquisition.acquire import Acquisition
+from bayescg.experiments.acquisition.active_loop import ActiveRun, Round, active
+from bayescg.experiments.acquisition.next_shots import Shots
+from bayescg.experiments.acquisition.next_windows import Windows
+
+__all__ = ["Acquisition", "ActiveRun", "Round", "Shots", "Windows", "active"]
