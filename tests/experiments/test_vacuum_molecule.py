@@ -1,0 +1,41 @@
+"""The loop of shots, windows and free energies on a molecule: the shipped experiment, made small."""
+
+import json
+from pathlib import Path
+
+from bayescg.experiments import load, run
+from bayescg.experiments.build import check
+
+SMALL = (  # so hot that phi turns positive within a picosecond
+    "shooting.heat=6.0", "shooting.hot_steps=800", "shooting.chains=40", "shooting.configurations=40",
+    "shooting.shots=2", "fit.steps=50", "fit.members=2", "umbrella.windows=4", "umbrella.walkers=8",
+    "umbrella.steps=200", "umbrella.equilibration=20",
+)  # fmt: skip
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
+
+
+def test_the_experiment_is_sound() -> None:
+    experiment = load("alanine-dipeptide-multitask")
+    check(experiment)
+    assert experiment.model.arguments["regions"] == experiment.shooting.states
+    regions = experiment.analysis.regions
+    for name in ("C7eq", "C7ax"):  # shots end inside the basins whose populations are asked for
+        (low, high), (first, last) = regions[f"core_{name}"]["phi"], regions[name]["phi"]
+        assert (first <= low < high <= last) if first < last else (high <= last or low >= first)
+
+
+def test_a_small_run_answers_everything(tmp_path: Path) -> None:
+    run(load("alanine-dipeptide-multitask", quick=True, changes=SMALL), tmp_path / "run", silent)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    quantities = summary["quantities"]
+    both = [quantities[f"population_{name}"]["mean"] for name in ("C7eq", "C7ax")]
+    assert abs(sum(both) - 1.0) < 1e-9
+    assert "free_energy_difference" in quantities
+    assert not summary["diagnostics"]["ladder"]["mixed"]  # in 0.4 ps
+    assert quantities["population_C7ax"]["ci90"] is None
+    assert summary["cost"]["energy_evaluations"] > 40 * 880 + 32 * 220
+    for name in ("ladder", "free_energy_torsions", "free_energy_cv"):
+        assert (tmp_path / "run" / "figures" / f"{name}.png").exists(), name
