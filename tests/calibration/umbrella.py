@@ -68,13 +68,18 @@ def _log(rate: Quantity) -> Quantity:
     return Quantity.of(np.log(rate.draws), "", rate.warning)
 
 
-def truth_of_draws() -> dict[str, float]:
-    left, right, top = (DENSITY[(low <= GRID) & (high > GRID)].sum() for low, high in (LEFT, RIGHT, TOP))
+def exact_rates() -> np.ndarray:
+    """From a to b and back, (2,), D = kT = 1: flux over E[1 - q] and E[q]."""
     between = (GRID > -0.9) & (GRID < 0.9)
     resistance = np.where(between, 1.0 / DENSITY, 0.0) * (GRID[1] - GRID[0]) ** 2
     q = np.cumsum(resistance) / resistance.sum()
-    rate = 1.0 / resistance.sum() / (DENSITY * (1.0 - q)).sum()
-    return {"difference": np.log(left / right), "barrier": np.log(left / top), "log rate": float(np.log(rate))}
+    return 1.0 / resistance.sum() / np.array([(DENSITY * (1.0 - q)).sum(), (DENSITY * q).sum()])
+
+
+def truth_of_draws() -> dict[str, float]:
+    left, right, top = (DENSITY[(low <= GRID) & (high > GRID)].sum() for low, high in (LEFT, RIGHT, TOP))
+    rate = float(np.log(exact_rates()[0]))
+    return {"difference": np.log(left / right), "barrier": np.log(left / top), "log rate": rate}
 
 
 @cache

@@ -1,55 +1,21 @@
 """Rates from frames at equilibrium against quadrature: exact along the one coordinate, an upper bound across others."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 import bayescg as bcg
-from bayescg.data import Bias, Frames
 from bayescg.errors import ConfigError, DataError
-
-BARRIER = 6.0
-CENTRES = np.linspace(-1.6, 1.6, 17)
-WIDTH = 0.2
-GRID = np.linspace(-2.5, 2.5, 5001)
-
-
-def potential(x):
-    return BARRIER * (x**2 - 1.0) ** 2 + 0.4 * x
-
-
-DENSITY = np.exp(-potential(GRID))
-DENSITY /= DENSITY.sum()
-
-
-def exact_rates():
-    """From a = (x < -0.9) to b = (x > 0.9) and back, D = kT = 1: flux over E[1 - q] and E[q]."""
-    between = (GRID > -0.9) & (GRID < 0.9)
-    resistance = np.where(between, 1.0 / DENSITY, 0.0) * (GRID[1] - GRID[0]) ** 2
-    q = np.cumsum(resistance) / resistance.sum()
-    return 1.0 / resistance.sum() / np.array([(DENSITY * (1.0 - q)).sum(), (DENSITY * q).sum()])
+from tests.calibration.umbrella import exact_rates, in_a, in_b, windows
 
 
 def biased(columns, times, seed, dims=1):
-    """Independent draws of windows along the first coordinate; the others are Gaussian."""
-    rng = np.random.default_rng(seed)
-    felt = DENSITY * np.exp(-0.5 * ((GRID - CENTRES[:, None]) / WIDTH) ** 2)
-    s = np.stack([rng.choice(GRID, (columns, times), p=p / p.sum()) for p in felt], -1).ravel()
-    s = s + rng.uniform(-0.5, 0.5, len(s)) * (GRID[1] - GRID[0])
-    window, column = np.tile(np.arange(17), columns * times), np.repeat(np.arange(columns), times * 17)
-    time = np.tile(np.repeat(np.arange(times), 17), columns)
-    replica, born = column * 17 + (window + 5 * time) % 17, np.tile(np.arange(17), columns)  # as if they walked
-    bias = Bias(window, 0.5 * ((s[:, None] - CENTRES) / WIDTH) ** 2, replica=replica, born=born)
-    x = np.c_[s, 0.3 * rng.normal(size=(len(s), dims - 1))]
-    return Frames.from_numpy(x, unit="reduced", bias=bias, trajectory=column, temperature_kT=1.0)
-
-
-def in_a(x):
-    return x[:, 0] < -0.9
-
-
-def in_b(x):
-    return x[:, 0] > 0.9
+    """Windows along the first coordinate; the others are Gaussian."""
+    frames = windows(seed, columns, times)
+    rest = 0.3 * np.random.default_rng([seed, dims]).normal(size=(len(frames), dims - 1))
+    return replace(frames, positions=np.c_[frames.positions, rest])
 
 
 def test_intervals_hold_both_rates_and_draws_spread_as_estimates_do():
