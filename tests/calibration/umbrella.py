@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,11 +92,12 @@ def loop(seed: int, steps: int, fixed: bool = False) -> dict[str, Quantity]:
     """Shots, a CV and windows of their own; `fixed`: all frames as independent ones, their weights as exact."""
     system = shallow()
     regions = {name: system.states[name] for name in ("A", "B")}
-    common = {"dt": 1.0, "seed": seed, "progress": False}
+    common: dict[str, Any] = {"dt": 1.0, "seed": seed, "progress": False}
     hot = bcg.sampling.flattened(system, 400, ceiling=14.0, steps=8000, **common)
     shots = bcg.sampling.commitment(system, hot, regions, shots=10, **common)
     model = MultitaskCV(bcg.features.radii(5, [[0, 1], [2, 3]]), latent_dim=2)
     fit = bcg.fit(model, shots, steps=1500, members=4, validation=0.0, seed=seed, compile="trace")
+    common |= {"dt": 0.5, "friction": 0.1}
     biased = bcg.sampling.umbrella(system, fit, steps, windows=20, walkers=12, starts=shots, **common)
     rates = bcg.analysis.rates(fit, biased, regions["A"], regions["B"], draws=400, seed=seed)
     frames = replace(biased, bias=None, order=None) if fixed else biased

@@ -12,17 +12,18 @@ from bayescg.arguments import check_counts, check_positive
 from bayescg.data import Bias, Frames, apart, evenly, overlap, round_trips
 from bayescg.data.rungs import LITTLE_OVERLAP
 from bayescg.errors import ConfigError, DataError, SimulationError
-from bayescg.sampling.biased.cv_gradient import CV, cv_of_coordinates
+from bayescg.sampling.biased.cv_gradient import CV, cv_of_coordinates, with_gradient
 from bayescg.sampling.biased.replicas import Replicas
 from bayescg.sampling.biased.umbrella_windows import Ladder, ladder_along
 from bayescg.sampling.chains.loop import Run, Settings, as_positions, begin, run_kernel
-from bayescg.sampling.sampled_frames import to_frames
+from bayescg.sampling.sampled_frames import masses, to_frames
 from bayescg.systems.core import System, check_system
 from bayescg.units import plain
 
 __all__ = ["umbrella"]
 
 _FRICTION = 5.0  # 1/ps, of molecules: torsions, the CVs of most, forget their velocity in some 0.1 ps
+_WIDER = 0.02  # of the variance in a window; free energies sum up what windows have in common
 _DRAGGED = 3.0  # widths of a window from which on a start is dragged into it, by more than 4 kT
 
 
@@ -124,8 +125,8 @@ def umbrella(
     Warns
     -----
     UserWarning
-        A window has no start nearby; a column left the range of floating-point numbers (its frames from then on are
-        left out); or two neighbouring windows hardly overlap.
+        A window has no start nearby, or is too stiff for the time step; a column left the range of floating-point
+        numbers (its frames from then on are left out); or two neighbouring windows hardly overlap.
 
     Notes
     -----
@@ -169,6 +170,8 @@ def umbrella(
     ladder = ladder_along(s, windows, centres, stiffness, getattr(starts, "commitments", None))
     rows = ladder.nearest(s, walkers)
     far = _far(ladder, s[rows[0]])
+    if rough := _rough(value, x[rows.ravel()], ladder, system, dt, friction):
+        warnings.warn(rough, stacklevel=2)
     kernel = Replicas(
         system, begin(system, x[rows.ravel()], settings), value, ladder, dt, friction, exchange_every, settings
     )
@@ -238,6 +241,29 @@ def _values(value: CV, x: torch.Tensor) -> np.ndarray:
         bad = np.flatnonzero(~np.isfinite(s))
         raise ConfigError(f"the CV is not finite at start {bad[0]} ({len(bad)} of {len(s)})")
     return s
+
+
+def _rough(value: CV, x: torch.Tensor, ladder: Ladder, system: System, dt: float, friction: float | None) -> str | None:
+    r"""What to say of steps that are too long for the bias, by its stiffness at the starts (walkers * windows, dim).
+
+    A spring's variance comes out too large by :math:`1 / (1 - \kappa |\nabla s|^2 D\,dt / 2)` in steps of Euler and
+    Maruyama; BAOAB's has no error, but is unstable from :math:`\omega\,dt = 2` on.
+    """
+    gradient = with_gradient(value)(x)[1].detach().double().cpu()
+    weighed = gradient**2 if friction is None else gradient**2 / masses(system)
+    each = system.kT * weighed.sum(1).reshape(-1, len(ladder)).numpy() * ladder.stiffness
+    excess = 0.5 * dt * np.median(each, 0) if friction is None else dt**2 * np.median(each, 0)
+    most = _WIDER if friction is None else 1.0
+    worst = int(np.argmax(excess))
+    if not excess[worst] > most:
+        return None
+    longest = dt * most / excess[worst] if friction is None else dt * (most / excess[worst]) ** 0.5
+    effect = "are too long for its spring" if friction else f"make the variance {excess[worst]:.0%} too large"
+    return (
+        f"umbrella: {int((excess > most).sum())} windows are too stiff for steps of {dt:g}, which in window {worst} "
+        f"{effect}, so that free energies are off: use dt={longest:.2g} or less, softer windows (stiffness=)"
+        + (", or friction= for Langevin dynamics, whose steps have no such error" if friction is None else "")
+    )
 
 
 def _far(ladder: Ladder, nearest: np.ndarray) -> list[str]:
