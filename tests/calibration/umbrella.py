@@ -55,9 +55,9 @@ def windows(seed: int, columns: int, times: int) -> Frames:
 def of_draws(seed: int, columns: int, fixed: bool = False) -> dict[str, Quantity]:
     """Two free energies and a rate; `fixed`: by weights that are taken for exact."""
     frames = windows(seed, columns, 400 // columns)
-    rates = bcg.analysis.rates(first, frames, in_a, in_b, bins=25, draws=400, seed=seed)
     if fixed:
         frames = replace(frames, bias=None)
+    rates = bcg.analysis.rates(first, frames, in_a, in_b, bins=25, draws=400, seed=seed)
     fes = bcg.analysis.free_energy(None, frames, cv=first, bins=20, draws=400, seed=seed)
     return {
         "difference": fes.difference(LEFT, RIGHT), "barrier": fes.difference(LEFT, TOP),
@@ -88,8 +88,8 @@ def shallow() -> bcg.systems.MuellerBrown5D:
     return bcg.systems.MuellerBrown5D("shallow")
 
 
-def loop(seed: int, steps: int, fixed: bool = False) -> dict[str, Quantity]:
-    """Shots, a CV and windows of their own; `fixed`: all frames as independent ones, their weights as exact."""
+def loop(seed: int, steps: int) -> dict[str, Quantity]:
+    """Shots, a CV and windows of their own."""
     system = shallow()
     regions = {name: system.states[name] for name in ("A", "B")}
     common: dict[str, Any] = {"dt": 1.0, "seed": seed, "progress": False}
@@ -100,9 +100,8 @@ def loop(seed: int, steps: int, fixed: bool = False) -> dict[str, Quantity]:
     common |= {"dt": 0.5, "friction": 0.1}
     biased = bcg.sampling.umbrella(system, fit, steps, windows=20, walkers=12, starts=shots, **common)
     rates = bcg.analysis.rates(fit, biased, regions["A"], regions["B"], draws=400, seed=seed)
-    frames = replace(biased, bias=None, order=None) if fixed else biased
     along = system.observables["X-Y"]
-    fes = bcg.analysis.free_energy(None, frames, cv=along, bins=60, draws=400, seed=seed)
+    fes = bcg.analysis.free_energy(None, biased, cv=along, bins=60, draws=400, seed=seed)
     return {
         "difference": fes.difference(WELL_A, WELL_B), "barrier": fes.difference(WELL_A, PASS),
         "log rate": _log(rates.quantities["rate_ab"]),
