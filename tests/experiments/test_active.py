@@ -74,10 +74,9 @@ def test_a_loop_that_is_killed_goes_on_to_the_same_numbers(pool, finished, tmp_p
 
 
 def test_another_loop_in_the_folder_is_refused_and_a_longer_one_is_not(pool, finished):
+    other: dict[str, Any] = {**SHOTS, "batch": 9}
     with pytest.raises(CheckpointError, match="another active loop \\(different: batch, seed\\)"):
-        active(
-            SYSTEM, MODEL, until={"rounds": 3}, out=finished.path, configurations=pool, seed=1, **SHOTS | {"batch": 9}
-        )
+        active(SYSTEM, MODEL, until={"rounds": 3}, out=finished.path, configurations=pool, seed=1, **other)
     enough = active(SYSTEM, MODEL, until={"sd": 10.0}, out=finished.path, configurations=pool, **SHOTS)
     assert (len(enough.history), enough.reason) == (1, "its sd is at most 10")
 
@@ -105,8 +104,7 @@ def test_what_is_proposed_tells_more_than_the_pool(pool, finished, kind, more):
 
 
 def test_a_pool_may_be_exhausted(pool, tmp_path):
-    few = {"configurations": pool[:25], "first": 20, "batch": 10}
-    run = active(SYSTEM, MODEL, until={"rounds": 9}, out=tmp_path, **{**SHOTS, **few})
+    run = active(SYSTEM, MODEL, until={"rounds": 9}, out=tmp_path, configurations=pool[:25], **SHOTS)
     assert (len(run.history), len(run.frames), run.reason) == (2, 25, "nothing is left to ask")
 
 
