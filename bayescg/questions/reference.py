@@ -1,4 +1,4 @@
-"""What a fit without frames predicts of a molecule, held to a reference."""
+"""What weighted draws or biased frames say of a molecule, held to a reference."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ __all__ = ["HeldToReference"]
 _REMEDY = "analysis.reference=none, which compares with nothing"
 _OBSERVABLES = ("rg", "rg_mass", "end_to_end")
 _MOST = 100_000
+_LOW = (3.0, 5.0)
+_MERGED = 2
 
 
 class HeldToReference(Question):
@@ -51,10 +53,10 @@ class HeldToReference(Question):
         name = experiment.analysis.reference
         if name is None or experiment.system is None:
             return
-        if model.needs_frames:
+        if model.needs_frames and experiment.umbrella is None:
             raise ConfigError(
-                f"analysis.reference judges runs without frames; {experiment.model.name} learns from frames: leave it "
-                "out"
+                f"analysis.reference judges runs without frames, or with [umbrella]; {experiment.model.name} learns "
+                "from frames: leave it out"
             )
         if name not in reference_names():
             shipped = ", ".join(reference_names())
@@ -75,14 +77,16 @@ class HeldToReference(Question):
             )
 
     def applies(self, context: Context) -> bool:
-        """Where a reference is named."""
-        return context.weighted and context.settings.reference is not None
+        """Where a reference is named, to weighted draws and to biased frames."""
+        weighted = context.weighted or context.frames.bias is not None
+        return weighted and context.settings.reference is not None
 
     def ask(self, context: Context) -> Finding:
-        """Populations of the reference's regions, the divergence of the Ramachandran plot, and what is known of both.
+        """Populations of the reference's regions, how the Ramachandran plot differs, and what is known of both.
 
-        The divergence is that of the draws, weighted and as they are generated, from the reference, in its bins;
-        beside it stands that of draws from the reference itself, as many as there are or as count.
+        Of draws the latter is the divergence, weighted and as they are generated, from the reference, in its bins;
+        beside it stands that of draws from the reference itself, as many as there are or as count. Biased frames are
+        correlated, and their free energy is compared.
         """
         from bayescg.analysis.evaluation import evaluate
         from bayescg.analysis.resampled import average
@@ -105,6 +109,9 @@ class HeldToReference(Question):
             if all(reference.regions.get(name) == settings.regions[name] for name in (a, b)):
                 ratio = reference.populations[b][0] / reference.populations[a][0]
                 finding.truth[difference_name(context, a, b)] = -math.log(ratio)
+        if not context.weighted:
+            self._biased_plane(finding, context, reference, phi, psi)
+            return finding
         for name in set(_OBSERVABLES) & set(context.observables):
             finding.truth[name] = reference.averages[name][0]
         self._plane(finding, context, reference, angles, phi, psi)
@@ -151,6 +158,44 @@ class HeldToReference(Question):
             f"{plane['kl_exact_draws_reweighted']:.2g}. The reference's own error is "
             f"{plane['kl_floor_of_reference']:.1g}.",
         )
+
+    def _biased_plane(self, finding: Finding, context: Context, reference: Reference, phi: Any, psi: Any) -> None:
+        """Free energy over the Ramachandran plot."""
+        counts = _histogram(reference, phi, psi, context.frames.weights)
+        plane: dict[str, Any] = {"reference": context.settings.reference}
+        plane |= {f"rms_below_{low:g}_kT": free_energy_rms(reference.counts, counts, low) for low in _LOW}
+        finding.diagnostics["ramachandran"] = plane
+        finding.in_words.add("ramachandran")
+        rms = " and ".join(f"{plane[f'rms_below_{low:g}_kT']:.2g} kT below {low:g} kT" for low in _LOW)
+        finding.remark(
+            TRUST,
+            f"Ramachandran plot: the free energy differs from that of {plane['reference']} by {rms} "
+            f"(root mean square over cells of {360 * _MERGED / len(reference.counts):.3g} degrees).",
+        )
+
+
+def free_energy_rms(reference: np.ndarray, other: np.ndarray, low: float) -> float:
+    """Root mean square difference of two free energies over cells where the first is below `low`, in kT.
+
+    Parameters
+    ----------
+    reference, other : ndarray, shape (bins, bins)
+        Histograms, of which 2 x 2 bins are a cell. Where the second one has an empty cell, the result is infinite.
+    low : float
+        kT above the minimum.
+
+    Examples
+    --------
+    >>> counts = np.kron([[100.0, 50.0], [50.0, 1.0]], np.ones((2, 2)))
+    >>> round(free_energy_rms(counts, counts ** 0.5, 1.0), 3)
+    0.163
+    """
+    a, b = (h.reshape(len(h) // _MERGED, _MERGED, -1, _MERGED).sum((1, 3)) for h in (reference, other))
+    within = a > a.max() * math.exp(-low)
+    if not b[within].all():
+        return math.inf
+    difference = np.log(a[within]) - np.log(b[within])
+    return float(np.sqrt(np.square(difference - difference.mean()).mean()))
 
 
 def _scatter(reference: Reference, count: int, seed: int, repeats: int = 5) -> float:

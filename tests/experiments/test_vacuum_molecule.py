@@ -3,8 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+from bayescg.errors import ConfigError
 from bayescg.experiments import load, run
 from bayescg.experiments.build import check
+from bayescg.questions.reference import free_energy_rms
 
 SMALL = (  # so hot that phi turns positive within a picosecond
     "shooting.heat=6.0", "shooting.hot_steps=800", "shooting.chains=40", "shooting.configurations=40",
@@ -25,6 +30,24 @@ def test_the_experiment_is_sound() -> None:
     for name in ("C7eq", "C7ax"):  # shots end inside the basins whose populations are asked for
         (low, high), (first, last) = regions[f"core_{name}"]["phi"], regions[name]["phi"]
         assert (first <= low < high <= last) if first < last else (high <= last or low >= first)
+
+
+def test_biased_frames_are_held_to_a_reference_of_their_system() -> None:
+    name = "alanine-dipeptide-multitask"
+    obc1 = ["analysis.reference=alanine-dipeptide-obc1-300K", "system.force_field=amber96"]
+    check(load(name, changes=[*obc1, "system.solvent=obc1"]))
+    with pytest.raises(ConfigError, match="with solvent = none the system is another"):
+        check(load(name, changes=obc1))
+
+
+def test_free_energies_of_histograms_differ_by_what_is_known() -> None:
+    counts = np.kron(np.random.default_rng(0).uniform(1.0, 9.0, (8, 8)), np.ones((2, 2)))
+    tilt = np.kron(np.where(np.arange(8) < 4, 0.3, -0.3)[:, None], np.ones((2, 16)))
+    assert free_energy_rms(counts, 7.0 * counts, 3.0) == pytest.approx(0.0, abs=1e-12)
+    assert free_energy_rms(counts, counts * np.exp(tilt), 3.0) == pytest.approx(0.3)
+    empty = counts.copy()
+    empty[:2, :2] = 0.0
+    assert free_energy_rms(counts, empty, 3.0) == np.inf
 
 
 def test_a_small_run_answers_everything(tmp_path: Path) -> None:
