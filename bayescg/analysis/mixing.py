@@ -110,7 +110,7 @@ def mixing(frames: Frames) -> Mixing:
     --------
     >>> import bayescg as bcg
     >>> frames = bcg.sampling.umbrella(
-    ...     bcg.systems.Harmonic((1.0, 1.0)), lambda x: x[:, 0], 400, dt=0.1, windows=4, walkers=8, stride=10,
+    ...     bcg.systems.Harmonic((1.0, 1.0)), lambda x: x[:, 0], 800, dt=0.05, windows=4, walkers=8, stride=10,
     ...     starts=np.linspace([-2.0, 0.0], [2.0, 0.0], 50),
     ... )
     >>> mixing(frames).mixed

@@ -139,6 +139,10 @@ def reliability(fit: Fit, shots: Frames, bins: int = 10, seed: int = 0) -> Relia
         raise DataError("these frames hold no shots: bcg.sampling.commitment counts where they end")
     if shots.commitments.shape[1] != draws.shape[2]:
         raise DataError(f"shots of {shots.commitments.shape[1]} regions for a fit of {draws.shape[2]}")
+    learned: Any = fit.model
+    theirs, ours = list(shots.provenance.get("regions", learned.regions)), list(learned.regions)
+    if theirs != ours:
+        raise DataError(f"the shots are to {theirs}, and the fit learned of {ours}, in this order")
     shot = shots.commitments.sum(1) > 0
     counts, draws = shots.commitments[shot], draws[:, shot]
     total, p = counts.sum(1), draws.mean(0)

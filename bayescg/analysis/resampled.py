@@ -12,12 +12,15 @@ from bayescg.analysis.block_bootstrap import (
     weights_of,
     without_tails,
 )
+from bayescg.analysis.mixing import unmixed
 from bayescg.analysis.quantity import Quantity
 from bayescg.data import Frames, mbar, mbar_draws
+from bayescg.errors import DataError
 
 __all__ = ["Resampled", "average", "resampled"]
 
 _AT_ONCE = 4_000_000
+_FORGETS = 3.0  # statistical inefficiencies that a replica must be long
 
 
 class Resampled:
@@ -78,17 +81,28 @@ class _Biased(Resampled):
     """Frames of many windows: the blocks are columns, and each draw of them has weights of its own by MBAR."""
 
     def __init__(self, frames: Frames, draws: int, seed: int):
+        columns = len(np.unique(frames.trajectory))
+        if columns < 3:
+            raise DataError(
+                f"the windows are of {columns} trajectories: too few for an error bar, which is made of three or more "
+                "independent ladders of windows (walkers= of bcg.sampling.umbrella)"
+            )
         super().__init__(frames, 1.0, draws, seed)
         assert frames.bias is not None
         energies, window = np.asarray(frames.bias.energies, dtype=np.float64), frames.bias.window
+        held = np.zeros((self.blocks, energies.shape[1]))
+        np.add.at(held, (self.block_of, window), 1.0)
+        if (alone := np.flatnonzero((held > 0).sum(0) == 1)).size:
+            raise DataError(
+                f"window {alone[0]} has frames of one trajectory only: error bars are made of independent ladders of "
+                "windows; let trajectory= number these, each with frames of all windows"
+            )
         log_weights, f = mbar(energies, window)
         self.frame_weights = np.exp(log_weights) * len(log_weights)
         free = mbar_draws(energies, window, f, self.block_of, self.weights)
-        held = np.zeros((self.blocks, len(f)))
-        np.add.at(held, (self.block_of, window), 1.0)
         self._factors = self.weights @ held * np.exp(free) / len(log_weights)
         lowest = energies.min(1)
-        self._scale, self._boltzmann = np.exp(lowest), np.exp(lowest[:, None] - energies)
+        self._scale, self._boltzmann = np.exp(lowest - lowest.max()), np.exp(lowest[:, None] - energies)
 
     def sums(
         self, cell: np.ndarray, cells: int, rows: np.ndarray | slice = slice(None), values: np.ndarray | None = None
@@ -117,7 +131,8 @@ def average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: str
     """Average over correlated frames, by a bootstrap over blocks.
 
     Where values are skewed and the frames worth few independent ones, intervals miss on the long tail's side: that of a
-    squared Gaussian variable by frames worth 40 holds the truth in 83 % of data sets.
+    squared Gaussian variable by frames worth 40 holds the truth in 83 % of data sets. Biased frames whose replicas did
+    not mix, or keep to the values they began with, have no interval.
 
     Parameters
     ----------
@@ -134,7 +149,11 @@ def average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: str
     >>> average(x[:, 0], Frames.from_numpy(x, unit="reduced"), draws=200, seed=0, unit="nm")
     Quantity(-0.049 ± 0.035 nm, 90 % in [-0.11, 0.006])
     """
-    drawing = resampled(frames, inefficiency(values, frames), draws, seed)
+    values = np.asarray(values, dtype=np.float64)
+    if values.shape != (len(frames),):
+        raise DataError(f"values of shape {values.shape} for {len(frames)} frames: give one a frame")
+    g = inefficiency(values, frames)
+    drawing = resampled(frames, g, draws, seed)
     everywhere = np.zeros(len(values), dtype=np.int64)
     (total, totals), (sum_, sums) = (drawing.sums(everywhere, 1, values=v) for v in (None, values))
     point = float(sum_[0] / total[0])
@@ -144,4 +163,17 @@ def average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: str
     parts: dict[str, float | None] = {"sampling": sd}
     if (refits := frames.provenance.get("refits")) is not None:
         parts = refit_sources(drawing.frame_weights * (values - point), refits, sd)
-    return Quantity.of(averages, unit, narrow=narrow, sd_by_source=parts)
+    return Quantity.of(averages, unit, _stuck(frames, g), narrow, sd_by_source=parts)
+
+
+def _stuck(frames: Frames, g: float) -> str | None:
+    """Why an average over biased frames has no interval: replicas did not mix, or keep to what they began with."""
+    if frames.bias is None or (reason := unmixed(frames)):
+        return None if frames.bias is None else reason
+    length = len(frames) / len(np.unique(frames.bias.replica))
+    if length >= _FORGETS * g:
+        return None
+    return (
+        f"it hardly changes along replicas of {length:.0f} frames, with a statistical inefficiency of {g:.0f}: what "
+        "they began with is not forgotten. Sample longer, or along a CV that moves it"
+    )

@@ -14,6 +14,10 @@ __all__ = ["Bias"]
 class Bias:
     """Windows of umbrella sampling, or other ensembles at one temperature, as columns beside the frames.
 
+    Error bars are made of independent ladders: `trajectory` of the frames numbers these, three or more, each with
+    frames of all windows. Windows that never exchange replicas have estimates and no intervals, for nothing shows
+    whether what they began with was forgotten (:func:`bayescg.analysis.mixing`).
+
     Parameters
     ----------
     window : array of int, (n,)
@@ -56,6 +60,10 @@ class Bias:
         replica = window if self.replica is None else np.asarray(self.replica)
         if replica.shape != window.shape:
             raise DataError(f"replica= of shape {replica.shape} for {n} frames: give one number a frame")
+        if self.born is not None:
+            born = np.asarray(self.born)
+            if n and not (replica.max() < len(born) and 0 <= born.min() <= born.max() < self._count):
+                raise DataError(f"born= must hold a window, 0 to {self._count - 1}, for each of the replicas")
         for name, value in {"window": window, "energies": energies, "replica": replica}.items():
             object.__setattr__(self, name, value)
 

@@ -195,15 +195,25 @@ def valid_weights(weights: Any, n: int) -> np.ndarray | None:
 
 
 def unbiased(weights: Any, bias: Bias | None, n: int) -> Any:
-    """Weights as they are, or those of MBAR where windows are known and weights are not."""
+    """Weights as they are, or those of MBAR where windows are known."""
     if bias is None:
         return weights
     if len(bias) != n:
         raise DataError(f"the bias is of {len(bias)} frames, and there are {n}")
     if weights is not None:
-        return weights
+        raise DataError("weights of biased frames follow from the bias: give bias= alone")
     log_weights = mbar(bias.energies, bias.window)[0]
     return np.exp(log_weights - log_weights.max())
+
+
+def reweighed(frames: Any) -> np.ndarray | None:
+    """Weights of some of many frames: as they were, or of biased ones those of MBAR of just these."""
+    if frames.bias is None or frames.weights is None:
+        return frames.weights
+    try:
+        return unbiased(None, frames.bias, len(frames))
+    except DataError:  # so few that nothing connects their windows; whatever needs that will say so
+        return frames.weights
 
 
 def valid_forces(forces: Any, positions: np.ndarray, factor: float, source: str) -> np.ndarray | None:

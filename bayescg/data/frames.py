@@ -151,7 +151,7 @@ class Frames:
         commitments : array of int, (n, regions), optional
             Of the trajectories shot from each frame, how many reached each region first.
         bias : Bias, optional
-            Windows of umbrella sampling; `weights` are those of MBAR where none are given.
+            Windows of umbrella sampling, in place of `weights`, which are then those of MBAR.
         topology : topology of mdtraj or OpenMM, or path, optional
             Turns on the checks of bond lengths.
         whole : bool
@@ -258,7 +258,7 @@ class Frames:
         part = replace(self, **{name: take(a, index) if name in lazy else a[index] for name, a in columns.items()})
         if len(part) == 0:
             raise DataError(f"an empty selection of {len(self)} frames")
-        return part
+        return part if len(part) == len(self) else replace(part, weights=frame_checks.reweighed(part))
 
     def first(self, time: float) -> "Frames":
         """The first `time` (ps) of every trajectory.

@@ -58,6 +58,8 @@ def mbar(energies: np.ndarray, window: np.ndarray, weights: np.ndarray | None = 
     if not np.isfinite(value):
         raise DataError(f"the free energies of the windows cannot be told: {_APART}")
     for _ in range(_MOST):
+        if not np.isfinite(hessian).all():
+            raise DataError(f"the free energies of the windows do not converge: {_APART}")
         step = np.linalg.lstsq(hessian[1:, 1:], gradient[1:])[0]
         length = 1.0
         while True:

@@ -233,6 +233,12 @@ def _check_names(experiment: Experiment) -> None:
         if system.topology is not None:
             topology, _ = selection(read_topology(system.topology)[0], wanted.select)
     check_names(experiment.analysis, topology, coordinates, _observables(experiment))
+    reads = "features" in inspect.signature(model_class(experiment.model.name)).parameters
+    if reads and topology is None and wanted.frames is None and experiment.features.name not in ("none", "radii"):
+        raise ConfigError(
+            f'features.name = "{experiment.features.name}" is of molecules, and the system has no atoms: for its '
+            'coordinates set features.name = "none"'
+        )
     if topology is not None and experiment.features.name in _OF_TOPOLOGIES:
         getattr(features, experiment.features.name)(topology, **experiment.features.arguments)
 

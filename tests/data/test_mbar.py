@@ -85,10 +85,17 @@ def test_frames_keep_windows_and_weights_of_their_own():
     log_weights = mbar(energies, window)[0]
     assert frames.weights is not None
     np.testing.assert_allclose(frames.weights, np.exp(log_weights - log_weights.max()))
+    with pytest.raises(DataError, match="give bias= alone"):
+        Frames.from_numpy(s[:, None], unit="reduced", bias=frames.bias, weights=np.ones(len(s)))
     part = frames[np.arange(0, len(frames), 7)]
     assert part.bias is not None
     np.testing.assert_array_equal(part.bias.energies, energies[::7])
     np.testing.assert_array_equal(part.bias.window, window[::7])
+    some = frames[(window >= 3) & (window <= 9)]  # whose own weights are not those among all windows
+    assert some.bias is not None
+    assert some.weights is not None
+    expected = np.exp(mbar(some.bias.energies, some.bias.window)[0])
+    np.testing.assert_allclose(some.weights / some.weights.sum(), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +105,7 @@ def test_frames_keep_windows_and_weights_of_their_own():
         ({"window": [0, 1], "energies": np.zeros((3, 2))}, r"give \(n, windows\)"),
         ({"window": [0, 1], "energies": [[0.0, np.nan], [0.0, 0.0]]}, "frame 0 in window 1"),
         ({"window": [0, 1], "energies": np.zeros((2, 2)), "replica": [1]}, "replica="),
+        ({"window": [0, 1], "energies": np.zeros((2, 2)), "born": [0]}, "born="),
     ],
 )
 def test_columns_that_do_not_fit_are_refused(columns, message):

@@ -34,7 +34,7 @@ __all__ = ["Rates", "rates"]
 FEWEST = 10
 """Frames in every bin between the sets."""
 
-MOST, LEAST = 60, 12
+MOST, LEAST = 60, 6
 
 
 @dataclass(frozen=True, repr=False)
@@ -152,7 +152,10 @@ def _functions(fit: Any) -> tuple[list[Callable[[Tensor], Tensor]], Tensor | Non
     """The CV of each refit, and what its positions must be like."""
     model: Any = getattr(fit, "model", None)
     if model is None:
-        return [fit], None
+        if not callable(fit):
+            raise ConfigError(f"fit is {fit!r}: give a fit, or a function from positions to (n,)")
+        function: Any = fit
+        return [function], None
     if not isinstance(model, Model) or not isinstance(model, HasCV):
         raise ModelError(f"{type(model).__name__} has no collective variables")
     return refit_functions(model, fit.weights, lambda refit, x: cv_of(refit, x).mean), next(model.parameters())

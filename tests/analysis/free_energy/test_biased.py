@@ -97,6 +97,36 @@ def test_windows_that_never_mixed_have_no_interval():
     assert any("did not mix" in warning for warning in fes.warnings)
 
 
+def test_a_constant_in_the_bias_changes_nothing():
+    frames = biased(8, 20, 0)
+    assert frames.bias is not None
+    offset = replace(frames, bias=replace(frames.bias, energies=frames.bias.energies + 1000.0))
+    values = frames.positions[:, 0]
+    np.testing.assert_allclose(average(values, offset, 50, 0, "").draws, average(values, frames, 50, 0, "").draws)
+    np.testing.assert_allclose(landscape(offset).profile, landscape(frames).profile, atol=1e-9)
+
+
+def test_what_replicas_never_forget_has_no_interval():
+    """A second coordinate of two values that no window moves: replicas mix, and nothing is known of it."""
+    frames = biased(8, 40, 0)
+    assert frames.bias is not None
+    stuck = np.where(frames.bias.replica % 2, 1.0, -1.0)
+    assert bcg.analysis.mixing(frames).mixed
+    unknown = average(stuck, frames, 100, 0, "")
+    assert unknown.ci90 is None
+    assert "not forgotten" in str(unknown.warning)
+    assert average(frames.positions[:, 0], frames, 100, 0, "").ci90 is not None
+
+
+def test_windows_in_one_trajectory_each_are_no_ladders():
+    frames = biased(8, 20, 0)
+    assert frames.bias is not None
+    order = np.argsort(frames.bias.window, kind="stable")
+    apart = replace(frames[order], trajectory=frames.bias.window[order])
+    with pytest.raises(bcg.errors.DataError, match="independent ladders"):
+        landscape(apart)
+
+
 def test_two_columns_have_no_error_bar():
-    with pytest.raises(bcg.errors.DataError, match="blocks"):
+    with pytest.raises(bcg.errors.DataError, match="independent ladders"):
         landscape(biased(2, 20, 0))
