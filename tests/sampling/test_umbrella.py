@@ -1,5 +1,6 @@
 """Umbrella sampling with exchange: exact laws in each window, exact profiles, what it refuses, and what it saves."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -50,6 +51,9 @@ def deviations(dt=0.1, friction=1.0):
     scores = [(v.mean(0) - exact) / (v.std(0, ddof=1) / np.sqrt(len(v)))
               for v, exact in ((s, mean), (square, variance + mean**2))]  # fmt: skip
     return np.abs(np.stack(scores)).max(), frames.provenance["acceptance"]
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:umbrella.* too stiff")  # what is tested here needs no fine steps
 
 
 def test_exchange_keeps_the_law_of_each_window(monkeypatch):
@@ -251,6 +255,19 @@ def test_other_windows_are_another_run(tmp_path):
         run(stiffness=2.0)
     with pytest.raises(CheckpointError, match="another the CV at the starts"):
         run(cv=lambda x: x[:, 0] + 0.1 * x[:, 1] ** 2 + 0.05 * x[:, 1])
+
+
+def test_steps_that_are_too_long_for_a_stiff_window_are_named():
+    """A spring alone under windows of its own stiffness k: steps of Euler and Maruyama widen it by k dt / 2."""
+    system = Harmonic((1.0, 1.0))
+    starts = np.linspace([-2.0, 0.0], [2.0, 0.0], 50)
+    settings = {"starts": starts, "windows": 5, "walkers": 3, "stride": 1, "compile": "off", "progress": False}
+    with pytest.warns(UserWarning, match=r"too stiff for steps of 0.1, .* make the variance 5% too large.*dt=0.077 or"):
+        umbrella(system, lambda x: x[:, 0], 5, dt=0.1, **settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        umbrella(system, lambda x: x[:, 0], 5, dt=0.05, **settings)
+        umbrella(system, lambda x: x[:, 0], 5, dt=0.1, friction=1.0, **settings)
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from bayescg.units import plain
 __all__ = ["umbrella"]
 
 _FRICTION = 5.0  # 1/ps, of molecules: torsions, the CVs of most, forget their velocity in some 0.1 ps
-_WIDER = 0.02  # of the variance in a window; free energies sum up what windows have in common
+_WIDER = 0.04  # of the variance in a window; free energies sum up what windows have in common
 _DRAGGED = 3.0  # widths of a window from which on a start is dragged into it, by more than 4 kT
 
 
