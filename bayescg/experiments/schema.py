@@ -142,7 +142,7 @@ class Umbrella(Section):
     windows: int = Field(default=20, ge=2)
     walkers: int = Field(default=16, ge=1)
     friction: float | None = Field(default=None, gt=0)
-    exchange_every: int | None = Field(default=10, ge=1)
+    exchange_every: Annotated[int, Field(ge=1)] | Literal["none"] = 10
     stride: int = Field(default=50, ge=1)
     equilibration: int | None = Field(default=None, ge=0)
 

@@ -96,7 +96,7 @@ class LearnBiasReweight(OneFit):
     def _umbrella(self) -> None:
         settings, run = self.experiment.umbrella, self.experiment.run
         assert settings is not None
-        arguments = settings.model_dump()
+        arguments: dict[str, Any] = {k: None if v == "none" else v for k, v in settings.model_dump().items()}
         self.biased: Frames = sampling.umbrella(
             self.simulated, self.fit, arguments.pop("steps"), starts=self.shots, compile=run.compile,
             device=run.device, seed=run.seed, run_dir=self.path / "umbrella", **arguments,
