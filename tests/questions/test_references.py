@@ -1,15 +1,19 @@
 """The shipped references: consistent in themselves, agreed on from both starts, and made again by their script."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from bayescg.errors import DataError
 from bayescg.experiments import load
+from bayescg.questions.reference import free_energy_rms
 from bayescg.questions.references import load_reference, reference_names
-from bayescg.questions.references.alanine_dipeptide import REGIONS, sample, summarise
+from bayescg.questions.references.alanine_dipeptide import PLANS, sample, summarise
 from bayescg.questions.references.sampled import inside
 
-NAME = "alanine-dipeptide-obc1-300K"
+NAME, VACUUM = "alanine-dipeptide-obc1-300K", "alanine-dipeptide-vacuum-300K"
+REGIONS = PLANS[NAME].regions
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +21,16 @@ def reference():
     return load_reference(NAME)
 
 
+def test_references_are_those_of_the_plans():
+    assert reference_names() == sorted(PLANS)
+    for name, plan in PLANS.items():
+        made = load_reference(name).made
+        assert load_reference(name).regions == plan.regions
+        assert made["settings"].items() >= plan.settings.items()
+        assert made["settings"]["chains"] == [plan.chains] * 2
+
+
 def test_a_reference_is_consistent_in_itself(reference):
-    assert NAME in reference_names()
     assert reference.counts.sum() == reference.frames
     assert reference.edges.shape == (65,)
     assert reference.edges[[0, -1]] == pytest.approx([-np.pi, np.pi])
@@ -35,14 +47,27 @@ def test_a_reference_is_consistent_in_itself(reference):
     assert there == pytest.approx(share["phi_positive"], abs=0.1 * share["phi_positive"])
 
 
-def test_both_starts_agree(reference):
+@pytest.mark.parametrize("name", [NAME, VACUUM])
+def test_both_starts_agree(name):
     """What began at negative and what began at positive phi: converged, or they would differ."""
+    reference = load_reference(name)
     for name, ((a, da), (b, db)) in reference.populations_by_start.items():
         assert abs(a - b) < 4 * np.hypot(da, db), name
         mean, error = reference.populations[name]
         assert min(a, b) <= mean <= max(a, b)
         assert np.hypot(da, db) / 2 * 0.9 < error < min(da, db)
-    assert reference.populations["phi_positive"][1] < 0.1 * reference.populations["phi_positive"][0]
+    share, error = reference.populations["phi_positive" if "phi_positive" in reference.regions else "C7ax"]
+    assert error < 0.1 * share
+
+
+def test_free_energies_across_the_barrier_of_the_vacuum_are_known_to_a_tenth_of_kT():
+    vacuum = load_reference(VACUUM)
+    (ax, error), (eq, _) = vacuum.populations["C7ax"], vacuum.populations["C7eq"]
+    assert ax + eq == pytest.approx(1.0)
+    assert error / ax / eq < 0.07
+    ends = [np.log(b / a) for (a, _), (b, _) in zip(*vacuum.populations_by_start.values(), strict=True)]
+    assert abs(ends[0] - ends[1]) < 0.2
+    assert free_energy_rms(vacuum.counts, vacuum.counts, 5.0) == 0.0
 
 
 def test_regions_are_those_of_the_experiment():
@@ -76,7 +101,8 @@ def test_divergence_of_known_histograms(reference):
 @pytest.mark.slow
 def test_the_reference_can_be_made_again(reference, tmp_path):
     """A hundredth of it, from the same two starts."""
-    again, angles = summarise(sample(tmp_path, steps=(1600, 1200), chains=32))
+    plan = replace(PLANS[NAME], steps=(1600, 1200), chains=32)
+    again, angles = summarise(plan, sample(plan, tmp_path))
     assert angles.shape == (again.frames, 2) == (32 * 2800, 2)
     for name, (mean, error) in again.populations.items():
         assert abs(mean - reference.populations[name][0]) < 4 * np.hypot(error, reference.populations[name][1]), name

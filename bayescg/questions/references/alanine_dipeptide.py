@@ -1,14 +1,16 @@
-"""Alanine dipeptide, AMBER96 with OBC1, 300 K: ``python -m bayescg.questions.references.alanine_dipeptide DIR``.
+"""Alanine dipeptide at 300 K: ``python -m bayescg.questions.references.alanine_dipeptide NAME DIR``.
 
-Ten million frames take about 20 minutes of one core, and go on where they were interrupted. Parallel tempering
-forgets the basins of phi and psi within some 10 ps, and has no error of the time step. It is run twice, from the
-basins of negative and from those of positive phi: that both agree on the populations shows that neither remembers
-where it began. The carbon stays L. Peptide bonds are trans: 600 K turns one too rarely for the share of cis bonds
+AMBER96 with OBC1, ten million frames, takes about 20 minutes of one core; ff14SB in vacuum a little longer. Both go on
+where they were interrupted. Parallel tempering has no error of the time step. It is run twice, from the basins of
+negative and from those of positive phi: that both agree on the populations shows that neither remembers where it began.
+In OBC1 it forgets them within some 10 ps; in vacuum, where the barriers of phi are twice as high, it needs temperatures
+that cross them, and some 100 ps. The carbon stays L. Peptide bonds are trans: too few turn for the share of cis bonds
 (``made["cis"]``) to be more than what happened to come up. ``made["settings"]["steps"]`` of a file says how many
 frames of each chain it holds.
 """
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,56 +20,103 @@ import torch
 from bayescg.data import Frames
 from bayescg.features.observables import Torsion, from_names
 from bayescg.questions.references.sampled import Reference, inside
-from bayescg.sampling import parallel_tempering, ramachandran_starts
+from bayescg.sampling import parallel_tempering
 from bayescg.systems import alanine_dipeptide
 from bayescg.systems.peptides import set_ramachandran
 
-__all__ = ["REGIONS", "make", "sample", "summarise"]
+__all__ = ["PLANS", "Plan", "make", "sample", "summarise"]
 
-REGIONS = {
-    "alpha": {"psi": [-120.0, 60.0]},
-    "beta": {"psi": [60.0, -120.0]},
-    "phi_positive": {"phi": [0.0, 120.0]},
-    "phi_negative": {"phi": [120.0, 0.0]},
-    "phi_negative, alpha": {"phi": [120.0, 0.0], "psi": [-120.0, 60.0]},
-    "phi_negative, beta": {"phi": [120.0, 0.0], "psi": [60.0, -120.0]},
-}
-"""Degrees; names and boundaries are those of the experiment alanine-dipeptide, and the two basins of negative phi."""
-
-SETTINGS: dict[str, Any] = {
-    "temperatures": [300.0, 378.0, 476.0, 600.0], "dt": 0.002, "leapfrog": 25, "equilibration": 2000,
-    "compile": "trace",
-}  # fmt: skip
-STEPS = (19_600, 19_600)
 BINS, HYDROGEN_MASS = 64, 3.0
-_POSITIVE = ((55.0, 45.0), (65.0, -65.0))
 
 
-def sample(out: Path, steps: tuple[int, int] = STEPS, chains: int = 256) -> list[Frames]:
+@dataclass(frozen=True)
+class Plan:
+    """How a reference is made.
+
+    Attributes
+    ----------
+    force_field, solvent
+        Of :func:`bayescg.systems.alanine_dipeptide`.
+    negative, positive : tuple of (float, float)
+        Phi and psi, in degrees, that the chains of the two runs take turns to begin at.
+    settings : dict
+        Of :func:`bayescg.sampling.parallel_tempering`.
+    steps : (int, int)
+        Of each chain of the two runs, 50 fs of dynamics each.
+    chains : int
+        Of each run; a multiple of the number of its starts.
+    regions : dict
+        Whose populations are counted, in degrees.
+    """
+
+    force_field: str
+    solvent: str | None
+    negative: tuple[tuple[float, float], ...]
+    positive: tuple[tuple[float, float], ...]
+    settings: dict[str, Any]
+    steps: tuple[int, int]
+    chains: int
+    regions: dict[str, dict[str, list[float]]]
+
+
+_COMMON = {"dt": 0.002, "leapfrog": 25, "compile": "trace"}
+PLANS = {
+    "alanine-dipeptide-obc1-300K": Plan(
+        "amber96",
+        "obc1",
+        ((-150.0, 155.0), (-75.0, -30.0), (-75.0, 150.0), (-85.0, 75.0)),
+        ((55.0, 45.0), (65.0, -65.0)),
+        {"temperatures": [300.0, 378.0, 476.0, 600.0], "equilibration": 2000} | _COMMON,
+        (19_600, 19_600),
+        256,
+        {
+            "alpha": {"psi": [-120.0, 60.0]},
+            "beta": {"psi": [60.0, -120.0]},
+            "phi_positive": {"phi": [0.0, 120.0]},
+            "phi_negative": {"phi": [120.0, 0.0]},
+            "phi_negative, alpha": {"phi": [120.0, 0.0], "psi": [-120.0, 60.0]},
+            "phi_negative, beta": {"phi": [120.0, 0.0], "psi": [60.0, -120.0]},
+        },
+    ),
+    "alanine-dipeptide-vacuum-300K": Plan(
+        "amber14",
+        None,
+        ((-80.0, 75.0), (-150.0, 155.0)),
+        ((60.0, -60.0), (70.0, -50.0)),
+        {"temperatures": [300.0, 395.0, 520.0, 690.0, 920.0, 1230.0, 1640.0], "equilibration": 5000, "stride": 10}
+        | _COMMON,
+        (10_000, 10_000),
+        64,
+        {"C7eq": {"phi": [125.0, 0.0]}, "C7ax": {"phi": [0.0, 125.0]}},
+    ),
+}
+"""By the names of the files. Names and boundaries of regions are those of the experiments."""
+
+
+def sample(plan: Plan, out: Path) -> list[Frames]:
     """Frames of the runs from negative and from positive phi.
 
     Parameters
     ----------
+    plan : Plan
     out : Path
         Where frames and checkpoints are kept: 264 bytes a frame.
-    steps : (int, int)
-        Frames of each chain of the two runs, 50 fs of dynamics apart.
-    chains : int
-        Of each run; even.
     """
-    system = alanine_dipeptide("amber96", "obc1", 300.0, hydrogen_mass=HYDROGEN_MASS)
+    system = alanine_dipeptide(plan.force_field, plan.solvent, 300.0, hydrogen_mass=HYDROGEN_MASS)
     assert system.topology is not None
-    turned = [set_ramachandran(system.topology, system.start, *angles) for angles in _POSITIVE]
-    starts = {"negative": ramachandran_starts(system, chains), "positive": np.stack(turned * (chains // 2))}
-    return [
-        parallel_tempering(
-            system, steps[seed], starts=x.astype(np.float32), seed=seed, run_dir=out / f"from-phi-{name}", **SETTINGS
+    runs = []
+    for seed, name in enumerate(("negative", "positive")):
+        angles = getattr(plan, name)
+        turned = [set_ramachandran(system.topology, system.start, phi, psi) for phi, psi in angles]
+        starts = np.stack(turned * (plan.chains // len(angles))).astype(np.float32)
+        run_dir = out / f"from-phi-{name}"
+        runs.append(
+            parallel_tempering(system, plan.steps[seed], starts=starts, seed=seed, run_dir=run_dir, **plan.settings)
         )
-        for seed, (name, x) in enumerate(starts.items())
-    ]
+    return runs
 
 
-def summarise(runs: list[Frames]) -> tuple[Reference, np.ndarray]:
+def summarise(plan: Plan, runs: list[Frames]) -> tuple[Reference, np.ndarray]:
     """The reference, and phi and psi of all frames, (frames, 2), chain by chain."""
     edges = np.linspace(-np.pi, np.pi, BINS + 1)
     names = ["phi", "psi", "rg", "rg_mass", "end_to_end"]
@@ -80,7 +129,7 @@ def summarise(runs: list[Frames]) -> tuple[Reference, np.ndarray]:
     mean, error = _combined([c / c[0].sum() for c in counts], share)
     visited = mean > 0
     kl_floor = float(0.5 * (error[visited] ** 2 / mean[visited]).sum())
-    portions = {k: [inside(r, v[..., 0], v[..., 1]).mean(1) for v in values] for k, r in REGIONS.items()}
+    portions = {k: [inside(r, v[..., 0], v[..., 1]).mean(1) for v in values] for k, r in plan.regions.items()}
     total = sum(c.sum(0) for c in counts)
     moments = {}
     for k, name in enumerate(names[2:], start=2):
@@ -97,17 +146,18 @@ def summarise(runs: list[Frames]) -> tuple[Reference, np.ndarray]:
         frames=len(angles),
         effective_frames=float(visited.sum() / (2 * kl_floor)),
         kl_floor=kl_floor,
-        regions=REGIONS,
+        regions=plan.regions,
         populations={k: [float(a) for a in _combined(parts, share)] for k, parts in portions.items()},
         populations_by_start={
             k: [[float(a) for a in _combined([part], np.ones(1))] for part in parts] for k, parts in portions.items()
         },
         averages=moments,
         made={
-            "system": 'alanine_dipeptide("amber96", solvent="obc1", temperature=300.0), bonds flexible',
+            "system": f"alanine_dipeptide({plan.force_field!r}, solvent={plan.solvent!r}, temperature=300.0), "
+            "bonds flexible",
             "temperature": 300.0,
             "sampler": "bayescg.sampling.parallel_tempering",
-            "settings": SETTINGS | {"hydrogen_mass": HYDROGEN_MASS}
+            "settings": plan.settings | {"hydrogen_mass": HYDROGEN_MASS}
             | {"chains": [len(v) for v in values], "steps": [v.shape[1] for v in values]},
             "starts": ["negative phi", "positive phi"],
             "seeds": [run.provenance["seed"] for run in runs],
@@ -120,10 +170,10 @@ def summarise(runs: list[Frames]) -> tuple[Reference, np.ndarray]:
     return reference, angles
 
 
-def make(out: Path) -> Reference:
-    """Sample, or go on sampling, and write ``alanine-dipeptide-obc1-300K.npz`` and ``phipsi.npy`` to `out`."""
-    reference, angles = summarise(sample(out))
-    reference.save(out / "alanine-dipeptide-obc1-300K.npz")
+def make(name: str, out: Path) -> Reference:
+    """Sample, or go on sampling, and write NAME.npz and ``phipsi.npy`` to `out`."""
+    reference, angles = summarise(PLANS[name], sample(PLANS[name], out))
+    reference.save(out / f"{name}.npz")
     np.save(out / "phipsi.npy", angles)
     return reference
 
@@ -141,4 +191,4 @@ def _combined(parts: list[np.ndarray], share: np.ndarray) -> tuple[Any, Any]:
 
 
 if __name__ == "__main__":
-    print(make(Path(sys.argv[1])))
+    print(make(sys.argv[1], Path(sys.argv[2])))
