@@ -106,7 +106,8 @@ def _data_warnings(job: Job) -> list[str]:
                 f"{len(job.data.train):,} {what} are worth {worth:.2g} independent ones, and the model reads {size} "
                 "numbers of each: what it has learned may be their chance; simulate longer, or use fewer features"
             )
-    if job.source is not None and job.source.order is None and job.source.commitments is None:
+    source: Any = job.source  # shots are independent by how they are made
+    if source is not None and source.order is None and getattr(source, "commitments", None) is None:
         warned.append("the frames have no time axis: they were taken as independent draws")
     if job.members and job.data is not None and job.data.blocks < 20 < len(job.data.train):
         warned.append(
