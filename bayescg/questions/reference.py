@@ -100,7 +100,7 @@ class HeldToReference(Question):
         for name, region in reference.regions.items():
             if settings.regions.get(name, region) != region:
                 continue  # the experiment calls another region so
-            key = f"population_{re.sub(r'[^a-z0-9]+', '_', name)}"
+            key = f"population_{re.sub(r'[^A-Za-z0-9]+', '_', name)}"
             if name not in settings.regions:
                 inside = reference.contains(name, phi, psi).astype(float)
                 finding.add(key, average(inside, frames, settings.draws, context.seed, ""))
