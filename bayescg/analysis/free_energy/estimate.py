@@ -248,8 +248,8 @@ def _values(fit: Fit | None, frames: Frames, cv: Any) -> tuple[np.ndarray, tuple
         if fit is None:
             raise ConfigError("free_energy needs a fit, or cv=")
         values = np.moveaxis(evaluate(lambda x: fit.cv_draws(x).movedim(0, 1), frames), 1, 0)
-        if fit.model.fixed_cvs:  # only these mean the same in every draw
-            values = values[..., : fit.model.fixed_cvs]
+        if fixed := getattr(fit.model, "fixed_cvs", 0):  # only these mean the same in every draw
+            values = values[..., :fixed]
         k = values.shape[2]
         names, cv_units = tuple(f"CV {i + 1}" if k > 1 else "CV" for i in np.arange(k)), ("",) * k
     else:
