@@ -197,12 +197,12 @@ class Experiment(Section):
     run: Run = Run()
     system: Named | None = None
     simulation: Simulation | None = None
-    shooting: Shooting | None = None
-    umbrella: Umbrella | None = None
     data: Data = Data()
     features: Named = Named(name="aligned")
     model: Named
     fit: Training = Training()
+    shooting: Shooting | None = None
+    umbrella: Umbrella | None = None
     analysis: Analysis = Analysis()
     compare: Compare | None = None
 
