@@ -153,10 +153,8 @@ def reaction_rates(
 
 
 def _rates(grid: Grid, reduced: Reduced, a: Region, b: Region) -> tuple[float, float]:
-    q = _committor(grid, reduced, a, b)[1]
-    in_a, in_b = _inside(grid, reduced, a, "a"), _inside(grid, reduced, b, "b")
-    open_ = Open(grid, in_a | in_b, reduced, lambda x: values_of(a, x) + values_of(b, x) > 0.0)
-    to_a = in_a[open_.into]
+    open_, q = _solved(grid, reduced, a, b)
+    to_a = _inside(grid, reduced, a, "a")[open_.into]
     outer = open_.outer[to_a]
     flux = (grid.mass[outer] * open_.rate[to_a] * q[outer]).sum() / grid.mass.sum()
     from_b = (grid.mass * q).sum() / grid.mass.sum()
@@ -164,6 +162,11 @@ def _rates(grid: Grid, reduced: Reduced, a: Region, b: Region) -> tuple[float, f
 
 
 def _committor(grid: Grid, reduced: Reduced, a: Region, b: Region) -> tuple[Grid, np.ndarray]:
+    return grid, _solved(grid, reduced, a, b)[1]
+
+
+def _solved(grid: Grid, reduced: Reduced, a: Region, b: Region) -> tuple[Open, np.ndarray]:
+    """What is outside of both sets, and the committor (cells,)."""
     in_a, in_b = _inside(grid, reduced, a, "a"), _inside(grid, reduced, b, "b")
     if (in_a & in_b).any():
         raise ConfigError(f"the sets a and b overlap at {grid.points[int((in_a & in_b).argmax())].tolist()}")
@@ -174,7 +177,7 @@ def _committor(grid: Grid, reduced: Reduced, a: Region, b: Region) -> tuple[Grid
     values = open_.solve(source)
     if not 0.0 <= open_.solve(np.ones(len(in_a))).max() * open_.fastest * np.finfo(float).eps < DIGITS:
         raise ConfigError("the dynamics stays too long in neither set for double precision: enlarge them, or raise kT")
-    return grid, open_.extend(values.clip(0.0, 1.0), in_b.astype(float))
+    return open_, open_.extend(values.clip(0.0, 1.0), in_b.astype(float))
 
 
 def _time(grid: Grid, reduced: Reduced, target: Region) -> tuple[Grid, np.ndarray]:
