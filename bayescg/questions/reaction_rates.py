@@ -49,5 +49,8 @@ class ReactionRates(Question):
                 rate = None if exact is None else exact[way == "ba"].value
                 exact_value = None if rate is None else rate if kind == "rate" else 1.0 / rate
                 finding.add(f"{kind}_{ways[way][0]}_to_{ways[way][1]}", quantity, exact_value)
-        finding.remark("Rates", "Rates along a CV are upper bounds, exact where its level sets are the committor's.")
+        finding.warnings.append(
+            "rates along a CV are upper bounds, exact only where its level sets are the committor's: their intervals "
+            "are about the bound, and may lie above the rate"
+        )
         return finding
