@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from bayescg.analysis import coverage
-from bayescg.analysis.free_energy import estimate
+from bayescg.analysis import coverage, resampled
 from tests.calibration.free_energies import along, exact_of_draws, of_draws, truth
 
 
@@ -15,7 +14,7 @@ def short(seed):
 @pytest.mark.parametrize("independent", [False, True], ids=["blocks", "frames taken as independent: must fail"])
 def test_short_trajectories(monkeypatch, independent):
     if independent:
-        monkeypatch.setattr(estimate, "block_ids", lambda frames, g: np.arange(len(frames)))
+        monkeypatch.setattr(resampled, "block_ids", lambda frames, g: np.arange(len(frames)))
     result = coverage(short, truth("difference", "barrier"), repeats=60)
     within = all(low <= row.held <= high for row in result.rows for low, high in [row.acceptance])
     assert within != independent, result
