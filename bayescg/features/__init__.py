@@ -1,12 +1,13 @@
 """Differentiable features: plain torch modules, used alike in training and in an exported CV.
 
-The constructors `torsions`, `distances`, `contacts`, `native_contacts`, `aligned`, `cartesian` and
+The constructors `torsions`, `distances`, `contacts`, `native_contacts`, `aligned`, `cartesian`, `beads` and
 `internal_coordinates` read a topology once. What they return knows only atom indices and constants, is rebuilt exactly
 from its `config()`, and maps positions ``(..., atoms, 3)`` in nm to ``(..., size)``. `chain` joins several. Molecules
 must be whole; distances and contacts are those of the nearest image in the box that they are made with.
 """
 
 from bayescg.features import observables
+from bayescg.features.beads import Beads, beads
 from bayescg.features.chain import Chain, chain
 from bayescg.features.contacts import Contacts, contacts, native_contacts
 from bayescg.features.coordinates import Aligned, Cartesian, Flat, aligned, cartesian
@@ -20,6 +21,7 @@ from bayescg.features.unbounded import UnboundedCoordinates, unbounded_coordinat
 __all__ = [
     "LOG_ROTATIONS",
     "Aligned",
+    "Beads",
     "Cartesian",
     "Chain",
     "Contacts",
@@ -32,6 +34,7 @@ __all__ = [
     "Torsions",
     "UnboundedCoordinates",
     "aligned",
+    "beads",
     "cartesian",
     "chain",
     "contacts",

@@ -20,6 +20,7 @@ ATOMS = 22
 QUADRUPLES = [(4, 6, 8, 14), (0, 1, 4, 5)]
 MAKERS: dict[str, Callable[[Path], Features]] = {
     "cartesian": bcg.features.cartesian,
+    "beads": lambda top: bcg.features.beads(top, ["C ACE", "resid 1", [16, 18]]),
     "aligned": bcg.features.aligned,
     "aligned-all": lambda top: bcg.features.aligned(top, select="all"),
     "contacts": lambda top: bcg.features.contacts(
@@ -34,7 +35,7 @@ MAKERS: dict[str, Callable[[Path], Features]] = {
         bcg.features.torsions(top), bcg.features.distances(top, pairs=[(1, 18)]), bcg.features.aligned(top)
     ),
 }
-INVARIANT = [name for name in MAKERS if name != "cartesian"]
+INVARIANT = [name for name in MAKERS if name not in ("cartesian", "beads")]
 
 
 @pytest.fixture(params=MAKERS)
@@ -198,7 +199,7 @@ def test_flat_coordinates_of_a_toy_system():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"type": "os.system"}, "known are Aligned, Cartesian, Chain"),
+        ({"type": "os.system"}, "known are Aligned, Beads, Cartesian, Chain"),
         ({}, "unknown type of features None"),
         ({"type": "Flat"}, "not the config of Flat"),
         ({"type": "Flat", "dim": 2, "code": "x"}, "not the config of Flat"),
