@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from bayescg.errors import TopologyError
 
-__all__ = ["one_line", "read_topology"]
+__all__ = ["one_line", "read_topology", "topology_config", "topology_from_config"]
 
 WITHOUT_POSITIONS = (".prmtop", ".parm7", ".prm7", ".psf", ".hoomdxml")
 
@@ -101,3 +102,44 @@ def one_line(error: Exception) -> str:
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in lines if not line.startswith("\x1b")), type(error).__name__)[:200]
+
+
+def topology_config(topology: Any) -> dict[str, Any]:
+    """JSON of atoms, residues and bonds, from which `topology_from_config` makes the topology again.
+
+    Parameters
+    ----------
+    topology : mdtraj.Topology
+
+    Examples
+    --------
+    >>> from bayescg.systems import peptide
+    >>> topology, _ = read_topology(peptide("ACE-ALA-NME")[0])
+    >>> topology_from_config(topology_config(topology)) == topology
+    True
+    """
+    return {
+        "chains": [
+            [[r.name, r.resSeq, [[a.name, a.element.symbol] for a in r.atoms]] for r in chain.residues]
+            for chain in topology.chains
+        ],
+        "bonds": [[a.index, b.index] for a, b in topology.bonds],
+    }
+
+
+def topology_from_config(config: Mapping[str, Any]) -> Any:
+    """mdtraj.Topology of what `topology_config` gave."""
+    import mdtraj
+
+    topology = mdtraj.Topology()
+    for residues in config["chains"]:
+        chain = topology.add_chain()
+        for name, number, atoms in residues:
+            residue = topology.add_residue(name, chain, resSeq=number)
+            for atom, symbol in atoms:
+                element = mdtraj.element.get_by_symbol(symbol)
+                topology.add_atom(atom, element, residue)
+    atoms = list(topology.atoms)
+    for i, j in config["bonds"]:
+        topology.add_bond(atoms[i], atoms[j])
+    return topology

@@ -15,6 +15,7 @@ from bayescg.data import Frames, effective
 from bayescg.draws import pareto_k
 from bayescg.errors import ModelError
 from bayescg.feeding.chunks import chunks, joined, observations
+from bayescg.inference.fitted_system import FittedSystem, fitted_system
 from bayescg.inference.generation import generate_draws
 from bayescg.inference.objectives import log_marginal, log_weights
 from bayescg.inference.refit_cvs import mixture, refit_cvs, turned
@@ -85,6 +86,28 @@ class TrainedModel:
                 return whole or cv_of(self.model, torch.cat(list(self._chunks(x))))
             parts = [turned(*refit_cvs(self.model, self.weights, c), self.gauge) for c in self._chunks(x)]
             return mixture(*map(torch.cat, zip(*parts, strict=True)))
+
+    def system(self, draw: int | None = None, draws: int | None = None, seed: int = 0) -> FittedSystem:
+        """The potential energy that was learned, as a System: samplers, :mod:`bayescg.truth` and analyses take it.
+
+        Parameters
+        ----------
+        draw : int, optional
+            Number of one draw of the posterior, or of a refit; None: the trained values.
+        draws : int, optional
+            So many draws as one system, a batch of them: positions ``(draws, n, dim)`` give energies ``(draws, n)``,
+            and the chains of a sampler are divided among the draws, in order.
+        seed : int
+            Of the draws.
+
+        Raises
+        ------
+        ModelError
+            The model has no potential, or the fit has no parameter uncertainty to draw from.
+        ConfigError
+            Both are given, or there are not so many refits.
+        """
+        return fitted_system(self.model, self.weights, draw, draws, seed)
 
     def parameters(self, draws: int | None = None, seed: int = 0) -> Params:
         """Draws of the parameters that vary, each ``(draws, ...)``; None: every refit once, else 200 draws."""

@@ -9,6 +9,7 @@ from bayescg.modelling.batch import Batch  # noqa: E402
 from bayescg.modelling.diffusion_model import DiffusionModel  # noqa: E402
 from bayescg.modelling.feature_model import FeatureModel, PairModel  # noqa: E402
 from bayescg.modelling.model import HasBasis, HasCV, HasFeatures, HasNetwork, Model, check_programs  # noqa: E402
+from bayescg.modelling.potential_model import HasPotential, PotentialModel  # noqa: E402
 from bayescg.modelling.registry import find_model, model_names  # noqa: E402
 from bayescg.modelling.schedules.adaptive_tempering import AdaptiveTempering  # noqa: E402
 from bayescg.modelling.schedules.reweighted_annealing import ReweightedAnnealing  # noqa: E402
@@ -26,8 +27,10 @@ __all__ = [
     "HasCV",
     "HasFeatures",
     "HasNetwork",
+    "HasPotential",
     "Model",
     "PairModel",
+    "PotentialModel",
     "ReweightedAnnealing",
     "Schedule",
     "SystemModel",

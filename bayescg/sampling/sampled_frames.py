@@ -67,6 +67,8 @@ def to_frames(
 def masses(system: System) -> Tensor:
     """Mass of each coordinate, (dim,), double precision: in dalton for molecules, 1 otherwise.
 
+    Atoms, or beads, of no engine have the mass of their element, or 1 where they have none.
+
     Raises
     ------
     ConfigError
@@ -74,7 +76,9 @@ def masses(system: System) -> Tensor:
     """
     openmm_system: Any = getattr(system, "openmm_system", None)
     if openmm_system is None:
-        return torch.ones(system.dim, dtype=torch.float64)
+        elements = [] if system.topology is None else [atom.element for atom in _topology(system).atoms]
+        mass = torch.tensor([element.mass or 1.0 for element in elements], dtype=torch.float64)
+        return mass.repeat_interleave(3) if elements else torch.ones(system.dim, dtype=torch.float64)
     from openmm.unit import dalton  # pyright: ignore[reportAttributeAccessIssue]
 
     atoms = range(openmm_system.getNumParticles())

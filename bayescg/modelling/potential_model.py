@@ -1,0 +1,129 @@
+"""What models of a potential energy share: whose it is, at which temperature, and how a file keeps that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+
+from torch import Tensor
+
+from bayescg.arguments import check_counts, check_positive
+from bayescg.errors import ConfigError, DataError
+from bayescg.modelling.model import Model
+from bayescg.topologies import read_topology, topology_config, topology_from_config
+from bayescg.units import kT
+
+if TYPE_CHECKING:
+    import mdtraj
+
+    from bayescg.data import Frames
+
+__all__ = ["HasPotential", "PotentialModel"]
+
+
+@runtime_checkable
+class HasPotential(Protocol):
+    """Models of a potential energy, of which `Fit.system` makes a System.
+
+    Attributes
+    ----------
+    dim : int or None
+        Number of flat coordinates; None before `setup`.
+    temperature : float or None
+        K; energies are then kJ/mol, and coordinates nm.
+    temperature_kT : float or None
+        kT in the unit of the energy, of a toy system: one of the two.
+    topology : mdtraj.Topology or None
+        Of the atoms or beads.
+    """
+
+    dim: int | None
+    temperature: float | None
+    temperature_kT: float | None
+    topology: mdtraj.Topology | None
+
+    def potential(self, x: Tensor) -> Tensor:
+        """Energies ``(n,)`` of positions ``(n, atoms, 3)`` or flat coordinates ``(n, dim)``, differentiable twice."""
+        ...
+
+
+class PotentialModel(Model):
+    """Base of models that learn a potential energy of the positions of frames.
+
+    A subclass takes `topology`, `dim`, `temperature` and `temperature_kT` among its arguments, hands them on to
+    `begin_potential` and writes `potential`. What is None the training frames tell.
+
+    Attributes
+    ----------
+    dim, temperature, temperature_kT, topology
+        As in :class:`HasPotential`.
+    """
+
+    dim: int | None
+    temperature: float | None
+    temperature_kT: float | None
+    topology: mdtraj.Topology | None
+
+    def begin_potential(
+        self, topology: Any, dim: int | None, temperature: float | None, temperature_kT: float | None
+    ) -> None:
+        """Take what is known beforehand.
+
+        Raises
+        ------
+        ConfigError
+            A number is out of range, or both temperatures are given.
+        TopologyError
+            `topology` is none.
+        """
+        if dim is not None:
+            check_counts(dim=(dim, 1))
+        temperatures = {"temperature": temperature, "temperature_kT": temperature_kT}
+        stated = {name: value for name, value in temperatures.items() if value is not None}
+        if len(stated) > 1:
+            raise ConfigError("give either temperature (K) or temperature_kT (reduced units), not both")
+        check_positive(**stated)
+        self.topology = None if topology is None else read_topology(topology)[0]
+        self.dim, self.temperature, self.temperature_kT = dim, temperature, temperature_kT
+
+    @property
+    def kT(self) -> float:
+        """Thermal energy in the unit of the energy.
+
+        Raises
+        ------
+        ConfigError
+            It is not known before the model has seen frames.
+        """
+        if self.temperature_kT is not None:
+            return self.temperature_kT
+        if self.temperature is None:
+            raise ConfigError(f"this {type(self).__name__} has seen no frames: give it temperature= or temperature_kT=")
+        return kT(self.temperature)
+
+    def setup(self, frames: Frames) -> None:
+        """Take topology, temperature and number of coordinates.
+
+        Raises
+        ------
+        DataError
+            The frames have no temperature, or another one or other coordinates than the model.
+        """
+        x = frames.gather([0])
+        if self.dim not in (None, x.size):
+            raise DataError(f"this {type(self).__name__} is of {self.dim} coordinates, these frames have {x.size}")
+        if self.temperature is None and self.temperature_kT is None:
+            self.temperature, self.temperature_kT = frames.temperature, frames.temperature_kT
+        if abs(frames.kT / self.kT - 1) > 1e-3:
+            raise DataError(f"the frames are of kT = {frames.kT:.5g}, this {type(self).__name__} of {self.kT:.5g}")
+        self.dim, self.topology = x.size, self.topology or frames.topology
+
+    def config(self) -> dict[str, Any]:
+        """JSON that rebuilds the model."""
+        topology = None if self.topology is None else topology_config(self.topology)
+        return {**self.arguments("topology"), "topology": topology}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Model with the given configuration."""
+        topology = config["topology"]
+        return cls(**{**config, "topology": None if topology is None else topology_from_config(topology)})
