@@ -1,9 +1,10 @@
 """Differentiable features: plain torch modules, used alike in training and in an exported CV.
 
-The constructors `torsions`, `distances`, `contacts`, `native_contacts`, `aligned`, `cartesian`, `beads` and
-`internal_coordinates` read a topology once. What they return knows only atom indices and constants, is rebuilt exactly
-from its `config()`, and maps positions ``(..., atoms, 3)`` in nm to ``(..., size)``. `chain` joins several. Molecules
-must be whole; distances and contacts are those of the nearest image in the box that they are made with.
+The constructors `torsions`, `distances`, `contacts`, `native_contacts`, `aligned`, `cartesian`, `beads`,
+`invariants` and `internal_coordinates` read a topology once. What they return knows only atom indices and constants,
+is rebuilt exactly from its `config()`, and maps positions ``(..., atoms, 3)`` in nm to ``(..., size)``. `chain` joins
+several. Molecules must be whole; distances and contacts are those of the nearest image in the box that they are made
+with.
 """
 
 from bayescg.features import observables
@@ -14,6 +15,7 @@ from bayescg.features.coordinates import Aligned, Cartesian, Flat, aligned, cart
 from bayescg.features.distances import Distances, distances
 from bayescg.features.interface import Features, HasPositions, features_from_config
 from bayescg.features.internal import LOG_ROTATIONS, InternalCoordinates, internal_coordinates
+from bayescg.features.invariants import Invariants, invariants
 from bayescg.features.radii import Radii, radii
 from bayescg.features.torsions import Torsions, torsions
 from bayescg.features.unbounded import UnboundedCoordinates, unbounded_coordinates
@@ -30,6 +32,7 @@ __all__ = [
     "Flat",
     "HasPositions",
     "InternalCoordinates",
+    "Invariants",
     "Radii",
     "Torsions",
     "UnboundedCoordinates",
@@ -41,6 +44,7 @@ __all__ = [
     "distances",
     "features_from_config",
     "internal_coordinates",
+    "invariants",
     "native_contacts",
     "observables",
     "radii",

@@ -14,8 +14,11 @@ from bayescg.nets.generator_eigenfunctions.dirichlet import DirichletForms
 from bayescg.nets.generator_eigenfunctions.doubted import doubted_modes
 from bayescg.nets.generator_eigenfunctions.ritz import RitzModes
 from bayescg.nets.generator_eigenfunctions.tangents import TangentMLP
+from bayescg.nets.invariant.descriptor_energy import DescriptorEnergy
+from bayescg.nets.invariant.particle_energy import ParticleEnergy
+from bayescg.nets.invariant.smooth import check_smooth, smooth_cutoff
 from bayescg.nets.mlp import ACTIVATIONS, MLP, Standardise
-from bayescg.nets.random import ard, gaussian, random_net
+from bayescg.nets.random import ard, fan_in, gaussian, random_net
 from bayescg.nets.reversible_deep_msm.soft_states import SoftStates
 from bayescg.nets.whiten import Whiten
 
@@ -24,7 +27,9 @@ __all__ = [
     "BOUND",
     "MLP",
     "ConditionalGaussian",
+    "DescriptorEnergy",
     "DirichletForms",
+    "ParticleEnergy",
     "RitzModes",
     "SoftStates",
     "SplineFlow",
@@ -32,13 +37,16 @@ __all__ = [
     "TangentMLP",
     "Whiten",
     "ard",
+    "check_smooth",
     "diffusion_root",
     "diffusion_tensor",
     "diffusion_value",
     "doubted_modes",
+    "fan_in",
     "gaussian",
     "packed",
     "packed_diffusion",
     "random_net",
+    "smooth_cutoff",
     "unpacked",
 ]

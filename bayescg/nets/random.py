@@ -7,7 +7,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 from torch.func import functional_call
 
-__all__ = ["ard", "gaussian", "random_net"]
+__all__ = ["ard", "fan_in", "gaussian", "random_net"]
 
 Prior = Callable[[Tensor], dist.TorchDistribution]
 
@@ -35,6 +35,20 @@ def ard(a: float, b: float) -> Prior:
     torch.Size([3, 2])
     """
     return lambda p: _event(dist.StudentT(p.new_tensor(2 * a), p.new_tensor(0.0), p.new_tensor((b / a) ** 0.5)), p)
+
+
+def fan_in(scale: float) -> Prior:
+    """Independent N(0, scale^2 / inputs) for the weights of a layer, so that its outputs are of one size at any width.
+
+    Of biases, N(0, scale^2).
+
+    Examples
+    --------
+    >>> import torch
+    >>> fan_in(2.0)(torch.zeros(3, 4)).base_dist.stddev[0, 0]
+    tensor(1.)
+    """
+    return lambda p: gaussian(scale / p.shape[-1] ** 0.5 if p.dim() > 1 else scale)(p)
 
 
 def gaussian(scale: float) -> Prior:

@@ -29,6 +29,7 @@ MAKERS: dict[str, Callable[[Path], Features]] = {
     "native": lambda top: bcg.features.Contacts(22, [(0, 20), (5, 15)], ["a", "b"], [0.8, 0.4], 30.0, mean=True),
     "distances": bcg.features.distances,
     "internal": bcg.features.internal_coordinates,
+    "invariants": bcg.features.invariants,
     "torsions": bcg.features.torsions,
     "quadruples": lambda top: bcg.features.torsions(top, QUADRUPLES),
     "chain": lambda top: bcg.features.chain(
