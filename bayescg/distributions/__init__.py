@@ -1,6 +1,7 @@
 """Distributions that Pyro and zuko lack."""
 
 from bayescg.distributions.boltzmann import Boltzmann, GeometricPath, system_config, system_from_config
+from bayescg.distributions.lattice import LatticeDensity, LatticeMixture
 from bayescg.distributions.mixture import LatentMixture, StratifiedMixture
 from bayescg.distributions.shot_counts import ShotCounts
 
@@ -8,6 +9,8 @@ __all__ = [
     "Boltzmann",
     "GeometricPath",
     "LatentMixture",
+    "LatticeDensity",
+    "LatticeMixture",
     "ShotCounts",
     "StratifiedMixture",
     "system_config",

@@ -30,7 +30,7 @@ class GuardCounts:
     @classmethod
     def of(cls, model: Model) -> GuardCounts | None:
         """Those of a model; None where its system has no guard."""
-        system = model.system.cartesian if isinstance(model, SystemModel) else None
+        system = model.system.cartesian if isinstance(model, SystemModel) and model.system is not None else None
         return cls(system.guard) if isinstance(system, GuardedSystem) else None
 
     @property

@@ -16,6 +16,7 @@ from bayescg.modelling.schedules.reweighted_annealing import ReweightedAnnealing
 from bayescg.modelling.schedules.schedule import Schedule  # noqa: E402
 from bayescg.modelling.schedules.weighted import Draws  # noqa: E402
 from bayescg.modelling.system_model import SystemModel  # noqa: E402
+from bayescg.modelling.two_way_model import TwoWayModel  # noqa: E402
 
 __all__ = [
     "AdaptiveTempering",
@@ -34,6 +35,7 @@ __all__ = [
     "ReweightedAnnealing",
     "Schedule",
     "SystemModel",
+    "TwoWayModel",
     "check_programs",
     "evenly",
     "find_model",

@@ -18,6 +18,7 @@ from bayescg.nets.invariant.descriptor_energy import DescriptorEnergy
 from bayescg.nets.invariant.particle_energy import ParticleEnergy
 from bayescg.nets.invariant.smooth import check_smooth, smooth_cutoff
 from bayescg.nets.mlp import ACTIVATIONS, MLP, Standardise
+from bayescg.nets.predictive_coarse_graining.coarse_potential import CoarsePotential
 from bayescg.nets.random import ard, fan_in, gaussian, random_net
 from bayescg.nets.reversible_deep_msm.soft_states import SoftStates
 from bayescg.nets.whiten import Whiten
@@ -26,6 +27,7 @@ __all__ = [
     "ACTIVATIONS",
     "BOUND",
     "MLP",
+    "CoarsePotential",
     "ConditionalGaussian",
     "DescriptorEnergy",
     "DirichletForms",

@@ -1,0 +1,1 @@
+"""What predictive coarse-graining alone needs."""
