@@ -30,7 +30,7 @@ class PredictiveCoarseGraining(TwoWayModel):
 
     U_c, in kT, is a polynomial (:class:`bayescg.nets.CoarsePotential`), an exponential family with an ARD prior over
     its coefficients. :math:`\mu` is affine, or with `hidden` a network. One or two coarse variables are summed over a
-    lattice: Z, p(y) and the coarse variables of a frame, p(X | y), are then exact, and there is nothing to be amortised.
+    lattice: Z, p(y) and the coarse variables of a frame, p(X | y), are then exact, and nothing is to be amortised.
 
     With an affine :math:`\mu` the potential means something: it is what is not Gaussian in the frames. What is left
     open is the sign of a coarse variable. A network can bend X as well as U_c can, and only the prior decides between
@@ -49,7 +49,7 @@ class PredictiveCoarseGraining(TwoWayModel):
     ard : (float, float)
         Shape and rate of the prior over the precisions of the potential's coefficients.
     nodes : int, optional
-        Of the lattice, along each coarse variable; default: 201 of one, 49 of two.
+        Of the lattice, along each coarse variable; default: 193 of one, 49 of two.
     dim : int, optional
         Number of flat coordinates when `features` is None; taken from the frames when absent.
 
@@ -67,6 +67,7 @@ class PredictiveCoarseGraining(TwoWayModel):
     """
 
     uncertainty = "laplace"
+    temperature, temperature_kT, topology = None, 1.0, None
     citation = "Schöberl, Zabaras, Koutsourelakis, J. Comput. Phys. 333, 49 (2017), doi:10.1016/j.jcp.2016.12.041"
 
     def __init__(
@@ -85,7 +86,7 @@ class PredictiveCoarseGraining(TwoWayModel):
         check_counts(latent_dim=(latent_dim, 1))
         check_positive(**{f"ard[{i}]": value for i, value in enumerate(ard)})
         self.latent_dim, self.degree, self.hidden, self.ard = latent_dim, degree, widths(hidden), tuple(ard)
-        self.nodes = (201 if latent_dim == 1 else 49) if nodes is None else nodes
+        self.nodes = (193 if latent_dim == 1 else 49) if nodes is None else nodes
         self.potential = nets.CoarsePotential(latent_dim, degree, self.nodes)
         self.begin_either(features, dim, system, guard)
 
@@ -111,6 +112,11 @@ class PredictiveCoarseGraining(TwoWayModel):
     def guide(self, batch: Batch) -> None:
         """Of frames nothing: what is hidden is summed out."""
 
+    @property
+    def dim(self) -> int:
+        """Number of coarse variables, over which `potential` is, in kT; :class:`bayescg.modelling.HasPotential`."""
+        return self.latent_dim
+
     def marginal(self) -> LatticeMixture:
         """p(y) at the present parameters."""
         coarse = LatticeDensity(self.potential.axis, -self.potential(self.potential.lattice))
@@ -118,7 +124,7 @@ class PredictiveCoarseGraining(TwoWayModel):
         return LatticeMixture(coarse.log_weights, means, self._width(self.log_noise))
 
     def cv(self, x: Tensor) -> torch.distributions.Distribution:
-        """Gaussian of mean and variances of p(X | y(x)), for positions ``(n, atoms, 3)``: shapes ``(n,)``, ``(dim,)``."""
+        """Gaussian of mean and variances of p(X | y(x)), of batch shape ``(n,)``, event shape ``(latent_dim,)``."""
         share, nodes = self.marginal().log_joint(self.inputs(x)).softmax(-1), self.potential.lattice
         mean = share @ nodes
         variance = (share @ nodes.square() - mean.square()).clamp_min(1e-8)

@@ -107,7 +107,7 @@ class LatticeDensity(TorchDistribution):
 
 
 class LatticeMixture(TorchDistribution):
-    r"""Mixture of Gaussians of one width, a node of a lattice each: :math:`\sum_k w_k N(x; \mu_k, \mathrm{diag}\, s^2)`.
+    r"""Gaussians of one width, one at each node of a lattice: :math:`\sum_k w_k N(x; \mu_k, \mathrm{diag}\, s^2)`.
 
     That is :math:`\int p(X) N(x; \mu(X), \mathrm{diag}\, s^2) dX` to the accuracy of a sum over the nodes, which is
     good where `s` is no narrower than half of what lies between the means of two neighbours.

@@ -47,6 +47,7 @@ class TwoWayModel(FeatureModel, SystemModel):
             return
         SystemModel.begin(self, system, features, guard)  # type: ignore[arg-type]
         self.needs_frames, self.uncertainty = False, "none"  # type: ignore[misc]
+        assert self.system is not None
         self.begin(self.coordinates, self.system.dim)
         if (reference := self.system.reference) is not None:
             self.scale.set(reference.mean, reference.stddev)

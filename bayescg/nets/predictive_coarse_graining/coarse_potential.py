@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import torch
@@ -13,7 +14,7 @@ from bayescg.errors import ConfigError
 __all__ = ["CoarsePotential"]
 
 _TOP = 100.0
-"""kT, of the leading term where the lattice ends."""
+"""kT, of the leading term at the ends of the lattice, or more."""
 
 
 class CoarsePotential(nn.Module):
@@ -42,7 +43,7 @@ class CoarsePotential(nn.Module):
     powers : list of tuple
         :math:`\alpha` of each.
     axis : Tensor, shape (nodes,)
-        Of the lattice, from where the leading term is 100 kT to where it is so again.
+        Of the lattice, over all places where the leading term is below 100 kT; with 193 or 49 nodes exact in float32.
     lattice : Tensor, shape (nodes ** dim, dim)
         The last variable changes fastest.
 
@@ -61,7 +62,7 @@ class CoarsePotential(nn.Module):
     axis: Tensor
     lattice: Tensor
 
-    def __init__(self, dim: int, degree: int = 4, nodes: int = 201):
+    def __init__(self, dim: int, degree: int = 4, nodes: int = 193):
         super().__init__()
         check_counts(dim=(dim, 1), degree=(degree, 4), nodes=(nodes, 20))
         if dim > 2:
@@ -72,7 +73,7 @@ class CoarsePotential(nn.Module):
         powers = [a for a in product(range(degree), repeat=dim) if 0 < sum(a) < degree and max(a) < degree - 1]
         self.powers = sorted(powers, key=lambda a: (sum(a), a))
         self.coefficients = nn.Parameter(torch.zeros(len(self.powers)))
-        reach = (_TOP * degree) ** (1 / degree)
+        reach = 1.5 * math.ceil((_TOP * degree) ** (1 / degree) / 1.5)
         axis = torch.linspace(-reach, reach, nodes)
         self.register_buffer("axis", axis, persistent=False)
         self.register_buffer("lattice", torch.cartesian_prod(*[axis] * dim).reshape(-1, dim), persistent=False)
