@@ -1,0 +1,1 @@
+"""From forces on atoms to forces on the beads of a coarse-grained model."""
