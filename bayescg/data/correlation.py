@@ -7,7 +7,7 @@ from bayescg.errors import DataError
 __all__ = ["seen_by_blocks", "statistical_inefficiency"]
 
 
-def statistical_inefficiency(series: np.ndarray, trajectory: np.ndarray | None = None) -> float:
+def statistical_inefficiency(series: np.ndarray, trajectory: np.ndarray | None = None, pooled: bool = False) -> float:
     r"""Statistical inefficiency, :math:`g = 1 + 2 \sum_t \rho(t)`: frames per independent draw, at least 1.
 
     The sum of the normalised autocorrelation :math:`\rho` stops by the initial monotone sequence estimator: sums of
@@ -20,6 +20,9 @@ def statistical_inefficiency(series: np.ndarray, trajectory: np.ndarray | None =
         ignored.
     trajectory : array of int, (n,), optional
         Which trajectory a frame belongs to; pairs across ends are not counted, the mean is common to all.
+    pooled : bool
+        Of several columns, that of all together: the sum of their autocovariances over the sum of their variances. What
+        is wanted where each column is noise of its own, the slowest of which is so by chance.
 
     Returns
     -------
@@ -56,7 +59,8 @@ def statistical_inefficiency(series: np.ndarray, trajectory: np.ndarray | None =
     moving = [c for c in columns.T if np.ptp(c) > 0]
     if not moving:
         raise DataError("the series never changes, so it has no correlation time")
-    return max(_inefficiency(c - c.mean(), pieces) for c in moving)
+    deviations = [(c - c.mean())[:, None] for c in moving]
+    return _inefficiency(np.hstack(deviations), pieces) if pooled else max(_inefficiency(d, pieces) for d in deviations)
 
 
 def seen_by_blocks(g: float, length: float) -> float:
@@ -74,12 +78,13 @@ def seen_by_blocks(g: float, length: float) -> float:
 
 
 def _inefficiency(deviation: np.ndarray, pieces: list[np.ndarray]) -> float:
+    """Of columns (n, k), whose autocovariances are added up."""
     longest = max(map(len, pieces))
     sums, counts = np.zeros(longest), np.zeros(longest)
     for piece in pieces:
         n = len(piece)
         size = 1 << (2 * n - 1).bit_length()
-        power = np.abs(np.fft.rfft(deviation[piece], size)) ** 2
+        power = np.square(np.abs(np.fft.rfft(deviation[piece], size, axis=0))).sum(1)
         sums[:n] += np.fft.irfft(power, size)[:n]
         counts[:n] += n - np.arange(n)
     rho = sums / counts

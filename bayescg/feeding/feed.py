@@ -188,6 +188,8 @@ def observed(model: Model, data: Frames | Pairs, index: np.ndarray | None, devic
 def relaxation(model: Model, frames: Frames | Pairs, limit: int = 100_000) -> float:
     """Statistical inefficiency of the slowest of the inputs' ten leading principal components; 1 without a time axis.
 
+    Where a model knows better (`Model.inefficiency`), what it says.
+
     Of pairs it is at least the frames of a lag time, in which they share what happens. How long blocks of pairs must be
     hangs on it, not how much a pair tells (`Pairs.overlap`).
 
@@ -202,6 +204,8 @@ def relaxation(model: Model, frames: Frames | Pairs, limit: int = 100_000) -> fl
         return max(1.0, max(relaxation(model, frames.frames, limit), frames.steps) / frames.spacing)
     if frames.order is None or len(frames) < 10:
         return 1.0
+    if (stated := model.inefficiency(frames)) is not None:
+        return max(1.0, float(stated))
     from bayescg.data import statistical_inefficiency
 
     n = min(limit, len(frames))

@@ -162,6 +162,16 @@ class Model(nn.Module, ABC):
     def setup(self, frames: Any) -> None:
         """Take sizes and scales from the training `Frames` (or `Pairs`); called once, before the weights are drawn."""
 
+    def inefficiency(self, frames: Any) -> float | None:
+        """Frames for each independent term of the likelihood, 1 or more; None: the inefficiency of its inputs.
+
+        Asked once, after `setup`, of all training frames. The frames of a simulation may follow each other closely,
+        and yet each tell something new: of a likelihood of noisy labels given the frames it is the score, the label's
+        residual times what it weighs, whose memory counts. A program whose sites have memories of their own gives the
+        longest, and scales its other sites up.
+        """
+        return None
+
     def schedule(self, steps: int, members: int | None, frames: bool) -> Schedule:
         """How it is trained over so many steps.
 

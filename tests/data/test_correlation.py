@@ -52,6 +52,14 @@ def test_the_slowest_column_counts_and_constant_ones_do_not():
     assert both > statistical_inefficiency(fast)
 
 
+def test_pooled_columns_are_not_those_that_are_slowest_by_chance():
+    columns = np.column_stack([ar1(0.5, 2000, seed) for seed in range(40)])
+    slowest, pooled = statistical_inefficiency(columns), statistical_inefficiency(columns, pooled=True)
+    # each column alone scatters by 0.36; forty of them by 0.06, and their largest lies two and more such above
+    assert abs(pooled - 3.0) < 0.2
+    assert slowest > 3.5
+
+
 @pytest.mark.parametrize(
     ("series", "message"),
     [
