@@ -167,6 +167,8 @@ def prior_predictive(case: Case) -> str:
     """Frames can be drawn where none are observed."""
     if case.model.kind != "evidence":
         return f"not asked: a model of kind {case.model.kind!r} generates nothing"
+    if case.model.conditional:
+        return "not asked: the model is one of labels given frames"
     n, (_, tensors) = case.total, case.prepared(torch.float32)
     program = case.model.guide if case.frames is None else case.model.model
     with seeded(case.seed), torch.no_grad():

@@ -125,9 +125,13 @@ class Feed:
 
     def inputs(self, index: Tensor) -> Tensor:
         """What the model reads of the given frames, ``(B, ...)``; of pairs, of the earlier ones."""
+        return self.rows(index)["x"]
+
+    def rows(self, index: Tensor) -> dict[str, Tensor]:
+        """Tensors of the given frames or pairs, as in `batch`, without weights."""
         if self._stream is None:
-            return self._rows(index.to(self.device))["x"]
-        return observed(self.model, self.frames, index.numpy(), self.device)["x"]
+            return self._rows(index.to(self.device))
+        return observed(self.model, self.frames, index.numpy(), self.device)
 
     def _rows(self, index: Tensor) -> dict[str, Tensor]:
         """Of what is kept, the given frames or pairs."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from torch import Tensor
@@ -13,7 +12,7 @@ from bayescg.errors import ConfigError, ModelError
 from bayescg.inference.uncertainty import Posterior
 from bayescg.modelling.model import Model
 from bayescg.modelling.potential_model import HasPotential
-from bayescg.recording.functional import Params, call_with, over
+from bayescg.recording.functional import Params, call_with, forward_mode, over
 from bayescg.systems.core import System
 
 __all__ = ["FittedSystem", "fitted_system"]
@@ -76,8 +75,7 @@ class FittedSystem(System):
         if not values or not self._linear:
             return energy(values)
         trained = {k: self._point[k] for k in values}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # forward-mode derivatives still go through torch.jit
+        with forward_mode():
             value, change = jvp(energy, (trained,), ({k: values[k] - trained[k] for k in values},))[:2]
         return value + change
 

@@ -1,7 +1,5 @@
 """What a model generates: at given parameters, and for many draws of them."""
 
-import warnings
-
 import torch
 from pyro import poutine
 from torch import Tensor
@@ -13,7 +11,7 @@ from bayescg.inference.uncertainty import Posterior
 from bayescg.modelling.batch import Batch
 from bayescg.modelling.model import Model, point_guide
 from bayescg.modelling.traces import is_local, sites
-from bayescg.recording.functional import Params, call_with, functional_random, over, seeded
+from bayescg.recording.functional import Params, call_with, forward_mode, functional_random, over, seeded
 
 __all__ = ["generate", "generate_draws"]
 
@@ -24,6 +22,8 @@ def generate(model: Model, names: list[str], count: int, repeats: int = 1) -> Te
     Consecutive `repeats` of them share the values of the latent variables. A model without frames generates by its
     guide.
     """
+    if model.conditional:
+        raise _generates_nothing(model)
     program = model.model if model.needs_frames else model.guide
     parameters = poutine.trace(lambda: point_guide(model, names)).get_trace()
     try:
@@ -51,6 +51,8 @@ def _generates_nothing(model: Model) -> ModelError:
             f"{type(model).__name__} learns from pairs what follows a frame, and generates none by itself: look at "
             "held-out scores (bcg.analysis.compare) or slow modes (bcg.analysis.spectrum) in place of predictions"
         )
+    if model.conditional:
+        return ModelError(f"{type(model).__name__} is a model of labels given frames, and generates no frames")
     return ModelError(
         f"{type(model).__name__} does not generate frames: its program draws no site 'x' where batch.x is None, as one "
         f"of kind 'evidence' must (its kind is {model.kind!r})"
@@ -99,9 +101,7 @@ def generate_draws(
     values = None  # filled in place: parts joined at the end would leave the heap in pieces
     for start in range(0, rows, chunk):
         shared = seed + 1 + (start if replicates else 0)
-        with seeded(shared, device), torch.no_grad(), functional_random(), warnings.catch_warnings():
-            # forward-mode derivatives still go through torch.jit
-            warnings.simplefilter("ignore", DeprecationWarning)
+        with seeded(shared, device), torch.no_grad(), functional_random(), forward_mode():
             if varying:
                 some = {k: v[start : start + chunk] for k, v in varying.items()}
                 part = over(at_draw, ({k: 0 for k in some},), same_draws=not replicates)(some)

@@ -1,30 +1,44 @@
 """A Gaussian around the trained values, as wide as prior and data leave it."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.func import grad
 
 from bayescg.errors import ModelError
-from bayescg.inference.generation import generate
-from bayescg.inference.objectives import log_marginal
+from bayescg.inference.informed_directions import by_training_frames, flat, scores_of_generated_frames
 from bayescg.inference.uncertainty import Posterior
 from bayescg.modelling.batch import Batch
 from bayescg.modelling.model import Model, point_guide
 from bayescg.modelling.traces import run_pair
-from bayescg.recording.functional import Params, call_with, functional_random, over, seeded
+from bayescg.recording.functional import Params, call_with, functional_random, seeded
 
 __all__ = ["laplace"]
 
 _TINY = 1e-4
 
 
-def laplace(model: Model, names: list[str], point: Params, frames: float, seed: int, rank: int = 512) -> Posterior:
+Data = tuple[int, Callable[[Tensor], Params]]
+"""Number of frames trained on, and fields of a `Batch` of some of them."""
+
+
+def laplace(
+    model: Model,
+    names: list[str],
+    point: Params,
+    frames: float,
+    seed: int,
+    rank: int = 512,
+    data: Data | None = None,
+) -> Posterior:
     r"""Laplace approximation at the trained values: precision :math:`\Lambda + N F`.
 
-    F is the expected Fisher information of one frame, the second moment of the score of frames that the model itself
-    generates, each score with the latent variables integrated out by importance weights. The prior's precision
+    F is the expected Fisher information of one frame. Where the model says what frames tell of its parameters
+    (`Model.information`), N F is that of the frames it was trained on. Elsewhere F is the second moment of the score of
+    frames that the model itself generates, each score with the latent variables integrated out by importance weights,
+    and the trained noise is freed of what the data spent on parameters. The prior's precision
     :math:`\Lambda_{kk} = -\partial_k \log p(\theta) / \theta_k` is the one that expectation-maximisation finds for a
     scale mixture of Gaussians; for a Gaussian it is exact.
 
@@ -41,6 +55,8 @@ def laplace(model: Model, names: list[str], point: Params, frames: float, seed: 
     seed : int
     rank : int
         Largest number of informed directions that are kept.
+    data : (int, callable), optional
+        How many frames it was trained on, and a function from indices to the fields of a `Batch` of them.
 
     Raises
     ------
@@ -57,34 +73,21 @@ def laplace(model: Model, names: list[str], point: Params, frames: float, seed: 
             f"uncertainty='laplace' needs a model of kind 'evidence' with random parameters; "
             f"{type(model).__name__} is of kind {model.kind!r} with {len(names)} of them. Use uncertainty='bootstrap'."
         )
-    theta = {n: point[n] for n in names}
-    rest = {k: v for k, v in point.items() if k not in theta}
-    size = sum(v.numel() for v in theta.values())
-    device = next(iter(theta.values())).device
-    count = min(max(4 * size, 1000), 2048)
+    device = next(iter(point.values())).device
     with seeded(seed, device), functional_random():
-        x = call_with(model, point, lambda m: generate(m, names, count))
-
-        def score(xi: Tensor) -> Params:
-            return grad(lambda t: log_marginal(model, names, {**rest, **t}, {"x": xi[None]}, particles=64)[0])(theta)
-
-        scores = torch.cat([_flat(over(score)(c), names, len(c)) for c in x.split(64)])
-        # it is the same on both sides of zero, where the quotient has no value
-        away = {n: torch.where(v.abs() > _TINY, v, _TINY) for n, v in theta.items()}
-        prior = grad(lambda t: call_with(model, {**rest, **t}, lambda m: _log_prior(m, names, x[:1])))(away)
-    for name, value in prior.items():
-        if not (value * away[name] < 0).all():
-            raise ModelError(
-                f"the prior of {name!r} does not hold all values near zero, as uncertainty='laplace' needs: centre it "
-                "(bayescg.nets.gaussian, ard), or use uncertainty='bootstrap'"
-            )
-    precision = -_flat({n: prior[n] / away[n] for n in names}, names, 1)[0]
-    informed = (scores * precision.rsqrt()).double() * math.sqrt(frames / count)
-    _, s, basis = torch.linalg.svd(informed, full_matrices=False)
-    s, basis = s[:rank], basis[:rank]
-    # the trained noise is too small by what the data spent on determining parameters, as a residual sum of squares is
-    spent = float((s**2 / (1 + s**2)).sum()) / (frames * x[0].numel())
-    s = s * max(1 - spent, 0.5) ** 0.5
+        if data is None or type(model).information is Model.information:
+            scores, x = scores_of_generated_frames(model, names, point)
+            precision = _prior_precision(model, names, point, {"x": x[:1]})
+            informed = (scores * precision.rsqrt()).double() * math.sqrt(frames / len(scores))
+            _, s, basis = torch.linalg.svd(informed, full_matrices=False)
+            s, basis = s[:rank], basis[:rank]
+            # the trained noise is too small by what the data spent on parameters, as a residual sum of squares is
+            spent = float((s**2 / (1 + s**2)).sum()) / (frames * x[0].numel())
+            s = s * max(1 - spent, 0.5) ** 0.5
+        else:
+            count, batch = data
+            precision = _prior_precision(model, names, point, batch(torch.zeros(1, dtype=torch.int64)))
+            s, basis = by_training_frames(model, names, point, precision.rsqrt(), count, batch, rank)
     tensors = {
         "sd": precision.rsqrt(),
         "basis": basis.T.to(precision.dtype).contiguous(),
@@ -93,12 +96,29 @@ def laplace(model: Model, names: list[str], point: Params, frames: float, seed: 
     return Posterior("laplace", point, tensors, tuple(names))
 
 
-def _log_prior(model: Model, names: list[str], x: Tensor) -> Tensor:
-    proposal = lambda b: (point_guide(model, names), model.guide(b))  # noqa: E731
-    _, modelled, _, trace = run_pair(model.model, proposal, Batch(x=x, total=1))
-    trace.compute_log_prob(site_filter=lambda name, _: name in names)
-    return torch.stack([modelled[n]["log_prob"].sum() for n in names]).sum()
+def _prior_precision(model: Model, names: list[str], point: Params, tensors: Params) -> Tensor:
+    """Of each random parameter, ``(size,)``; `tensors` are fields of a batch of one frame, of which it is independent.
 
+    Raises
+    ------
+    ModelError
+        The prior is not centred at zero.
+    """
+    theta, rest = {n: point[n] for n in names}, {k: v for k, v in point.items() if k not in names}
 
-def _flat(values: Params, names: list[str], rows: int) -> Tensor:
-    return torch.cat([values[n].reshape(rows, -1) for n in names], 1)
+    def log_prior(m: Model) -> Tensor:
+        proposal = lambda b: (point_guide(m, names), m.guide(b))  # noqa: E731
+        _, modelled, _, trace = run_pair(m.model, proposal, Batch(**tensors, total=1))
+        trace.compute_log_prob(site_filter=lambda name, _: name in names)
+        return torch.stack([modelled[n]["log_prob"].sum() for n in names]).sum()
+
+    # it is the same on both sides of zero, where the quotient has no value
+    away = {n: torch.where(v.abs() > _TINY, v, _TINY) for n, v in theta.items()}
+    prior = grad(lambda t: call_with(model, {**rest, **t}, log_prior))(away)
+    for name, value in prior.items():
+        if not (value * away[name] < 0).all():
+            raise ModelError(
+                f"the prior of {name!r} does not hold all values near zero, as uncertainty='laplace' needs: centre it "
+                "(bayescg.nets.gaussian, ard), or use uncertainty='bootstrap'"
+            )
+    return -flat({n: prior[n] / away[n] for n in names}, names, 1)[0]

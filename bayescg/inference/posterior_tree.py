@@ -48,7 +48,7 @@ def posterior_tree(
     if members:
         coords["refit"] = ("draw", np.arange(draws) % members)
     predicted = min(subset, len(source)) if source is not None else subset
-    if trained.model.kind == "evidence":
+    if trained.model.kind == "evidence" and not trained.model.conditional:
         shaped, dims, labels = _shaped(trained.model, trained.generated_inputs(predicted, draws, seed, replicates=True))
         coords |= labels
         groups["posterior_predictive"] = {"x": (("draw", "frame", *dims), shaped)}

@@ -56,7 +56,8 @@ def _posterior(job: Job) -> Posterior:
             value.copy_(point[name])
         point, inner = finished(job.model, None if job.data is None else job.data.train, point, inner, job.members)
     if choice == "laplace":
-        return laplace(job.model, job.names, point, job.total_weight, mixed_seed(job.settings["seed"], 3))
+        data = None if job.data is None else (len(job.data.train), job.data.rows)
+        return laplace(job.model, job.names, point, job.total_weight, mixed_seed(job.settings["seed"], 3), data=data)
     if choice == "mean-field":
         return Posterior(choice, point, {n: final[f"log_sd.{i}"] for i, n in enumerate(job.names)}, names)
     if job.members:
@@ -121,6 +122,7 @@ def _response(job: Job, posterior: Posterior) -> float | None:
     if (
         (posterior.members or 0) < 2
         or job.model.kind != "evidence"
+        or job.model.conditional
         or job.data is None
         or isinstance(job.data.train, Pairs)
         or len(job.data.train) > 200_000

@@ -47,6 +47,10 @@ class TrainingData:
     probe: tuple[Params, Tensor] | None
     held_out: tuple[Params, Tensor] | None
 
+    def rows(self, index: Tensor) -> Params:
+        """Fields of a batch of some of the frames, and what these count."""
+        return {**self.feed.rows(index), "weight": self.weight[..., index.to(self.weight.device)]}
+
     @classmethod
     def read(cls, model: Model, frames: Frames | Pairs, settings: dict[str, Any], device: torch.device) -> TrainingData:
         """Divide frames, let the model take its sizes and scales from those trained on, and weigh them."""

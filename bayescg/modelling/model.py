@@ -72,6 +72,8 @@ class Model(nn.Module, ABC):
         hold (``batch.x`` is None), and the loss is an average over the draws.
     optional_frames : bool
         Whether a model that queries a system may be given frames all the same: ``batch.x`` then holds them.
+    conditional : bool
+        Whether its likelihood is that of labels given the frames (forces, energies), of which it generates none.
     objective : str
         The default of ``bayescg.fit(objective=)``.
     uncertainty : str
@@ -93,6 +95,7 @@ class Model(nn.Module, ABC):
     needs_pairs: ClassVar[bool] = False
     needs_frames: ClassVar[bool] = True
     optional_frames: ClassVar[bool] = False
+    conditional: ClassVar[bool] = False
     objective: ClassVar[str] = "elbo"
     uncertainty: ClassVar[str] = "none"
     training_defaults: ClassVar[dict[str, Any]] = {}
@@ -169,6 +172,16 @@ class Model(nn.Module, ABC):
         and yet each tell something new: of a likelihood of noisy labels given the frames it is the score, the label's
         residual times what it weighs, whose memory counts. A program whose sites have memories of their own gives the
         longest, and scales its other sites up.
+        """
+        return None
+
+    def information(self, batch: Batch) -> Tensor | None:
+        r"""What a batch tells of the random parameters, as functions r of them, ``(k,)``, with their weights.
+
+        The expected Fisher information of the batch is :math:`\sum_k \nabla r_k \nabla r_k^T` at the trained values: of
+        an observation :math:`N(m, s^2)` of weight w, r is :math:`\sqrt w\, m / s` with s detached, and
+        :math:`\sqrt{2 w} \ln s` where s depends on random parameters, too. None: ``uncertainty="laplace"`` estimates
+        the information from frames that the model generates, with noise of its own.
         """
         return None
 

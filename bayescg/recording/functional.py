@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import reduce
@@ -20,6 +21,7 @@ __all__ = [
     "attribute",
     "buffers_kept",
     "call_with",
+    "forward_mode",
     "functional_random",
     "mixed_seed",
     "one_by_one",
@@ -67,6 +69,14 @@ class _Apply(nn.Module):
 
     def forward(self, *args: Any) -> Any:
         return self.function(self.inner, *args)
+
+
+@contextmanager
+def forward_mode() -> Iterator[None]:
+    """Around derivatives in forward mode, which still go through torch.jit: its advice is not about the user's code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
 
 
 def _uniform(t: Tensor, low: float, high: float) -> Tensor:

@@ -13,6 +13,7 @@ from torch import nn
 import bayescg as bcg
 from bayescg import nets
 from bayescg.errors import ConfigError, DataError, ModelError
+from bayescg.inference import informed_directions
 from bayescg.modelling import HasPotential, PotentialModel
 from bayescg.topologies import topology_config, topology_from_config
 
@@ -43,6 +44,16 @@ class Spring(PotentialModel):
     def guide(self, batch):
         """Nothing is local."""
 
+    def inefficiency(self, frames):
+        """The noise has no memory, whatever the frames have."""
+        return 1.0
+
+    def information(self, batch):
+        """Of the forces, of width 1."""
+        weight = 1.0 if batch.weight is None else batch.weight.sqrt()[:, None]
+        assert batch.x is not None
+        return (-self.stiffness * batch.x * weight).flatten()
+
     @classmethod
     def example(cls):
         raise NotImplementedError
@@ -70,6 +81,25 @@ def test_the_system_is_that_of_the_trained_values(fits):
     assert torch.allclose(system.energy(x), k / 2 * x.square().sum(-1), rtol=1e-6)
     assert torch.allclose(system.forces(x), -k * x, rtol=1e-6)
     assert isinstance(fits["none"].model, HasPotential)
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_laplace_of_stated_information_is_the_conjugate_posterior(rank, monkeypatch):
+    """Of forces of a slow trajectory, whose frames are worth a few; by the whole matrix and by a sketch of it."""
+    monkeypatch.setattr(informed_directions, "_EXACT", 1024 if rank == 1 else 0)
+    frames = pulled()
+    slow = bcg.data.Frames.from_numpy(
+        np.sort(frames.positions, 0), unit="reduced", temperature_kT=1.0, forces=frames.forces, dt=1.0
+    )
+    fit = bcg.fit(Spring(), slow, uncertainty="laplace", **STEPS)
+    exact = (np.square(frames.positions).sum() + 1 / 9) ** -0.5
+    # 400 gradients of two rows each, summed up with random signs, have the right sum of squares to 3 per cent
+    assert fit.diagnostics["effective_frames"] == 400
+    assert fit.parameters(4000)["stiffness"].std() == pytest.approx(exact, rel=0.04 if rank == 1 else 0.06)
+    x = torch.randn(5, 3, 2)
+    draws = fit.system(draws=5)
+    assert torch.allclose(draws.energy(x)[2], fit.system(draw=2).energy(x[2]), rtol=1e-5)
+    assert torch.allclose(draws.forces(x), -fit.parameters()["stiffness"][:5, :, None] * x, rtol=1e-4)
 
 
 def test_truth_and_samplers_take_it(fits):

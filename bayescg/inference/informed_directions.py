@@ -1,0 +1,125 @@
+"""What data tell of the parameters beside the prior: the leading directions of the Fisher information."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.func import grad, jacfwd, jacrev, vjp
+
+from bayescg.inference.generation import generate
+from bayescg.inference.objectives import log_marginal
+from bayescg.modelling.batch import Batch
+from bayescg.modelling.model import Model
+from bayescg.recording.functional import Params, call_with, forward_mode, over
+
+__all__ = ["by_training_frames", "flat", "scores_of_generated_frames"]
+
+_EXACT = 1024
+"""Parameters up to which the whole information matrix is computed."""
+
+_SKETCH = 2048
+"""Rows of the sketch of a larger one."""
+
+_FRAMES = 8192
+"""Frames read for a whole matrix, evenly spaced."""
+
+
+def scores_of_generated_frames(model: Model, names: list[str], point: Params) -> tuple[Tensor, Tensor]:
+    """Scores ``(n, size)`` of frames that the model generates, latent variables integrated out, and the frames.
+
+    Parameters
+    ----------
+    model : Model
+    names : list of str
+        Of the parameters.
+    point : dict of str to Tensor
+    """
+    theta, rest = _split(point, names)
+    count = min(max(4 * sum(v.numel() for v in theta.values()), 1000), 2048)
+    x = call_with(model, point, lambda m: generate(m, names, count))
+
+    def score(xi: Tensor) -> Params:
+        return grad(lambda t: log_marginal(model, names, {**rest, **t}, {"x": xi[None]}, particles=64)[0])(theta)
+
+    return torch.cat([flat(over(score)(c), names, len(c)) for c in x.split(64)]), x
+
+
+def by_training_frames(
+    model: Model,
+    names: list[str],
+    point: Params,
+    sd: Tensor,
+    frames: int,
+    batch: Callable[[Tensor], Params],
+    rank: int = 512,
+) -> tuple[Tensor, Tensor]:
+    r"""Largest ones first, of the information of the frames trained on, by a model that states it (`information`).
+
+    Up to 1024 parameters the matrix :math:`\sum_k \nabla r_k \nabla r_k^T` is whole, of at most 8192 frames that stand
+    for all. Of more it is made of all gradients where there are at most 2048, else of a sketch: of 2048 rows
+    :math:`\sum_k \epsilon_k \nabla r_k`, each over a group of frames with random signs, whose second moment is the
+    matrix. That costs a gradient for each group, whatever the number of parameters.
+
+    Parameters
+    ----------
+    model, names, point
+        As for `scores_of_generated_frames`.
+    sd : Tensor, (size,)
+        In units of which the parameters are measured, those of the prior.
+    frames : int
+        Number of frames trained on.
+    batch : callable
+        From indices of frames to fields of a `Batch`, their weights among them.
+    rank : int
+        Most directions.
+
+    Returns
+    -------
+    s : Tensor, (k,)
+        Roots of the information.
+    directions : Tensor, (k, size)
+
+    References
+    ----------
+    The generalised Gauss-Newton matrix: Martens, "New insights and perspectives on the natural gradient method",
+    J. Mach. Learn. Res. 21, 1 (2020), section 9. The sketch: Clarkson, Woodruff, STOC 2013.
+    """
+    theta, rest = _split(point, names)
+
+    def rows(t: Params, tensors: Params) -> Tensor:
+        return call_with(model, {**rest, **t}, lambda m: m.information(Batch(**tensors, total=len(tensors["x"]))))
+
+    if len(sd) <= _EXACT:
+        index = torch.linspace(0, frames - 1, min(frames, _FRAMES)).round().long()
+        matrix = sd.new_zeros(len(sd), len(sd), dtype=torch.float64)
+        for part in index.split(1024):
+            tensors = batch(part)
+            count = len(rows(theta, tensors))
+            with forward_mode():
+                jacobian = (jacrev if count < len(sd) else jacfwd)(rows)(theta, tensors)
+            jacobian = (flat(jacobian, names, count) * sd).double()
+            matrix += frames / len(index) * jacobian.T @ jacobian
+        values, directions = torch.linalg.eigh(matrix)
+        return values.clamp_min(0.0).sqrt().flip(0)[:rank], directions.T.flip(0)[:rank]
+    each = len(rows(theta, batch(torch.zeros(1, dtype=torch.int64))))
+    gradients = []
+    for part in torch.randperm(frames).tensor_split(min(frames, _SKETCH)):
+        value, backward = vjp(lambda t, p=part: rows(t, batch(p)), theta)[:2]
+        whole = frames * each <= _SKETCH
+        signs = torch.eye(len(value)).to(value) if whole else (torch.randint_like(value, 2) * 2 - 1)[None]
+        gradients += [flat(backward(sign)[0], names, 1)[0] * sd for sign in signs]
+    matrix = torch.stack(gradients)
+    values, left = torch.linalg.eigh((matrix @ matrix.T).double())
+    s = values.clamp_min(1e-12 * float(values[-1])).sqrt().flip(0)[:rank]
+    return s, (left.T.flip(0)[:rank].to(matrix) @ matrix).double() / s[:, None]
+
+
+def flat(values: Params, names: list[str], rows: int) -> Tensor:
+    """Parameters, each ``(rows, ...)``, side by side, ``(rows, size)``."""
+    return torch.cat([values[n].reshape(rows, -1) for n in names], 1)
+
+
+def _split(point: Params, names: list[str]) -> tuple[Params, Params]:
+    return {n: point[n] for n in names}, {k: v for k, v in point.items() if k not in names}
