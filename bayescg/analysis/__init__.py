@@ -16,6 +16,7 @@ from bayescg.analysis.predictive import ObservableCheck, PredictiveCheck, predic
 from bayescg.analysis.quantity import Quantity
 from bayescg.analysis.reliability import Reliability, commitment_probabilities, reliability
 from bayescg.analysis.resampled import average
+from bayescg.analysis.stein_check import SteinCheck, stein_check
 from bayescg.inference.reweighting import reweighted
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Rates",
     "Reliability",
     "SlowModes",
+    "SteinCheck",
     "audit",
     "average",
     "chapman_kolmogorov",
@@ -49,4 +51,5 @@ __all__ = [
     "reliability",
     "reweighted",
     "spectrum",
+    "stein_check",
 ]

@@ -14,6 +14,7 @@ QUESTIONS = {
     "samples": "Samples",
     "missing_mass": "MissingMass",  # before free energies, which repeat what it found
     "shots": "HeldOutShots",
+    "force_identities": "ForcesOfTheFrames",
     "umbrella_mixing": "MixingAlongTheLadder",
     "averages": "Averages",
     "collective_variables": "CollectiveVariables",
