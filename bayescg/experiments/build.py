@@ -23,7 +23,7 @@ from bayescg.experiments import catalogue
 from bayescg.experiments.lags import check_lags, check_lags_of_frames
 from bayescg.experiments.schema import Experiment, Named
 from bayescg.modelling import Model
-from bayescg.modelling.registry import find_model
+from bayescg.modelling.registry import find_model, model_names
 from bayescg.questions.known import check_names
 from bayescg.questions.reading_order import QUESTIONS, find_question
 from bayescg.topologies import read_topology
@@ -215,7 +215,7 @@ def model_class(name: str) -> type[Model]:
         classes = {c.__name__: c for c in models_in(file)}
         _choose("model.name", attribute, classes)
         return classes[attribute]
-    registered = list(catalogue.models())
+    registered = model_names()
     if registered:
         _choose("model.name", name, registered)
     return find_model(name)

@@ -3,6 +3,7 @@
 import ast
 import re
 import tomllib
+from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -81,6 +82,7 @@ def find_experiment(name: str | Path) -> Path:
     )
 
 
+@cache
 def _summary(module: str, attribute: str) -> str:
     """First line of a docstring without formulas, read from the source: importing it could take seconds."""
     top, *rest = module.split(".")
