@@ -28,6 +28,8 @@ class Mixing:
         nearly the same in all; never mixed, it goes from 0 to 1. Not a number where a window has no frame.
     round_trips : int
         Of all replicas together, from one end of the ladder to the other and back, as far as frames show.
+    columns : int
+        Ladders that are independent of each other, each of which is to make such a trip on average.
     acceptance : ndarray, shape (windows - 1,), or None
         Share of exchanges that were accepted, where the sampler counted.
     halves : ndarray, shape (2, windows)
@@ -39,6 +41,7 @@ class Mixing:
     overlap: np.ndarray
     born_high: np.ndarray
     round_trips: int
+    columns: int
     acceptance: np.ndarray | None
     halves: np.ndarray
 
@@ -64,6 +67,11 @@ class Mixing:
                 "replicas did not mix along the ladder, so that free energies across it are those of the starts "
                 "(exchange more often, sample longer, or learn a better CV)"
             )
+        elif self.round_trips < self.columns:
+            faults.append(
+                f"replicas made fewer round trips than there are columns ({self.columns}), so that free energies "
+                "across the ladder still remember the starts (sample longer, exchange more often, or learn a better CV)"
+            )
         thin = np.flatnonzero(self.overlap < LITTLE_OVERLAP)
         if len(thin):
             pairs = ", ".join(f"{k} and {k + 1}" for k in thin)
@@ -80,7 +88,8 @@ def mixing(frames: Frames) -> Mixing:
     Where a CV does not say all that is slow, replicas that began on either side of a barrier stay different in the same
     window. Every window may then look settled, its time halves and its columns agree, and yet the free energy across
     the ladder is that of the starts. Where replicas came from shows it: below 10 % of the frames in the first window,
-    or above 90 % of those in the last, come from replicas that began in the upper half.
+    or above 90 % of those in the last, come from replicas that began in the upper half. Replicas may also come and go
+    in the middle of the ladder and yet hardly cross it: fewer round trips than columns tell of that.
 
     Parameters
     ----------
@@ -100,6 +109,11 @@ def mixing(frames: Frames) -> Mixing:
     -----
     For alanine dipeptide in vacuum, the shares were 2 % and 100 %, or 6 % and 98 %, where free energies were wrong by 1
     to 4 kT, and 46 % and 66 %, or 24 % and 82 %, where they were right within 0.2 kT.
+
+    Columns agree with each other as long as all remember the same starts: their spread does not tell. Of two valleys
+    under a CV that leans towards one of them on either side, begun on the wrong side, 0 of 12 intervals held the exact
+    difference at 0.2 to 0.5 round trips a column (off by 0.8 to 1.3 kT, 4 to 6 standard deviations); 10 of 10 did at
+    1.5, the first quarter of the run having been left out.
 
     References
     ----------
@@ -138,6 +152,7 @@ def mixing(frames: Frames) -> Mixing:
         np.minimum(np.diagonal(matrix, 1), np.diagonal(matrix, -1)),
         share,
         round_trips(bias.window, replica, bias.windows),
+        len(np.unique(frames.trajectory)),
         None if acceptance is None else np.asarray(acceptance),
         np.stack([_free_energies(frames, half[:: _step(frames)]) for half in _halves(frames.trajectory)]),
     )

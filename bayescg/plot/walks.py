@@ -32,7 +32,7 @@ def mixing(mixed: Mixing) -> Figure:
     Examples
     --------
     >>> from bayescg.analysis import Mixing
-    >>> len(mixing(Mixing(np.full(2, 0.2), np.array([0.3, 0.5, 0.7]), 4, None, np.zeros((2, 3)))).axes)
+    >>> len(mixing(Mixing(np.full(2, 0.2), np.array([0.3, 0.5, 0.7]), 4, 2, None, np.zeros((2, 3)))).axes)
     2
     """
     from matplotlib.ticker import MaxNLocator

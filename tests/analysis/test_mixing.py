@@ -20,18 +20,18 @@ def channels(barrier):
 SIDES = np.concatenate([np.linspace([-3.0, -1.0], [0.0, -1.0], 100), np.linspace([0.1, 1.0], [3.0, 1.0], 100)])
 
 
-def run(barrier, every):
+def run(barrier, every, steps=1500):
     return umbrella(
-        channels(barrier), lambda x: x[:, 0], 1500, dt=0.01, starts=SIDES, windows=6, walkers=12, exchange_every=every,
+        channels(barrier), lambda x: x[:, 0], steps, dt=0.01, starts=SIDES, windows=6, walkers=12, exchange_every=every,
         stride=50, seed=0, compile="trace",
     )  # fmt: skip
 
 
 def test_replicas_that_walk_are_mixed():
-    mixed = mixing(run(2.0, 5))
+    mixed = mixing(run(2.0, 5, steps=4000))
     assert mixed.mixed
     assert mixed.reason.startswith("the replicas mixed")
-    assert mixed.round_trips > 2
+    assert mixed.round_trips >= mixed.columns == 12
     assert mixed.acceptance is not None
     assert mixed.acceptance.min() > 0.3
     assert mixed.overlap.min() > 0.1
@@ -48,6 +48,14 @@ def test_replicas_that_stay_on_their_side_are_flagged(barrier, every):
     # what does not betray it
     assert stuck.overlap.min() > 0.1
     assert np.abs(np.diff(stuck.halves, axis=0)).max() < 0.5
+
+
+def test_replicas_that_hardly_cross_are_flagged_though_windows_look_mixed():
+    early = mixing(run(2.0, 5))
+    assert not early.mixed
+    assert early.reason.startswith("replicas made fewer round trips than there are columns (12)")
+    assert early.round_trips > 0
+    assert 0.1 < early.born_high[0] < early.born_high[-1] < 0.9
 
 
 def test_windows_that_do_not_overlap_are_flagged():

@@ -197,7 +197,7 @@ def test_pyplot_is_never_imported(tmp_path):
 
 @pytest.mark.parametrize("share", [[0.0, 0.0, 1.0, 1.0], [0.3, 0.4, 0.6, np.nan]])
 def test_mixing_draws_where_replicas_came_from(share, tmp_path):
-    mixed = bcg.analysis.Mixing(np.full(3, 0.2), np.array(share), 4, np.array([0.5, 0.4, 0.6]), np.zeros((2, 4)))
+    mixed = bcg.analysis.Mixing(np.full(3, 0.2), np.array(share), 4, 2, np.array([0.5, 0.4, 0.6]), np.zeros((2, 4)))
     left, right = drawn(plot.mixing(mixed), tmp_path)
     assert np.array_equal(left.lines[-1].get_ydata(), share, equal_nan=True)
     assert np.array_equal(right.lines[-1].get_ydata(), [0.5, 0.4, 0.6])
