@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from bayescg.lazy import lazily
 
 if TYPE_CHECKING:
+    from bayescg.systems.clusters import LennardJonesCluster as LennardJonesCluster
+    from bayescg.systems.clusters import MorseCluster as MorseCluster
     from bayescg.systems.core import System as System
     from bayescg.systems.core import from_function as from_function
     from bayescg.systems.curvilinear import CurvilinearSystem as CurvilinearSystem
