@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bayescg.errors import TopologyError
 
-__all__ = ["one_line", "read_topology", "topology_config", "topology_from_config"]
+__all__ = ["kinds_of", "one_line", "read_topology", "topology_config", "topology_from_config"]
 
 WITHOUT_POSITIONS = (".prmtop", ".parm7", ".prm7", ".psf", ".hoomdxml")
 
@@ -90,6 +90,18 @@ def _file(path: Path) -> tuple[Any, NDArray[np.float64] | None]:
         f"{path}: no topology can be read from it: {reason}; give another file with the atoms "
         "(.pdb, .gro, .prmtop, .psf, ...), or read it with MDAnalysis and give from_mdanalysis(universe)"
     )
+
+
+def kinds_of(topology: Any) -> tuple[str, ...]:
+    """Symbols of the elements of an mdtraj topology, and names of beads without any.
+
+    Examples
+    --------
+    >>> from bayescg.systems import peptide
+    >>> kinds_of(read_topology(peptide("ACE-ALA-NME")[0])[0])[:6]
+    ('H', 'C', 'H', 'H', 'C', 'O')
+    """
+    return tuple(getattr(atom.element, "symbol", "") or atom.name for atom in topology.atoms)
 
 
 def one_line(error: Exception) -> str:

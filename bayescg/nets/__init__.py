@@ -16,7 +16,8 @@ from bayescg.nets.generator_eigenfunctions.ritz import RitzModes
 from bayescg.nets.generator_eigenfunctions.tangents import TangentMLP
 from bayescg.nets.invariant.descriptor_energy import DescriptorEnergy
 from bayescg.nets.invariant.particle_energy import ParticleEnergy
-from bayescg.nets.invariant.smooth import check_smooth, smooth_cutoff
+from bayescg.nets.invariant.smooth import check_apart, check_smooth, smooth_cutoff
+from bayescg.nets.invariant.supplied_energy import SuppliedEnergy
 from bayescg.nets.mlp import ACTIVATIONS, MLP, Standardise
 from bayescg.nets.predictive_coarse_graining.coarse_potential import CoarsePotential
 from bayescg.nets.random import ard, fan_in, gaussian, random_net
@@ -36,9 +37,11 @@ __all__ = [
     "SoftStates",
     "SplineFlow",
     "Standardise",
+    "SuppliedEnergy",
     "TangentMLP",
     "Whiten",
     "ard",
+    "check_apart",
     "check_smooth",
     "diffusion_root",
     "diffusion_tensor",

@@ -1,11 +1,14 @@
-"""What an energy needs whose forces are learned: smooth activations, and a smooth end."""
+"""What an energy needs whose forces are learned: smooth activations, a smooth end, and particles apart."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from bayescg.arguments import did_you_mean
-from bayescg.errors import ConfigError
+from bayescg.errors import ConfigError, DataError
 
-__all__ = ["check_smooth", "smooth_cutoff"]
+__all__ = ["check_apart", "check_smooth", "smooth_cutoff"]
 
 SMOOTH = ("tanh", "silu", "softplus")
 
@@ -48,3 +51,34 @@ def smooth_cutoff(r: Tensor, cutoff: Tensor | float) -> Tensor:
     """
     t = (r / cutoff).clamp(0.0, 1.0)
     return 1.0 - t**3 * (10.0 - 15.0 * t + 6.0 * t**2)
+
+
+def check_apart(x: Tensor, numbers: Sequence[int]) -> None:
+    """Refuse particles in one place: there is no direction between them, and no force.
+
+    Parameters
+    ----------
+    x : Tensor
+        Positions ``(n, atoms, 3)``.
+    numbers : sequence of int
+        Of these frames.
+
+    Raises
+    ------
+    DataError
+
+    Examples
+    --------
+    >>> check_apart(torch.zeros(1, 2, 3), [7])
+    Traceback (most recent call last):
+    ...
+    bayescg.errors.DataError: frame 7: particles 0 and 1 are in one place, ...
+    """
+    i, j = torch.triu_indices(x.shape[1], x.shape[1], 1, device=x.device)
+    together = ((x[:, i] - x[:, j]).square().sum(-1) == 0).nonzero()
+    if len(together):
+        frame, pair = together[0].tolist()
+        raise DataError(
+            f"frame {numbers[frame]}: particles {int(i[pair])} and {int(j[pair])} are in one place, where there is no "
+            "force between them; leave the frame out, or one of the particles"
+        )

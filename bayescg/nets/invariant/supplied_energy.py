@@ -1,0 +1,41 @@
+"""Somebody else's energy in place of a network of this package."""
+
+import copy
+
+from torch import Tensor, nn
+
+__all__ = ["SuppliedEnergy"]
+
+
+class SuppliedEnergy(nn.Module):
+    """A copy of any module from positions ``(n, atoms, 3)`` to energies ``(n,)``, which begins with the weights it has.
+
+    Parameters
+    ----------
+    energy : Module
+
+    Examples
+    --------
+    >>> import torch
+    >>> class Spring(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.k = nn.Parameter(torch.tensor(2.0))
+    ...     def forward(self, x):
+    ...         return 0.5 * self.k * (x[:, 0] - x[:, 1]).square().sum(-1)
+    >>> SuppliedEnergy(Spring())(torch.ones(5, 2, 3), torch.zeros(2)).shape
+    torch.Size([5])
+    """
+
+    def __init__(self, energy: nn.Module):
+        super().__init__()
+        self.energy = copy.deepcopy(energy)
+        self._initial = {k: v.detach().clone() for k, v in self.energy.state_dict().items()}
+
+    def begin(self) -> None:
+        """Go back to the weights that it began with."""
+        self.energy.load_state_dict(self._initial)
+
+    def forward(self, x: Tensor, kinds: Tensor) -> Tensor:
+        """Energies ``(n,)`` of positions ``(n, atoms, 3)``; the kinds it knows by itself."""
+        return self.energy(x)
