@@ -5,8 +5,8 @@ from bayescg.models.boltzmann_generator import BoltzmannGenerator
 from bayescg.models.embedded_physics import EmbeddedPhysics
 from bayescg.models.generator_eigenfunctions import GeneratorEigenfunctions
 from bayescg.models.multitask_cv import MultitaskCV
-from bayescg.models.predictive_coarse_graining import PredictiveCoarseGraining
 from bayescg.models.neural_potential import NeuralPotential
+from bayescg.models.predictive_coarse_graining import PredictiveCoarseGraining
 from bayescg.models.predictive_cv import PredictiveCV
 from bayescg.models.reversible_deep_msm import ReversibleDeepMSM
 from bayescg.models.time_lagged_autoencoder import TimeLaggedAutoencoder
