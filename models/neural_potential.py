@@ -112,6 +112,7 @@ class NeuralPotential(PotentialModel):
         self.register_buffer("sizes", torch.ones(2))  # of energies, a particle, and of forces
         self.log_noise = nn.Parameter(torch.zeros(2))  # in these
         self.net: Any = None if energy is None else nets.SuppliedEnergy(energy)
+        self.energy = None if energy is None else type(energy).__name__  # a file of a fit holds its weights alone
         self.kinds, self.species = kinds and tuple(kinds), species and tuple(species)
         self.begin_potential(topology, dim, temperature, temperature_kT)
         if self.kinds is not None or self.topology is not None:
@@ -200,6 +201,10 @@ class NeuralPotential(PotentialModel):
     def guide(self, batch: Batch) -> None:
         """Nothing is hidden."""
 
+    def inefficiency(self, frames: Frames) -> float:
+        """Labels have no noise that frames could share: each tells what it tells."""
+        return 1.0
+
     def information(self, batch: Batch) -> Tensor:
         """Energies and forces in units of their noise; see `Model.information`."""
         assert batch.x is not None
@@ -211,13 +216,13 @@ class NeuralPotential(PotentialModel):
         return (torch.cat(known, 1) * weight.sqrt()[:, None]).flatten()
 
     def reset(self) -> None:
-        """Weights drawn from the prior, or those of a supplied energy; noise of a tenth of what is learned."""
+        """Weights of layers whose outputs are of size 1, or those of a supplied energy; noise a tenth of the labels."""
         nn.init.constant_(self.log_noise, -2.3)
         if isinstance(self.net, nets.SuppliedEnergy):
             self.net.begin()
         elif self.net is not None:
             for p in self.net.parameters():
-                nn.init.normal_(p, 0.0, self.prior / p.shape[-1] ** 0.5 if p.dim() > 1 else 0.1 * self.prior)
+                nn.init.normal_(p, 0.0, p.shape[-1] ** -0.5 if p.dim() > 1 else 0.1)
 
     def _energy(self, net: Energy, x: Tensor) -> Tensor:
         x = x.view(len(x), -1, 3)
@@ -244,19 +249,14 @@ class NeuralPotential(PotentialModel):
         width = self.log_noise.exp() * self.sizes
         return torch.stack([width[0] * (self.dim or 1) ** 0.5 / 3**0.5, width[1]])
 
-    def config(self) -> dict[str, Any]:
-        """JSON that rebuilds the model, but for an energy that was supplied."""
-        supplied = isinstance(self.net, nets.SuppliedEnergy)
-        rest = super().config()
-        return {**rest, "energy": type(self.net.energy).__name__ if supplied else None}
-
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Model with the given configuration."""
         if config["energy"] is not None:
+            particles = {k: v for k, v in config.items() if k in ("kinds", "dim", "temperature", "temperature_kT")}
             raise ConfigError(
-                f"its energy is a module of your own, {config['energy']}: make the model with it again and give it, "
-                "Fit.load(directory, model=NeuralPotential(energy=...))"
+                f"its energy is a module of your own, {config['energy']}: make the model with it again, "
+                f"NeuralPotential(energy=..., **{particles}), and give it to Fit.load(directory, model=...)"
             )
         return super().from_config(config)
 

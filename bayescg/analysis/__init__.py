@@ -2,6 +2,7 @@
 
 from bayescg.analysis.compare import Compared, Comparison, compare
 from bayescg.analysis.coverage import Calibrated, Coverage, coverage
+from bayescg.analysis.force_bands import ForceBands, calibrated, force_bands
 from bayescg.analysis.free_energy.audit import Audit, audit
 from bayescg.analysis.free_energy.estimate import free_energy
 from bayescg.analysis.free_energy.profile import FreeEnergy
@@ -27,6 +28,7 @@ __all__ = [
     "Compared",
     "Comparison",
     "Coverage",
+    "ForceBands",
     "FreeEnergy",
     "Mixing",
     "ObservableCheck",
@@ -38,11 +40,13 @@ __all__ = [
     "SteinCheck",
     "audit",
     "average",
+    "calibrated",
     "chapman_kolmogorov",
     "commitment_probabilities",
     "committor",
     "compare",
     "coverage",
+    "force_bands",
     "free_energy",
     "implied_timescales",
     "mixing",

@@ -6,19 +6,20 @@ import csv
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from bayescg.errors import DataError, Interrupted
+from bayescg.errors import DataError, Interrupted, ModelError
 from bayescg.inference.posterior_tree import posterior_tree
 from bayescg.inference.refit_cvs import rotations
 from bayescg.inference.reweighting import SAMPLES, reweighted
 from bayescg.inference.stored import read_fit, write_fit
 from bayescg.inference.trained import TrainedModel
 from bayescg.inference.uncertainty import MEMBERS, Posterior
-from bayescg.modelling.model import HasCV, Model
+from bayescg.modelling.model import HasCV, Model, fresh_copy
 from bayescg.modelling.schedules.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -167,6 +168,29 @@ class Fit(TrainedModel):
                 for key in ("loss", "training", "validation"):
                     if key in row:
                         writer.add_scalar(key, row[key], int(row["step"]))
+
+    def transferred(self, model: Model) -> Fit:
+        """The same parameters, and draws of them, in another model that has such: of another number of particles, say.
+
+        It has no frames: what it was trained on are others.
+
+        Parameters
+        ----------
+        model : Model
+            ``fit.model.of(...)`` of a :class:`bayescg.models.NeuralPotential`, for one.
+
+        Raises
+        ------
+        ModelError
+            The model has other parameters.
+        """
+        model, mine = fresh_copy(model), self.model.state_dict()
+        if {k: v.shape for k, v in model.state_dict().items()} != {k: v.shape for k, v in mine.items()}:
+            raise ModelError(f"this {type(model).__name__} has other parameters than the {type(self.model).__name__}")
+        model.to(self.device).load_state_dict(mine)
+        configured = {k: v for k, v in model.named_buffers() if k not in mine}
+        weights = replace(self.weights, point={**self.weights.point, **configured})
+        return Fit(model, weights, self.settings, dict(self.diagnostics), self.cost, self.log)
 
     def save(self, directory: str | Path) -> None:
         """Write the fit to a directory: safetensors + JSON.

@@ -19,8 +19,8 @@ __all__ = ["by_training_frames", "flat", "scores_of_generated_frames"]
 _EXACT = 1024
 """Parameters up to which the whole information matrix is computed."""
 
-_SKETCH = 2048
-"""Rows of the sketch of a larger one."""
+_ROWS = 4096
+"""Gradients of a larger one that are all taken, and rows of the sketch of more."""
 
 _FRAMES = 8192
 """Frames read for a whole matrix, evenly spaced."""
@@ -58,9 +58,9 @@ def by_training_frames(
     r"""Largest ones first, of the information of the frames trained on, by a model that states it (`information`).
 
     Up to 1024 parameters the matrix :math:`\sum_k \nabla r_k \nabla r_k^T` is whole, of at most 8192 frames that stand
-    for all. Of more it is made of all gradients where there are at most 2048, else of a sketch: of 2048 rows
-    :math:`\sum_k \epsilon_k \nabla r_k`, each over a group of frames with random signs, whose second moment is the
-    matrix. That costs a gradient for each group, whatever the number of parameters.
+    for all. Of more it is made of all gradients where there are at most 4096, else of a sketch: of so many rows
+    :math:`\sum_k \epsilon_k \nabla r_k`, over groups of frames with random signs, whose second moment is the matrix.
+    That costs 4096 gradients, whatever the number of parameters.
 
     Parameters
     ----------
@@ -105,12 +105,14 @@ def by_training_frames(
         return values.clamp_min(0.0).sqrt().flip(0)[:rank], directions.T.flip(0)[:rank]
     each = len(rows(theta, batch(torch.zeros(1, dtype=torch.int64))))
     gradients = []
-    for part in torch.randperm(frames).tensor_split(min(frames, _SKETCH)):
+    for part in torch.randperm(frames).tensor_split(min(frames, _ROWS)):
         value, backward = vjp(lambda t, p=part: rows(t, batch(p)), theta)[:2]
-        whole = frames * each <= _SKETCH
-        signs = torch.eye(len(value)).to(value) if whole else (torch.randint_like(value, 2) * 2 - 1)[None]
-        gradients += [flat(backward(sign)[0], names, 1)[0] * sd for sign in signs]
-    matrix = torch.stack(gradients)
+        signs = torch.eye(len(value), dtype=value.dtype, device=value.device)
+        if frames * each > _ROWS:
+            several = max(1, _ROWS // frames)
+            signs = (torch.randint(2, (several, len(value)), device=value.device) * 2.0 - 1.0).to(value) / several**0.5
+        gradients.append(flat(over(lambda s, b=backward: b(s)[0])(signs), names, len(signs)) * sd)
+    matrix = torch.cat(gradients)
     values, left = torch.linalg.eigh((matrix @ matrix.T).double())
     s = values.clamp_min(1e-12 * float(values[-1])).sqrt().flip(0)[:rank]
     return s, (left.T.flip(0)[:rank].to(matrix) @ matrix).double() / s[:, None]

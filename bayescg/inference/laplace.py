@@ -68,14 +68,15 @@ def laplace(
     Schöberl, Zabaras, Koutsourelakis, J. Chem. Phys. 150, 024109 (2019), section II.D (diagonal Hessian there).
     MacKay, "Bayesian interpolation", Neural Comput. 4, 415 (1992), eq. (4.8) for the effective number of parameters.
     """
-    if not names or model.kind != "evidence":
+    states = data is not None and type(model).information is not Model.information
+    if not names or not (states or model.kind == "evidence"):
         raise ModelError(
-            f"uncertainty='laplace' needs a model of kind 'evidence' with random parameters; "
+            f"uncertainty='laplace' needs a model of kind 'evidence', or with `information`, and random parameters; "
             f"{type(model).__name__} is of kind {model.kind!r} with {len(names)} of them. Use uncertainty='bootstrap'."
         )
     device = next(iter(point.values())).device
     with seeded(seed, device), functional_random():
-        if data is None or type(model).information is Model.information:
+        if not states or data is None:
             scores, x = scores_of_generated_frames(model, names, point)
             precision = _prior_precision(model, names, point, {"x": x[:1]})
             informed = (scores * precision.rsqrt()).double() * math.sqrt(frames / len(scores))

@@ -10,13 +10,13 @@
 The last two vary every parameter; the middle two only those that the model makes random.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.arguments import check_counts
+from bayescg.arguments import check_counts, check_positive
 from bayescg.errors import ConfigError, ModelError
 from bayescg.modelling.model import Model
 from bayescg.recording.functional import Params, seeded
@@ -86,6 +86,24 @@ class Posterior:
         flat = torch.cat([self.point[n].flatten() for n in self.names]) + step
         parts = flat.split([self.point[n].numel() for n in self.names], dim=1)
         return {n: p.reshape(draws, *self.point[n].shape) for n, p in zip(self.names, parts, strict=True)}
+
+    def tempered(self, eta: float) -> "Posterior":
+        r"""Of a Laplace posterior, as if the data had counted `eta` times: precision :math:`\Lambda + \eta N F`.
+
+        Where the data say nothing, the prior's width stays.
+
+        Raises
+        ------
+        ModelError
+            It is no Laplace posterior.
+        """
+        check_positive(eta=eta)
+        if self.kind != "laplace":
+            raise ModelError(f"a posterior of kind {self.kind!r} has no precision to be scaled: use 'laplace'")
+        left = (1.0 - self.tensors["shrink"].double()).square()  # 1 / (1 + s^2) of each informed direction
+        left = left / (left + eta * (1.0 - left))
+        shrink = (1.0 - left.sqrt()).to(self.tensors["shrink"])
+        return replace(self, tensors={**self.tensors, "shrink": shrink})
 
 
 def block_weights(blocks: Tensor, members: int, seed: int, share: float | None = None) -> Tensor:
