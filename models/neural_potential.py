@@ -118,8 +118,8 @@ class NeuralPotential(PotentialModel):
         if self.kinds is not None or self.topology is not None:
             self._build(self.kinds or kinds_of(self.topology))
 
-    def _build(self, kinds: tuple[str, ...]) -> None:
-        self.kinds, self.species = kinds, self.species or tuple(sorted(set(kinds)))
+    def _build(self, kinds: Sequence[str]) -> None:
+        self.kinds, self.species = tuple(kinds), self.species or tuple(sorted(set(kinds)))
         self.register_buffer("numbers", self._numbers(kinds), persistent=False)
         if self.net is None:
             settings = {"cutoff": self.cutoff, "handed": self.handed, "activation": self.activation}
@@ -168,15 +168,15 @@ class NeuralPotential(PotentialModel):
         if self.kinds is None:
             self._build(("particle",) * (dim // 3) if self.topology is None else kinds_of(self.topology))
         x = torch.as_tensor(frames.gather(rows)).view(len(rows), -1, 3)
-        nets.check_apart(x, rows)
+        nets.check_apart(x, rows.tolist())
         self.to(x.dtype)
         if isinstance(self.net, nets.ParticleEnergy):
             self.net.measure(x)
         self.reset()
         energy, forces = (v.detach() for v in self._labels(self.net, x))
         spread, slope = float(labels.std()) if len(labels) > 1 else 0.0, float(forces.square().mean().sqrt())
-        known = None if frames.forces is None else frames.gather(rows, "forces")
-        factor = spread / float(energy.std()) if known is None else float(np.sqrt(np.square(known).mean())) / slope
+        size = None if frames.forces is None else float(np.sqrt(np.square(frames.gather(rows, "forces")).mean()))
+        factor = spread / float(energy.std()) if size is None else size / slope
         self.sizes.copy_(torch.tensor([spread / x.shape[1] ** 0.5 or factor, factor * slope]))
         if not isinstance(self.net, nets.SuppliedEnergy):
             self.scale.fill_(factor)
@@ -211,9 +211,9 @@ class NeuralPotential(PotentialModel):
         widths = self._widths().detach()
         energy, forces = self._labels(self.net, batch.x)
         weight = torch.ones_like(energy) if batch.weight is None else batch.weight
-        known = [] if batch.energy is None else [torch.where(batch.energy.isnan(), 0.0, energy / widths[0])[:, None]]
-        known += [] if batch.forces is None else [forces / widths[1]]
-        return (torch.cat(known, 1) * weight.sqrt()[:, None]).flatten()
+        columns = [] if batch.energy is None else [torch.where(batch.energy.isnan(), 0.0, energy / widths[0])[:, None]]
+        columns += [] if batch.forces is None else [forces / widths[1]]
+        return (torch.cat(columns, 1) * weight.sqrt()[:, None]).flatten()
 
     def reset(self) -> None:
         """Weights of layers whose outputs are of size 1, or those of a supplied energy; noise a tenth of the labels."""
@@ -267,6 +267,6 @@ class NeuralPotential(PotentialModel):
         x = torch.as_tensor(system.start).flatten() + 0.1 * torch.randn(
             24, 12, generator=torch.Generator().manual_seed(0)
         )
-        labels = {"energy": system.energy(x).numpy(), "forces": system.forces(x).numpy()}
+        labels: dict[str, Any] = {"energy": system.energy(x).numpy(), "forces": system.forces(x).numpy()}
         frames = Frames.from_numpy(x.numpy(), unit="reduced", temperature_kT=0.25, **labels)
         return cls(kinds=["particle"] * 4, width=4, cutoff=3.0, dim=12, temperature_kT=0.25), frames, None
