@@ -17,7 +17,7 @@ from bayescg.data import check_temperature
 from bayescg.distributions import Boltzmann
 from bayescg.errors import ConfigError
 from bayescg.features import UnboundedCoordinates
-from bayescg.modelling import Batch, ReweightedAnnealing, Schedule, SystemModel
+from bayescg.modelling import Batch, ReweightedAnnealing, Schedule, SystemModel, box_of
 from bayescg.systems import DoubleWell, System
 
 if TYPE_CHECKING:
@@ -182,8 +182,7 @@ def _box(system: System, reach: float | None) -> tuple[Tensor, Tensor | float]:
     """Centre and scale of the flow: of a molecule's coordinates, or of the box of a toy system."""
     if system.reference is not None:
         return system.reference.mean, system.reference.stddev
-    parts = [part.system.box for part in getattr(system, "parts", ())]
-    box = torch.tensor([side for part in parts for side in part])
-    if reach is not None or box.shape != (system.dim, 2):
+    box = box_of(system)
+    if reach is not None or box is None:
         return torch.zeros(system.dim), 1.0 if reach is None else reach / nets.BOUND
     return box.mean(1), 0.5 * (box[:, 1] - box[:, 0]) / nets.BOUND

@@ -15,7 +15,7 @@ from bayescg.arguments import check_counts, check_numbers, widths
 from bayescg.distributions import GeometricPath, LatentMixture, StratifiedMixture
 from bayescg.errors import DataError
 from bayescg.features import UnboundedCoordinates
-from bayescg.modelling import AdaptiveTempering, Batch, Schedule, SystemModel
+from bayescg.modelling import Batch, Schedule, SystemModel, tempering
 from bayescg.systems import DoubleWell, System
 
 
@@ -123,9 +123,7 @@ class EmbeddedPhysics(SystemModel):
 
     def schedule(self, steps: int, members: int | None, frames: bool) -> Schedule:
         """Beta rises as the draws allow, unless it begins at 1."""
-        if self.beta_start >= 1:
-            return Schedule(wake=self.wake)
-        return AdaptiveTempering(self.beta_start, self.cess, steps, wake=self.wake)
+        return tempering(self.beta_start, self.cess, steps, self.wake)
 
     def cv(self, x: Tensor) -> torch.distributions.Distribution:
         """r(z | x) for positions ``(n, atoms, 3)`` or ``(n, dim)``: batch shape ``(n,)``, event ``(latent_dim,)``."""

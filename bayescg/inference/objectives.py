@@ -156,13 +156,19 @@ def log_marginal(model: Model, names: list[str], params: Params, tensors: Params
 
 
 def log_weights(model: Model, names: list[str], params: Params, tensors: Params, particles: int) -> Tensor:
-    """Log p(x, z) - log q(z) for several draws of z, ``(particles, B)``; arguments as in `log_marginal`."""
+    """Log p(x, z) - log q(z) for several draws of z, ``(particles, B)``; arguments as in `log_marginal`.
+
+    Where the guide draws none they are computed once.
+    """
 
     def once(_: Tensor) -> Tensor:
         return call_with(model, params, _frame_log_weight_of, names, tensors)
 
+    draws = torch.zeros(particles, device=tensors["x"].device)
     with functional_random(), pyro.validation_enabled(False):
-        return over(once)(torch.zeros(particles, device=tensors["x"].device))
+        if not sites(poutine.trace(model.guide).get_trace(Batch(**tensors, total=len(tensors["x"])))):
+            return once(draws[0]).expand(particles, -1)
+        return over(once)(draws)
 
 
 def held_out_loss(program: Program, params: Params, tensors: Params, weight: Tensor, members: bool) -> Tensor:

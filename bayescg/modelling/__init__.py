@@ -11,11 +11,11 @@ from bayescg.modelling.feature_model import FeatureModel, PairModel  # noqa: E40
 from bayescg.modelling.model import HasBasis, HasCV, HasFeatures, HasNetwork, Model, check_programs  # noqa: E402
 from bayescg.modelling.potential_model import HasPotential, PotentialModel  # noqa: E402
 from bayescg.modelling.registry import find_model, model_names  # noqa: E402
-from bayescg.modelling.schedules.adaptive_tempering import AdaptiveTempering  # noqa: E402
+from bayescg.modelling.schedules.adaptive_tempering import AdaptiveTempering, tempering  # noqa: E402
 from bayescg.modelling.schedules.reweighted_annealing import ReweightedAnnealing  # noqa: E402
 from bayescg.modelling.schedules.schedule import Schedule  # noqa: E402
 from bayescg.modelling.schedules.weighted import Draws  # noqa: E402
-from bayescg.modelling.system_model import SystemModel  # noqa: E402
+from bayescg.modelling.system_model import SystemModel, box_of  # noqa: E402
 from bayescg.modelling.two_way_model import TwoWayModel  # noqa: E402
 
 __all__ = [
@@ -36,8 +36,10 @@ __all__ = [
     "Schedule",
     "SystemModel",
     "TwoWayModel",
+    "box_of",
     "check_programs",
     "evenly",
     "find_model",
     "model_names",
+    "tempering",
 ]

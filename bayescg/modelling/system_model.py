@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 from bayescg.arguments import check_positive
@@ -14,7 +15,7 @@ from bayescg.modelling.model import Model
 from bayescg.systems import CurvilinearSystem, MolecularSystem, System
 from bayescg.systems.core import check_system
 
-__all__ = ["SystemModel"]
+__all__ = ["SystemModel", "box_of"]
 
 
 class SystemModel(Model):
@@ -87,3 +88,18 @@ class SystemModel(Model):
         """Model with the given configuration."""
         coordinates = config["coordinates"] and features_from_config(config["coordinates"])
         return cls(**{**config, "system": system_from_config(config["system"]), "coordinates": coordinates})
+
+
+def box_of(system: System) -> Tensor | None:
+    """Sides ``(dim, 2)`` of the box that holds the configurations of a potential of :mod:`bayescg.systems`.
+
+    None of other systems, and of those whose parts are no coordinates.
+
+    Examples
+    --------
+    >>> from bayescg.systems import DoubleWell
+    >>> box_of(DoubleWell()).shape
+    torch.Size([2, 2])
+    """
+    box = torch.tensor([side for part in getattr(system, "parts", ()) for side in part.system.box])
+    return box if box.shape == (system.dim, 2) else None

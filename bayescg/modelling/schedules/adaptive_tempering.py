@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from bayescg.modelling.schedules.ladder import Ladder
+from bayescg.modelling.schedules.schedule import Schedule
 from bayescg.modelling.schedules.weighted import Draws
 from bayescg.recording.functional import Params
 from bayescg.sampling.weights import next_beta
 
-__all__ = ["AdaptiveTempering"]
+__all__ = ["AdaptiveTempering", "tempering"]
 
 _SHARE = 0.6
 """Of all steps, in which the system's own temperature is to be reached."""
@@ -124,3 +125,19 @@ class AdaptiveTempering(Ladder):
         """Take back what `state` returned."""
         super().load(state, tensors)
         self.entered, self.windows = state["entered"], [(a, b) for a, b in state["windows"]]
+
+
+def tempering(start: float, cess: float, steps: int, wake: float = 0.0) -> Schedule:
+    """Adaptive tempering from an inverse temperature, or a plain schedule where that is 1.
+
+    Parameters
+    ----------
+    start, cess, steps, wake
+        As of `AdaptiveTempering`.
+
+    Examples
+    --------
+    >>> type(tempering(0.02, 0.9, 1000)).__name__, type(tempering(1.0, 0.9, 1000)).__name__
+    ('AdaptiveTempering', 'Schedule')
+    """
+    return Schedule(wake=wake) if start >= 1 else AdaptiveTempering(start, cess, steps, wake=wake)
