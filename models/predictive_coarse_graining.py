@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro import poutine
 from torch import Tensor, nn
 
 from bayescg import nets
-from bayescg.arguments import check_counts, check_positive, widths
+from bayescg.arguments import check_counts, check_numbers, check_positive, widths
 from bayescg.data import toy_curve
-from bayescg.distributions import LatticeDensity, LatticeMixture
+from bayescg.distributions import GeometricPath, LatticeDensity, LatticeMixture, StratifiedLattice
 from bayescg.features import Features
-from bayescg.modelling import Batch, TwoWayModel
+from bayescg.modelling import Batch, Schedule, TwoWayModel, tempering
 from bayescg.systems import System
 
 
@@ -36,27 +38,39 @@ class PredictiveCoarseGraining(TwoWayModel):
     open is the sign of a coarse variable. A network can bend X as well as U_c can, and only the prior decides between
     the two; predictions of the frames are right all the same.
 
+    Without data, given a system, the same p(y) is the guide and the physics the model (Schöberl, Zabaras,
+    Koutsourelakis 2020): minus the loss is a bound on log Z whose gap is the divergence from p(y) to
+    :math:`e^{-\beta U / kT}`. No reverse map is needed, as it is for :class:`EmbeddedPhysics`. Tempering and the wake
+    term guard wells as they do there, and each batch has its share of every node.
+
     Parameters
     ----------
     features : Features or None
-        What of a configuration is modelled; None for its flat coordinates.
+        What of a configuration is modelled; None for its flat coordinates, of a molecular system those of
+        :func:`bayescg.features.unbounded_coordinates`.
     latent_dim : int
         Number of coarse variables, 1 or 2.
     degree : int
         Of the polynomial, even; with 4 there is room for two wells.
-    hidden : sequence of int
-        Widths of the hidden layers of :math:`\mu`; none for an affine one.
+    hidden : sequence of int, optional
+        Widths of the hidden layers of :math:`\mu`, empty for an affine one. Default: that, without data (32, 32).
     ard : (float, float)
         Shape and rate of the prior over the precisions of the potential's coefficients.
     nodes : int, optional
         Of the lattice, along each coarse variable; default: 193 of one, 49 of two.
     dim : int, optional
         Number of flat coordinates when `features` is None; taken from the frames when absent.
+    system : System, optional
+        What to learn from in place of frames.
+    wake, beta_start, cess, guard : float
+        Of that, as of :class:`EmbeddedPhysics`.
 
     References
     ----------
     M. Schöberl, N. Zabaras, P.-S. Koutsourelakis, "Predictive coarse-graining", J. Comput. Phys. 333, 49 (2017), eqs.
-    (1)-(5), with exact sums in place of their Monte Carlo; arXiv:1605.08301.
+    (1)-(5), with exact sums in place of their Monte Carlo; arXiv:1605.08301. M. Schöberl, N. Zabaras,
+    P.-S. Koutsourelakis, "Embedded-physics machine learning for coarse-graining and collective variable discovery
+    without data", arXiv:2002.10148 (2020), section 2.
 
     Examples
     --------
@@ -68,6 +82,7 @@ class PredictiveCoarseGraining(TwoWayModel):
 
     uncertainty = "laplace"
     temperature, temperature_kT, topology = None, 1.0, None
+    beta: Tensor
     citation = "Schöberl, Zabaras, Koutsourelakis, J. Comput. Phys. 333, 49 (2017), doi:10.1016/j.jcp.2016.12.041"
 
     def __init__(
@@ -75,20 +90,29 @@ class PredictiveCoarseGraining(TwoWayModel):
         features: Features | None = None,
         latent_dim: int = 1,
         degree: int = 4,
-        hidden: Sequence[int] = (),
+        hidden: Sequence[int] | None = None,
         ard: tuple[float, float] = (1.0, 9.0),
         nodes: int | None = None,
         dim: int | None = None,
         system: System | None = None,
+        wake: float = 0.5,
+        beta_start: float = 0.02,
+        cess: float = 0.9,
         guard: float = 400.0,
     ):
         super().__init__()
         check_counts(latent_dim=(latent_dim, 1))
+        check_numbers(wake=(wake, "[0, inf)"), beta_start=(beta_start, "(0, 1]"), cess=(cess, "(0, 1)"))
         check_positive(**{f"ard[{i}]": value for i, value in enumerate(ard)})
-        self.latent_dim, self.degree, self.hidden, self.ard = latent_dim, degree, widths(hidden), tuple(ard)
+        self.latent_dim, self.degree, self.ard = latent_dim, degree, tuple(ard)
+        self.hidden = widths((() if system is None else (32, 32)) if hidden is None else hidden)
         self.nodes = (193 if latent_dim == 1 else 49) if nodes is None else nodes
+        self.wake, self.beta_start, self.cess = float(wake), float(beta_start), float(cess)
         self.potential = nets.CoarsePotential(latent_dim, degree, self.nodes)
         self.begin_either(features, dim, system, guard)
+        if system is not None:
+            self.additive = False  # type: ignore[misc]  # the wake term's weights are those of a whole batch
+            self.register_buffer("beta", torch.ones(()))
 
     def build(self, size: int) -> None:
         """The way back from the coarse variables, and its noise."""
@@ -96,7 +120,14 @@ class PredictiveCoarseGraining(TwoWayModel):
         self.log_noise = nn.Parameter(torch.zeros(size))
 
     def model(self, batch: Batch) -> None:
-        """Theta ~ its priors; X ~ exp(-U_c(X)) / Z; y ~ N(mu(X), diag(sigma^2)), X summed out where y is known."""
+        """Theta ~ its priors; X ~ exp(-U_c(X)) / Z; y ~ N(mu(X), diag(sigma^2)), X summed out where y is known.
+
+        Without data: y ~ exp(-beta U(y) / kT), times its volume.
+        """
+        if self.system is not None:
+            with self._draws(batch):
+                pyro.sample("x", GeometricPath(self.system, self.beta), obs=batch.x)
+            return
         potential = nets.random_net(self, "potential", {"coefficients": nets.ard(*self.ard)})
         decoder = nets.random_net(self, "decoder", {"weight": nets.ard(1.0, 30.0), "bias": nets.gaussian(3.0)})
         log_noise = pyro.sample("log_noise", nets.gaussian(3.0)(self.log_noise))
@@ -110,12 +141,21 @@ class PredictiveCoarseGraining(TwoWayModel):
                 pyro.sample("x", LatticeMixture(coarse.log_weights, means, sd), obs=batch.x)
 
     def guide(self, batch: Batch) -> None:
-        """Of frames nothing: what is hidden is summed out."""
+        """Of frames nothing: what is hidden is summed out. Without data: y ~ p(y), likewise."""
+        if self.system is not None:
+            with self._draws(batch) as generated:
+                pyro.sample("x", generated)
 
     @property
     def dim(self) -> int:
         """Number of coarse variables, over which `potential` is, in kT; :class:`bayescg.modelling.HasPotential`."""
         return self.latent_dim
+
+    def schedule(self, steps: int, members: int | None, frames: bool) -> Schedule:
+        """Without data beta rises as the draws allow, unless it begins at 1."""
+        if frames:
+            return super().schedule(steps, members, frames)
+        return tempering(self.beta_start, self.cess, steps, self.wake)
 
     def marginal(self) -> LatticeMixture:
         """p(y) at the present parameters."""
@@ -131,14 +171,38 @@ class PredictiveCoarseGraining(TwoWayModel):
         return dist.Normal(mean, variance.sqrt()).to_event(1)
 
     def reset(self) -> None:
-        """Draw fresh weights; the noise starts at half the spread of each coordinate."""
+        """Draw fresh weights; the noise starts at half the spread of each coordinate.
+
+        Without data it starts at a quarter, and the way back so that it spreads every coordinate: where noise could
+        describe a wide distribution as well, a well is lost when it becomes two.
+        """
         super().reset()
-        nn.init.constant_(self.log_noise, -0.7)
+        nn.init.constant_(self.log_noise, -0.7 if self.system is None else -1.4)
+        if self.system is not None:
+            last, marginal = self.decoder[-1], self.marginal()
+            assert isinstance(last, nn.Linear)
+            with torch.no_grad():
+                y, share = self.scale(marginal.mean_of), marginal.log_weights.exp()
+                sd = (share @ (y - share @ y).square()).sqrt()
+                last.bias.copy_((last.bias - share @ y) / sd)
+                last.weight.div_(sd.unsqueeze(-1))
 
     @classmethod
     def example(cls) -> tuple[PredictiveCoarseGraining, Any, None]:
         """One coarse variable behind 64 frames in four dimensions."""
         return cls(hidden=(8,), nodes=41, dim=4), toy_curve(), None
+
+    @contextmanager
+    def _draws(self, batch: Batch) -> Iterator[LatticeMixture]:
+        """Plate over the draws, each counting as its node's probability asks; gives p(y)."""
+        mixture = self.marginal()
+        if batch.index is None:  # nothing but draws
+            with batch.plate("frames"):
+                yield mixture
+            return
+        stratified = StratifiedLattice(mixture.log_weights, mixture.mean_of, mixture.sd, len(batch))
+        with batch.plate("frames"), poutine.scale(scale=stratified.share):
+            yield stratified
 
     def _width(self, log_noise: Tensor) -> Tensor:
         return self.scale.width * log_noise.exp()

@@ -10,7 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-__all__ = ["LatticeDensity", "LatticeMixture"]
+__all__ = ["LatticeDensity", "LatticeMixture", "StratifiedLattice"]
 
 
 class LatticeDensity(TorchDistribution):
@@ -98,12 +98,16 @@ class LatticeDensity(TorchDistribution):
     def _inverse(self, weights: Tensor, u: Tensor) -> Tensor:
         """Where the cumulative sums of weights ``(..., nodes)`` reach `u` of the whole."""
         above = weights.cumsum(-1)
-        level = (u * above[..., -1]).unsqueeze(-1)
-        cell = (level > above).sum(-1, keepdim=True).clamp_max(len(self.axis) - 1)
-        weights, above = weights.expand(*u.shape, -1), above.expand(*u.shape, -1)
-        here = weights.gather(-1, cell)
-        within = 0.5 - (above.gather(-1, cell) - level) / here.clamp_min(1e-30)
-        return (self.axis[cell] + (self.axis[1] - self.axis[0]) * within).squeeze(-1)
+        level = u * above[..., -1]
+        if weights.dim() == 1:
+            cell = torch.searchsorted(above.detach(), level.detach()).clamp_max(len(self.axis) - 1)
+            here, top = weights[cell], above[cell]
+        else:
+            cell = torch.searchsorted(above.detach(), level.detach().unsqueeze(-1)).clamp_max(len(self.axis) - 1)
+            here, top = (t.gather(-1, cell).squeeze(-1) for t in (weights, above))
+            cell = cell.squeeze(-1)
+        within = 0.5 - (top - level) / here.clamp_min(1e-30)
+        return self.axis[cell] + (self.axis[1] - self.axis[0]) * within
 
 
 class LatticeMixture(TorchDistribution):
@@ -164,7 +168,54 @@ class LatticeMixture(TorchDistribution):
         """Draws ``(*sample_shape, *batch_shape, size)``, each of a node; differentiable in means and widths alone."""
         shape = torch.Size(sample_shape) + self.batch_shape
         above = self.log_weights.exp().cumsum(-1)
-        u = torch.rand(shape, dtype=above.dtype, device=above.device) * above[-1]
-        node = (u.unsqueeze(-1) > above[:-1]).sum(-1)
+        u = torch.rand(shape, dtype=above.dtype, device=above.device) * above[-1].detach()
+        node = torch.searchsorted(above.detach(), u).clamp_max(len(above) - 1)
         noise = torch.randn(*shape, len(self.sd), dtype=above.dtype, device=above.device)
         return self.mean_of[node] + self.sd * noise
+
+
+class StratifiedLattice(LatticeMixture):
+    r"""The same mixture, of which each row of a batch is a draw of a node of its own, as even as they can be spread.
+
+    Nodes are taken in proportion to the square roots of their probabilities, so that rare wells have more rows; row b
+    counts `share[b]` times. Averages :math:`\frac1B \sum_b \mathrm{share}_b f(x_b)` are those over the mixture,
+    differentiable in weights, means and width.
+
+    Parameters
+    ----------
+    log_weights, mean, sd
+        As of `LatticeMixture`.
+    rows : int
+        B.
+
+    Attributes
+    ----------
+    share : Tensor, shape (B,)
+        How often each row counts; 1 on average.
+
+    Examples
+    --------
+    >>> two = StratifiedLattice(torch.tensor([0.99, 0.01]).log(), torch.tensor([[0.0], [1.0]]), torch.ones(1), 110)
+    >>> two.log_rows.exp(), round(float(two.share.mean()), 4)
+    (tensor([0.9087, 0.0913]), 1.0)
+    """
+
+    def __init__(self, log_weights: Tensor, mean: Tensor, sd: Tensor, rows: int):
+        super().__init__(log_weights, mean, sd, (rows,))
+        self.log_rows = torch.log_softmax(0.5 * log_weights.detach(), -1)
+        above = self.log_rows.exp().cumsum(-1)
+        even = (
+            torch.arange(rows, device=above.device) + torch.rand(rows, dtype=above.dtype, device=above.device)
+        ) / rows
+        self.node = torch.searchsorted(above, even * above[-1]).clamp_max(len(above) - 1)
+        ratio = (log_weights - self.log_rows)[self.node].exp()
+        self.share = ratio / ratio.mean()
+
+    def log_prob_of_rows(self, value: Tensor) -> Tensor:
+        """Log density of what the rows hold, shares apart, ``(...)`` for ``(..., size)``."""
+        return LatticeMixture(self.log_rows, self.mean_of, self.sd).log_prob(value)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """One draw of each row's node, ``(*sample_shape, B, size)``; differentiable in means and widths."""
+        mean = self.mean_of[self.node]
+        return mean + self.sd * torch.randn(*sample_shape, *mean.shape, dtype=mean.dtype, device=mean.device)

@@ -7,7 +7,7 @@ from typing import Any, Self
 from bayescg.distributions import system_config, system_from_config
 from bayescg.features import Features
 from bayescg.modelling.feature_model import FeatureModel
-from bayescg.modelling.system_model import SystemModel
+from bayescg.modelling.system_model import SystemModel, box_of
 from bayescg.nets import Standardise
 from bayescg.systems import System
 
@@ -51,6 +51,8 @@ class TwoWayModel(FeatureModel, SystemModel):
         self.begin(self.coordinates, self.system.dim)
         if (reference := self.system.reference) is not None:
             self.scale.set(reference.mean, reference.stddev)
+        elif (box := box_of(self.system)) is not None:
+            self.scale.set(box.mean(1), 0.25 * (box[:, 1] - box[:, 0]))
 
     def config(self) -> dict[str, Any]:
         """JSON that rebuilds the model, where its system is one of :mod:`bayescg.systems`."""

@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from bayescg.distributions import LatticeDensity, LatticeMixture
+from bayescg.distributions import LatticeDensity, LatticeMixture, StratifiedLattice
 from bayescg.nets import CoarsePotential
 
 
@@ -95,3 +95,24 @@ def test_every_potential_is_a_density_with_its_gauge_pinned(dim, degree):
     for column, a in zip(potential.functions(x).T, potential.powers, strict=True):
         wanted = torch.stack([2 * torch.cos(k * angle) if k else torch.ones(9).double() for k in a]).prod(0)
         torch.testing.assert_close(column, wanted, rtol=0, atol=1e-9)
+
+
+def test_shares_make_averages_of_stratified_rows_those_of_the_mixture():
+    """Averages, their derivatives by the weights, and the density of the rows."""
+    theta = torch.tensor([1.5, -0.5, 0.3, -4.0], dtype=torch.float64, requires_grad=True)
+    mean, sd = torch.tensor([[-3.0], [0.0], [1.0], [4.0]]).double(), torch.tensor([0.5]).double()
+    torch.manual_seed(0)
+    rows = StratifiedLattice(torch.log_softmax(theta, 0), mean, sd, 100_000)
+    x = rows.rsample()[:, 0]
+    averages = torch.stack([(rows.share * x).mean(), (rows.share * x**2).mean()])
+    weight = torch.softmax(theta, 0)
+    exact = torch.stack([weight @ mean[:, 0], weight @ (mean[:, 0] ** 2 + 0.25)])
+    torch.testing.assert_close(averages, exact, rtol=0, atol=0.02)
+    for ours, theirs in zip(averages, exact, strict=True):
+        gradients = (torch.autograd.grad(v, theta, retain_graph=True)[0] for v in (ours, theirs))
+        torch.testing.assert_close(*gradients, rtol=0.02, atol=0.01)
+    fraction = torch.bincount(rows.node, minlength=4) / 100_000
+    torch.testing.assert_close(fraction.double(), rows.log_rows.exp(), rtol=0, atol=2e-5)
+    assert fraction[3] > 5 * weight[3]
+    plain = LatticeMixture(rows.log_rows, mean, sd)
+    torch.testing.assert_close(rows.log_prob_of_rows(x[:5, None]), plain.log_prob(x[:5, None]))

@@ -11,7 +11,8 @@ from scipy import integrate
 import bayescg as bcg
 from bayescg.data import Frames
 from bayescg.distributions import LatticeDensity
-from bayescg.errors import ConfigError
+from bayescg.errors import ConfigError, DataError
+from bayescg.inference.reweighting import evidence, weighted_draws
 from bayescg.models import PredictiveCoarseGraining
 
 LOADINGS = np.array([1.0, -0.6, 0.4, 0.8])
@@ -183,3 +184,67 @@ def test_relative_entropy_has_the_gradient_of_minus_the_log_likelihood():
 def test_what_makes_no_sense_is_refused(arguments, words):
     with pytest.raises(ConfigError, match=words):
         PredictiveCoarseGraining(**arguments)
+
+
+@pytest.fixture(scope="module")
+def oscillator():
+    model = PredictiveCoarseGraining(system=bcg.systems.Harmonic((1.0, 4.0)), hidden=(8,), nodes=65, beta_start=0.3)
+    return bcg.fit(model, steps=300, batch_size=200, learning_rate=0.02, compile="trace", seed=0)
+
+
+def test_without_data_the_partition_function_of_an_oscillator_comes_out(oscillator):
+    """Exact: log(2 pi / sqrt(1 * 4))."""
+    answer = evidence(weighted_draws(oscillator, 20_000, seed=0))
+    assert abs(answer.log_z - math.log(math.pi)) < 4 * answer.log_z_sd < 0.02
+    assert answer.ess_fraction > 0.9
+    assert -oscillator.log[-1]["loss"] < math.log(math.pi) + 0.05  # a bound, up to the noise of its batches
+    x = oscillator.generate(20_000, seed=1)[0]
+    torch.testing.assert_close(x.std(0), torch.tensor([1.0, 0.5]), rtol=0.1, atol=0)
+    assert oscillator.cv(torch.zeros(5, 2)).mean.shape == (5, 1)
+
+
+def test_the_density_without_data_is_exact(oscillator):
+    """What no reverse map approximates: the generated density integrates to one over the plane."""
+    side = torch.linspace(-8, 8, 400)
+    plane = torch.cartesian_prod(side, side)
+    cell = (side[1] - side[0]) ** 2
+    assert float((oscillator.model.marginal().log_prob(plane).exp().sum() * cell).detach()) == pytest.approx(
+        1.0, abs=1e-3
+    )
+
+
+def test_saving_keeps_the_system(oscillator, tmp_path):
+    oscillator.save(tmp_path)
+    again = bcg.Fit.load(tmp_path)
+    assert again.model.system.stiffness == (1.0, 4.0)
+    assert not again.model.needs_frames
+    first, second = (bcg.analysis.reweighted(f, 1000) for f in (oscillator, again))
+    assert (first.weights == second.weights).all()
+
+
+def test_each_way_refuses_what_the_other_needs():
+    system = bcg.systems.DoubleWell()
+    frames = Frames.from_numpy(np.zeros((4, 2)), unit="reduced", temperature_kT=1.0)
+    with pytest.raises(DataError, match="not from frames"):
+        bcg.fit(PredictiveCoarseGraining(system=system), frames)
+    with pytest.raises(DataError, match="there are no frames"):
+        bcg.fit(PredictiveCoarseGraining())
+    with pytest.raises(ConfigError, match="no frames to weigh"):
+        bcg.fit(PredictiveCoarseGraining(system=system), uncertainty="bootstrap")
+    molecule = bcg.systems.alanine_dipeptide("amber96", "obc1", 300.0)
+    with pytest.raises(ConfigError, match="unbounded_coordinates"):
+        PredictiveCoarseGraining(bcg.features.torsions(molecule.topology), system=molecule)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [11, 12, 13])
+def test_without_data_both_wells_are_kept(seed):
+    """A double well whose right well holds 0.8 %, audited as embedded physics is."""
+    fit = bcg.fit(PredictiveCoarseGraining(system=bcg.systems.DoubleWell()), steps=2000, batch_size=500,
+                  learning_rate=0.01, seed=seed)  # fmt: skip
+    frames = bcg.analysis.reweighted(fit, 200_000, 0)
+    fes = bcg.analysis.free_energy(fit, frames, cv=lambda x: x[:, 0])
+    assert abs(fes.difference((-10.0, 0.16745), (0.16745, 10.0)).mean - 4.7776) < 0.1
+    audit = bcg.analysis.audit(fit, samples=50_000)
+    assert not audit.warnings
+    assert audit.missing_mass_ci90[1] < 1e-3

@@ -10,7 +10,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from bayescg.distributions import Boltzmann, StratifiedMixture
+from bayescg.distributions import Boltzmann, StratifiedLattice, StratifiedMixture
 from bayescg.modelling.batch import Batch
 from bayescg.modelling.model import Model, point_guide
 from bayescg.modelling.schedules.weighted import Draws, log_weights_of
@@ -77,6 +77,8 @@ def _draw(model: Model, names: list[str], index: Tensor, particles: int) -> tupl
         log_target = log_target - x["fn"].untempered(x["value"])
     log_share = torch.as_tensor(x["scale"], device=index.device).log().expand(len(index))
     log_weight = log_weights_of(proposed, target)
+    if isinstance(proposed["x"]["fn"], StratifiedLattice):
+        log_share = proposed["x"]["unscaled_log_prob"] - proposed["x"]["fn"].log_prob_of_rows(x["value"])
     latent = [name for name, site in proposed.items() if is_local(site) and name != "x"]
     if particles > 1 and len(latent) == 1:
         joint, log_q, log_rows = _densities(guide, batch, latent[0], target, particles)
