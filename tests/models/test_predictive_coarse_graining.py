@@ -216,7 +216,7 @@ def test_the_density_without_data_is_exact(oscillator):
 def test_saving_keeps_the_system(oscillator, tmp_path):
     oscillator.save(tmp_path)
     again = bcg.Fit.load(tmp_path)
-    assert again.model.system.stiffness == (1.0, 4.0)
+    assert again.model.config()["system"]["stiffness"] == [1.0, 4.0]
     assert not again.model.needs_frames
     first, second = (bcg.analysis.reweighted(f, 1000) for f in (oscillator, again))
     assert (first.weights == second.weights).all()
