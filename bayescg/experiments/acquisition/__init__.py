@@ -2,7 +2,9 @@
 
 from bayescg.experiments.acquisition.acquire import Acquisition
 from bayescg.experiments.acquisition.active_loop import ActiveRun, Round, active
+from bayescg.experiments.acquisition.informative import most_informative
+from bayescg.experiments.acquisition.next_labels import Labels
 from bayescg.experiments.acquisition.next_shots import Shots
 from bayescg.experiments.acquisition.next_windows import Windows
 
-__all__ = ["Acquisition", "ActiveRun", "Round", "Shots", "Windows", "active"]
+__all__ = ["Acquisition", "ActiveRun", "Labels", "Round", "Shots", "Windows", "active", "most_informative"]

@@ -16,6 +16,7 @@ from bayescg.arguments import check_counts, check_numbers, check_paths, did_you_
 from bayescg.checkpoint import write_file
 from bayescg.errors import CheckpointError, ConfigError
 from bayescg.experiments.acquisition.acquire import Acquisition
+from bayescg.experiments.acquisition.next_labels import Labels
 from bayescg.experiments.acquisition.next_shots import Shots
 from bayescg.experiments.acquisition.next_windows import Windows
 from bayescg.inference import Fit
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ActiveRun", "Round", "active"]
 
-ACQUISITIONS: dict[str, type[Acquisition]] = {"shots": Shots, "windows": Windows}
+ACQUISITIONS: dict[str, type[Acquisition]] = {"labels": Labels, "shots": Shots, "windows": Windows}
 
 _LIMITS = {"sd": "(0, inf)", "evaluations": "(0, inf]", "rounds": "[1, inf]"}
 
@@ -112,11 +113,12 @@ def active(
     system : System
     model : Model or Fit
         What learns. For ``"windows"``, a fit, along whose CV they stand.
-    acquire : {"shots", "windows"} or a class of :class:`bayescg.experiments.acquisition.Acquisition`
+    acquire : {"shots", "windows", "labels"} or a class of :class:`bayescg.experiments.acquisition.Acquisition`
         ``"shots"``: shots from configurations whose outcome tells most about the committor; arguments as of
         :class:`~bayescg.experiments.acquisition.Shots`. ``"windows"``: umbrella windows, more of them side by side
         where the answer scatters and longer ones where replicas did not mix; arguments as of
-        :class:`~bayescg.experiments.acquisition.Windows`.
+        :class:`~bayescg.experiments.acquisition.Windows`. ``"labels"``: energies and forces where a learned potential
+        goes and is least certain; arguments as of :class:`~bayescg.experiments.acquisition.Labels`.
     until : mapping
         When to stop, whichever comes first: ``"sd"`` of the quantity, ``"evaluations"`` of forces, ``"rounds"``. A
         quantity that has no interval, as its `warning` says, is not sure enough whatever its sd.
@@ -124,7 +126,7 @@ def active(
         Folder of the loop.
     quantity : str or callable, optional
         What the loop is to find: a name, or a function of the fit and all frames so far that gives a `Quantity`, or
-        draws of one. Default: of shots ``"committor"``, of windows ``"dF"``.
+        draws of one. Default: of shots ``"committor"``, of windows ``"dF"``, of labels ``"forces"``.
     seed : int
     say : callable, optional
         Gets a line a round.
