@@ -94,7 +94,7 @@ class NeuralPotential(PotentialModel):
         cutoff: float | None = None,
         handed: bool = True,
         activation: str = "silu",
-        prior: float = 2.0,
+        prior: float = 4.0,
         dim: int | None = None,
         temperature: float | None = None,
         temperature_kT: float | None = None,
