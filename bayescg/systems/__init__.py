@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bayescg.systems.wells import Prinz as Prinz
     from bayescg.systems.wells import QuadrupleWell as QuadrupleWell
     from bayescg.systems.wells import QuarticDoubleWell as QuarticDoubleWell
+    from bayescg.systems.wells import RippledWell as RippledWell
     from bayescg.systems.wells import ThreeWellRing as ThreeWellRing
 
 __getattr__, __dir__ = lazily(__name__, __file__)

@@ -21,6 +21,7 @@ __all__ = [
     "Prinz",
     "QuadrupleWell",
     "QuarticDoubleWell",
+    "RippledWell",
     "ThreeWellRing",
 ]
 
@@ -249,6 +250,55 @@ class CurvedWell(AnalyticSystem):
         box = [(-across, across), (-sqrt(depth * (1.0 + epsilon)), 1.0 + sqrt(depth * epsilon))]
         super().__init__(energy, temperature_kT=temperature_kT, box=box)
         self.epsilon = float(epsilon)
+
+
+class RippledWell(AnalyticSystem):
+    r"""Two wells along x under a ripple, :math:`U = (x-4)(x-2)(x+2)(x+3)/50 + y^2/20 + \sin(3(x+5)(y-6))/25`.
+
+    Coarse-grained to x, the force along x is noise around minus the slope of the potential of mean force F: at kT = 1
+    its variance given x is 0.33113 for every x, and the mean square of the slope 0.9975. F is the quartic to 0.012
+    (:attr:`mean_potential` has it exactly): minima at -2.546 and 3.172, a barrier at 0.124, 1.1125 above the left
+    minimum; the right minimum lies 0.4720 below the left one, and F(4.5) 1.8383 above it. The probability of
+    x < 0.125 is exp(-0.42289) times that of the rest.
+
+    Parameters
+    ----------
+    temperature_kT : float
+
+    References
+    ----------
+    Wang et al., "Machine learning of coarse-grained molecular dynamics force fields", ACS Cent. Sci. 5, 755 (2019):
+    a system of this form; the constants are those written here.
+
+    Examples
+    --------
+    >>> RippledWell().energy(torch.tensor([[-3.0, 0.0], [2.0, 6.0]]))
+    tensor([0.0397, 1.8000])
+    """
+
+    def __init__(self, temperature_kT: float = 1.0):
+        def along(x: Tensor) -> Tensor:
+            return (x - 4.0) * (x - 2.0) * (x + 2.0) * (x + 3.0) / 50.0
+
+        def energy(x: Tensor) -> Tensor:
+            ripple = (3.0 * (x[:, 0] + 5.0) * (x[:, 1] - 6.0)).sin() / 25.0
+            return along(x[:, 0]) + x[:, 1] ** 2 / 20.0 + ripple
+
+        width = sqrt(20.0 * cut(temperature_kT))
+        reach = 3.0 + (50.0 * cut(temperature_kT)) ** 0.25
+        super().__init__(energy, temperature_kT=temperature_kT, box=[(-reach, reach), (-width, width)])
+
+    @property
+    def mean_potential(self) -> AnalyticSystem:
+        """The potential of mean force along x, by quadrature over y."""
+        (x_range, (low, high)), kT = self.box, self.kT
+        y = torch.linspace(low, high, 801, dtype=torch.float64)  # the rule converges faster than any power
+
+        def energy(x: Tensor) -> Tensor:
+            plane = torch.stack(torch.broadcast_tensors(x, y.to(x.device)), -1)
+            return -kT * torch.logsumexp(-self.energy(plane) / kT, -1).to(x) - kT * float((y[1] - y[0]).log())
+
+        return AnalyticSystem(energy, temperature_kT=kT, box=[x_range])
 
 
 class ThreeWellRing(AnalyticSystem):

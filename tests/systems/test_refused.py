@@ -44,8 +44,8 @@ def test_a_flat_energy_is_an_energy():
         assert systems.from_function(lambda x: x.sum(-1), dim=2).dim == 2
 
 
-WELLS = ["DoubleWell", "Harmonic", "QuarticDoubleWell", "QuadrupleWell", "Prinz", "CurvedWell", "ThreeWellRing",
-         "ManyWell32", "GaussianMixture", "ThreeWell5D", "MuellerBrown5D"]  # fmt: skip
+WELLS = ["DoubleWell", "Harmonic", "QuarticDoubleWell", "QuadrupleWell", "Prinz", "CurvedWell", "RippledWell",
+         "ThreeWellRing", "ManyWell32", "GaussianMixture", "ThreeWell5D", "MuellerBrown5D"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WELLS)

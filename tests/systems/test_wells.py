@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.optimize import root
 
-from bayescg import systems
+from bayescg import systems, truth
 from bayescg.errors import ConfigError
 from bayescg.systems.analytic import AnalyticSystem, Part
 
@@ -19,6 +19,7 @@ ALL = [
     systems.Prinz(),
     systems.CurvedWell(0.5, temperature_kT=0.25),
     systems.CurvedWell(0.1),
+    systems.RippledWell(),
     systems.ThreeWellRing(),
     systems.ThreeWellRing(50),
     systems.ManyWell32(),
@@ -277,3 +278,26 @@ def test_states_and_observables_of_hidden_landscapes_are_those_of_their_plane() 
     for name, state in systems.ThreeWell5D().states.items():
         centre = systems.ThreeWell5D.minima[name]
         assert bool(state(torch.tensor([[0.0, centre[0], centre[1], 0.0, 0.0]])))
+
+
+def test_the_rippled_well_coarse_grained_to_x_is_a_quartic_under_constant_noise():
+    system = systems.RippledWell()
+    mean = system.mean_potential
+    x = torch.linspace(-4.0, 5.0, 91, dtype=torch.float64)[:, None]
+    y = torch.linspace(-23.0, 23.0, 2001, dtype=torch.float64)
+    quartic = ((x - 4) * (x - 2) * (x + 2) * (x + 3) / 50)[:, 0]
+    off = mean.energy(x) - quartic
+    assert float(off.max() - off.min()) < 0.0125
+    plane = torch.stack(torch.broadcast_tensors(x, y), -1)
+    weights, forces = torch.softmax(-system.energy(plane), -1), system.forces(plane)[..., 0]
+    expected = (weights * forces).sum(-1)
+    torch.testing.assert_close(expected[:, None], mean.forces(x), rtol=0, atol=1e-9)
+    noise = (weights * (forces - expected[:, None]) ** 2).sum(-1)
+    assert noise.numpy() == pytest.approx(0.33113, abs=5e-6)
+    at = mean.energy(torch.tensor([[-2.5462], [0.1238], [3.1724], [4.5]], dtype=torch.float64))
+    assert (at[1:] - at[:-1])[[0, 2]].numpy() == pytest.approx([1.1125, 1.8383], abs=5e-5)
+    assert float(at[2] - at[0]) == pytest.approx(-0.4720, abs=5e-5)
+    sides = truth.free_energy(mean, lambda x: x[:, 0], cells=4000).difference((-np.inf, 0.125), (0.125, np.inf))
+    assert sides.value == pytest.approx(-0.42289, abs=1e-5)
+    mean_square = truth.expectation(mean, lambda x: mean.forces(x)[:, 0] ** 2, cells=2000)
+    assert mean_square.value == pytest.approx(0.9975, abs=1e-3)
