@@ -292,7 +292,7 @@ class RippledWell(AnalyticSystem):
     def mean_potential(self) -> AnalyticSystem:
         """The potential of mean force along x, by quadrature over y."""
         (x_range, (low, high)), kT = self.box, self.kT
-        y = torch.linspace(low, high, 801, dtype=torch.float64)  # the rule converges faster than any power
+        y = torch.linspace(low, high, 1601, dtype=torch.float64)  # the rule converges faster than any power
 
         def energy(x: Tensor) -> Tensor:
             plane = torch.stack(torch.broadcast_tensors(x, y.to(x.device)), -1)
