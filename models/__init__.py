@@ -3,6 +3,7 @@
 from bayescg.models.autoencoder import Autoencoder
 from bayescg.models.boltzmann_generator import BoltzmannGenerator
 from bayescg.models.embedded_physics import EmbeddedPhysics
+from bayescg.models.force_matching_potential import ForceMatchingPotential
 from bayescg.models.generator_eigenfunctions import GeneratorEigenfunctions
 from bayescg.models.multitask_cv import MultitaskCV
 from bayescg.models.neural_potential import NeuralPotential
@@ -16,6 +17,7 @@ __all__ = [
     "Autoencoder",
     "BoltzmannGenerator",
     "EmbeddedPhysics",
+    "ForceMatchingPotential",
     "GeneratorEigenfunctions",
     "MultitaskCV",
     "NeuralPotential",

@@ -1,6 +1,10 @@
 """Networks: modules that return tensors or distributions."""
 
 from bayescg.nets.boltzmann_generator.flows import BOUND, SplineFlow
+from bayescg.nets.force_matching_potential.linear_evidence import LinearEvidence
+from bayescg.nets.force_matching_potential.prior_energy import BondedEnergy, HarmonicEnergy
+from bayescg.nets.force_matching_potential.quadrature_box import QuadratureBox
+from bayescg.nets.force_matching_potential.spline_energy import SplineEnergy
 from bayescg.nets.gaussian import ConditionalGaussian
 from bayescg.nets.generator_eigenfunctions.diffusion import (
     diffusion_root,
@@ -28,13 +32,18 @@ __all__ = [
     "ACTIVATIONS",
     "BOUND",
     "MLP",
+    "BondedEnergy",
     "CoarsePotential",
     "ConditionalGaussian",
     "DescriptorEnergy",
     "DirichletForms",
+    "HarmonicEnergy",
+    "LinearEvidence",
     "ParticleEnergy",
+    "QuadratureBox",
     "RitzModes",
     "SoftStates",
+    "SplineEnergy",
     "SplineFlow",
     "Standardise",
     "SuppliedEnergy",

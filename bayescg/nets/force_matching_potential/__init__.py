@@ -1,0 +1,1 @@
+"""What :class:`bayescg.models.ForceMatchingPotential` is made of."""

@@ -1,0 +1,92 @@
+"""Potentials of mean force of the rippled well coarse-grained to x, from forces, density or both, by splines."""
+
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+
+import bayescg as bcg
+from bayescg.analysis import Quantity
+from bayescg.data import Frames
+from bayescg.experiments import Row
+from bayescg.models import ForceMatchingPotential
+
+SPLIT, LEFT, RIGHT, TAIL = 0.125, -2.545, 3.175, 4.495
+GRID = SPLIT + 0.02 * (torch.arange(-450, 450)[:, None] + 0.5)
+FITTED = {"steps": 30, "validation": 0.0, "learning_rate": 1e-2, "batch_size": 5000, "compile": "off"}
+LEVEL_SETS = ("splits", "barrier", "wells", "tail")
+
+
+def along_x(frames: Frames, **more: Any) -> Frames:
+    """The first coordinate of frames of the plane, and the force along it."""
+    forces = bcg.systems.RippledWell().forces(torch.as_tensor(frames.positions))[:, :1].numpy()
+    x = np.asarray(frames.positions)[:, :1]
+    return Frames.from_numpy(x, unit="reduced", temperature_kT=1.0, forces=forces, **more)
+
+
+def independent(seed: int, count: int = 1000) -> Frames:
+    return along_x(bcg.sampling.equilibrium(bcg.systems.RippledWell(), count, seed=seed))
+
+
+def trajectory(seed: int, count: int = 4000) -> Frames:
+    """One overdamped trajectory, frames 0.1 apart: x forgets itself in some 180 of them."""
+    system = bcg.systems.RippledWell()
+    start = bcg.sampling.equilibrium(system, 1, seed=seed).positions
+    run = bcg.sampling.overdamped(
+        system, 20 * count, dt=0.005, chains=1, starts=start, stride=20, seed=seed, progress=False
+    )
+    return along_x(run, dt=0.1)
+
+
+def answers(energies: torch.Tensor) -> dict[str, np.ndarray]:
+    """Four numbers of each of several potentials on the grid, ``(draws, points)``."""
+    x, u = GRID[:, 0], energies.double()
+    at = {
+        name: int((x - place).abs().argmin()) for name, place in (("L", LEFT), ("R", RIGHT), ("T", TAIL), ("B", SPLIT))
+    }
+    left = x < SPLIT
+    sides = torch.logsumexp(-u[:, left], 1) - torch.logsumexp(-u[:, ~left], 1)
+    values = (sides, u[:, at["B"]] - u[:, at["L"]], u[:, at["R"]] - u[:, at["L"]], u[:, at["T"]] - u[:, at["R"]])
+    return {name: value.numpy() for name, value in zip(LEVEL_SETS, values, strict=True)}
+
+
+@cache
+def truth() -> dict[str, float]:
+    energies = bcg.systems.RippledWell().mean_potential.energy(GRID.double())
+    return {name: float(values[0]) for name, values in answers(energies[None]).items()}
+
+
+def quantities(fit: Any, draws: int = 300) -> dict[str, Quantity]:
+    count = fit.weights.members or draws
+    system = fit.system(draws=count)
+    with torch.no_grad():
+        energies = system.energy(GRID.expand(count, -1, -1))
+    return {name: Quantity.of(values, unit="kT") for name, values in answers(energies).items()}
+
+
+def splines(seed: int, evidence: str, frames: Any = independent) -> dict[str, Quantity]:
+    model = ForceMatchingPotential(form="splines", evidence=evidence)  # pyright: ignore[reportArgumentType]
+    return quantities(bcg.fit(model, frames(seed), uncertainty="laplace", seed=seed, **FITTED))
+
+
+ROWS = [
+    *(
+        Row(
+            f"mean-forces-{evidence}",
+            f"potential of mean force from {evidence} of 1000 independent frames, splines",
+            partial(splines, evidence=evidence),
+            truth,
+        )
+        for evidence in ("forces", "density", "joint")
+    ),
+    *(
+        Row(
+            f"mean-forces-{evidence}-trajectory",
+            f"potential of mean force from {evidence} of a trajectory of 4000 frames, splines",
+            partial(splines, evidence=evidence, frames=trajectory),
+            truth,
+        )
+        for evidence in ("forces", "joint")
+    ),
+]

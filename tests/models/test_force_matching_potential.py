@@ -1,0 +1,218 @@
+"""Force matching against exact answers: conjugate posteriors, Fisher information, memory of the score, invariance."""
+
+from itertools import pairwise
+from typing import Any
+
+import mdtraj
+import numpy as np
+import pytest
+import torch
+from pyro import poutine
+from scipy.signal import lfilter
+
+import bayescg as bcg
+from bayescg.data import Frames
+from bayescg.errors import ConfigError, DataError
+from bayescg.inference.fitted import Fit
+from bayescg.modelling import Batch
+from bayescg.models import ForceMatchingPotential
+from bayescg.recording.functional import call_with, forward_mode
+from tests.calibration import mean_forces as toy
+
+FEW = {"steps": 30, "validation": 0.0, "learning_rate": 1e-2, "batch_size": 5000, "compile": "off"}
+
+NAME = "correction.weight"
+
+
+@pytest.fixture(scope="module")
+def frames() -> Frames:
+    return toy.independent(3, 600)
+
+
+@pytest.fixture(scope="module")
+def fits(frames):
+    evidences = ("forces", "density", "joint")
+    return {e: bcg.fit(ForceMatchingPotential(form="splines", evidence=e), frames, **FEW) for e in evidences}
+
+
+def linear_algebra(fit: Fit, frames: Frames) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of the exact posterior of splines by forces, from the model's own basis and noise."""
+    x, forces = (torch.as_tensor(np.asarray(a)).double() for a in (frames.positions, frames.forces))
+    model: Any = fit.model.double()
+    slope = torch.func.grad(lambda v: model.springs(v).sum())(x)
+    columns = [-torch.func.grad(lambda v, k=k: model.correction.basis(v)[:, k].sum())(x)[:, 0] for k in range(22)]
+    design = torch.stack(columns, 1) @ model.correction.rotation
+    noise = float(model.log_noise.detach().exp()) ** 2
+    covariance = torch.linalg.inv(design.T @ design / noise + torch.eye(22).double() / float(model.spread) ** 2)
+    mean = covariance @ design.T @ (forces + slope)[:, 0] / noise
+    model.float()
+    return mean.detach().numpy(), covariance.detach().numpy()
+
+
+def test_laplace_of_forces_is_bayesian_linear_regression(fits, frames):
+    fit = fits["forces"]
+    mean, covariance = linear_algebra(fit, frames)
+    draws = fit.parameters(4000, seed=1)[NAME].numpy()
+    sd = np.sqrt(np.diag(covariance))
+    # the training begins at the optimum, and leaves it by much less than the posterior's width
+    assert np.abs((fit.weights.point[NAME].numpy() - mean) / sd).max() < 0.05
+    assert draws.std(0) == pytest.approx(sd, rel=0.06)
+    whitened = np.linalg.solve(np.linalg.cholesky(covariance), (draws - draws.mean(0)).T)
+    values = np.linalg.eigvalsh(whitened @ whitened.T / len(draws))
+    assert 0.8 < values.min() < values.max() < 1.2
+
+
+@pytest.mark.parametrize("evidence", ["density", "joint"])
+def test_the_information_is_the_hessian(fits, frames, evidence):
+    """Of a density linear in its parameters the Fisher information is minus the Hessian of the log likelihood."""
+    model: Any = fits[evidence].model.double()
+    x, forces = (torch.as_tensor(np.asarray(a)).double() for a in (frames.positions, frames.forces))
+    batch = Batch(x=x, forces=forces, weight=torch.full((len(x),), 0.7).double(), total=len(x))
+    state = {k: v.detach() for k, v in (*model.named_parameters(), *model.named_buffers())}
+
+    def log_likelihood(m):
+        trace = poutine.trace(poutine.condition(m.model, {NAME: m.correction.weight})).get_trace(batch)
+        trace.compute_log_prob()
+        nodes: Any = trace.nodes
+        return sum(nodes[name]["log_prob"].sum() for name in ("forces", "positions") if name in nodes)
+
+    def along(function):
+        return lambda w: call_with(model, {**state, NAME: w}, function)
+
+    with forward_mode():
+        hessian = torch.func.hessian(along(log_likelihood))(state[NAME])
+        rows = torch.func.jacfwd(along(lambda m: m.information(batch)))(state[NAME])
+    model.float()
+    assert torch.allclose(rows.T @ rows, -hessian, rtol=0, atol=1e-8 * float(hessian.abs().max()))
+
+
+def test_the_fitted_potential_is_the_mean_force(fits):
+    truth = toy.truth()
+    for evidence, fit in fits.items():
+        for name, quantity in toy.quantities(fit).items():
+            assert abs(quantity.mean - truth[name]) < 4 * quantity.sd, (evidence, name)
+    # exact answers of a fitted system: the sides of its two wells, as by the sums of the study
+    system = fits["joint"].system()
+    sides = bcg.truth.free_energy(system, lambda x: x[:, 0], box=[(-14.0, 14.0)], cells=3000)
+    value = sides.difference((-np.inf, toy.SPLIT), (toy.SPLIT, np.inf)).value
+    assert value == pytest.approx(float(toy.answers(system.energy(toy.GRID)[None])["splits"][0]), abs=1e-3)
+
+
+def slow_positions(noise: np.ndarray, n: int) -> Frames:
+    """A slow coordinate in a harmonic well, worth a hundredth of its frames, under forces with noise of its own."""
+    rng = np.random.default_rng(2)
+    x: Any = lfilter([(1 - 0.98**2) ** 0.5], [1.0, -0.98], rng.normal(size=n))
+    forces = -x + noise
+    return Frames.from_numpy(x[:, None], unit="reduced", temperature_kT=1.0, forces=forces[:, None], dt=1.0)
+
+
+def test_forces_count_by_the_memory_of_their_noise():
+    n = 4000
+    white = np.random.default_rng(3).normal(size=n)
+    red: Any = lfilter([0.6], [1.0, -0.8], white)
+    memories = {}
+    for name, noise in (("white", white), ("red", red)):
+        model = ForceMatchingPotential(form="splines", evidence="joint", knots=4)
+        model.setup(slow_positions(noise, n))
+        memories[name] = float(model.memory_of_forces), float(model.memory_of_frames)
+    assert memories["white"][0] < 1.2
+    # with noise of memory .8 beside a coordinate of memory .98, products of both have .784: 1 + 2 rho/(1 - rho) = 8.3
+    assert 6.0 < memories["red"][0] < 10.0
+    assert 50 < memories["white"][1] < 250  # 99, of 40 times that many frames
+    fit = bcg.fit(ForceMatchingPotential(form="splines"), slow_positions(white, n), **FEW)
+    assert fit.diagnostics["effective_frames"] > 0.8 * n
+
+
+def test_noise_that_depends_on_the_state_is_learned():
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(1500, 1))
+    widths = np.where(x > 0, 3.0, 0.5)
+    forces = -x + widths * rng.normal(size=x.shape)
+    frames = Frames.from_numpy(x, unit="reduced", temperature_kT=1.0, forces=forces)
+    fits = [
+        bcg.fit(
+            ForceMatchingPotential(form="splines", noise=noise),
+            frames,
+            **{**FEW, "steps": 200, "learning_rate": 3e-2, "compile": "trace"},
+        )
+        for noise in ("constant", "state")
+    ]
+    at = torch.tensor([[-1.0], [1.0]])
+    model: Any = fits[1].model
+    assert model.width(at).detach().numpy().ravel() == pytest.approx([0.5, 3.0], rel=0.15)
+    left = torch.tensor([[-1.5], [-0.3]])
+    sds = [float((e[:, 1] - e[:, 0]).std()) for e in (f.system(draws=200).energy(left.expand(200, 2, 1)) for f in fits)]
+    assert sds[1] < 0.7 * sds[0]  # where forces are less noisy, more is known
+
+
+def chain(n: int = 400) -> tuple[Frames, torch.Tensor]:
+    """Four beads under springs between all pairs, with exact forces and noise."""
+    topology = mdtraj.Topology()
+    residue = topology.add_residue("ALA", topology.add_chain())
+    beads = [topology.add_atom(f"C{i}", mdtraj.element.carbon, residue) for i in range(4)]
+    for a, b in pairwise(beads):
+        topology.add_bond(a, b)
+    at = torch.tensor([[0.0, 0.0, 0.0], [0.15, 0.0, 0.0], [0.2, 0.14, 0.0], [0.3, 0.15, 0.12]])
+    generator = torch.Generator().manual_seed(0)
+    x = at + 0.02 * torch.randn(n, 4, 3, generator=generator)
+    return Frames.from_numpy(x.numpy(), unit="nm", temperature=300.0, topology=topology, forces=springs(x).numpy()), x
+
+
+def springs(x: torch.Tensor) -> torch.Tensor:
+    def energy(x):
+        pairs = [(0, 1, 0.15), (1, 2, 0.15), (2, 3, 0.16), (0, 2, 0.24), (1, 3, 0.24), (0, 3, 0.36)]
+        lengths = torch.stack([torch.linalg.vector_norm(x[:, i] - x[:, j], dim=-1) - d for i, j, d in pairs])
+        return 500.0 * lengths.square().sum()
+
+    return -torch.func.grad(energy)(x)
+
+
+@pytest.mark.parametrize("form", ["splines", "network"])
+def test_beads(form):
+    """Springs of pairs are sums of functions of distances: forces without noise are recovered, whatever the pose."""
+    frames, x = chain()
+    model = ForceMatchingPotential(form=form, hidden=(16,), knots=10)
+    settings = {**FEW, "steps": 3} if form == "splines" else {**FEW, "steps": 300, "compile": "trace"}
+    fit = bcg.fit(model, frames, uncertainty="none", **settings)
+    system = fit.system()
+    exact = springs(x)
+    error = float((system.forces(x.flatten(1)) - exact.flatten(1)).square().mean() / exact.square().mean())
+    assert error < (1e-4 if form == "splines" else 0.05)
+    turn, _ = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(1)))
+    turn = turn * torch.linalg.det(turn)
+    turned = (x @ turn + torch.tensor([1.0, -2.0, 0.5])).flatten(1)
+    assert torch.allclose(system.energy(turned), system.energy(x.flatten(1)), atol=2e-2)
+    run = bcg.sampling.langevin(system, 300, dt=0.002, starts=x[:20].flatten(1).numpy(), stride=100)
+    lengths = np.linalg.norm(np.diff(run.positions, axis=1), axis=-1)
+    assert 0.05 < lengths.min() < lengths.max() < 0.3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"form": "spline"}, ConfigError, "form='spline' is not known; use one of 'network', 'splines'"),
+        ({"prior": None, "evidence": "joint"}, ConfigError, "no normaliser Z"),
+        ({"activation": "relu"}, ConfigError, "piecewise constant"),
+        ({"prior": "bonded", "dim": 1}, ConfigError, "prior='bonded' is not for flat coordinates"),
+        ({"evidence": "density", "dim": 3}, ConfigError, "known for 1 or 2 coordinates, not for 3"),
+        ({"knots": 3}, ConfigError, "knots=3"),
+    ],
+)
+def test_what_cannot_be_is_refused(arguments, error, words):
+    with pytest.raises(error, match=words):
+        ForceMatchingPotential(**arguments)
+
+
+def test_frames_that_cannot_teach_it_are_refused(frames):
+    beads, x = chain(20)
+    with pytest.raises(ConfigError, match="density of 12 coordinates of beads"):
+        ForceMatchingPotential(beads.topology, evidence="density", dim=12)
+    bare = Frames.from_numpy(frames.positions, unit="reduced", temperature_kT=1.0)
+    with pytest.raises(DataError, match="have no forces: bcg"):
+        bcg.fit(ForceMatchingPotential(), bare)
+    bcg.fit(ForceMatchingPotential(form="splines", evidence="density"), bare, **FEW)
+    broken = x.numpy().copy()
+    broken[7, 3] = broken[7, 0]
+    broken = Frames.from_numpy(broken, unit="nm", temperature=300.0, forces=beads.forces, topology=beads.topology)
+    with pytest.raises(DataError, match="beads 0 and 3 lie in one place in frame 7"):
+        bcg.fit(ForceMatchingPotential(), broken, **FEW)
