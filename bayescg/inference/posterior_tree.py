@@ -69,7 +69,7 @@ def posterior_tree(
         g = relaxation(trained.model, source)
         attrs |= {"frames": len(source), "statistical_inefficiency": g}
         if (why := _no_log_likelihood(trained, source, g, draws)) is None:
-            logs = _numpy(trained.log_density(few, draws if varying else None, seed=seed))
+            logs = _numpy(trained.log_density(source.subset(index), draws if varying else None, seed=seed))
             groups["log_likelihood"] = {"x": (("draw", "frame"), logs[np.arange(draws) % len(logs)])}
         else:
             attrs["no_log_likelihood"] = why
