@@ -32,10 +32,10 @@ PUBLIC = {
     "predictive_check ramachandran spectrum timescales",
     "bayescg.experiments": "Experiment active load map names report resume run",
     "bayescg.nets": "MLP Whiten ard gaussian random_net",
-    "bayescg.models": "Autoencoder BoltzmannGenerator EmbeddedPhysics GeneratorEigenfunctions MultitaskCV PredictiveCV "
-    "ReversibleDeepMSM TimeLaggedAutoencoder VariationalDynamicsEncoder",
+    "bayescg.models": "Autoencoder BoltzmannGenerator EmbeddedPhysics ForceMatchingPotential GeneratorEigenfunctions "
+    "MultitaskCV PredictiveCV ReversibleDeepMSM TimeLaggedAutoencoder VariationalDynamicsEncoder",
     "bayescg.Fit": "cv cv_draws device generate generate_repeats guide_quality load log_csv log_density parameters "
-    "posterior save to_tensorboard",
+    "posterior save system to_tensorboard",
     "bayescg.Model": "additive config example finish from_config guide inputs kind minimum_batch model needs_frames "
     "needs_pairs objective positions reset setup",
     "bayescg.Batch": "plate",
