@@ -15,7 +15,7 @@ from bayescg.modelling.model import Model, point_guide
 from bayescg.modelling.traces import run_pair
 from bayescg.recording.functional import Params, call_with, functional_random, seeded
 
-__all__ = ["laplace"]
+__all__ = ["conditioning", "laplace"]
 
 _TINY = 1e-4
 
@@ -123,3 +123,23 @@ def _prior_precision(model: Model, names: list[str], point: Params, tensors: Par
                 "(bayescg.nets.gaussian, ard), or use uncertainty='bootstrap'"
             )
     return -flat({n: prior[n] / away[n] for n in names}, names, 1)[0]
+
+
+def conditioning(posterior: Posterior) -> dict[str, float]:
+    """How well the data determine the parameters of a Laplace posterior, each in the unit of its prior.
+
+    Returns
+    -------
+    dict
+        ``parameters``, how many; ``determined``, how many of them the data determine rather than the prior (MacKay's
+        effective number); ``least_gain`` and ``largest_gain``, by what factor the data narrow the prior along the
+        direction of which they tell least, and most: 1 is a flat direction, such as a gauge that nothing pins.
+    """
+    narrowed = 1 - posterior.tensors["shrink"].double()
+    parameters = len(posterior.tensors["sd"])
+    return {
+        "parameters": parameters,
+        "determined": float((1 - narrowed.square()).sum()),
+        "least_gain": float(1 / narrowed.max()) if len(narrowed) == parameters else 1.0,
+        "largest_gain": float(1 / narrowed.min()),
+    }

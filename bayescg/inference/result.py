@@ -13,7 +13,7 @@ from bayescg.feeding.feed import inputs_of
 from bayescg.inference.convergence import distance_from_optimum, distance_warnings, slope_warnings
 from bayescg.inference.fitted import Fit, warned_if_failing
 from bayescg.inference.job import Job
-from bayescg.inference.laplace import laplace
+from bayescg.inference.laplace import conditioning, laplace
 from bayescg.inference.trained import TrainedModel
 from bayescg.inference.uncertainty import Posterior
 from bayescg.modelling.model import HasCV, cv_of, finished
@@ -90,6 +90,8 @@ def _diagnostics(job: Job, posterior: Posterior) -> dict[str, Any]:
         "doubts": doubts,
     }  # fmt: skip
     diagnostics |= job.schedule.diagnostics()
+    if posterior.kind == "laplace":
+        diagnostics["hessian"] = conditioning(posterior)
     warned += job.schedule.warnings()
     if job.guard is not None:
         diagnostics["guarded"] = job.guard.diagnostics()
