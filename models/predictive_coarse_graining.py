@@ -157,18 +157,33 @@ class PredictiveCoarseGraining(TwoWayModel):
             return super().schedule(steps, members, frames)
         return tempering(self.beta_start, self.cess, steps, self.wake)
 
+    def coarse(self) -> LatticeDensity:
+        """p(X) at the present parameters."""
+        return LatticeDensity(self.potential.axis, -self.potential(self.potential.lattice))
+
     def marginal(self) -> LatticeMixture:
         """p(y) at the present parameters."""
-        coarse = LatticeDensity(self.potential.axis, -self.potential(self.potential.lattice))
         means = self.scale.inverse(self.decoder(self.potential.lattice))
-        return LatticeMixture(coarse.log_weights, means, self._width(self.log_noise))
+        return LatticeMixture(self.coarse().log_weights, means, self._width(self.log_noise))
 
     def cv(self, x: Tensor) -> torch.distributions.Distribution:
         """Gaussian of mean and variances of p(X | y(x)), of batch shape ``(n,)``, event shape ``(latent_dim,)``."""
-        share, nodes = self.marginal().log_joint(self.inputs(x)).softmax(-1), self.potential.lattice
-        mean = share @ nodes
-        variance = (share @ nodes.square() - mean.square()).clamp_min(1e-8)
-        return dist.Normal(mean, variance.sqrt()).to_event(1)
+        return self._reverse(self.inputs(x)).to_event(1)
+
+    @torch.no_grad()
+    def doubts(self, x: Tensor, weight: Tensor) -> list[str]:
+        """Whether the nodes are too far apart for what the frames tell of X, or end where there is probability."""
+        step = float(self.potential.axis[1] - self.potential.axis[0])
+        width, doubts = float(self._reverse(x).stddev.median()), []
+        if width < 0.5 * step:
+            doubts.append(
+                f"a frame tells its coarse variables up to {width:.2g}, and the nodes of their lattice are {step:.2g} "
+                f"apart: sums over it are rough, and the likelihood prefers nodes; use more than nodes={self.nodes}"
+            )
+        ends = self.potential.lattice.abs().amax(-1) == self.potential.axis[-1]
+        if (beyond := float(self.coarse().log_weights[ends].exp().sum())) > 1e-4:
+            doubts.append(f"{beyond:.1%} of the coarse variables lie where their lattice ends: use a higher degree")
+        return doubts
 
     def reset(self) -> None:
         """Draw fresh weights; the noise starts at half the spread of each coordinate.
@@ -203,6 +218,12 @@ class PredictiveCoarseGraining(TwoWayModel):
         stratified = StratifiedLattice(mixture.log_weights, mixture.mean_of, mixture.sd, len(batch))
         with batch.plate("frames"), poutine.scale(scale=stratified.share):
             yield stratified
+
+    def _reverse(self, y: Tensor) -> dist.Normal:
+        """Mean and width of p(X | y)."""
+        share, nodes = self.marginal().log_joint(y).softmax(-1), self.potential.lattice
+        mean = share @ nodes
+        return dist.Normal(mean, (share @ nodes.square() - mean.square()).clamp_min(1e-8).sqrt())
 
     def _width(self, log_noise: Tensor) -> Tensor:
         return self.scale.width * log_noise.exp()

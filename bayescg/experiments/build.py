@@ -22,7 +22,7 @@ from bayescg.errors import BayescgError, ConfigError
 from bayescg.experiments import catalogue
 from bayescg.experiments.lags import check_lags, check_lags_of_frames
 from bayescg.experiments.schema import Experiment, Named
-from bayescg.modelling import Model
+from bayescg.modelling import Model, TwoWayModel
 from bayescg.modelling.registry import find_model, model_names
 from bayescg.questions.known import check_names
 from bayescg.questions.reading_order import QUESTIONS, find_question
@@ -31,7 +31,7 @@ from bayescg.topologies import read_topology
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
-__all__ = ["check", "frames_of", "methods", "model_class", "model_of", "system_of"]
+__all__ = ["check", "frames_of", "learns_from_frames", "methods", "model_class", "model_of", "system_of"]
 
 FEATURES = (
     "aligned", "cartesian", "contacts", "distances", "internal_coordinates", "native_contacts", "radii",
@@ -57,9 +57,10 @@ def check(experiment: Experiment) -> None:
     if experiment.features.name != "none" and "features" not in inspect.signature(model).parameters:
         raise ConfigError(f'{experiment.model.name} takes no features: set features.name = "none"')
     _check_arguments("model", model, experiment.model, ("features", "system"))
-    if model.needs_frames and experiment.data.frames is None and experiment.simulation is experiment.umbrella is None:
+    has_frames = learns_from_frames(experiment)
+    if has_frames and experiment.data.frames is None and experiment.simulation is experiment.umbrella is None:
         raise ConfigError(f"{experiment.model.name} learns from frames: give [data] frames = ..., or [simulation]")
-    if not model.needs_frames and experiment.system is None:
+    if not has_frames and experiment.system is None:
         raise ConfigError(f"{experiment.model.name} learns from the energies of a system: give [system]")
     check_lags(experiment, model)
     _check_names(experiment)
@@ -68,6 +69,14 @@ def check(experiment: Experiment) -> None:
     for other in list(methods(experiment).values())[1:]:
         check(other)
     device_of(experiment.run.device)
+
+
+def learns_from_frames(experiment: Experiment) -> bool:
+    """Whether the model learns from frames; one that can do without them does where there are none."""
+    model = model_class(experiment.model.name)
+    if not issubclass(model, TwoWayModel):
+        return model.needs_frames
+    return not (experiment.data.frames is experiment.simulation is experiment.umbrella is None)
 
 
 def methods(experiment: Experiment) -> dict[str, Experiment]:
@@ -181,7 +190,8 @@ def model_of(experiment: Experiment, frames: Frames | None, directory: Path) -> 
     build: Callable[..., Model] = model_class(experiment.model.name)
     parameters = inspect.signature(build).parameters
     supplied: dict[str, Any] = {"features": features_read} if "features" in parameters else {}
-    if "system" in parameters and experiment.system is not None:
+    both = issubclass(model_class(experiment.model.name), TwoWayModel) and learns_from_frames(experiment)
+    if "system" in parameters and experiment.system is not None and not both:
         supplied["system"] = getattr(systems, experiment.system.name)(**experiment.system.arguments)
     try:
         return build(**supplied, **experiment.model.arguments)

@@ -7,6 +7,7 @@ from bayescg.plot.eigenmodes import chapman_kolmogorov, committor, eigenfunction
 from bayescg.plot.energies import free_energy
 from bayescg.plot.fits import cv, loss
 from bayescg.plot.foretold import reliability
+from bayescg.plot.latent_energies import latent_energies
 from bayescg.plot.predicted import predicted
 from bayescg.plot.predictive_checks import predictive_check, ramachandran
 from bayescg.plot.side_by_side import methods, planes
@@ -18,6 +19,7 @@ __all__ = [
     "cv",
     "eigenfunctions",
     "free_energy",
+    "latent_energies",
     "loss",
     "methods",
     "mixing",

@@ -18,6 +18,7 @@ QUESTIONS = {
     "umbrella_mixing": "MixingAlongTheLadder",
     "averages": "Averages",
     "collective_variables": "CollectiveVariables",
+    "latent_potential": "LatentPotential",
     "predictions": "Predictions",
     "exact_eigenfunction": "BesideTheExactEigenfunction",
     "slow_modes": "EigenvaluesAndTimescales",

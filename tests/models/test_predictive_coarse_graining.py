@@ -1,6 +1,7 @@
 """Predictive coarse-graining against exact maximum likelihood, written anew, and against the physics that it learns."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,26 @@ def observables(parts, nodes: torch.Tensor, log_density: torch.Tensor) -> dict[s
     }
 
 
+class Unpinned(PredictiveCoarseGraining):
+    """With a factor between X and its way back: the same frames with any unit of X."""
+
+    def build(self, size: int) -> None:
+        super().build(size)
+        self.decoder = torch.nn.Sequential(Stretch(), *self.decoder)
+
+
+class Stretch(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def reset_parameters(self) -> None:
+        torch.nn.init.zeros_(self.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weight.exp()
+
+
 def predicted(model: Any) -> dict[str, float]:
     with torch.no_grad():
         width, linear = model.scale.width, model.decoder[0]
@@ -144,6 +165,54 @@ def test_the_fitted_potential_is_a_system(latent):
     coarse = LatticeDensity(potential.axis, -potential(potential.lattice).detach())
     chains = run.positions.reshape(50, -1).mean(1)
     assert abs(float(run.positions.mean()) - float(coarse.mean)) < 4 * chains.std() / 50**0.5 < 0.8
+
+
+def test_a_question_finds_wells_and_barrier_with_their_band(latent):
+    frames, fit, exact = latent
+    finding = bcg.questions.ask(fit, frames, "latent_potential", draws=200)
+    barrier, u = finding.quantities["coarse_barrier"], -exact.log_density.detach()
+    height = float(u[(exact.grid.abs() < 0.5)].max() - u.min())
+    assert barrier.mean == pytest.approx(height, abs=0.15)
+    assert 0.1 < barrier.sd < 0.6
+    assert barrier.ci90 is not None
+    assert finding.diagnostics["wells"] == 2
+    assert finding.diagnostics["latent_potential_gap"] < 0.5
+    energy = finding.datasets["latent_potential"]["energy"]
+    step = float(energy["X1"][1] - energy["X1"][0])
+    np.testing.assert_allclose(np.exp(-energy).sum("X1") * step, 1.0, atol=1e-5)
+    finding.figures["latent_potential"].draw().draw_without_rendering()
+
+
+def test_without_parameter_uncertainty_a_barrier_has_no_interval(latent):
+    frames, fit, _ = latent
+    point = bcg.Fit(fit.model, replace(fit.weights, kind="none", tensors={}), {}, {}, {}, [], frames)
+    barrier = bcg.questions.ask(point, frames, "latent_potential").quantities["coarse_barrier"]
+    assert barrier.ci90 is None
+    assert "no parameter uncertainty" in str(barrier.warning)
+
+
+def test_the_gauge_is_pinned(latent):
+    """Data narrow every direction of the parameters; a unit of X that is left open makes one that they do not."""
+    frames, fit, _ = latent
+    hessian = fit.diagnostics["hessian"]
+    assert hessian["parameters"] == 14
+    assert hessian["least_gain"] > 3
+    fit = bcg.fit(Unpinned(), frames, seed=0, **{**FIT, "steps": 300, "learning_rate": 0.1})
+    assert fit.diagnostics["hessian"]["least_gain"] < 1.5
+
+
+def test_a_lattice_too_coarse_for_what_frames_tell_is_doubted(latent):
+    frames, *_ = latent
+    model, x = PredictiveCoarseGraining(nodes=21, dim=4), torch.as_tensor(frames.positions)
+    model.setup(frames)
+    with torch.no_grad():
+        model.log_noise.fill_(-4.0)
+    doubts = model.doubts(model.inputs(x), torch.ones(400))
+    assert any("use more than nodes=21" in words for words in doubts)
+    with torch.no_grad():
+        model.potential.coefficients.copy_(torch.tensor([0.0, -12.0]))
+    doubts = model.doubts(model.inputs(x), torch.ones(400))
+    assert any("where their lattice ends" in words for words in doubts)
 
 
 def test_relative_entropy_has_the_gradient_of_minus_the_log_likelihood():

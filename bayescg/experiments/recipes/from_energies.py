@@ -21,7 +21,7 @@ class FromEnergies(OneFit):
     @classmethod
     def serves(cls, experiment: Experiment) -> bool:
         """A model that queries a system, alone."""
-        return experiment.compare is None and not build.model_class(experiment.model.name).needs_frames
+        return experiment.compare is None and not build.learns_from_frames(experiment)
 
     def stages(self) -> Iterator[Stage]:
         """The fit."""

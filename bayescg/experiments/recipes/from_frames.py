@@ -21,7 +21,7 @@ class FromFrames(OneFit):
     @classmethod
     def serves(cls, experiment: Experiment) -> bool:
         """A model that learns from frames, alone."""
-        return experiment.compare is None and build.model_class(experiment.model.name).needs_frames
+        return experiment.compare is None and build.learns_from_frames(experiment)
 
     def stages(self) -> Iterator[Stage]:
         """Frames, fit."""

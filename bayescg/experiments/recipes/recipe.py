@@ -139,7 +139,7 @@ def fitted(experiment: Experiment, train: Frames | None, saved: Path, trajectori
             **experiment.run.model_dump(exclude={"quick"}),
             **more,
         ).save(saved)
-    if not model_class.needs_frames:  # it is given its system again
+    if not build.learns_from_frames(experiment):  # it is given its system again
         return Fit.load(saved, model=build.model_of(experiment, train, trajectories))
     if ":" not in experiment.model.name:
         return Fit.load(saved)

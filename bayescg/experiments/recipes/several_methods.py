@@ -104,7 +104,7 @@ class SeveralMethods(Recipe):
         )
 
     def _needs_frames(self, name: str) -> bool:
-        return build.model_class(self.methods[name].model.name).needs_frames
+        return build.learns_from_frames(self.methods[name])
 
     def _at(self, name: str, seed: int) -> Experiment:
         method = self.methods[name]
