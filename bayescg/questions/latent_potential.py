@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -72,8 +72,9 @@ def _energies(fit: Fit, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Nodes along a variable, and -log density of X for each draw, ``(draws, nodes)`` or ``(draws, nodes, nodes)``."""
     import torch
 
-    potential = fit.model.potential
-    axis, lattice = potential.axis.cpu(), potential.lattice
+    model: Any = fit.model
+    coarse = model.coarse()
+    axis, lattice = coarse.axis.cpu(), coarse.nodes
     known = fit.weights.kind != "none"
     count = fit.weights.members or draws
     with torch.no_grad():
@@ -82,9 +83,9 @@ def _energies(fit: Fit, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         else:
             u = fit.system().energy(lattice)[None]
     u = u.double().cpu()
-    cell = potential.dim * (axis[1] - axis[0]).double().log()
+    cell = coarse.dim * (axis[1] - axis[0]).double().log()
     normalised = u + torch.logsumexp(-u, 1, keepdim=True) + cell
-    return axis.double().numpy(), normalised.reshape(len(u), *[len(axis)] * potential.dim).numpy()
+    return axis.double().numpy(), normalised.reshape(len(u), *[len(axis)] * coarse.dim).numpy()
 
 
 def _of_frames(context: Context, axis: np.ndarray) -> np.ndarray:

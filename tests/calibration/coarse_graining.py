@@ -67,7 +67,8 @@ def answers(seed: int, choice: str, samples: int = 10_000, draws: int = 100, **s
         "Var x1": [float(v[:, 1].var()) for v in x],
     }
     draws = fit.weights.members or 200
-    along: Any = fit.model.potential.lattice
+    model: Any = fit.model
+    along = model.potential.lattice
     u = fit.system(draws=draws).energy(along.expand(draws, *along.shape)).detach().double()
     inside = (along[:, 0].abs() < 1.0).expand(draws, -1)
     barrier = torch.where(inside, u, -torch.inf).amax(1) - u.amin(1)

@@ -177,7 +177,7 @@ def test_a_question_finds_wells_and_barrier_with_their_band(latent):
     assert barrier.ci90 is not None
     assert finding.diagnostics["wells"] == 2
     assert finding.diagnostics["latent_potential_gap"] < 0.5
-    energy = finding.datasets["latent_potential"]["energy"]
+    energy: Any = finding.datasets["latent_potential"]["energy"]
     step = float(energy["X1"][1] - energy["X1"][0])
     np.testing.assert_allclose(np.exp(-energy).sum("X1") * step, 1.0, atol=1e-5)
     finding.figures["latent_potential"].draw().draw_without_rendering()
