@@ -75,10 +75,10 @@ def _energies(fit: Fit, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     model: Any = fit.model
     coarse = model.coarse()
     axis, lattice = coarse.axis.cpu(), coarse.nodes
-    known = fit.weights.kind != "none"
+    uncertain = fit.weights.kind != "none"
     count = fit.weights.members or draws
     with torch.no_grad():
-        if known:
+        if uncertain:
             u = fit.system(draws=count, seed=seed).energy(lattice.expand(count, *lattice.shape))
         else:
             u = fit.system().energy(lattice)[None]
