@@ -2,6 +2,7 @@
 
 from bayescg.analysis.compare import Compared, Comparison, compare
 from bayescg.analysis.coverage import Calibrated, Coverage, coverage
+from bayescg.analysis.divergence import jensen_shannon
 from bayescg.analysis.force_bands import ForceBands, calibrated, force_bands
 from bayescg.analysis.free_energy.audit import Audit, audit
 from bayescg.analysis.free_energy.estimate import free_energy
@@ -49,6 +50,7 @@ __all__ = [
     "force_bands",
     "free_energy",
     "implied_timescales",
+    "jensen_shannon",
     "mixing",
     "predictive_check",
     "rates",

@@ -9,6 +9,7 @@ from bayescg.questions.sections import Names, Section
 
 __all__ = [
     "Analysis",
+    "CoarseGraining",
     "Compare",
     "Data",
     "Experiment",
@@ -147,6 +148,34 @@ class Umbrella(Section):
     equilibration: int | None = Field(default=None, ge=0)
 
 
+class CoarseGraining(Section):
+    """``[coarse_graining]``: beads, the forces on them, and dynamics of the potential that is learned from these.
+
+    `beads` and `centre` are arguments of :func:`bayescg.features.beads`, `aggregation` of
+    :func:`bayescg.sampling.mapped_forces`. So many `chains` of Langevin dynamics, divided among so many `draws` of the
+    potential, begin at frames of the training and take `time`, after `equilibration`, all in ps; each bead has a mass
+    of 1 dalton. Frames of the basin `without`, one of ``analysis.basins``, are kept from the training.
+    """
+
+    beads: str | list[str]
+    centre: Literal["mass", "geometry"] = "mass"
+    aggregation: Literal["optimal", "basic", "slice"] = "optimal"
+    draws: int = Field(default=20, ge=1)
+    chains: int = Field(default=1000, ge=1)
+    time: float = Field(default=50.0, gt=0)
+    dt: float = Field(default=0.001, gt=0)
+    friction: float = Field(default=5.0, gt=0)
+    frame_every: float = Field(default=0.5, gt=0)
+    equilibration: float = Field(default=10.0, ge=0)
+    without: str | None = None
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.chains % self.draws:
+            raise ValueError(f"coarse_graining.chains = {self.chains} is no multiple of draws = {self.draws}")
+        return self
+
+
 class Training(Section):
     """``[fit]``: arguments of :func:`bayescg.fit`; `held_out` of all frames is never seen by it."""
 
@@ -203,6 +232,7 @@ class Experiment(Section):
     fit: Training = Training()
     shooting: Shooting | None = None
     umbrella: Umbrella | None = None
+    coarse_graining: CoarseGraining | None = None
     analysis: Analysis = Analysis()
     compare: Compare | None = None
 
@@ -218,6 +248,20 @@ class Experiment(Section):
             raise ValueError("[shooting] and [umbrella] belong together: shots teach the CV that windows lie along")
         if self.umbrella is not None and (self.system is None or self.data.frames is not None):
             raise ValueError("[umbrella] simulates: give [system], and no frames of your own")
+        return self
+
+    @model_validator(mode="after")
+    def _atoms_of_the_beads(self) -> Self:
+        settings = self.coarse_graining
+        if settings is None:
+            return self
+        if self.system is None:
+            raise ValueError("[coarse_graining] computes forces on atoms: give [system]")
+        if self.data.frames is None and (self.simulation is None or self.simulation.engine != "batched"):
+            raise ValueError('[coarse_graining] needs forces in full precision: set simulation.engine = "batched"')
+        if settings.without is not None and settings.without not in self.analysis.basins:
+            defined = ", ".join(self.analysis.basins) or "none"
+            raise ValueError(f"coarse_graining.without names {settings.without!r}; analysis.basins are {defined}")
         return self
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 Save one with ``figure.savefig("name.png")``. Colours are told apart by colour-blind readers (Okabe and Ito; cividis).
 """
 
+from bayescg.plot.coarse_planes import coarse_grained
 from bayescg.plot.eigenmodes import chapman_kolmogorov, committor, eigenfunctions, spectrum, timescales
 from bayescg.plot.energies import free_energy
 from bayescg.plot.fits import cv, loss
@@ -15,6 +16,7 @@ from bayescg.plot.walks import mixing
 
 __all__ = [
     "chapman_kolmogorov",
+    "coarse_grained",
     "committor",
     "cv",
     "eigenfunctions",

@@ -32,6 +32,7 @@ def ask(
     test: Frames | None = None,
     system: Any = None,
     lag: float | None = None,
+    simulated: Frames | None = None,
     seed: int = 0,
     **settings: Any,
 ) -> Finding:
@@ -52,6 +53,9 @@ def ask(
         the model learned from.
     lag : float, optional
         Of comparisons between methods.
+    simulated : Frames, optional
+        Dynamics of a fitted potential, to lay beside the frames; where its chains are divided among draws of the
+        potential, ``provenance["potential_draws"]`` is their number.
     seed : int
     **settings
         Keys of ``[analysis]`` of an experiment's file, and of the `Settings` of questions of your own.
@@ -92,6 +96,7 @@ def ask(
         test=test,
         system=getattr(fit.model, "system", None) if system is None else system,
         lag=lag,
+        simulated=simulated,
     )
     topology, size = context.frames.topology, context.frames.positions[0].size
     named = getattr(context.system, "observables", {})

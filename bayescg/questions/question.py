@@ -46,6 +46,8 @@ class Context:
         What the frames are of, where it is known.
     lag : float or None
         One for all methods of a study.
+    simulated : Frames or None
+        Of dynamics of what was learned.
     """
 
     fit: Any
@@ -56,6 +58,7 @@ class Context:
     test: Frames | None = None
     system: Any = None
     lag: float | None = None
+    simulated: Frames | None = None
     _kept: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property

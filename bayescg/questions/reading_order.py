@@ -16,6 +16,7 @@ QUESTIONS = {
     "shots": "HeldOutShots",
     "force_identities": "ForcesOfTheFrames",
     "umbrella_mixing": "MixingAlongTheLadder",
+    "coarse_against_all_atom": "CoarseAgainstAllAtom",
     "averages": "Averages",
     "collective_variables": "CollectiveVariables",
     "latent_potential": "LatentPotential",

@@ -1,6 +1,7 @@
 """Kinds of run: the stages of each, in order."""
 
 from bayescg.errors import ConfigError
+from bayescg.experiments.recipes.coarse_grained import CoarseGrained
 from bayescg.experiments.recipes.from_energies import FromEnergies
 from bayescg.experiments.recipes.from_frames import FromFrames
 from bayescg.experiments.recipes.learn_bias_reweight import LearnBiasReweight
@@ -10,7 +11,7 @@ from bayescg.experiments.schema import Experiment
 
 __all__ = ["RECIPES", "Recipe", "recipe_of"]
 
-RECIPES: tuple[type[Recipe], ...] = (SeveralMethods, LearnBiasReweight, FromFrames, FromEnergies)
+RECIPES: tuple[type[Recipe], ...] = (SeveralMethods, LearnBiasReweight, CoarseGrained, FromFrames, FromEnergies)
 
 
 def recipe_of(experiment: Experiment) -> type[Recipe]:

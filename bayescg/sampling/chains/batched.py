@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bayescg.data import Frames
     from bayescg.systems import MolecularSystem
 
-__all__ = ["batched_dynamics"]
+__all__ = ["batched_dynamics", "equilibrated"]
 
 _LEAPFROG = 25  # of parallel tempering: some 50 fs, in which torsions move, at steps that bonds allow
 
@@ -136,15 +136,9 @@ def batched_dynamics(
     common: dict[str, Any] = {"dt": dt, "seed": seed, "device": device, "progress": progress}
     with claimed(out):
         if not all((out / name).exists() for name in names):
-            steps = round(equilibration / dt)
-            begin = _relaxed(system, x)
-            if temperatures is not None:
-                moves = max(1, steps // _LEAPFROG)
-                begin = parallel_tempering(
-                    system, moves, temperatures=temperatures, leapfrog=_LEAPFROG, starts=begin, stride=moves,
-                    run_dir=out / ".equilibration", **common,
-                )  # fmt: skip
-                steps = 0
+            begin, steps = equilibrated(
+                system, x, round(equilibration / dt), temperatures, run_dir=out / ".equilibration", **common
+            )
             frames_drawn = langevin(
                 system, every * frames, friction=friction, starts=begin, stride=every, equilibration=steps,
                 run_dir=out / ".dynamics", **common,
@@ -155,6 +149,30 @@ def batched_dynamics(
             shutil.rmtree(out / ".equilibration", ignore_errors=True)
     files = [str(out / name) for name in names]
     return load(files, top=str(out / "topology.pdb"), temperature=system.temperature)
+
+
+def equilibrated(
+    system: "MolecularSystem", x: np.ndarray, steps: int, temperatures: "Sequence[float] | None", **settings: Any
+) -> tuple[Any, int]:
+    """Where chains begin, relaxed and after tempering if there are temperatures, and steps of dynamics still to come.
+
+    Parameters
+    ----------
+    system : MolecularSystem
+    x : ndarray, (chains, atoms, 3)
+        In nm.
+    steps : int
+        Of equilibration.
+    temperatures : sequence of float, optional
+    **settings
+        Of :func:`bayescg.sampling.parallel_tempering`.
+    """
+    begin = _relaxed(system, x)
+    if temperatures is None:
+        return begin, steps
+    moves = max(1, steps // _LEAPFROG)
+    ladder: dict[str, Any] = {"temperatures": temperatures, "leapfrog": _LEAPFROG, "starts": begin, "stride": moves}
+    return parallel_tempering(system, moves, **ladder, **settings), 0
 
 
 def _relaxed(system: "MolecularSystem", x: np.ndarray) -> torch.Tensor:

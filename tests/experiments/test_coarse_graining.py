@@ -1,0 +1,74 @@
+"""Alanine dipeptide as five beads: the shipped experiment, made small, and what its section refuses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bayescg.errors import ConfigError
+from bayescg.experiments import load, run
+from bayescg.experiments.build import check
+
+NAME = "alanine-dipeptide-cg"
+SMALL = (
+    "simulation.time=1.0", "simulation.chains=16", "simulation.equilibration=0.2", "simulation.temperatures=[330, 500]",
+    "coarse_graining.draws=2", "coarse_graining.chains=4", "coarse_graining.time=0.05",
+    "coarse_graining.frame_every=0.01", "coarse_graining.equilibration=0.01", "model.hidden=[4]",
+    "fit.steps=20", "analysis.draws=10",
+)  # fmt: skip
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
+
+
+def test_the_experiment_is_sound() -> None:
+    check(load(NAME))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("coarse_graining.without=left", "coarse_graining.without names 'left'; analysis.basins are beta, alpha"),
+        ("coarse_graining.draws=3", "chains = 1000 is no multiple of draws = 3"),
+        ("simulation.engine=overdamped", 'forces in full precision: set simulation.engine = "batched"'),
+        ("coarse_graining.aggregation=sum", "use 'optimal', 'basic' or 'slice'"),
+    ],
+)
+def test_what_the_section_refuses(change: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(NAME, changes=[change])
+
+
+def test_a_small_run_answers_everything(tmp_path: Path, undrawn: None) -> None:
+    path = tmp_path / "run"
+    run(load(NAME, quick=True, changes=(*SMALL, "fit.uncertainty=none")), path, silent)
+    summary = json.loads((path / "summary.json").read_text())
+    assert {"population_beta", "population_alpha", "population_phi_positive"} <= summary["quantities"].keys()
+    assert 0 < summary["diagnostics"]["coarse_grained"]["jensen_shannon"] <= np.log(2)
+    assert "forces" in summary["diagnostics"]
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    summaries = []
+    for _ in range(2):
+        run(load(NAME, quick=True, changes=SMALL), tmp_path / "run", silent)
+        summaries.append(json.loads((tmp_path / "run" / "summary.json").read_text()))
+        for name in ("summary.json", "report.html", "posterior.nc"):
+            (tmp_path / "run" / name).unlink()
+    assert summaries[0]["quantities"] == summaries[1]["quantities"]
+    assert "extrapolates_simulated" in summaries[0]["diagnostics"]["coarse_grained"]
+
+
+@pytest.mark.slow
+def test_without_a_basin_the_run_says_that_it_extrapolates(tmp_path: Path) -> None:
+    changes = (
+        "coarse_graining.without=alpha", "simulation.time=10", "simulation.chains=128", "fit.steps=1000",
+        "model.hidden=[32, 32]", "coarse_graining.time=1.0",
+    )  # fmt: skip
+    run(load(NAME, quick=True, changes=changes), tmp_path / "run", silent)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["diagnostics"]["coarse_grained"]["extrapolates_all_atom"] > 0.1
+    assert any("extrapolates" in warning for warning in summary["diagnostics"]["warnings"])
