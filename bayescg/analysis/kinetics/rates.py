@@ -14,6 +14,7 @@ from bayescg.analysis.block_bootstrap import inefficiency, sources, without_tail
 from bayescg.analysis.free_energy.profile import members_in_turn
 from bayescg.analysis.kinetics.integrands import gradients
 from bayescg.analysis.kinetics.spectrum import diffusion_of
+from bayescg.analysis.kinetics.transmission import Shooting
 from bayescg.analysis.mixing import unmixed
 from bayescg.analysis.quantity import Quantity, rounded
 from bayescg.analysis.resampled import resampled
@@ -44,7 +45,8 @@ class Rates:
     Attributes
     ----------
     quantities : dict of str to Quantity
-        ``rate_ab``, ``rate_ba``, and the mean first-passage times between the sets, ``time_ab`` and ``time_ba``.
+        ``rate_ab``, ``rate_ba``, and the mean first-passage times between the sets, ``time_ab`` and ``time_ba``. With
+        shots also ``transmission``, the flux in parts of the least one along the CV.
     edges : list of ndarray, (bins + 1,)
         Of each refit: of the bins of the CV, from what lies in `a` to what lies in `b`.
     committor : list of ndarray, (bins + 1,)
@@ -66,6 +68,7 @@ def rates(
     a: Region,
     b: Region,
     *,
+    shots: Frames | None = None,
     system: System | None = None,
     diffusion: Any = None,
     bins: int | None = None,
@@ -81,10 +84,11 @@ def rates(
     is that of :math:`q(s) = \nu \int_{s_a}^s ds' / (\rho \langle \nabla s \cdot D \nabla s \rangle)`. It is the number
     of reactions per time where the level sets of s are those of the committor, and larger otherwise: never smaller,
     but for what frames leave uncertain. Intervals are about this bound: along a learned committor it was 15 % above the
-    rate of a landscape where that is known, with an error of 6 %. It is the same for every monotone function of s, so
-    that draws of a CV need no common scale. The rate from `a` is :math:`\nu / E[1 - q]`, and its inverse the mean
-    first-passage time to `b` from where reactions begin in `a`. The bootstrap's estimate of the bias of their
-    logarithms is taken off.
+    rate of a landscape where that is known, with an error of 6 %; with `shots` from some of the frames they are about
+    the rate itself (:class:`bayescg.analysis.kinetics.transmission.Shooting`). The bound is the same for every monotone
+    function of s, so that draws of a CV need no common scale. The rate from `a` is :math:`\nu / E[1 - q]`, and its
+    inverse the mean first-passage time to `b` from where reactions begin in `a`. The bootstrap's estimate of the bias
+    of their logarithms is taken off.
 
     Parameters
     ----------
@@ -94,8 +98,12 @@ def rates(
         At equilibrium, weighted or biased (:func:`bayescg.sampling.umbrella`); no trajectories are needed.
     a, b : callable
         From positions to bool (n,): whether a frame is in the set.
+    shots : Frames, optional
+        Of :func:`bayescg.sampling.commitment` from some of these very frames to `a` and `b`, in this order, by
+        overdamped dynamics: ``commitment(system, frames[::20], {"A": a, "B": b}, shots=1, dt=...)``, say. One shot each
+        from many frames tells more than many from few.
     system : System, optional
-        Sets D to its kT, as in :mod:`bayescg.truth`; for toy systems the frames' kT does.
+        Sets D to its kT, as in :mod:`bayescg.truth`; for toy systems the frames' kT does. `shots` need it.
     diffusion : float, array or callable, optional
         D, one for each coordinate, a symmetric matrix, or a function from positions to any of these. A molecule needs
         it (nm²/ps): rates are those of overdamped dynamics.
@@ -106,9 +114,10 @@ def rates(
     Raises
     ------
     DataError
-        No frames in a set, or too few between them; a molecule without `diffusion`.
+        No frames in a set, or too few between them; a molecule without `diffusion`; shots from elsewhere, at other
+        sets, or too few.
     ConfigError
-        The sets overlap, or s does not lead from one to the other.
+        The sets overlap, or s does not lead from one to the other; shots without `system`.
 
     References
     ----------
@@ -125,21 +134,28 @@ def rates(
     if diffusion is None and system is None and frames.unit == "nm":
         raise DataError("rates of a molecule are those of overdamped dynamics: give diffusion= in nm^2/ps")
     d = diffusion_of(diffusion, system, None, frames)
+    shooting = None if shots is None else Shooting(frames, shots, system, d, a, b)
     functions, like = _functions(fit)
     first = _along(functions[0], frames, d, like, (a, b))
     drawing = resampled(frames, inefficiency(first[0], frames), draws, seed)
     total = drawing.sums(np.zeros(len(frames), dtype=np.int64), 1)
-    moves, points, edges_of, q_of = np.empty((draws, 2)), np.empty((min(len(functions), draws), 2)), [], []
+    kinds = 2 if shooting is None else 3
+    moves, points, edges_of, q_of = np.empty((draws, kinds)), np.empty((min(len(functions), draws), kinds)), [], []
     for rows, m in members_in_turn(draws, len(functions)):
         s, pull, in_a, in_b = first if m == 0 else _along(functions[m], frames, d, like, (a, b))
         edges = _edges(s, in_a, in_b, bins)
         place = np.searchsorted(edges, s)  # 0 and one more than there are beyond the ends
         count = len(edges) - 1
-        flux = drawing.sums(np.where(place <= count, place, 0) - 1, count, rows, values=pull)
-        share = drawing.sums(place, count + 2, rows)
-        point, q = _logs(flux[0][None] / total[0], share[0][None] / total[0], edges)
-        moves[rows] = _logs(flux[1] / total[1][rows], share[1] / total[1][rows], edges)[0] - point
-        points[m] = point[0]
+        everything = np.r_[total[0], total[1][rows, 0]][:, None]  # of all frames, and of draws of them
+        flux = np.vstack(drawing.sums(np.where(place <= count, place, 0) - 1, count, rows, values=pull)) / everything
+        share = np.vstack(drawing.sums(place, count + 2, rows)) / everything
+        least, q = _least_flux(flux, edges)
+        logs = _logs(least, q, share)
+        if shooting is not None:
+            flux = shooting.flux(functions[m], s, pull, (edges, q[0]), like, drawing, rows) / everything[:, 0]
+            transmission = np.log(flux / least)[:, None]
+            logs = np.hstack([logs + transmission, transmission])
+        moves[rows], points[m] = logs[1:] - logs[0], logs[0]
         edges_of.append(edges)
         q_of.append(q[0])
     bias = moves.mean(0)  # inverses of few frames' sums are too large: as draws differ from the estimate, so it does
@@ -207,14 +223,18 @@ def _edges(s: np.ndarray, in_a: np.ndarray, in_b: np.ndarray, bins: int | None) 
     return edges
 
 
-def _logs(flux: np.ndarray, share: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Logarithms of both rates (draws, 2), and the committor at the edges (draws, bins + 1)."""
+def _least_flux(flux: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The least flux along the CV (draws,), and its committor at the edges (draws, bins + 1)."""
     resistance = np.diff(edges) ** 2 / flux
     q = np.cumsum(np.pad(resistance, ((0, 0), (1, 0))), 1)
-    nu, q = 1.0 / q[:, -1], q / q[:, -1:]
+    return 1.0 / q[:, -1], q / q[:, -1:]
+
+
+def _logs(nu: np.ndarray, q: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Logarithms of both rates (draws, 2)."""
     middle = np.concatenate([np.zeros_like(nu)[:, None], 0.5 * (q[:, 1:] + q[:, :-1]), np.ones_like(nu)[:, None]], 1)
     from_b = (share * middle).sum(1)
-    return np.log(nu)[:, None] - np.log(np.stack([1.0 - from_b, from_b], 1)), q
+    return np.log(nu)[:, None] - np.log(np.stack([1.0 - from_b, from_b], 1))
 
 
 def _quantities(
@@ -222,11 +242,10 @@ def _quantities(
 ) -> dict[str, Quantity]:
     quantities = {}
     centres = points[np.arange(len(logs)) % len(points)]
-    for name, sign, of_time in (("rate", 1.0, f"1/{unit}" if unit else ""), ("time", -1.0, unit)):
-        for k, way in enumerate(("ab", "ba")):
-            narrow = np.exp(sign * without_tails(logs[:, k], centres[:, k], factors))
-            parts = {s: float(v) for s, v in sources(narrow, np.exp(sign * points[:, k])).items()}
-            quantities[f"{name}_{way}"] = Quantity.of(
-                np.exp(sign * logs[:, k]), of_time, warning, narrow, sd_by_source=parts
-            )
+    per = f"1/{unit}" if unit else ""
+    kinds = [("rate_ab", 0, 1.0, per), ("rate_ba", 1, 1.0, per), ("time_ab", 0, -1.0, unit), ("time_ba", 1, -1.0, unit)]
+    for name, k, sign, of_time in [*kinds, ("transmission", 2, 1.0, "")][: 4 + logs.shape[1] - 2]:
+        narrow = np.exp(sign * without_tails(logs[:, k], centres[:, k], factors))
+        parts = {s: float(v) for s, v in sources(narrow, np.exp(sign * points[:, k])).items()}
+        quantities[name] = Quantity.of(np.exp(sign * logs[:, k]), of_time, warning, narrow, sd_by_source=parts)
     return quantities

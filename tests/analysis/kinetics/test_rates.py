@@ -1,6 +1,7 @@
 """Rates from frames at equilibrium against quadrature: exact along the one coordinate, an upper bound across others."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,9 @@ import torch
 
 import bayescg as bcg
 from bayescg.errors import ConfigError, DataError
+from tests.calibration.shot_rates import dragged, first, frames_and_shots
+from tests.calibration.shot_rates import in_a as dragged_a
+from tests.calibration.shot_rates import in_b as dragged_b
 from tests.calibration.umbrella import exact_rates, in_a, in_b, windows
 
 
@@ -62,3 +66,43 @@ def test_what_cannot_be_answered_is_refused():
         bcg.analysis.rates(lambda x: x[:, 0], frames, in_a, in_b, bins=2000)
     with pytest.raises(ConfigError, match="does not lead from a to b"):
         bcg.analysis.rates(lambda x: torch.cos(5 * x[:, 0]), frames, in_a, in_b)
+
+
+def test_shots_put_right_what_the_cv_leaves_out():
+    frames, shots = frames_and_shots(3, 4000)
+    exact = float(bcg.truth.reaction_rates(dragged(), dragged_a, dragged_b)[0].value)
+    bound = bcg.analysis.rates(first, frames, dragged_a, dragged_b).quantities["rate_ab"]
+    found = bcg.analysis.rates(first, frames, dragged_a, dragged_b, shots=shots, system=dragged()).quantities
+    assert bound.mean - exact > 8 * bound.sd
+    assert abs(found["rate_ab"].mean - exact) < 3 * found["rate_ab"].sd
+    assert found["rate_ab"].sd < 0.15 * exact
+    assert found["transmission"].mean == pytest.approx(found["rate_ab"].mean / bound.mean, rel=0.05)
+    tilted = lambda x: -torch.exp(-x[:, 0])  # noqa: E731 - any function of the CV, whichever way it points
+    again = bcg.analysis.rates(tilted, frames, dragged_a, dragged_b, shots=shots, system=dragged()).quantities
+    assert abs(again["rate_ab"].mean - exact) < 3 * again["rate_ab"].sd
+
+
+def test_shots_that_tell_nothing_of_the_rate_are_refused():
+    frames, shots = frames_and_shots(0, 40)
+    ask = partial(bcg.analysis.rates, first, frames, dragged_a, dragged_b, bins=6)
+    with pytest.raises(ConfigError, match="give system="):
+        ask(shots=shots)
+    ask = partial(ask, system=dragged())
+    elsewhere = replace(shots, positions=np.asarray(shots.positions) + 0.1)
+    with pytest.raises(DataError, match=r"40 of 40 shots are from configurations that are none of the frames"):
+        ask(shots=elsewhere)
+    with pytest.raises(DataError, match="counts at two regions"):
+        ask(shots=frames[:10])
+    inside = bcg.sampling.commitment(
+        dragged(), frames[:50], {"B": dragged_b, "A": dragged_a}, shots=1, dt=1e-3, compile="trace", progress=False
+    )
+    with pytest.raises(DataError, match="must be a and b, in order"):
+        ask(shots=inside)
+    with pytest.raises(ConfigError, match="D is the same everywhere"):
+        ask(shots=shots, diffusion=lambda x: 1 + x[:, 0] ** 2)
+    inertial = bcg.sampling.commitment(
+        dragged(), frames[:50], {"A": dragged_a, "B": dragged_b}, shots=1, dt=1e-2, dynamics="langevin",
+        compile="trace", progress=False,
+    )  # fmt: skip
+    with pytest.raises(DataError, match="Langevin dynamics"):
+        ask(shots=inertial)
