@@ -9,6 +9,7 @@ from bayescg.plot.energies import free_energy
 from bayescg.plot.fits import cv, loss
 from bayescg.plot.foretold import reliability
 from bayescg.plot.latent_energies import latent_energies
+from bayescg.plot.mean_force import mean_force
 from bayescg.plot.predicted import predicted
 from bayescg.plot.predictive_checks import predictive_check, ramachandran
 from bayescg.plot.side_by_side import methods, planes
@@ -23,6 +24,7 @@ __all__ = [
     "free_energy",
     "latent_energies",
     "loss",
+    "mean_force",
     "methods",
     "mixing",
     "planes",

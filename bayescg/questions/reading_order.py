@@ -24,6 +24,7 @@ QUESTIONS = {
     "exact_eigenfunction": "BesideTheExactEigenfunction",
     "slow_modes": "EigenvaluesAndTimescales",
     "lag_times": "LagTimes",
+    "mean_forces": "MeanForces",
     "free_energies": "FreeEnergies",
     "reaction_rates": "ReactionRates",
     "held_out": "HeldOut",
