@@ -75,14 +75,14 @@ class MeanForces(Question):
         kT, exact = context.fit.model.kT, _exact(context)
         energies = _each(system, grid, "energy").numpy() / kT
         forces = _each(system, grid, "forces")[..., 0].numpy() / kT
-        known = None
+        profile = None
         if exact is not None:
-            known = exact.energy(grid).numpy() / kT, exact.forces(grid)[:, 0].numpy() / kT
+            profile = exact.energy(grid).numpy() / kT, exact.forces(grid)[:, 0].numpy() / kT
         places = _wells(context.fit.system().energy(grid).numpy())
         if places is not None:
             values, truths = (
                 _differences(energies, *places),
-                None if known is None else _differences(known[0][None], *places),
+                None if profile is None else _differences(profile[0][None], *places),
             )
             for name, value in values.items():
                 finding.add(name, Quantity.of(value, unit="kT"), None if truths is None else float(truths[name][0]))
@@ -95,10 +95,10 @@ class MeanForces(Question):
         )
         level = context.settings.level
         finding.figures["potential_of_mean_force"] = Drawing(
-            lambda: bcg.plot.mean_force(grid[:, 0].numpy(), energies, forces, points, known, level),
+            lambda: bcg.plot.mean_force(grid[:, 0].numpy(), energies, forces, points, profile, level),
             "Left: the potential of mean force that was learned, and its band. Right: the mean force, over forces of "
             "frames, most of whose scatter is what other coordinates do."
-            + (" Dashed: exact, by quadrature." if known is not None else ""),
+            + (" Dashed: exact, by quadrature." if profile is not None else ""),
             "A potential along one coordinate with a band, and its force over a cloud of forces of frames.",
         )
 
