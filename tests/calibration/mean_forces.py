@@ -97,7 +97,7 @@ ROWS = [
             truth,
             control,
         )
-        # frames of a trajectory that pass for independent ones tell no more in the forces, and far too much in a density
+        # frames of a trajectory that pass for independent ones tell no more in forces, far too much in a density
         for evidence, control in (
             ("forces", None),
             ("joint", partial(splines, evidence="joint", frames=partial(trajectory, timeless=True), steps=5)),
