@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.func import grad
 
 from bayescg import nets
+from bayescg.analysis import stein_check
 from bayescg.arguments import check_counts, check_positive, widths
 from bayescg.data import Frames, evenly, statistical_inefficiency
 from bayescg.errors import ConfigError, DataError
@@ -23,6 +25,10 @@ from bayescg.sampling import equilibrium
 from bayescg.systems import RippledWell
 
 Energy = Callable[[Tensor], Tensor]
+
+_ENOUGH = 200
+_LEVEL = 1e-3
+"""Of so many frames or more forces are checked before they are learned from; right ones are to fail so seldom."""
 
 
 class ForceMatchingPotential(PotentialModel):
@@ -221,6 +227,11 @@ class ForceMatchingPotential(PotentialModel):
         ------
         DataError
             The frames have no forces, or two beads lie in one place.
+
+        Warns
+        -----
+        UserWarning
+            The forces are not those of the frames: :func:`bayescg.analysis.stein_check`.
         """
         super().setup(frames)
         if not hasattr(self, "scale"):
@@ -234,6 +245,10 @@ class ForceMatchingPotential(PotentialModel):
         x, weight = self._sample(frames, evenly_spaced)
         y = self.read(x)
         self._check(frames, evenly_spaced, y)
+        if self.evidence != "density" and len(frames) >= _ENOUGH:
+            check = stein_check(frames, level=_LEVEL, draws=2000)
+            if not check.passed:
+                warnings.warn(check.reason, stacklevel=2)
         self.to(x.dtype)
         self.scale.set(y.mean(0), y.std(0, correction=0))
         if self.springs is not None:

@@ -147,6 +147,16 @@ def test_a_run_is_told(dipeptide: Any):
         bcg.questions.ask(fit, replace(frames, forces=None), "force_identities")
 
 
+def test_a_fit_of_forces_is_warned_before_it():
+    from bayescg.models import ForceMatchingPotential
+
+    frames = chain(5, 400)
+    model = ForceMatchingPotential(hidden=(2,), prior=None)
+    bcg.fit(model, frames, steps=1, uncertainty="none", compile="off", progress=False)  # without a word
+    with pytest.warns(UserWarning, match="kcal/mol where kJ/mol are meant"):
+        bcg.fit(model, replace(frames, forces=frames.forces / 4.184), steps=1, uncertainty="none", progress=False)
+
+
 def test_what_is_refused():
     frames = chain(0, 50)
     with pytest.raises(DataError, match="no forces"):

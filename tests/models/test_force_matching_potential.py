@@ -167,6 +167,7 @@ def springs(x: torch.Tensor) -> torch.Tensor:
     return -torch.func.grad(energy)(x)
 
 
+@pytest.mark.filterwarnings("ignore:forces do not belong:UserWarning")  # these are of no equilibrium
 @pytest.mark.parametrize("form", ["splines", "network"])
 def test_beads(form):
     """Springs of pairs are sums of functions of distances: forces without noise are recovered, whatever the pose."""
