@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from bayescg.errors import ConfigError, TopologyError
-from bayescg.features import Features
 from bayescg.features.topology import atom_label
-from bayescg.inference import Fit
 from bayescg.topologies import read_topology
 
 __all__ = ["checked_atoms"]
 
 
-def checked_atoms(features: Features, fit: Fit, top: Any, atoms: Sequence[int] | None) -> list[int]:
-    """The number in a simulation of each atom of the features.
+def checked_atoms(count: int, frames: Any, top: Any, atoms: Sequence[int] | None) -> list[int]:
+    """The number in a simulation of each of the `count` atoms of a fit, whose `frames` may be at hand.
 
     Where both the topology of the simulation and that of the frames of the fit are at hand, the names of all atoms are
     compared.
@@ -23,11 +21,10 @@ def checked_atoms(features: Features, fit: Fit, top: Any, atoms: Sequence[int] |
     Raises
     ------
     ConfigError
-        `atoms` are not as many different numbers as the features have atoms.
+        `atoms` are not so many different numbers.
     TopologyError
         The simulation has fewer atoms, others, or more and nobody says which of them.
     """
-    count = int(features.atoms or 0)
     numbers = list(range(count)) if atoms is None else [int(i) for i in atoms]
     if len(numbers) != count or len(set(numbers)) != count or min(numbers) < 0:
         raise ConfigError(
@@ -42,7 +39,7 @@ def checked_atoms(features: Features, fit: Fit, top: Any, atoms: Sequence[int] |
             f"the fit knows {count} atoms, and atom {max(numbers)} does not exist in this topology of "
             f"{simulated.n_atoms}, numbered from 0: use the topology of the molecule that was fitted"
         )
-    fitted = getattr(fit.frames, "topology", None)
+    fitted = getattr(frames, "topology", None)
     if fitted is None:
         return numbers
     for i, number in enumerate(numbers):

@@ -1,4 +1,4 @@
-"""A CV as a force of OpenMM: a native expression where it has a short one, a function in Python else."""
+"""A CV or a potential as a force of OpenMM: native where a CV has a short expression, a function in Python else."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from bayescg.export.cv_network import CVNetwork
 from bayescg.export.elementary import Term, elementary
 from bayescg.export.fitted_network import agreeing, features_of, network_of
 from bayescg.export.lepton import expression
+from bayescg.export.potential_force import potential_force
 from bayescg.export.python_force import python_force
 from bayescg.inference import Fit
+from bayescg.inference.fitted_system import FittedSystem
+from bayescg.modelling import HasPotential
 
 __all__ = ["to_openmm"]
 
@@ -28,7 +31,7 @@ _PRODUCT = 24 * 24
 
 
 def to_openmm(
-    fit: Fit,
+    fit: Fit | FittedSystem,
     output: str = "z1",
     *,
     top: Any = None,
@@ -36,9 +39,10 @@ def to_openmm(
     refits: bool = True,
     native: bool | None = None,
 ) -> Any:
-    """A force whose energy is a CV of a fit: 1 kJ/mol stands for 1.
+    """A force whose energy is a CV of a fit, 1 kJ/mol standing for 1; or the potential energy that a fit has learned.
 
-    It is meant to be the variable of a bias: of an ``openmm.CustomCVForce("0.5*k*(z-z0)^2")``, of a
+    The force of a potential is an ``openmm.PythonForce`` in double precision: add it to a system of masses alone. A
+    CV's is meant to be the variable of a bias: of an ``openmm.CustomCVForce("0.5*k*(z-z0)^2")``, of a
     ``openmm.app.BiasVariable`` of metadynamics, or of OPES (the package `openmm-opes`). Added to a system as it is, it
     pushes the CV down.
 
@@ -55,7 +59,8 @@ def to_openmm(
     Parameters
     ----------
     fit : Fit
-        Of a model whose CVs are a network of features: `bayescg.modelling.HasNetwork`.
+        Of a model whose CVs are a network of features, `bayescg.modelling.HasNetwork`, or that has a potential,
+        `HasPotential`; of which ``fit.system(draw=3)`` is one draw of the posterior. What follows is about CVs.
     output : str
         ``"z1"``, ``"z2"``, ..., the means of ``fit.cv``; or ``"sd1"``, ..., the standard deviations, where the CVs have
         any that are not zero.
@@ -100,10 +105,14 @@ def to_openmm(
     >>> [bias.addGlobalParameter(name, value) for name, value in (("k", 10.0), ("z0", 0.0))]
     [0, 1]
     """
+    if isinstance(fit, FittedSystem):
+        return potential_force(fit, None, top, atoms)
+    if isinstance(fit.model, HasPotential):
+        return potential_force(fit.system(), fit.frames, top, atoms)
     features, network = features_of(fit), network_of(fit, refits)
     if output not in network.outputs:
         raise ConfigError(f"this fit has no output {output!r}; there are {', '.join(network.outputs)}")
-    numbers = checked_atoms(features, fit, top, atoms)
+    numbers = checked_atoms(int(features.atoms or 0), fit.frames, top, atoms)
     if fit.frames is not None:
         agreeing(fit, network, torch.as_tensor(fit.frames.gather(slice(0, 20))), refits)
     try:

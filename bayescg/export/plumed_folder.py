@@ -110,7 +110,7 @@ def to_plumed(
         raise OutputError(f"{folder} is there already and not empty: choose another folder, or delete it first")
     features, network = features_of(fit), network_of(fit, refits)
     terms = elementary(features)
-    numbers = checked_atoms(features, fit, top, atoms)
+    numbers = checked_atoms(int(features.atoms or 0), fit.frames, top, atoms)
     positions, topology = _conformations(fit, frames, top, len(numbers))
     agreeing(fit, network, torch.as_tensor(positions), refits)
     double = features_from_config(features.config()).double()

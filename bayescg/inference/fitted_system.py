@@ -39,6 +39,8 @@ class FittedSystem(System):
 
     Attributes
     ----------
+    model, point, varying, linear
+        As given.
     draws : int or None
         The system is a batch of so many: of n configurations, ``(n, dim)``, the first n / draws are the first draw's,
         and so on, so that positions ``(draws, n, dim)`` give energies ``(draws, n)``. n chains of a sampler are divided
@@ -50,31 +52,31 @@ class FittedSystem(System):
         units: dict[str, Any] = {"temperature": model.temperature, "temperature_kT": model.temperature_kT}
         super().__init__(self._energies, model.dim, topology=topology, **units)
         self.model, self.draws = model, draws
-        self._point, self._varying, self._linear = point, varying, linear
+        self.point, self.varying, self.linear = point, varying, linear
 
     def _energies(self, x: Tensor) -> Tensor:
         if self.draws is None:
-            return self._at({k: v[0] for k, v in self._varying.items()}, x)
+            return self._at({k: v[0] for k, v in self.varying.items()}, x)
         if len(x) % self.draws:
             raise ConfigError(
                 f"{len(x)} configurations cannot be divided among {self.draws} draws of the posterior: take a multiple "
                 "of it, such as as many chains of each"
             )
         each = x.unflatten(0, (self.draws, -1))
-        return over(self._at)({k: v for k, v in self._varying.items()}, each).flatten()
+        return over(self._at)({k: v for k, v in self.varying.items()}, each).flatten()
 
     def _at(self, values: Params, x: Tensor) -> Tensor:
         molecule = self.topology is not None
         positions = x.unflatten(-1, (-1, 3)) if molecule else x
-        dtype = next(v.dtype for v in self._point.values() if v.is_floating_point())
+        dtype = next(v.dtype for v in self.point.values() if v.is_floating_point())
 
         def energy(values: Params) -> Tensor:
-            point = {k: v.to(x.device) for k, v in {**self._point, **values}.items()}
+            point = {k: v.to(x.device) for k, v in {**self.point, **values}.items()}
             return call_with(self.model, point, lambda m: m.potential(positions.to(dtype))).to(x.dtype)
 
-        if not values or not self._linear:
+        if not values or not self.linear:
             return energy(values)
-        trained = {k: self._point[k] for k in values}
+        trained = {k: self.point[k] for k in values}
         with forward_mode():
             value, change = jvp(energy, (trained,), ({k: values[k] - trained[k] for k in values},))[:2]
         return value + change
