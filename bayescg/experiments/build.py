@@ -159,7 +159,8 @@ def _overdamped(experiment: Experiment, system: systems.System, directory: Path)
     frames = sampling.overdamped(
         simulated, round(settings.time / settings.dt), dt=settings.dt, chains=settings.chains,
         stride=round(settings.frame_every / settings.dt), equilibration=round(settings.equilibration / settings.dt),
-        energy=True, device=experiment.run.device, seed=experiment.run.seed, run_dir=directory,
+        energy=True, forces=model_class(experiment.model.name).conditional, device=experiment.run.device,
+        seed=experiment.run.seed, run_dir=directory,
     )  # fmt: skip
     if simulated is system:
         return frames

@@ -7,6 +7,7 @@ from bayescg.plot.coarse_planes import coarse_grained
 from bayescg.plot.eigenmodes import chapman_kolmogorov, committor, eigenfunctions, spectrum, timescales
 from bayescg.plot.energies import free_energy
 from bayescg.plot.fits import cv, loss
+from bayescg.plot.force_errors import force_errors
 from bayescg.plot.foretold import reliability
 from bayescg.plot.latent_energies import latent_energies
 from bayescg.plot.mean_force import mean_force
@@ -21,6 +22,7 @@ __all__ = [
     "committor",
     "cv",
     "eigenfunctions",
+    "force_errors",
     "free_energy",
     "latent_energies",
     "loss",

@@ -15,6 +15,7 @@ QUESTIONS = {
     "missing_mass": "MissingMass",  # before free energies, which repeat what it found
     "shots": "HeldOutShots",
     "force_identities": "ForcesOfTheFrames",
+    "learned_forces": "LearnedForces",
     "umbrella_mixing": "MixingAlongTheLadder",
     "coarse_against_all_atom": "CoarseAgainstAllAtom",
     "averages": "Averages",

@@ -53,7 +53,7 @@ class MorseCluster(System):
             return (3.0 * (e.square() - 2.0 * e) + 0.3 * (r - 2.5).clamp_min(0.0).square()).sum(-1)
 
         super().__init__(energy, 3 * atoms, temperature_kT=temperature_kT)
-        self.start = _packed(atoms)
+        self.atoms, self.start = atoms, _packed(atoms)
 
 
 class LennardJonesCluster(System):
@@ -107,7 +107,7 @@ class LennardJonesCluster(System):
             return 4.0 * (attraction.square() - attraction).sum(-1) + 10.0 * out.clamp_min(0.0).square().sum(-1)
 
         super().__init__(energy, 3 * atoms, temperature_kT=temperature_kT)
-        self.radius = wall
+        self.atoms, self.radius = atoms, wall
 
 
 def _distances(x: Tensor, i: np.ndarray, j: np.ndarray) -> Tensor:
