@@ -188,19 +188,21 @@ class PredictiveCoarseGraining(TwoWayModel):
     def reset(self) -> None:
         """Draw fresh weights; the noise starts at half the spread of each coordinate.
 
-        Without data it starts at a quarter, and the way back so that it spreads every coordinate: where noise could
-        describe a wide distribution as well, a well is lost when it becomes two.
+        Without data it starts at a quarter, and the way back so that it spreads every coordinate, of a molecule its
+        soft torsions: where noise could describe a wide distribution as well, a well is lost when it becomes two.
         """
         super().reset()
-        nn.init.constant_(self.log_noise, -0.7 if self.system is None else -1.4)
+        nn.init.constant_(self.log_noise, -0.7 if self.system is None else 0.0)
         if self.system is not None:
             last, marginal = self.decoder[-1], self.marginal()
             assert isinstance(last, nn.Linear)
+            soft = self.system.circular if len(self.system.circular) else torch.arange(self.system.dim)
             with torch.no_grad():
-                y, share = self.scale(marginal.mean_of), marginal.log_weights.exp()
+                y, share = self.scale(marginal.mean_of)[:, soft], marginal.log_weights.exp()
                 sd = (share @ (y - share @ y).square()).sqrt()
-                last.bias.copy_((last.bias - share @ y) / sd)
-                last.weight.div_(sd.unsqueeze(-1))
+                last.bias[soft] = (last.bias[soft] - share @ y) / sd
+                last.weight[soft] /= sd.unsqueeze(-1)
+                self.log_noise[soft] = -1.4
 
     @classmethod
     def example(cls) -> tuple[PredictiveCoarseGraining, Any, None]:

@@ -17,6 +17,10 @@ __all__ = ["LatentPotential"]
 
 _LARGEST_GAP = 0.5
 _SEEN = 4.0
+_BENT = (
+    "The way back to the frames is a network, which can bend X as well as its potential can: barriers of the potential "
+    "are as much the prior's as the data's, and are not told. Those along observables are the free energies."
+)
 
 
 class LatentPotential(Question):
@@ -35,16 +39,15 @@ class LatentPotential(Question):
         dims = ("draw", *(f"X{i + 1}" for i in range(energies.ndim - 1)))
         coordinates = dict.fromkeys(dims[1:], axis)
         finding.datasets["latent_potential"] = xr.Dataset({"energy": (dims, energies)}, coordinates)
-        of_frames, words = None, "The trained potential is the first draw's."
+        of_frames, words = None, ""
         if energies.ndim == 2:
             if not context.weighted:
                 of_frames = _of_frames(context, axis)
-            self._barrier(finding, axis, energies)
+            self._barrier(finding, context.fit, energies)
         if of_frames is not None:
             words = "Dashed: the density of X over the frames, each with what it leaves open of its X."
-            inside = np.ptp(energies, 0) < np.inf
-            low = energies.mean(0) - energies.mean(0).min() < _SEEN
-            gap = float(np.abs(energies.mean(0) - of_frames)[inside & low].max())
+            trained = _energies(context.fit, None, context.seed)[1][0]
+            gap = float(np.abs(trained - of_frames)[trained < trained.min() + _SEEN].max())
             finding.diagnostics["latent_potential_gap"] = gap
             if gap > _LARGEST_GAP:
                 finding.warnings.append(
@@ -53,29 +56,35 @@ class LatentPotential(Question):
                 )
         finding.figures["latent_potential"] = Drawing(
             lambda: bcg.plot.latent_energies(axis, energies, of_frames, level),
-            f"Potential of the coarse variables, -log p(X), in the gauge that the model pins. {words}",
+            f"Potential of the coarse variables, -log p(X), in the gauge that the model pins. {words}".strip(),
         )
         return finding
 
-    def _barrier(self, finding: Finding, axis: np.ndarray, energies: np.ndarray) -> None:
+    def _barrier(self, finding: Finding, fit: Fit, energies: np.ndarray) -> None:
         wells = _wells(energies.mean(0))
         finding.diagnostics["wells"] = len(wells)
+        if getattr(fit.model, "hidden", ()):
+            finding.remark("Latent potential", _BENT)
+            return
         if len(wells) < 2:
             return
         first, last = sorted(wells[:2])
         heights = energies[:, first : last + 1].max(1) - energies.min(1)
-        quantity = bcg.analysis.Quantity.of(heights, unit="kT")
+        quantity = bcg.analysis.Quantity.of(heights, unit="kT", sd_by_source={"parameter": float(heights.std())})
         finding.add("coarse_barrier", quantity if len(energies) > 1 else _without_interval(quantity))
 
 
-def _energies(fit: Fit, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes along a variable, and -log density of X for each draw, ``(draws, nodes)`` or ``(draws, nodes, nodes)``."""
+def _energies(fit: Fit, draws: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes along a variable, and -log density of X for each draw, ``(draws, nodes)`` or ``(draws, nodes, nodes)``.
+
+    Without `draws`, or parameter uncertainty, at the trained values.
+    """
     import torch
 
     model: Any = fit.model
     coarse = model.coarse()
     axis, lattice = coarse.axis.cpu(), coarse.nodes
-    uncertain = fit.weights.kind != "none"
+    uncertain = draws is not None and fit.weights.kind != "none"
     count = fit.weights.members or draws
     with torch.no_grad():
         if uncertain:
@@ -115,4 +124,6 @@ def _wells(energy: np.ndarray) -> list[int]:
 def _without_interval(quantity: bcg.analysis.Quantity) -> bcg.analysis.Quantity:
     from dataclasses import replace
 
-    return replace(quantity, sd=float("nan"), ci90=None, warning="the fit has no parameter uncertainty")
+    return replace(
+        quantity, sd=float("nan"), ci90=None, sd_by_source={}, warning="the fit has no parameter uncertainty"
+    )
