@@ -146,6 +146,7 @@ class ForceMatchingPotential(PotentialModel):
         self.descriptors = invariants(self.topology) if chain else None
         size = dim if self.descriptors is None else self.descriptors.size
         self.scale = nets.Standardise(size)
+        self.reach = nets.TrainingRange(size if self.descriptors is None else len(self.descriptors.pairs))
         self.springs = None
         if self.prior is not None:
             bonds = [(a.index, b.index) for a, b in self.topology.bonds] if self.topology is not None else []
@@ -176,6 +177,17 @@ class ForceMatchingPotential(PotentialModel):
         """Energies ``(n,)``, in the unit of kT, of positions ``(n, beads, 3)`` or flat coordinates ``(n, dim)``."""
         return self.kT * self.energy(x.flatten(1), self.correction)
 
+    def strays(self, x: Tensor) -> str:
+        """The first of configurations ``(n, dim)`` far beyond the training frames, in words; empty where none is."""
+
+        def name(column: int) -> str:
+            if self.descriptors is None or self.topology is None:
+                return f"coordinate {column + 1} is"
+            a, b = (self.topology.atom(i) for i in self.descriptors.pairs[column].tolist())
+            return f"beads {a} and {b} are apart by"
+
+        return self.reach.strays(self.read(x.to(self.reach.low))[:, : len(self.reach.low)], name)
+
     def model(self, batch: Batch) -> None:
         """Weights ~ N(0, .); forces ~ N(-grad U, sigma^2), coordinates ~ exp(-U / kT) / Z."""
         assert batch.x is not None
@@ -183,7 +195,7 @@ class ForceMatchingPotential(PotentialModel):
         with batch.plate("frames"):
             if self.evidence != "density":
                 assert batch.forces is not None
-                share = self.memory_of_frames / self.memory_of_forces if self.evidence == "joint" else 1.0
+                share = self._share(batch)
                 with poutine.scale(scale=share):
                     forces = dist.Normal(_forces(u, batch.x), self.width(batch.x)).to_event(1)
                     pyro.sample("forces", forces, obs=batch.forces.flatten(1) / self.kT)
@@ -199,7 +211,7 @@ class ForceMatchingPotential(PotentialModel):
         u: Energy = lambda x: self.energy(x, self.correction)  # noqa: E731
         weight, rows = torch.ones_like(batch.x[:, 0]) if batch.weight is None else batch.weight, []
         if self.evidence != "density":
-            share = self.memory_of_frames / self.memory_of_forces if self.evidence == "joint" else 1.0
+            share = self._share(batch)
             rows.append(
                 (_forces(u, batch.x) / self.width(batch.x).detach() * (weight * share).sqrt()[:, None]).flatten()
             )
@@ -208,6 +220,11 @@ class ForceMatchingPotential(PotentialModel):
             p = torch.softmax(-values, 0).detach()
             rows.append((weight.sum() * p).sqrt() * (values - p @ values))
         return torch.cat(rows)
+
+    def _share(self, batch: Batch) -> Tensor | float:
+        """How many more independent terms forces have than the density, by whose memory frames are weighed, if any."""
+        weighed = self.evidence == "joint" and batch.weight is not None
+        return self.memory_of_frames / self.memory_of_forces if weighed else 1.0
 
     def width(self, x: Tensor) -> Tensor:
         """Standard deviation of the noise of each force, in kT per length, ``(n, dim)``."""
@@ -251,6 +268,7 @@ class ForceMatchingPotential(PotentialModel):
                 warnings.warn(check.reason, stacklevel=2)
         self.to(x.dtype)
         self.scale.set(y.mean(0), y.std(0, correction=0))
+        self.reach.set(y[:, : len(self.reach.low)])
         if self.springs is not None:
             self.springs.measure(x, weight)
         if self.box is not None and self.springs is not None:  # beyond it they leave 1e-12 of the density

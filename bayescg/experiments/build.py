@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,7 +124,7 @@ def frames_of(experiment: Experiment, directory: Path) -> Frames:
 def _given(experiment: Experiment, directory: Path) -> Frames:
     wanted = experiment.data
     if wanted.frames is not None:
-        arguments = wanted.model_dump(exclude={"frames", "stride", "select", "lag"}, exclude_none=True)
+        arguments = wanted.model_dump(exclude={"frames", "stride", "select", "lag", "coordinates"}, exclude_none=True)
         return data.load(wanted.frames, stride=wanted.stride, select=wanted.select, **arguments)
     assert experiment.system is not None
     assert experiment.simulation is not None
@@ -132,7 +132,11 @@ def _given(experiment: Experiment, directory: Path) -> Frames:
     settings = experiment.simulation.model_dump()
     time, engine, seed = settings.pop("time"), settings.pop("engine"), experiment.run.seed
     if engine == "overdamped":
-        return _overdamped(experiment, system, directory).subset(slice(None, None, wanted.stride))
+        frames = _overdamped(experiment, system, directory).subset(slice(None, None, wanted.stride))
+        if wanted.coordinates is None:
+            return frames
+        mapping = features.beads(system.dim, np.eye(system.dim)[_columns(wanted.coordinates, system.dim)])
+        return sampling.mapped_forces(frames, system, mapping, aggregation="slice")
     del settings["temperature_kT"]
     if engine == "batched":
         settings = {k: v for k, v in settings.items() if k not in ("processes", "wall_limit")}
@@ -146,6 +150,14 @@ def _given(experiment: Experiment, directory: Path) -> Frames:
     files = sorted(directory.glob("trajectory-*.xtc"))
     top = directory / "topology.pdb"
     return data.load(files, top=top, temperature=system.temperature, stride=wanted.stride, select=wanted.select)
+
+
+def _columns(coordinates: Sequence[str], dim: int) -> list[int]:
+    """Numbers, from 0, of coordinates by their names."""
+    names = [f"x{k + 1}" for k in range(dim)]
+    for name in coordinates:
+        _choose("data.coordinates", name, names)
+    return [names.index(name) for name in coordinates]
 
 
 def _overdamped(experiment: Experiment, system: systems.System, directory: Path) -> Frames:
@@ -241,6 +253,8 @@ def _check_names(experiment: Experiment) -> None:
     elif experiment.system is not None:
         system = getattr(systems, experiment.system.name)(**experiment.system.arguments)
         coordinates = system.dim if system.topology is None or experiment.simulation is None else 0
+        if wanted.coordinates is not None:
+            coordinates = len(_columns(wanted.coordinates, coordinates))
         if system.topology is not None:
             topology, _ = selection(read_topology(system.topology)[0], wanted.select)
     check_names(experiment.analysis, topology, coordinates, _observables(experiment))

@@ -95,7 +95,8 @@ class Data(Section):
     """``[data]``: your own frames, in place of a simulation, and which frames and atoms to keep of either.
 
     The keys are arguments of :func:`bayescg.data.load`, but for `lag`: the time between the frames of a pair (ps, or
-    the unit of a toy system), for models that learn from pairs.
+    the unit of a toy system), for models that learn from pairs; and `coordinates`, the only ones of a toy system that
+    are kept, such as ``["x1"]``, with the forces along them.
     """
 
     frames: Names | None = Field(default=None, min_length=1)
@@ -107,6 +108,7 @@ class Data(Section):
     dt: float | None = Field(default=None, gt=0)
     whole: bool = False
     lag: float | None = Field(default=None, gt=0)
+    coordinates: Names | None = Field(default=None, min_length=1)
 
 
 class Shooting(Section):

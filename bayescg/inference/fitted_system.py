@@ -65,6 +65,11 @@ class FittedSystem(System):
         each = x.unflatten(0, (self.draws, -1))
         return over(self._at)({k: v for k, v in self.varying.items()}, each).flatten()
 
+    def strays(self, x: Tensor) -> str:
+        """Configurations ``(n, dim)`` far from all that the model was trained on, where it says what these are."""
+        outside = getattr(self.model, "strays", None)
+        return "" if outside is None else outside(x)
+
     def _at(self, values: Params, x: Tensor) -> Tensor:
         molecule = self.topology is not None
         positions = x.unflatten(-1, (-1, 3)) if molecule else x

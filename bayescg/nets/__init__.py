@@ -26,6 +26,7 @@ from bayescg.nets.mlp import ACTIVATIONS, MLP, Standardise
 from bayescg.nets.predictive_coarse_graining.coarse_potential import CoarsePotential
 from bayescg.nets.random import ard, fan_in, gaussian, random_net
 from bayescg.nets.reversible_deep_msm.soft_states import SoftStates
+from bayescg.nets.training_range import TrainingRange
 from bayescg.nets.whiten import Whiten
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "Standardise",
     "SuppliedEnergy",
     "TangentMLP",
+    "TrainingRange",
     "Whiten",
     "ard",
     "check_apart",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from bayescg.analysis import Quantity
 from bayescg.data import evenly
 from bayescg.questions.finding import Drawing, Finding, Table
 from bayescg.questions.question import Context, Question
+from bayescg.systems.analytic import AnalyticSystem
 
 if TYPE_CHECKING:
     from bayescg.inference.fitted_system import FittedSystem
@@ -80,12 +82,11 @@ class MeanForces(Question):
             profile = exact.energy(grid).numpy() / kT, exact.forces(grid)[:, 0].numpy() / kT
         places = _wells(context.fit.system().energy(grid).numpy())
         if places is not None:
-            values, truths = (
-                _differences(energies, *places),
-                None if profile is None else _differences(profile[0][None], *places),
-            )
-            for name, value in values.items():
-                finding.add(name, Quantity.of(value, unit="kT"), None if truths is None else float(truths[name][0]))
+            exact_values = {} if profile is None else _differences(profile[0][None], *places)
+            for name, values in _differences(energies, *places).items():
+                quantity = Quantity.of(values, unit="kT")
+                quantity = replace(quantity, sd_by_source={"parameter": quantity.sd})
+                finding.add(name, quantity, float(exact_values[name][0]) if exact_values else None)
             at = [f"{float(grid[i]):.3g}" for i in places]
             finding.remark("Potential of mean force", f"Its wells lie at {at[0]} and {at[2]}, its barrier at {at[1]}.")
         shown = evenly(context.frames, 2000)
@@ -119,9 +120,11 @@ def _each(system: FittedSystem, x: torch.Tensor, name: str) -> torch.Tensor:
 
 
 def _exact(context: Context) -> Any:
-    """The potential of mean force of a system that knows it, if it is of these coordinates."""
-    exact = getattr(context.system, "mean_potential", None)
-    return exact if exact is not None and exact.dim == context.fit.model.dim else None
+    """The potential of mean force, where it is known: that of a toy system along its first coordinate."""
+    for exact in (context.system, getattr(context.system, "mean_potential", None)):
+        if isinstance(exact, AnalyticSystem) and exact.dim == context.fit.model.dim:
+            return exact
+    return None
 
 
 def _wells(energy: np.ndarray) -> tuple[int, int, int] | None:

@@ -176,6 +176,13 @@ class System:
         """What a network should read of coordinates, ``(..., size)`` of ``(..., dim)``: here they themselves."""
         return x
 
+    def strays(self, x: Tensor) -> str:
+        """Which of configurations ``(n, dim)`` are where the energy means nothing, in words; here none: empty.
+
+        A simulation that finds any stops, and says so.
+        """
+        return ""
+
     @property
     def circular(self) -> Tensor:
         """Numbers of the coordinates of a molecule whose two ends are one place; here none."""

@@ -12,7 +12,7 @@ from scipy.signal import lfilter
 
 import bayescg as bcg
 from bayescg.data import Frames
-from bayescg.errors import ConfigError, DataError
+from bayescg.errors import ConfigError, DataError, SimulationError
 from bayescg.inference.fitted import Fit
 from bayescg.modelling import Batch
 from bayescg.models import ForceMatchingPotential
@@ -217,3 +217,18 @@ def test_frames_that_cannot_teach_it_are_refused(frames):
     broken = Frames.from_numpy(broken, unit="nm", temperature=300.0, forces=beads.forces, topology=beads.topology)
     with pytest.raises(DataError, match="beads 0 and 3 lie in one place in frame 7"):
         bcg.fit(ForceMatchingPotential(), broken, **FEW)
+
+
+def test_a_simulation_that_leaves_the_data_is_stopped(frames):
+    beads, x = chain(100)
+    model = ForceMatchingPotential(form="splines", prior=None, knots=10)
+    fit = bcg.fit(model, beads, uncertainty="none", **{**FEW, "steps": 1})
+    torn = x[:3].clone()
+    torn[1, 3] += 1.0
+    words = "in chain 1 beads ALA0-C0 and ALA0-C3 are apart by 2.04, in the training frames 0.275 to 0.426"
+    with pytest.raises(SimulationError, match=words):
+        bcg.sampling.langevin(fit.system(), 5, dt=1e-4, starts=torn.flatten(1).numpy())
+    bcg.sampling.langevin(fit.system(), 5, dt=1e-4, starts=x[:3].flatten(1).numpy())
+    flat = bcg.fit(ForceMatchingPotential(form="splines"), frames, uncertainty="none", **{**FEW, "steps": 1})
+    with pytest.raises(SimulationError, match="in chain 2 coordinate 1 is 2"):
+        bcg.sampling.overdamped(flat.system(), 5, dt=1e-4, starts=np.array([[0.0], [1.0], [25.0]]))

@@ -74,12 +74,18 @@ class Recipe(ABC):
 
     @cached_property
     def system(self) -> Any:
-        """What the frames or energies are of; None where frames of a molecule or of the user's own are read."""
+        """What the frames or energies are of; None where frames of a molecule or of the user's own are read.
+
+        Of coordinates of a toy system, their potential of mean force, where it is known.
+        """
         named = self.experiment.system
         if named is None or self.experiment.data.frames is not None:
             return None
         maker = getattr(systems, named.name)
-        return maker(**named.arguments) if isinstance(maker, type) else None  # a molecule takes a while to make
+        system = maker(**named.arguments) if isinstance(maker, type) else None  # a molecule takes a while to make
+        if (coordinates := self.experiment.data.coordinates) is None:
+            return system
+        return getattr(system, "mean_potential", None) if coordinates == ["x1"] else None
 
 
 class OneFit(Recipe):

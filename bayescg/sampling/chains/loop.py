@@ -162,6 +162,8 @@ class Kernel(ABC):
                 f"{name}: {len(bad)} of {len(good)} chains, the first of them chain {bad[0]}, are no longer finite "
                 f"between steps {since} and {step}; choose a shorter dt, or starts of lower energy"
             )
+        if words := self.system.strays(self.state["x"]):
+            raise SimulationError(f"{name}: after step {step}, {words}")
 
     def report(self, steps: int) -> dict[str, Any]:
         """What else the provenance should say after so many steps."""
