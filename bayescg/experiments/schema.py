@@ -13,6 +13,7 @@ __all__ = [
     "Compare",
     "Data",
     "Experiment",
+    "Labels",
     "Named",
     "Shooting",
     "Simulation",
@@ -178,6 +179,26 @@ class CoarseGraining(Section):
         return self
 
 
+class Labels(Section):
+    """``[labels]``: a learned potential asks for energies and forces, :func:`bayescg.experiments.active`.
+
+    The keys are arguments of :class:`bayescg.experiments.acquisition.Labels`; the loop ends after `rounds`. It runs a
+    second time with labels chosen at random, to compare with. Configurations of ``[simulation]`` begin it, and
+    ``fit.held_out`` of them judge it.
+    """
+
+    rounds: int = Field(default=4, ge=1)
+    first: int = Field(default=20, ge=2)
+    batch: int = Field(default=10, ge=1)
+    dt: float = Field(gt=0)
+    chains: int = Field(default=20, ge=1)
+    stretches: int = Field(default=20, ge=1)
+    stretch: int = Field(default=50, ge=1)
+    friction: float = Field(default=1.0, gt=0)
+    heat: float = Field(default=1.0, gt=0)
+    draws: int = Field(default=200, ge=2)
+
+
 class Training(Section):
     """``[fit]``: arguments of :func:`bayescg.fit`; `held_out` of all frames is never seen by it."""
 
@@ -235,6 +256,7 @@ class Experiment(Section):
     shooting: Shooting | None = None
     umbrella: Umbrella | None = None
     coarse_graining: CoarseGraining | None = None
+    labels: Labels | None = None
     analysis: Analysis = Analysis()
     compare: Compare | None = None
 
@@ -250,6 +272,12 @@ class Experiment(Section):
             raise ValueError("[shooting] and [umbrella] belong together: shots teach the CV that windows lie along")
         if self.umbrella is not None and (self.system is None or self.data.frames is not None):
             raise ValueError("[umbrella] simulates: give [system], and no frames of your own")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_of_a_system(self) -> Self:
+        if self.labels is not None and (self.simulation is None or self.data.frames is not None):
+            raise ValueError("[labels] asks a system: give [system] and [simulation], and no frames of your own")
         return self
 
     @model_validator(mode="after")

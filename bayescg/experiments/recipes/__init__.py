@@ -4,6 +4,7 @@ from bayescg.errors import ConfigError
 from bayescg.experiments.recipes.coarse_grained import CoarseGrained
 from bayescg.experiments.recipes.from_energies import FromEnergies
 from bayescg.experiments.recipes.from_frames import FromFrames
+from bayescg.experiments.recipes.label_and_learn import LabelAndLearn
 from bayescg.experiments.recipes.learn_bias_reweight import LearnBiasReweight
 from bayescg.experiments.recipes.recipe import Recipe
 from bayescg.experiments.recipes.several_methods import SeveralMethods
@@ -11,7 +12,9 @@ from bayescg.experiments.schema import Experiment
 
 __all__ = ["RECIPES", "Recipe", "recipe_of"]
 
-RECIPES: tuple[type[Recipe], ...] = (SeveralMethods, LearnBiasReweight, CoarseGrained, FromFrames, FromEnergies)
+RECIPES: tuple[type[Recipe], ...] = (
+    SeveralMethods, LearnBiasReweight, CoarseGrained, LabelAndLearn, FromFrames, FromEnergies,
+)  # fmt: skip
 
 
 def recipe_of(experiment: Experiment) -> type[Recipe]:
