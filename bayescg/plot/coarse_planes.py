@@ -45,9 +45,10 @@ def coarse_grained(coarse: np.ndarray, atoms: np.ndarray, edges: np.ndarray, nam
     enough = (atoms >= _FEWEST) & (together >= _FEWEST)
     difference = np.where(enough, energies[1] - energies[0], np.nan)
     degrees = np.rad2deg(edges)
+    along = {"vmin": 0, "vmax": _HIGHEST, "cmap": "cividis"}
     panels = (
-        (energies[0] - np.nanmin(energies[0]), "all-atom", "free energy (kT)", {"vmin": 0, "vmax": _HIGHEST}),
-        (energies[1] - np.nanmin(energies[1]), "coarse-grained", "free energy (kT)", {"vmin": 0, "vmax": _HIGHEST}),
+        (energies[0] - np.nanmin(energies[0]), "all-atom", "free energy (kT)", along),
+        (energies[1] - np.nanmin(energies[1]), "coarse-grained", "free energy (kT)", along),
         (difference, "difference", "coarse-grained - all-atom (kT)", {"vmin": -1, "vmax": 1, "cmap": "RdBu_r"}),
     )
     for ax, (values, title, text, colours) in zip(axes, panels, strict=True):
@@ -55,5 +56,5 @@ def coarse_grained(coarse: np.ndarray, atoms: np.ndarray, edges: np.ndarray, nam
         ax.set_title(title, fontsize=10)
         name_axis(ax.xaxis, names[0], "rad")
         name_axis(ax.yaxis, names[1], "rad")
-        colour_bar(mesh, ax, text, extend="both" if "cmap" in colours else "max")
+        colour_bar(mesh, ax, text, extend="max" if colours is along else "both")
     return fig

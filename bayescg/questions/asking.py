@@ -33,6 +33,7 @@ def ask(
     system: Any = None,
     lag: float | None = None,
     simulated: Frames | None = None,
+    at_trained: Frames | None = None,
     seed: int = 0,
     **settings: Any,
 ) -> Finding:
@@ -56,6 +57,8 @@ def ask(
     simulated : Frames, optional
         Dynamics of a fitted potential, to lay beside the frames; where its chains are divided among draws of the
         potential, ``provenance["potential_draws"]`` is their number.
+    at_trained : Frames, optional
+        Dynamics of the potential at the trained values, beside those of draws.
     seed : int
     **settings
         Keys of ``[analysis]`` of an experiment's file, and of the `Settings` of questions of your own.
@@ -97,6 +100,7 @@ def ask(
         system=getattr(fit.model, "system", None) if system is None else system,
         lag=lag,
         simulated=simulated,
+        at_trained=at_trained,
     )
     topology, size = context.frames.topology, context.frames.positions[0].size
     named = getattr(context.system, "observables", {})

@@ -76,15 +76,20 @@ class CoarseAgainstAllAtom(Question):
 
         atoms = histograms(context.frames, np.unique(context.frames.trajectory, return_inverse=True)[1] % 2)
         coarse = histograms(run, _draw_of(run))
-        between = bcg.analysis.jensen_shannon(coarse.sum(0), atoms.sum(0))
+        over_draws = bcg.analysis.jensen_shannon(coarse.sum(0), atoms.sum(0))
+        trained = context.at_trained
+        shown = coarse if trained is None else histograms(trained, np.zeros(len(trained), dtype=np.int64))
+        between = bcg.analysis.jensen_shannon(shown.sum(0), atoms.sum(0))
+        of_draws = "" if trained is None else f" at the trained values and {over_draws:.3g} over draws of the potential"
         halves = bcg.analysis.jensen_shannon(*atoms) if len(atoms) == 2 else float("nan")
         finding.diagnostics["coarse_grained"][f"jensen_shannon{of}"] = between
+        finding.diagnostics["coarse_grained"][f"jensen_shannon_over_draws{of}"] = over_draws
         finding.diagnostics["coarse_grained"][f"jensen_shannon_of_halves{of}"] = halves
         finding.remark(
             "Coarse-grained against all-atom",
             f"Ramachandran plot{of}, {len(edges) - 1} x {len(edges) - 1} bins: the Jensen-Shannon divergence of the "
-            f"coarse-grained simulation from the frames of all atoms is {between:.3g} nats, where that of one half of "
-            f"the trajectories from the other is {halves:.3g}.",
+            f"coarse-grained simulation from the frames of all atoms is {between:.3g} nats{of_draws}, where that of "
+            f"one half of the all-atom trajectories from the other is {halves:.3g}.",
         )
         finding.datasets[f"coarse_grained{of.replace(' ', '_').replace('-', '_')}"] = xr.Dataset(
             {
@@ -94,9 +99,10 @@ class CoarseAgainstAllAtom(Question):
             {"phi_bin": (edges[1:] + edges[:-1]) / 2, "psi_bin": (edges[1:] + edges[:-1]) / 2},
         )
         finding.figures[f"coarse_grained{of.replace(' ', '_')}"] = Drawing(
-            lambda: bcg.plot.coarse_grained(coarse, atoms.sum(0), edges, pair),
-            f"Free energy over {' and '.join(pair)} of all atoms, of the coarse-grained simulation, and their "
-            f"difference, where both have ten frames in a bin. Jensen-Shannon divergence {between:.3g} nats.",
+            lambda: bcg.plot.coarse_grained(shown, atoms.sum(0), edges, pair),
+            f"Free energy over {' and '.join(pair)} of all atoms, of the coarse-grained simulation"
+            f"{'' if trained is None else ' at the trained values'}, and their difference, where both have ten frames "
+            f"in a bin. Jensen-Shannon divergence {between:.3g} nats.",
             f"Free energies in kT over {' and '.join(pair)}: all-atom, coarse-grained, and the difference",
         )
 

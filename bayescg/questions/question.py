@@ -47,7 +47,9 @@ class Context:
     lag : float or None
         One for all methods of a study.
     simulated : Frames or None
-        Of dynamics of what was learned.
+        Of dynamics of what was learned, divided among draws of its parameters where there are any.
+    at_trained : Frames or None
+        Of dynamics at the trained values, beside those of draws.
     """
 
     fit: Any
@@ -59,6 +61,7 @@ class Context:
     system: Any = None
     lag: float | None = None
     simulated: Frames | None = None
+    at_trained: Frames | None = None
     _kept: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property

@@ -31,7 +31,7 @@ def test_the_experiment_is_sound() -> None:
     ("change", "message"),
     [
         ("coarse_graining.without=left", "coarse_graining.without names 'left'; analysis.basins are beta, alpha"),
-        ("coarse_graining.draws=3", "chains = 1000 is no multiple of draws = 3"),
+        ("coarse_graining.draws=3", "chains = 400 is no multiple of draws = 3"),
         ("simulation.engine=overdamped", 'forces in full precision: set simulation.engine = "batched"'),
         ("coarse_graining.aggregation=sum", "use 'optimal', 'basic' or 'slice'"),
     ],

@@ -11,6 +11,8 @@ from bayescg.data import Frames
 from bayescg.errors import ConfigError
 from bayescg.models import ForceMatchingPotential
 
+pytestmark = pytest.mark.filterwarnings("ignore:forces do not belong:UserWarning")  # they are noise
+
 BASINS = {
     "trans": {"phi": [120.0, 0.0], "psi": [90.0, -90.0]},
     "cis": {"psi": [-90.0, 90.0]},

@@ -49,15 +49,16 @@ class CoarseGrained(OneFit):
 
     def context(self) -> Context:
         """The fit, the mapped frames, and the simulation of the beads."""
-        return self._context(self.fit, train=self.train, test=self.test, simulated=self.run)
+        return self._context(self.fit, train=self.train, test=self.test, simulated=self.run, at_trained=self.at_trained)
 
     def _context(self, fit: Any, **more: Any) -> Context:
         return Context(fit, self.forces, self.experiment.analysis, self.experiment.run.seed, **more)
 
     def energies(self) -> int:
         """Evaluations of forces, those of the beads included."""
-        runs = (self.atoms, self.run)
-        return sum(int(run.provenance.get("cost", {}).get("force_evaluations", 0)) for run in runs)
+        runs = (self.atoms, self.run, self.at_trained)
+        costs = [run.provenance.get("cost", {}) for run in runs if run is not None]
+        return sum(int(cost.get("force_evaluations", 0)) for cost in costs)
 
     def _frames(self) -> None:
         experiment, seed = self.experiment, self.experiment.run.seed
@@ -99,12 +100,17 @@ class CoarseGrained(OneFit):
         if weights.kind != "none":
             draws = min(settings.draws, weights.members or settings.draws)
         steps, every, before = _steps(settings)
-        simulated = sampling.langevin(
-            self.fit.system(draws=draws, seed=run.seed), steps, dt=settings.dt, friction=settings.friction,
-            starts=self.train.gather(evenly(self.train, settings.chains)), stride=every, equilibration=before,
-            compile=run.compile, device=run.device, seed=run.seed, run_dir=self.path / "beads",
-        )  # fmt: skip
+
+        def simulate(system: Any, where: str) -> Frames:
+            return sampling.langevin(
+                system, steps, dt=settings.dt, friction=settings.friction, stride=every, equilibration=before,
+                starts=self.train.gather(evenly(self.train, settings.chains)), compile=run.compile, device=run.device,
+                seed=run.seed, run_dir=self.path / where,
+            )  # fmt: skip
+
+        simulated = simulate(self.fit.system(draws=draws, seed=run.seed), "beads")
         self.run = replace(simulated, provenance={**simulated.provenance, "potential_draws": draws})
+        self.at_trained = None if draws is None else simulate(self.fit.system(), "beads-at-trained-values")
 
 
 def _steps(settings: Any) -> tuple[int, int, int]:
