@@ -185,14 +185,29 @@ class PredictiveCoarseGraining(TwoWayModel):
             doubts.append(f"{beyond:.1%} of the coarse variables lie where their lattice ends: use a higher degree")
         return doubts
 
+    def setup(self, frames: Any) -> None:
+        """Standardise, and note the principal axes, on which an affine way back begins."""
+        super().setup(frames)
+        y = self.scale(self.sample(frames))
+        self.principal = torch.linalg.eigh(y.T @ y / len(y))[1].flip(1)[:, : self.latent_dim]
+
     def reset(self) -> None:
         """Draw fresh weights; the noise starts at half the spread of each coordinate.
+
+        An affine way back starts along the frames' principal axes: of a random start one in twenty ends where a coarse
+        variable follows a single coordinate.
 
         Without data it starts at a quarter, and the way back so that it spreads every coordinate, of a molecule its
         soft torsions: where noise could describe a wide distribution as well, a well is lost when it becomes two.
         """
         super().reset()
         nn.init.constant_(self.log_noise, -0.7 if self.system is None else 0.0)
+        if self.system is None and not self.hidden and hasattr(self, "principal"):
+            affine = self.decoder[0]
+            assert isinstance(affine, nn.Linear)
+            with torch.no_grad():
+                affine.weight.copy_(0.5 * len(self.principal) ** 0.5 * self.principal)
+                affine.bias.zero_()
         if self.system is not None:
             last, marginal = self.decoder[-1], self.marginal()
             assert isinstance(last, nn.Linear)
