@@ -13,29 +13,30 @@ PUBLIC = {
     "bayescg": "Batch Fit Model analysis data errors experiments export features fit models nets plot sampling systems "
     "truth units",
     "bayescg.systems": "CurvedWell DoubleWell GaussianMixture Harmonic ManyWell32 MuellerBrown5D Prinz QuadrupleWell "
-    "QuarticDoubleWell System ThreeWell5D ThreeWellRing alanine_dipeptide from_function from_openmm peptide",
+    "QuarticDoubleWell System ThreeWell5D ThreeWellRing alanine_dipeptide from_function from_openmm peptide "
+    "LennardJonesCluster MorseCluster",
     "bayescg.systems.System": "energy forces log_prob guarded",
     "bayescg.sampling": "annealed_importance commitment equilibrium flattened hmc langevin molecular_dynamics "
     "overdamped parallel_tempering quench smc umbrella",
     "bayescg.data": "Frames Pairs from_colvar from_mdanalysis from_openmm load",
     "bayescg.data.Frames": "blocks first from_numpy lagged split",
     "bayescg.features": "aligned cartesian chain contacts distances internal_coordinates native_contacts "
-    "torsions unbounded_coordinates",
+    "torsions unbounded_coordinates invariants",
     "bayescg.analysis": "audit chapman_kolmogorov committor compare coverage free_energy implied_timescales mixing "
-    "predictive_check reweighted spectrum",
+    "predictive_check reweighted spectrum ForceBands calibrated force_bands",
     "bayescg.analysis.FreeEnergy": "difference profile",
     "bayescg.analysis.SlowModes": "eigenfunctions eigenvalues timescales",
     "bayescg.analysis.Quantity": "ci90 mean sd sd_by_source",
     "bayescg.truth": "committor expectation free_energy log_partition mean_first_passage_time spectrum",
     "bayescg.export": "to_openmm to_plumed",
     "bayescg.plot": "chapman_kolmogorov committor cv eigenfunctions free_energy loss methods mixing planes predicted "
-    "predictive_check ramachandran spectrum timescales",
+    "predictive_check ramachandran spectrum timescales force_errors",
     "bayescg.experiments": "Experiment active load map names report resume run",
-    "bayescg.nets": "MLP Whiten ard gaussian random_net",
+    "bayescg.nets": "MLP Whiten ard gaussian random_net DescriptorEnergy ParticleEnergy",
     "bayescg.models": "Autoencoder BoltzmannGenerator EmbeddedPhysics ForceMatchingPotential GeneratorEigenfunctions "
-    "MultitaskCV PredictiveCV ReversibleDeepMSM TimeLaggedAutoencoder VariationalDynamicsEncoder",
+    "MultitaskCV PredictiveCV ReversibleDeepMSM TimeLaggedAutoencoder VariationalDynamicsEncoder NeuralPotential",
     "bayescg.Fit": "cv cv_draws device generate generate_repeats guide_quality load log_csv log_density parameters "
-    "posterior save system to_tensorboard",
+    "posterior save system to_tensorboard transferred",
     "bayescg.Model": "additive config example finish from_config guide inputs kind minimum_batch model needs_frames "
     "needs_pairs objective positions reset setup",
     "bayescg.Batch": "plate",
