@@ -123,6 +123,15 @@ def test_forces_count_by_the_memory_of_their_noise():
     assert fit.diagnostics["effective_frames"] > 0.8 * n
 
 
+def test_few_frames_leave_wide_bands():
+    """Evidence alone would choose no splines at all, whose bands have no width."""
+    fit = bcg.fit(ForceMatchingPotential(form="splines"), toy.independent(9, 8), **{**FEW, "steps": 1})
+    assert float(torch.as_tensor(fit.model.spread)) >= 0.5
+    truth = toy.truth()
+    for name, quantity in toy.quantities(fit).items():
+        assert abs(quantity.mean - truth[name]) < 4 * quantity.sd, name
+
+
 def test_noise_that_depends_on_the_state_is_learned():
     rng = np.random.default_rng(4)
     x = rng.normal(size=(1500, 1))

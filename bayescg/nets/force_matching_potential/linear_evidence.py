@@ -18,6 +18,8 @@ _ROUNDS = 40
 _CHUNK = 500
 _QUIETEST = 1e-6
 """Variance of noise over that of forces, at least: without noise nothing would be left of a prior."""
+_NARROWEST = 0.5
+"""kT: of few frames the largest evidence has no splines at all, and error bars that are as narrow as they are wrong."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,9 @@ class LinearEvidence:
                 c = c + self._step(c, torch.linalg.solve(information + alpha * eye, gradient - alpha * c))
             inverse = torch.linalg.inv(information + alpha * eye)
             gamma = size - alpha * float(inverse.trace())
-            alpha = max(gamma, 1e-3) / max(float(c @ c), 1e-12) + 1e-12 * float(information.trace())
+            alpha = min(max(gamma, 1e-3) / max(float(c @ c), 1e-12), _NARROWEST**-2) + 1e-12 * float(
+                information.trace()
+            )
             if self.forces is not None:
                 rest = self.square - 2 * self.moment @ c + torch.einsum("k,gkl,l->g", c, self.gram, c)
                 spent = torch.einsum("kl,glk->g", inverse, self.gram) / variance
