@@ -203,7 +203,7 @@ class PredictiveCoarseGraining(TwoWayModel):
         super().reset()
         nn.init.constant_(self.log_noise, -0.7 if self.system is None else 0.0)
         if self.system is None and not self.hidden and hasattr(self, "principal"):
-            affine = self.decoder[0]
+            affine = self.decoder[-1]
             assert isinstance(affine, nn.Linear)
             with torch.no_grad():
                 affine.weight.copy_(0.5 * len(self.principal) ** 0.5 * self.principal)
