@@ -60,15 +60,3 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
             (tmp_path / "run" / name).unlink()
     assert summaries[0]["quantities"] == summaries[1]["quantities"]
     assert "extrapolates_simulated" in summaries[0]["diagnostics"]["coarse_grained"]
-
-
-@pytest.mark.slow
-def test_without_a_basin_the_run_says_that_it_extrapolates(tmp_path: Path) -> None:
-    changes = (
-        "coarse_graining.without=alpha", "simulation.time=10", "simulation.chains=128", "fit.steps=1000",
-        "model.hidden=[32, 32]", "coarse_graining.time=1.0",
-    )  # fmt: skip
-    run(load(NAME, quick=True, changes=changes), tmp_path / "run", silent)
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["diagnostics"]["coarse_grained"]["extrapolates_all_atom"] > 0.1
-    assert any("extrapolates" in warning for warning in summary["diagnostics"]["warnings"])
