@@ -11,7 +11,7 @@ import numpy as np
 from bayescg.analysis.quantity import Quantity
 from bayescg.analysis.stein_identities import Identities, along_pairs, pairs_of
 from bayescg.arguments import check_counts, check_numbers
-from bayescg.data import Frames, evenly
+from bayescg.data import Frames, evenly, heavy_force
 from bayescg.errors import DataError
 
 __all__ = ["SteinCheck", "stein_check"]
@@ -52,6 +52,8 @@ class SteinCheck:
         How often right forces are to fail.
     cause : str
         Of a failure, as far as it shows; else empty.
+    heavy : str
+        Of a single frame whose forces outweigh all others, so that no error bar is right; else empty.
     """
 
     labels: tuple[str, ...]
@@ -61,11 +63,12 @@ class SteinCheck:
     p_value: float
     level: float
     cause: str = ""
+    heavy: str = ""
 
     @property
     def passed(self) -> bool:
         """Whether nothing is wrong that the data could show."""
-        return self.p_value >= self.level
+        return self.p_value >= self.level and not self.heavy
 
     @property
     def z(self) -> np.ndarray:
@@ -76,6 +79,8 @@ class SteinCheck:
     @property
     def reason(self) -> str:
         """What was found: a sentence."""
+        if self.heavy:
+            return self.heavy
         names = [*(f"the {of} of {label}" for label in self.labels for of in ("mean force", "temperature"))]
         names.append("the temperature of all pairs together")
         z = np.append(self.z.ravel(), (self.overall.mean - 1) / self.overall.sd)
@@ -179,7 +184,7 @@ def stein_check(
     rows = evenly(frames, max(1000, _VALUES // len(labels)))
     part = frames if len(rows) == len(frames) else frames.subset(rows)
     identities = Identities(part, *along_pairs(frames, rows, which), draws, seed)
-    check = SteinCheck(labels, *identities.quantities(), identities.p_value(), level)
+    check = SteinCheck(labels, *identities.quantities(), identities.p_value(), level, heavy=heavy_force(frames))
     return check if check.passed else replace(check, cause=_cause(frames, rows, which, check, identities))
 
 

@@ -6,6 +6,7 @@ from bayescg.data.correlation import seen_by_blocks, statistical_inefficiency
 from bayescg.data.effective import check_effective, effective, effective_frames
 from bayescg.data.evenly import evenly
 from bayescg.data.frames import Frames, Pairs
+from bayescg.data.heavy_forces import heavy_force
 from bayescg.data.mbar import mbar, mbar_draws
 from bayescg.data.readers.loading import from_openmm, load
 from bayescg.data.readers.mdanalysis import from_mdanalysis
@@ -26,6 +27,7 @@ __all__ = [
     "from_colvar",
     "from_mdanalysis",
     "from_openmm",
+    "heavy_force",
     "load",
     "mbar",
     "mbar_draws",

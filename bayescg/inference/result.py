@@ -102,6 +102,7 @@ def _diagnostics(job: Job, posterior: Posterior) -> dict[str, Any]:
 def _data_warnings(job: Job) -> list[str]:
     warned = []
     if job.data is not None:
+        warned += job.data.doubts
         worth, size = job.total_weight, job.data.feed.inputs(torch.zeros(1, dtype=torch.int64))[0].numel()
         if worth < max(_FEWEST, size):
             what = "pairs" if isinstance(job.data.train, Pairs) else "frames"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,8 @@ class TrainingData:
     blocks : int
         Nearly independent blocks that the weights of refits are random for; 0 where there are no refits.
     feed : Feed
+    doubts : list of str
+        What the model found wrong with them.
     probe, held_out : tuple of (dict of str to Tensor, Tensor) or None
         Inputs and weights of some of those trained on, and of those held out, whose losses are compared.
     """
@@ -44,6 +47,7 @@ class TrainingData:
     weight: Tensor
     blocks: int
     feed: Feed
+    doubts: list[str]
     probe: tuple[Params, Tensor] | None
     held_out: tuple[Params, Tensor] | None
 
@@ -62,8 +66,11 @@ class TrainingData:
                     f"the {len(test)} frames that validation={settings['validation']:g} holds out have no weight; "
                     "leave frames of weight 0 out, or use validation=0"
                 )
-        with seeded(mixed_seed(seed, 0)):  # a model may build its networks here
-            model.setup(train)
+        with seeded(mixed_seed(seed, 0)), warnings.catch_warnings(record=True) as doubts:
+            warnings.simplefilter("always")
+            model.setup(train)  # and perhaps build its networks
+        for doubt in doubts:
+            warnings.warn(doubt.message, stacklevel=2)
         model.to(device)
         inefficiency = relaxation(model, train)
         weight, blocks = _weights(train, inefficiency, settings["members"], seed)
@@ -75,7 +82,8 @@ class TrainingData:
                 _inputs_and_weights(model, train, 1024, device),
                 _inputs_and_weights(model, test, 4096, device),
             )
-        return cls(train, inefficiency, weight, blocks, feed, probe, held_out)
+        words = [str(doubt.message) for doubt in doubts if issubclass(doubt.category, UserWarning)]
+        return cls(train, inefficiency, weight, blocks, feed, words, probe, held_out)
 
 
 def _weights(train: Frames | Pairs, inefficiency: float, members: int | None, seed: int) -> tuple[Tensor, int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
 from bayescg.arguments import check_counts, check_positive
+from bayescg.data import heavy_force
 from bayescg.errors import ConfigError, DataError
 from bayescg.modelling.model import Model
 from bayescg.topologies import read_topology, topology_config, topology_from_config
@@ -107,7 +109,14 @@ class PotentialModel(Model):
         ------
         DataError
             The frames have no temperature, or another one or other coordinates than the model.
+
+        Warns
+        -----
+        UserWarning
+            The forces of a single frame outweigh those of all others.
         """
+        if words := heavy_force(frames):
+            warnings.warn(words, stacklevel=2)
         x = frames.gather([0])
         if self.dim not in (None, x.size):
             raise DataError(f"this {type(self).__name__} is of {self.dim} coordinates, these frames have {x.size}")

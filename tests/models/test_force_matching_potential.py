@@ -1,5 +1,6 @@
 """Force matching against exact answers: conjugate posteriors, Fisher information, memory of the score, invariance."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -31,8 +32,11 @@ def frames() -> Frames:
 
 @pytest.fixture(scope="module")
 def fits(frames):
-    evidences = ("forces", "density", "joint")
-    return {e: bcg.fit(ForceMatchingPotential(form="splines", evidence=e), frames, **FEW) for e in evidences}
+    like: dict[str, Any] = {"form": "splines", "noise": "constant"}
+    return {
+        evidence: bcg.fit(ForceMatchingPotential(evidence=evidence, **like), frames, **FEW)
+        for evidence in ("forces", "density", "joint")
+    }
 
 
 def linear_algebra(fit: Fit, frames: Frames) -> tuple[np.ndarray, np.ndarray]:
@@ -119,17 +123,32 @@ def test_forces_count_by_the_memory_of_their_noise():
     # with noise of memory .8 beside a coordinate of memory .98, products of both have .784: 1 + 2 rho/(1 - rho) = 8.3
     assert 6.0 < memories["red"][0] < 10.0
     assert 50 < memories["white"][1] < 250  # 99, of 40 times that many frames
-    fit = bcg.fit(ForceMatchingPotential(form="splines"), slow_positions(white, n), **FEW)
+    fit = bcg.fit(ForceMatchingPotential(form="splines", noise="constant"), slow_positions(white, n), **FEW)
     assert fit.diagnostics["effective_frames"] > 0.8 * n
 
 
 def test_few_frames_leave_wide_bands():
     """Evidence alone would choose no splines at all, whose bands have no width."""
-    fit = bcg.fit(ForceMatchingPotential(form="splines"), toy.independent(9, 8), **{**FEW, "steps": 1})
+    fit = bcg.fit(
+        ForceMatchingPotential(form="splines", noise="constant"), toy.independent(9, 8), **{**FEW, "steps": 1}
+    )
     assert float(torch.as_tensor(fit.model.spread)) >= 0.5
     truth = toy.truth()
     for name, quantity in toy.quantities(fit).items():
         assert abs(quantity.mean - truth[name]) < 4 * quantity.sd, name
+
+
+def test_a_frame_that_outweighs_all_others_is_named():
+    """One force of a million made the band of a barrier narrow as a hair, far from the truth."""
+    frames = toy.independent(5, 300)
+    forces = np.array(frames.forces)
+    forces[17] = 1e6
+    broken = replace(frames, forces=forces)
+    with pytest.warns(UserWarning, match=r"forces of frame 17 are .* and alone hold 100.0% of the square"):
+        fit = bcg.fit(ForceMatchingPotential(form="splines", noise="constant"), broken, **{**FEW, "steps": 1})
+    assert any("frame 17" in words for words in fit.diagnostics["warnings"])
+    assert not bcg.analysis.stein_check(broken).passed
+    assert "frame 17" in bcg.analysis.stein_check(broken).reason
 
 
 def test_noise_that_depends_on_the_state_is_learned():
@@ -171,7 +190,7 @@ def springs(x: torch.Tensor) -> torch.Tensor:
     def energy(x):
         pairs = [(0, 1, 0.15), (1, 2, 0.15), (2, 3, 0.16), (0, 2, 0.24), (1, 3, 0.24), (0, 3, 0.36)]
         lengths = torch.stack([torch.linalg.vector_norm(x[:, i] - x[:, j], dim=-1) - d for i, j, d in pairs])
-        return 500.0 * lengths.square().sum()
+        return 4000.0 * lengths.square().sum()
 
     return -torch.func.grad(energy)(x)
 
@@ -181,7 +200,7 @@ def springs(x: torch.Tensor) -> torch.Tensor:
 def test_beads(form):
     """Springs of pairs are sums of functions of distances: forces without noise are recovered, whatever the pose."""
     frames, x = chain()
-    model = ForceMatchingPotential(form=form, hidden=(16,), knots=10)
+    model = ForceMatchingPotential(form=form, hidden=(16,), knots=10, noise="constant")
     settings = {**FEW, "steps": 3} if form == "splines" else {**FEW, "steps": 300, "compile": "trace"}
     fit = bcg.fit(model, frames, uncertainty="none", **settings)
     system = fit.system()

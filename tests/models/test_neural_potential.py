@@ -136,6 +136,7 @@ def test_bad_input_is_refused():
     frames = morse()
     for make, what in [
         (lambda: NeuralPotential(activation="relu"), "piecewise constant"),
+        (lambda: NeuralPotential(energy=torch.nn.Sequential(torch.nn.ReLU())), r"module '0' .* is a ReLU"),
         (lambda: NeuralPotential(energy=lambda x: x), "a torch module from positions to energies"),  # pyright: ignore
         (lambda: NeuralPotential(width=0), "width=0"),
         (lambda: NeuralPotential(cutoff=-1.0), "cutoff=-1"),

@@ -15,7 +15,7 @@ from tests.calibration import mean_forces as toy
 def test_the_error_of_forces_is_their_noise(uncertainty):
     frames = toy.independent(1, 1000)
     train, test = frames.split(test=0.3)
-    model = ForceMatchingPotential(form="splines")
+    model = ForceMatchingPotential(form="splines", noise="constant")
     fit = bcg.fit(model, train, **{**toy.FITTED, "steps": 2, "uncertainty": uncertainty})
     context = Context(fit, frames, Analysis(), 0, train, test, bcg.systems.RippledWell())
     question = MeanForces()
@@ -39,7 +39,11 @@ def test_the_error_of_forces_is_their_noise(uncertainty):
 def test_a_system_that_is_not_known_leaves_noise_and_bias_together():
     frames = toy.independent(2, 200)
     bare = bcg.data.Frames.from_numpy(np.asarray(frames.positions), unit="reduced", temperature_kT=1.0)
-    fit = bcg.fit(ForceMatchingPotential(form="splines"), frames, **{**toy.FITTED, "steps": 2, "uncertainty": "none"})
+    fit = bcg.fit(
+        ForceMatchingPotential(form="splines", noise="constant"),
+        frames,
+        **{**toy.FITTED, "steps": 2, "uncertainty": "none"},
+    )
     finding = MeanForces().ask(Context(fit, frames, Analysis()))
     assert [row[0] for row in finding.tables["Errors of forces"].rows] == ["all", "variance", "noise and bias"]
     assert finding.truth == {}

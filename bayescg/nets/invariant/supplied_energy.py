@@ -4,6 +4,8 @@ import copy
 
 from torch import Tensor, nn
 
+from bayescg.errors import ConfigError
+
 __all__ = ["SuppliedEnergy"]
 
 
@@ -13,6 +15,11 @@ class SuppliedEnergy(nn.Module):
     Parameters
     ----------
     energy : Module
+
+    Raises
+    ------
+    ConfigError
+        It holds an activation whose forces cannot be learned from, such as ReLU.
 
     Examples
     --------
@@ -29,6 +36,13 @@ class SuppliedEnergy(nn.Module):
 
     def __init__(self, energy: nn.Module):
         super().__init__()
+        for name, module in energy.named_modules():
+            if isinstance(module, nn.ReLU | nn.LeakyReLU | nn.ReLU6 | nn.Hardtanh):
+                raise ConfigError(
+                    f"module {name!r} of the energy is a {type(module).__name__}: forces of such an energy are "
+                    "piecewise constant, and what they are to learn from has no gradient; use nn.Tanh, nn.SiLU or "
+                    "nn.Softplus"
+                )
         self.energy = copy.deepcopy(energy)
         self._initial = {k: v.detach().clone() for k, v in self.energy.state_dict().items()}
 
