@@ -16,6 +16,7 @@ __all__ = [
     "block_draws",
     "block_ids",
     "bootstrap",
+    "draw_of",
     "inefficiency",
     "refit_sources",
     "sources",
@@ -51,9 +52,33 @@ def inefficiency(values: np.ndarray, frames: Frames, periodic: Sequence[bool] = 
     if frames.bias is not None:  # replicas go on while windows change
         order = np.argsort(frames.bias.replica, kind="stable")
         series, paths = series[order], frames.bias.replica[order]
+    if (draw := draw_of(frames)) is not None:  # what draws differ by is no memory
+        each = np.unique(draw, return_inverse=True)[1]
+        counts = np.bincount(each)
+        series = series - np.stack([np.bincount(each, c) / counts for c in series.T], 1)[each]
     if not np.ptp(series, axis=0).any():
         return 1.0
     return statistical_inefficiency(series, paths)
+
+
+def draw_of(frames: Frames) -> np.ndarray | None:
+    """Number of the posterior draw whose potential each frame was simulated with, ``(n,)``; None where there is one.
+
+    Chains are divided among the draws in order.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from bayescg.data import Frames
+    >>> frames = Frames.from_numpy(np.zeros((4, 1)), unit="reduced", trajectory=np.arange(4))
+    >>> draw_of(replace(frames, provenance={"potential_draws": 2, "chains": 4}))
+    array([0, 0, 1, 1])
+    """
+    count = frames.provenance.get("potential_draws")
+    if count is None:
+        return None
+    chains = frames.provenance.get("chains", int(frames.trajectory.max()) + 1)
+    return frames.trajectory.astype(np.int64) * int(count) // int(chains)
 
 
 def block_ids(frames: Frames, g: float) -> np.ndarray:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from bayescg.analysis.block_bootstrap import (
     block_ids,
     bootstrap,
+    draw_of,
     inefficiency,
     refit_sources,
     weights_of,
@@ -14,12 +17,15 @@ from bayescg.analysis.block_bootstrap import (
 )
 from bayescg.analysis.mixing import unmixed
 from bayescg.analysis.quantity import Quantity
-from bayescg.data import Frames, mbar, mbar_draws
+from bayescg.data import Frames, mbar, mbar_draws, seen_by_blocks
 from bayescg.errors import DataError
 
-__all__ = ["Resampled", "average", "resampled"]
+__all__ = ["OfPotentials", "Resampled", "average", "few_potentials", "resampled"]
 
 _AT_ONCE = 4_000_000
+_FEWEST_POTENTIALS = 3
+"""Draws of a potential whose spread has an interval at all."""
+_ENOUGH_POTENTIALS = 10
 _FORGETS = 3.0  # statistical inefficiencies that a replica must be long
 
 
@@ -44,10 +50,10 @@ class Resampled:
         By which to move what a draw gives from the estimate of all frames; see `bootstrap`.
     """
 
-    def __init__(self, frames: Frames, g: float, draws: int, seed: int):
+    def __init__(self, frames: Frames, g: float, draws: int, seed: int, block_of: np.ndarray | None = None):
         w = weights_of(frames)
         self.frame_weights = w / w.mean()
-        self.block_of = block_ids(frames, g)
+        self.block_of = block_ids(frames, g) if block_of is None else block_of
         self.weights, self.factors = bootstrap(self.block_of, draws, seed, g)
 
     @property
@@ -75,6 +81,79 @@ class Resampled:
         size = self.blocks * cells
         hist = np.bincount(self.block_of[within] * cells + cell[within], w[within], size).reshape(-1, cells)
         return hist.sum(0), self.weights[rows] @ hist
+
+
+class OfPotentials(Resampled):
+    r"""Frames of draws of a potential, each a possible truth: what is summed spreads as it does between them.
+
+    Every row is of one of the potentials, and so spreads by the posterior's variance and by that of the chance V_n of
+    the few frames that each has. The latter, known from chains of one potential (or blocks of its only chain), is taken
+    out cell by cell: rows are a part c of that potential's sum and 1 - c of a Bayesian bootstrap of all, such that,
+    with `bootstrap`'s factors, their variance is that of the posterior and of the mean over m potentials,
+    :math:`(V - V_n) + V / m`, where V is that between the potentials' sums. No part for the posterior is less than the
+    error of such a difference.
+    """
+
+    def __init__(self, frames: Frames, draw: np.ndarray, g: float, draws: int, seed: int):
+        each = np.unique(draw, return_inverse=True)[1]
+        super().__init__(frames, 1.0, draws, seed, each)
+        count = self.blocks
+        self.frame_weights = self.frame_weights * (len(frames) / count / np.bincount(each, self.frame_weights))[each]
+        self._row_draw = np.random.default_rng([seed, 1]).permutation(np.arange(draws) % count)
+        self._part, self._seen = np.unique(frames.trajectory, return_inverse=True)[1], 1.0
+        if int(self._part.max()) + 1 < 2 * count:  # chains of one potential are independent, parts of one nearly
+            of_each = len(frames) / count
+            length = max(1, int(min(max(10 * g, of_each / 10), of_each / 2)))
+            self._part, self._seen = frames.blocks(length), seen_by_blocks(g, length)
+        self._draw_of_part = np.zeros(int(self._part.max()) + 1, dtype=np.int64)
+        self._draw_of_part[self._part] = each
+
+    def sums(
+        self, cell: np.ndarray, cells: int, rows: np.ndarray | slice = slice(None), values: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As those of `Resampled`, each draw's moved from the sums of all by the part that is no chance."""
+        w = self.frame_weights if values is None else self.frame_weights * values
+        within = cell >= 0
+        parts = np.bincount(self._part[within] * cells + cell[within], w[within], len(self._draw_of_part) * cells)
+        each, chance = self._chance(parts.reshape(-1, cells))
+        share, m = self._share(chance), self.blocks
+        c = (1 + np.sqrt(1 + share * m * (m + 2))) / (m + 2)
+        return each.sum(0), (1 - c) * (self.weights[rows] @ each) + c * m * each[self._row_draw[rows]]
+
+    def sources(self, influence: np.ndarray, sd: float) -> dict[str, float | None]:
+        """Split the error of an average by what each frame (n,), times its weight, adds to it."""
+        chance = self._chance(np.bincount(self._part, influence)[:, None])[1]
+        sampling = float((chance / (1 + self.blocks * self._share(chance)))[0])
+        return {"sampling": sd * sampling**0.5, "parameter": sd * (1 - sampling) ** 0.5}
+
+    def _share(self, chance: np.ndarray) -> np.ndarray:
+        """Part of the variance between potentials that is theirs, where chance seems to make up another."""
+        return np.maximum(1 - chance, chance * (2 / (self.blocks - 1)) ** 0.5)
+
+    def _chance(self, parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sums (potentials, cells) of those of parts (parts, cells), and which part of their variance is chance."""
+        m, of = self.blocks, self._draw_of_part
+        each = np.zeros((m, parts.shape[1]))
+        np.add.at(each, of, parts)
+        size = np.bincount(self._part)
+        count, whole = np.bincount(of, minlength=m), np.bincount(of, size, m)
+        apart = np.zeros_like(each)
+        np.add.at(apart, of, (parts - (size / whole[of])[:, None] * each[of]) ** 2)
+        chance = (apart * (count / np.maximum(1, count - 1))[:, None]).mean(0) / self._seen
+        between = each.var(0, ddof=1)
+        return each, np.divide(chance, between, out=np.ones_like(between), where=between > 0).clip(0.0, 1.0)
+
+
+def few_potentials(frames: Frames) -> str | None:
+    """What to say of frames of fewer than ten draws of a potential."""
+    draw = draw_of(frames)
+    if draw is None or (count := len(np.unique(draw))) >= _ENOUGH_POTENTIALS:
+        return None
+    what = "tell of no spread between them" if count < _FEWEST_POTENTIALS else "tell little of the spread between them"
+    return (
+        f"the frames are of {count} draw{'s' * (count > 1)} of the potential, which {what}: simulate "
+        f"fit.system(draws={_ENOUGH_POTENTIALS}) or more (fit.system(draw=0) is one potential, taken for the truth)"
+    )
 
 
 class _Biased(Resampled):
@@ -123,8 +202,16 @@ class _Biased(Resampled):
 
 
 def resampled(frames: Frames, g: float, draws: int, seed: int) -> Resampled:
-    """Draws of sums over frames, by blocks that suit a statistical inefficiency `g`; of biased ones by columns."""
-    return Resampled(frames, g, draws, seed) if frames.bias is None else _Biased(frames, draws, seed)
+    """Draws of sums over frames, by blocks that suit a statistical inefficiency `g`.
+
+    Of biased frames by columns of windows, of those of several draws of a potential by these.
+    """
+    if frames.bias is not None:
+        return _Biased(frames, draws, seed)
+    draw = draw_of(frames)
+    if draw is None or len(np.unique(draw)) < _FEWEST_POTENTIALS:
+        return Resampled(frames, g, draws, seed)
+    return OfPotentials(frames, draw, g, draws, seed)
 
 
 def average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: str) -> Quantity:
@@ -132,7 +219,8 @@ def average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: str
 
     Where values are skewed and the frames worth few independent ones, intervals miss on the long tail's side: that of a
     squared Gaussian variable by frames worth 40 holds the truth in 83 % of data sets. Biased frames whose replicas did
-    not mix, or keep to the values they began with, have no interval.
+    not mix, or keep to the values they began with, have no interval. Frames of draws of a potential
+    (``fit.system(draws=...)``) spread as these do; of one or two there is no interval, of fewer than ten a warning.
 
     Parameters
     ----------
@@ -163,7 +251,14 @@ def average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: str
     parts: dict[str, float | None] = {"sampling": sd}
     if (refits := frames.provenance.get("refits")) is not None:
         parts = refit_sources(drawing.frame_weights * (values - point), refits, sd)
-    return Quantity.of(averages, unit, _stuck(frames, g), narrow, sd_by_source=parts)
+    if isinstance(drawing, OfPotentials):
+        parts = drawing.sources(drawing.frame_weights * (values - point), sd)
+    doubt, few = _stuck(frames, g), few_potentials(frames)
+    if few and isinstance(drawing, OfPotentials):
+        warnings.warn(few, stacklevel=2)
+    elif few:
+        doubt = few
+    return Quantity.of(averages, unit, doubt, narrow, sd_by_source=parts)
 
 
 def _stuck(frames: Frames, g: float) -> str | None:

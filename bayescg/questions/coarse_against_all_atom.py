@@ -196,9 +196,11 @@ def _draws(run: Frames) -> int:
 
 
 def _draw_of(run: Frames) -> np.ndarray:
-    """Number of the potential of each frame, ``(n,)``: chains are divided among them in order."""
-    chain = np.unique(run.trajectory, return_inverse=True)[1]
-    return chain * _draws(run) // (int(chain.max()) + 1)
+    """Number of the potential of each frame, ``(n,)``."""
+    from bayescg.analysis.block_bootstrap import draw_of
+
+    draw = draw_of(run)
+    return np.zeros(len(run), dtype=np.int64) if draw is None else draw
 
 
 def _population(held: np.ndarray, run: Frames, draws: int, seed: int) -> Quantity:

@@ -36,7 +36,8 @@ def to_frames(
     system : System
     x : numpy.ndarray, shape (n, dim)
     provenance : mapping
-        With the name of the sampler and its cost.
+        With the name of the sampler and its cost. Of a batch of potentials ``potential_draws``, their number, is added:
+        trajectories are divided among them in order.
     dt : float, optional
         Time between frames.
     ordered : bool
@@ -61,7 +62,10 @@ def to_frames(
     order = frames.order
     if ordered and order is None:
         order = places(frames.trajectory)
-    return replace(frames, order=order, provenance={**frames.provenance, **provenance, "system": repr(system)})
+    note = {**frames.provenance, **provenance, "system": repr(system)}
+    if system.draws is not None:
+        note["potential_draws"] = system.draws
+    return replace(frames, order=order, provenance=note)
 
 
 def masses(system: System) -> Tensor:

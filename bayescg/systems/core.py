@@ -45,6 +45,8 @@ class System:
         As given; `temperature` is None in reduced units.
     kT : float
         Thermal energy in the unit of the energy.
+    draws : int or None
+        Of how many potentials it is a batch, as `Fit.system` makes them; None of one.
 
     Raises
     ------
@@ -58,6 +60,8 @@ class System:
     >>> well.energy(x), well.forces(x)
     (tensor([2.5000]), tensor([[-1., -2.]]))
     """
+
+    draws: int | None = None
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ from bayescg.analysis.free_energy.sparse import (
     uneven,
 )  # fmt: skip
 from bayescg.analysis.mixing import unmixed
-from bayescg.analysis.resampled import resampled
+from bayescg.analysis.resampled import OfPotentials, few_potentials, resampled
 from bayescg.data.split import spacing
 from bayescg.errors import ConfigError, DataError
 from bayescg.inference.reweighting import UNRELIABLE, WORST_K, reweighted
@@ -57,9 +57,11 @@ def free_energy(
 
     Draws are made by a Bayesian bootstrap over contiguous blocks of frames, at least five times as long as the CV's
     statistical inefficiency, times the draws of the CV itself where the fit has them (ensemble, bootstrap) and `cv` is
-    the fit's own. Intervals of a plain block bootstrap are too narrow when there are few blocks; here each draw of a
-    log probability is moved away from the estimate of all frames by a random factor
-    :math:`\sqrt{(n+1)/\chi^2_{n-1}}`, n the number of blocks, which gives a Student t with n - 1 degrees of freedom.
+    the fit's own. Frames of draws of a fitted potential (``fit.system(draws=...)``) spread as these draws do: each is a
+    possible truth, and only what chance makes of its frames is averaged out. Intervals of a plain block bootstrap are
+    too narrow when there are few blocks; here each draw of a log probability is moved away from the estimate of all
+    frames by a random factor :math:`\sqrt{(n+1)/\chi^2_{n-1}}`, n the number of blocks, which gives a Student t with n
+    - 1 degrees of freedom.
 
     Parameters
     ----------
@@ -175,7 +177,8 @@ def free_energy(
     where = told_share(untold, mass)
     if k == 1 and (where := told_ranges(untold, effective, visited, edges[0])):
         where = f"{names[0]} from {where} {cv_units[0]}".rstrip()
-    doubt = unmixed(frames) or _drift(values.mean(0), circular, frames)
+    doubt, few = unmixed(frames) or _drift(values.mean(0), circular, frames), few_potentials(frames)
+    lone = None if isinstance(drawing, OfPotentials) else few
     return FreeEnergy(
         profile=array,
         edges=edges,
@@ -184,7 +187,7 @@ def free_energy(
         periodic=circular,
         level=level,
         inefficiency=g,
-        warnings=(*_warnings(fit, frames, g, drawing.block_of, where, k), *([doubt] if doubt else [])),
+        warnings=(*_warnings(fit, frames, g, drawing.block_of, where, k), *(text for text in (doubt, few) if text)),
         effective=xr.DataArray(effective.reshape(cells), dims=dims, coords=centres),
         untold=untold.reshape(cells),
         remedy=remedy(frames),
@@ -194,7 +197,7 @@ def free_energy(
         run_starts=runs,
         ordered=frames.order is not None,
         refits=frames.provenance.get("refits"),
-        doubt=_doubt(fit, frames) or doubt,
+        doubt=_doubt(fit, frames) or doubt or lone,
     )
 
 

@@ -15,7 +15,7 @@ from bayescg.analysis.block_bootstrap import refit_sources, sources, without_tai
 from bayescg.analysis.free_energy.refits import apart_in_population, thin
 from bayescg.analysis.free_energy.sparse import FEWEST
 from bayescg.analysis.quantity import Quantity
-from bayescg.analysis.resampled import Resampled
+from bayescg.analysis.resampled import OfPotentials, Resampled
 from bayescg.data import effective_frames
 from bayescg.draws import interval
 from bayescg.errors import ConfigError, DataError
@@ -251,7 +251,7 @@ class FreeEnergy:
         quantity = Quantity.of(of_log_ratio(draws), unit, warning, narrow, visits=visits)
         if not np.isfinite(quantity.sd):
             return quantity
-        if self.refits is None:
+        if self.refits is None and not isinstance(self.drawing, OfPotentials):
             parts: dict[str, float | None] = {
                 k: float(v) for k, v in sources(narrow, of_log_ratio(points[: len(self.values)])).items()
             }
@@ -260,7 +260,10 @@ class FreeEnergy:
                 i[0] * self.drawing.frame_weights for i in (inside[0], inside[-1] if len(inside) > 1 else ~inside[0])
             ]
             influence = weighed[0] / weighed[0].mean() - weighed[1] / weighed[1].mean()
-            parts = refit_sources(influence, self.refits, quantity.sd)
+            if isinstance(self.drawing, OfPotentials):
+                parts = self.drawing.sources(influence, quantity.sd)
+            elif self.refits is not None:
+                parts = refit_sources(influence, self.refits, quantity.sd)
         return replace(quantity, sd_by_source=parts)
 
     def _outweighed(self, regions: Sequence[Region], inside: Sequence[np.ndarray]) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,8 +107,7 @@ class CoarseGrained(OneFit):
                 seed=run.seed, run_dir=self.path / where,
             )  # fmt: skip
 
-        simulated = simulate(self.fit.system(draws=draws, seed=run.seed), "beads")
-        self.run = replace(simulated, provenance={**simulated.provenance, "potential_draws": draws})
+        self.run = simulate(self.fit.system(draws=draws, seed=run.seed), "beads")
         self.at_trained = None if draws is None else simulate(self.fit.system(), "beads-at-trained-values")
 
 
