@@ -65,8 +65,8 @@ class ForceBands:
         return (
             f"the potential extrapolates in {len(rows)} of {len(self.energy)} frames, first in frame {frame} at "
             f"coordinate {coordinate} (particle {coordinate // 3}), whose force is uncertain by "
-            f"{self.forces_sd[frame, coordinate]:.3g}, where training saw at most {self.limit:.3g}: label such frames "
-            "and train again, and do not trust what the simulation shows beyond"
+            f"{self.forces_sd[frame, coordinate]:.3g}, above {self.limit:.3g}, three times nearly all that "
+            "training saw: label such frames and train again, and do not trust what a simulation shows there"
         )
 
 

@@ -41,6 +41,8 @@ class FittedSystem(System):
     ----------
     model, point, varying, linear
         As given.
+    start : ndarray or None
+        Where samplers begin that are told nothing else: the first of the frames that the fit learned from.
     draws : int or None
         The system is a batch of so many: of n configurations, ``(n, dim)``, the first n / draws are the first draw's,
         and so on, so that positions ``(draws, n, dim)`` give energies ``(draws, n)``. n chains of a sampler are divided
@@ -52,6 +54,7 @@ class FittedSystem(System):
         units: dict[str, Any] = {"temperature": model.temperature, "temperature_kT": model.temperature_kT}
         super().__init__(self._energies, model.dim, topology=topology, **units)
         self.model, self.draws = model, draws
+        self.start: Any = None
         self.point, self.varying, self.linear = point, varying, linear
 
     def _energies(self, x: Tensor) -> Tensor:
@@ -111,7 +114,8 @@ def fitted_system(model: Model, weights: Posterior, draw: int | None, draws: int
     check_counts(**({"draw": (draw, 0)} if draws is None else {"draws": (draws, 1)}))
     last = (draw if draws is None else draws - 1) or 0
     if weights.members is not None and last >= weights.members:
-        raise ConfigError(f"there are {weights.members} refits, numbered from 0: none is number {last}")
+        which = f"draw={draw}" if draws is None else f"draws={draws}"
+        raise ConfigError(f"{which}, but there are {weights.members} refits, numbered from 0")
     # draw k is the same whichever way it is asked for
     many = weights.draw(weights.members or max(200, last + 1), seed)
     varying = {k: v[last : last + 1] if draws is None else v[:draws] for k, v in many.items()}

@@ -107,7 +107,10 @@ class TrainedModel:
         ConfigError
             Both are given, or there are not so many refits.
         """
-        return fitted_system(self.model, self.weights, draw, draws, seed)
+        system = fitted_system(self.model, self.weights, draw, draws, seed)
+        if self.frames is not None and (first := self.frames.gather([0])).size == system.dim:
+            system.start = first[0]
+        return system
 
     def parameters(self, draws: int | None = None, seed: int = 0) -> Params:
         """Draws of the parameters that vary, each ``(draws, ...)``; None: every refit once, else 200 draws."""

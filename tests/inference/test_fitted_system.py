@@ -81,6 +81,9 @@ def test_the_system_is_that_of_the_trained_values(fits):
     assert torch.allclose(system.energy(x), k / 2 * x.square().sum(-1), rtol=1e-6)
     assert torch.allclose(system.forces(x), -k * x, rtol=1e-6)
     assert isinstance(fits["none"].model, HasPotential)
+    first = torch.as_tensor(fits["none"].frames.gather([0]).ravel())
+    run = bcg.sampling.overdamped(system, 1, dt=1e-12, chains=3, compile="off", progress=False)
+    assert torch.allclose(torch.as_tensor(run.positions).reshape(3, -1), first.expand(3, -1), atol=1e-4)
 
 
 @pytest.mark.parametrize("rank", [1, 2])
@@ -182,7 +185,7 @@ def test_molecules_keep_their_beads(tmp_path):
 def test_what_there_is_not_is_refused(fits):
     with pytest.raises(ModelError, match="no parameter uncertainty"):
         fits["none"].system(draw=0)
-    with pytest.raises(ConfigError, match="4 refits, numbered from 0: none is number 4"):
+    with pytest.raises(ConfigError, match="there are 4 refits, numbered from 0"):
         fits["bootstrap"].system(draw=4)
     with pytest.raises(ConfigError, match="not both"):
         fits["bootstrap"].system(draw=1, draws=2)
