@@ -43,7 +43,8 @@ class ForceMatchingPotential(PotentialModel):
     frames the noise has mean zero: forces are best on barriers and in tails, the density at populations.
 
     Frames of one trajectory are worth fewer independent ones in the density, one in each statistical inefficiency of
-    the frames, than in the forces, where the memory of the residual score counts. Both are measured.
+    the frames, than in the forces, where the memory of what their noise does to the energies counts, whose smooth parts
+    remember longest. Both are measured.
 
     u is a sum of splines of single descriptors, linear in its parameters, or a network of all. Descriptors are the
     distances, angles and torsions of a chain of beads, or the flat coordinates of a toy system. Prior energy, prior
@@ -235,7 +236,7 @@ class ForceMatchingPotential(PotentialModel):
         return log_width.exp()
 
     def inefficiency(self, frames: Frames) -> float:
-        """That of the residual score of the forces, or of the frames where their density counts."""
+        """That of the influence of the forces on the energies, or of the frames where their density counts."""
         return float(self.memory_of_forces if self.evidence == "forces" else self.memory_of_frames)
 
     def setup(self, frames: Frames) -> None:
@@ -288,8 +289,9 @@ class ForceMatchingPotential(PotentialModel):
                 )
             if self.evidence != "density":
                 fit = linear.solve(share_frames=1 / float(self.memory_of_frames))
-                scores = (linear if len(first) == len(frames) else self._linear(frames, first, splines)).scores(fit)
-                self.memory_of_forces.fill_(statistical_inefficiency(scores.numpy(), runs, pooled=True))
+                consecutive = linear if len(first) == len(frames) else self._linear(frames, first, splines)
+                influence = consecutive.influence(fit).numpy()
+                self.memory_of_forces.fill_(statistical_inefficiency(influence, runs, pooled=True))
         fit = linear.solve(1 / float(self.memory_of_forces), 1 / float(self.memory_of_frames))
         self.first_noise.copy_(fit.noise)
         if isinstance(self.correction, nets.SplineEnergy):

@@ -159,13 +159,22 @@ class LinearEvidence:
             return step
         return step * min(1.0, 3.0 / max(float((self.at @ step).abs().max()), 1e-12))
 
-    def scores(self, fit: LinearFit) -> Tensor:
-        """Of each frame along what they tell of the weights, ``(n, k)``: their memory is what counts."""
+    def influence(self, fit: LinearFit) -> Tensor:
+        """Of the forces of each frame on the energies of all, ``(n, k)``: its memory is what counts.
+
+        The noise of one frame moves the weights by the inverse Hessian times its score, and energies at the frames by
+        the basis times that. The columns are principal axes of these energies, without their mean: their squares add
+        up to the mean square over the frames. So what moves the energy most, which are its smooth parts, that remember
+        longest, counts most; of the score alone each parameter would count alike.
+        """
         precision = 1.0 / fit.noise**2
-        values, axes = torch.linalg.eigh(torch.einsum("g,gkl->kl", precision, self.gram))
-        shrink = values.clamp_min(0.0).sqrt() / (values.clamp_min(0.0) + fit.spread**-2)
+        hessian = fit.information + fit.spread**-2 * torch.eye(len(fit.weight)).double()
+        basis = self.splines.basis(self.y)
+        share = self.weight / self.weight.sum()
+        basis = basis - share @ basis
+        values, axes = torch.linalg.eigh((basis * share[:, None]).T @ basis)
         each = [
             torch.einsum("nd,ndk->nk", (f - design @ fit.weight) * precision[self.groups], design)
             for _, design, f in self._designs()
         ]
-        return torch.cat(each) @ axes * shrink
+        return torch.cat(each) @ torch.linalg.solve(hessian, axes * values.clamp_min(0.0).sqrt())
