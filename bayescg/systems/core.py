@@ -15,7 +15,7 @@ from bayescg.units import kT, plain
 if TYPE_CHECKING:
     from openmm.app import Topology
 
-__all__ = ["GuardedSystem", "System", "check_system", "from_function"]
+__all__ = ["GuardedSystem", "System", "check_single", "check_system", "from_function"]
 
 
 class System:
@@ -281,7 +281,7 @@ class GuardedSystem(System):
     """
 
     def __init__(self, system: System, cut: float):
-        self.system = system
+        self.system, self.draws = system, system.draws
         self.guard = guard = Guard(cut)
         super().__init__(
             lambda x: guard(system.energy(x)),
@@ -389,3 +389,18 @@ def check_system(system: Any) -> None:
     if kind.__name__ == "System":  # OpenMM's
         what = f"an {kind.__module__.partition('.')[0]}.System"
     raise ConfigError(f"the system is {what}, not a System of bayescg: {hint}")
+
+
+def check_single(system: Any, work: str) -> None:
+    """Refuse a batch of potentials, too, for work that does not keep to one chain for each row of a batch.
+
+    Raises
+    ------
+    ConfigError
+    """
+    check_system(system)
+    if system.draws is not None and system.draws > 1:
+        raise ConfigError(
+            f"{work} mixes its configurations, and this system is {system.draws} draws of a potential, among which "
+            "they are divided in order: take one draw at a time, fit.system(draw=0), or langevin, overdamped or hmc"
+        )

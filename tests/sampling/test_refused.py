@@ -116,3 +116,25 @@ def test_numbers_of_other_quantities_are_as_they_are():
     assert plain("3", "dalton") == "3"
     assert plain([1.0, 2.0], "K") == [1.0, 2.0]
     assert torch.equal(plain(torch.ones(2), "nm"), torch.ones(2))
+
+
+BATCH: Any = bcg.systems.DoubleWell()
+BATCH.draws = 4
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda: sampling.parallel_tempering(BATCH, 2, temperatures=[1.0, 2.0], dt=0.1, chains=4),
+        lambda: sampling.umbrella(BATCH, lambda x: x[:, 0], 2, dt=0.1, starts=np.zeros((4, 2))),
+        lambda: sampling.smc(BATCH, particles=8, islands=4),
+        lambda: sampling.flattened(BATCH, 10, dt=0.1),
+        lambda: sampling.commitment(BATCH, np.zeros((4, 2)), {}, dt=0.1),
+        lambda: sampling.quench(BATCH, np.zeros((4, 2)), {}),
+    ],
+    ids=["parallel_tempering", "umbrella", "smc", "flattened", "commitment", "quench"],
+)
+def test_a_batch_of_potentials_is_for_chains_alone(run):
+    with pytest.raises(ConfigError, match=r"mixes its configurations, and this system is 4 draws of a potential"):
+        run()
+    assert BATCH.guarded(10.0).draws == 4

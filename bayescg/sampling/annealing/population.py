@@ -28,7 +28,7 @@ from bayescg.sampling.sampled_frames import to_frames
 from bayescg.sampling.saved import Saved
 from bayescg.sampling.weights import next_beta, systematic
 from bayescg.stopping import stoppable
-from bayescg.systems.core import System, check_system
+from bayescg.systems.core import System, check_single
 
 __all__ = ["Plan", "anneal"]
 
@@ -75,7 +75,7 @@ def anneal(
     """Anneal; see `bayescg.sampling.smc`."""
     began = time.perf_counter()
     plan.check()
-    check_system(system)
+    check_single(system, "annealing")
     _check_schedule(schedule, plan, system)
     where = device_of(device)
     swarm = _Swarm(system, plan, base_of(system, base, where), schedule, where)

@@ -17,7 +17,7 @@ from bayescg.sampling.biased.replicas import Replicas
 from bayescg.sampling.biased.umbrella_windows import Ladder, ladder_along
 from bayescg.sampling.chains.loop import Run, Settings, as_positions, begin, run_kernel
 from bayescg.sampling.sampled_frames import masses, to_frames
-from bayescg.systems.core import System, check_system
+from bayescg.systems.core import System, check_single
 from bayescg.units import plain
 
 __all__ = ["umbrella"]
@@ -148,7 +148,7 @@ def umbrella(
     (Frames(640 x 2, reduced, 4 trajectories, no time axis), 16, True)
     """
     dt, friction = plain(dt, "ps"), plain(friction, "1/ps")
-    check_system(system)
+    check_single(system, "umbrella sampling")
     check_positive(dt=dt)
     if friction is None and system.temperature is not None:
         friction = _FRICTION

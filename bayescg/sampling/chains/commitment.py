@@ -18,7 +18,7 @@ from bayescg.sampling.chains.loop import Settings, Start, begin
 from bayescg.sampling.chains.regions import Region, Regions
 from bayescg.sampling.sampled_frames import masses, to_frames
 from bayescg.stopping import stoppable
-from bayescg.systems.core import System
+from bayescg.systems.core import System, check_single
 from bayescg.units import plain
 
 __all__ = ["commitment"]
@@ -135,6 +135,7 @@ def commitment(
     check_positive(dt=dt, friction=friction)
     check_counts(shots=(shots, 1), batch=(batch, 1))
     settings = Settings(steps, None, 1, 0, True, False, compile, device, seed, None, True, progress)
+    check_single(system, "commitment")
     start = begin(system, configurations, settings)
     places = Regions(system, regions)
     fresh, step = _moves(system, start, dt, dynamics, friction, diffusion)

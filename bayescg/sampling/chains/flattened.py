@@ -13,7 +13,7 @@ from bayescg.data import Frames
 from bayescg.errors import ConfigError, SimulationError
 from bayescg.sampling.chains.dynamics import langevin, overdamped
 from bayescg.sampling.sampled_frames import to_frames
-from bayescg.systems.core import System, check_system
+from bayescg.systems.core import System, check_single
 
 __all__ = ["flattened", "flattest"]
 
@@ -94,7 +94,7 @@ def flattened(
     check_numbers(heat=(heat, "[1, inf)"))
     if ceiling is not None:
         check_positive(ceiling=ceiling)
-    check_system(system)
+    check_single(system, "flattened")
     hot = copy.copy(system)
     hot.kT, hot.temperature = heat * system.kT, None if system.temperature is None else heat * system.temperature
     common: dict[str, Any] = {

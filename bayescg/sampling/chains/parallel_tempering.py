@@ -12,7 +12,7 @@ from bayescg.data import Frames
 from bayescg.errors import ConfigError
 from bayescg.sampling.chains.hamiltonian import Hamiltonian, accepted, warn_if_stuck
 from bayescg.sampling.chains.loop import Settings, Start, begin, run_chains
-from bayescg.systems.core import System
+from bayescg.systems.core import System, check_single
 from bayescg.units import kT, plain
 
 __all__ = ["ladder_of", "parallel_tempering"]
@@ -97,6 +97,7 @@ def parallel_tempering(
     >>> frames, min(frames.provenance["swaps"]) > 0.3
     (Frames(4000 x 2, reduced, 200 trajectories, no time axis), True)
     """
+    check_single(system, "parallel tempering")
     dt, temperatures = plain(dt, "ps"), plain(temperatures, "K")
     check_positive(dt=dt)
     check_counts(leapfrog=(leapfrog, 1))

@@ -17,7 +17,7 @@ from bayescg.sampling.chains.loop import Settings, begin
 from bayescg.sampling.chains.regions import Region, Regions
 from bayescg.sampling.sampled_frames import to_frames
 from bayescg.stopping import stoppable
-from bayescg.systems.core import System
+from bayescg.systems.core import System, check_single
 
 __all__ = ["quench"]
 
@@ -89,6 +89,7 @@ def quench(
     began = time.perf_counter()
     check_counts(steps=(steps, 1))
     settings = Settings(steps, None, 1, 0, True, False, compile, device, 0, None, True, progress)
+    check_single(system, "quench")
     start = begin(system, configurations, settings)
     places = Regions(system, regions)
     x = start.x.double()  # gains far below kT count, beside energies that may be thousands of it
