@@ -83,7 +83,9 @@ def test_the_system_is_that_of_the_trained_values(fits):
     assert isinstance(fits["none"].model, HasPotential)
     first = torch.as_tensor(fits["none"].frames.gather([0]).ravel())
     run = bcg.sampling.overdamped(system, 1, dt=1e-12, chains=3, compile="off", progress=False)
-    assert torch.allclose(torch.as_tensor(run.positions).reshape(3, -1), first.expand(3, -1), atol=1e-4)
+    assert torch.allclose(
+        torch.as_tensor(run.positions).double().reshape(3, -1), first.double().expand(3, -1), atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("rank", [1, 2])

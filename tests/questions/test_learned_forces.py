@@ -31,7 +31,7 @@ def fit() -> bcg.Fit:
 
 
 def context(fit: bcg.Fit, **settings: Any) -> Context:
-    analysis = Analysis(draws=30, elsewhere_dt=0.01, **settings)
+    analysis = Analysis(draws=30, elsewhere_dt=0.01, **settings)  # pyright: ignore[reportCallIssue]
     return Context(fit, morse(60, 1), analysis, 0, fit.frames, morse(40, 2), MorseCluster(4))
 
 
