@@ -19,7 +19,7 @@ _HIGHEST = 8.0
 def latent_energies(
     axis: np.ndarray, energies: np.ndarray, of_frames: np.ndarray | None = None, level: float = 0.9
 ) -> Figure:
-    """-log p(X) of one coarse variable with its band, or of two their mean and standard deviation.
+    """-log p(X) of one coarse variable, the median of the draws and their band, or of two mean and standard deviation.
 
     Parameters
     ----------
@@ -52,15 +52,17 @@ def latent_energies(
                 limits(axis[along][0], axis[along][-1])
         return fig
     fig, (ax,) = figure(1, 1, 4.6, 3.2)
+    median = np.median(energies, 0)  # the mean of logarithms lies above what draws have in common
+    top = median.min() + _HIGHEST
     if len(energies) > 1:
         low, high = np.quantile(energies, [(1 - level) / 2, (1 + level) / 2], axis=0)
         ax.fill_between(axis, low, high, color=BLUE, alpha=0.3, lw=0, label=f"{100 * level:.0f} % band")
-    ax.plot(axis, mean, color=BLUE, lw=1.4, label="potential, mean" if len(energies) > 1 else "potential")
+    ax.plot(axis, median, color=BLUE, lw=1.4, label="potential, median" if len(energies) > 1 else "potential")
     if of_frames is not None:
         ax.plot(axis, of_frames, color=ORANGE, lw=1.1, ls="--", label="over the frames")
-    visited = axis[mean < top]
+    visited = axis[median < top]
     ax.set_xlim(visited[0], visited[-1])
-    ax.set_ylim(mean.min() - 0.5, top)
+    ax.set_ylim(median.min() - 0.5, top)
     name_axis(ax.xaxis, "X", "")
     ax.set_ylabel("-log p(X) (kT)")
     ax.legend(frameon=False, fontsize=9)
