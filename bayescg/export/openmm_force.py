@@ -107,7 +107,7 @@ def to_openmm(
     """
     if isinstance(fit, FittedSystem):
         return potential_force(fit, None, top, atoms)
-    if isinstance(fit.model, HasPotential):
+    if isinstance(getattr(fit, "model", None), HasPotential):
         return potential_force(fit.system(), fit.frames, top, atoms)
     features, network = features_of(fit), network_of(fit, refits)
     if output not in network.outputs:

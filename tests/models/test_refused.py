@@ -13,6 +13,8 @@ from bayescg.errors import CheckpointError, ConfigError, DataError, ModelError
 models: Any = bayescg.models  # as people call them, whom no types hold
 WELL = bcg.systems.DoubleWell()
 QUERIED = ("BoltzmannGenerator", "EmbeddedPhysics")
+POTENTIALS = ("ForceMatchingPotential", "NeuralPotential")
+"""These read positions, by descriptors of their own."""
 LATENT = ("Autoencoder", "EmbeddedPhysics", "PredictiveCV", "TimeLaggedAutoencoder", "VariationalDynamicsEncoder")
 
 
@@ -20,7 +22,7 @@ def made(name, **arguments):
     return getattr(models, name)(*((WELL,) if name in QUERIED else ()), **arguments)
 
 
-@pytest.mark.parametrize("name", bayescg.models.__all__)
+@pytest.mark.parametrize("name", [name for name in bayescg.models.__all__ if name != "NeuralPotential"])
 def test_widths_of_layers(name):
     for hidden in (8, [0], [8, 2.5], "8"):
         with pytest.raises(ConfigError, match=r"hidden=.* sequence of widths"):
@@ -34,7 +36,7 @@ def test_numbers_of_latent_variables(name):
             made(name, latent_dim=latent_dim)
 
 
-@pytest.mark.parametrize("name", [name for name in bayescg.models.__all__ if name not in QUERIED])
+@pytest.mark.parametrize("name", [name for name in bayescg.models.__all__ if name not in QUERIED + POTENTIALS])
 def test_features_are_features(name):
     for features in (np.zeros((5, 3)), lambda x: x, "torsions"):
         with pytest.raises(ConfigError, match=r"features are a .*; give some of bcg.features"):
