@@ -244,7 +244,9 @@ def _quantities(
     centres = points[np.arange(len(logs)) % len(points)]
     per = f"1/{unit}" if unit else ""
     kinds = [("rate_ab", 0, 1.0, per), ("rate_ba", 1, 1.0, per), ("time_ab", 0, -1.0, unit), ("time_ba", 1, -1.0, unit)]
-    for name, k, sign, of_time in [*kinds, ("transmission", 2, 1.0, "")][: 4 + logs.shape[1] - 2]:
+    if logs.shape[1] > 2:
+        kinds.append(("transmission", 2, 1.0, ""))
+    for name, k, sign, of_time in kinds:
         narrow = np.exp(sign * without_tails(logs[:, k], centres[:, k], factors))
         parts = {s: float(v) for s, v in sources(narrow, np.exp(sign * points[:, k])).items()}
         quantities[name] = Quantity.of(np.exp(sign * logs[:, k]), of_time, warning, narrow, sd_by_source=parts)
