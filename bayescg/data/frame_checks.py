@@ -28,8 +28,9 @@ __all__ = [
     "unit_factor",
     "valid_commitments",
     "valid_energy",
-    "valid_forces",
     "valid_labels",
+    "valid_masses",
+    "valid_vectors",
     "valid_weights",
 ]
 
@@ -216,27 +217,46 @@ def reweighed(frames: Any) -> np.ndarray | None:
         return frames.weights
 
 
-def valid_forces(forces: Any, positions: np.ndarray, factor: float, source: str) -> np.ndarray | None:
-    """Forces in kJ/mol/nm, in the shape of `positions`; given in kJ/mol per unit of length of `factor` nm.
+def valid_vectors(vectors: Any, positions: np.ndarray, factor: float, what: str) -> np.ndarray | None:
+    """Forces or momenta in the shape of `positions`, divided by `factor`; None where there are none.
 
     Examples
     --------
-    >>> valid_forces(np.ones((1, 3)), np.zeros((1, 1, 3)), 0.1, "array")
+    >>> valid_vectors(np.ones((1, 3)), np.zeros((1, 1, 3)), 0.1, "array, forces")
     array([[[10., 10., 10.]]])
     """
-    if forces is None:
+    if vectors is None:
         return None
-    f: np.ndarray = np.asanyarray(forces) if hasattr(forces, "dtype") else np.asarray(forces, dtype=np.float32)
+    f: np.ndarray = np.asanyarray(vectors) if hasattr(vectors, "dtype") else np.asarray(vectors, dtype=np.float32)
     if f.dtype not in (np.float32, np.float64):
         f = f.astype(np.float32)
     if f.shape == (len(positions), positions[:1].size):
         f = f.reshape(positions.shape)
     if f.shape != positions.shape:
-        raise DataError(
-            f"{source}: forces of shape {f.shape} for positions of shape {positions.shape}: give one a place"
-        )
-    geometry.scan(f, source=f"{source}, forces", unit="reduced")
+        raise DataError(f"{what} of shape {f.shape} for positions of shape {positions.shape}: give one a place")
+    geometry.scan(f, source=what, unit="reduced")
     return f if factor == 1.0 else np.asarray(f * f.dtype.type(1 / factor))
+
+
+def valid_masses(masses: Any, positions: np.ndarray, topology: Any, source: str) -> np.ndarray | None:
+    """Masses of atoms, or of each coordinate of flat positions, float64; those of the elements where none are given.
+
+    Examples
+    --------
+    >>> valid_masses([1, 2], np.zeros((5, 2)), None, "array")
+    array([1., 2.])
+    """
+    if masses is None:
+        elements = [] if topology is None else [atom.element for atom in topology.atoms]
+        complete = bool(elements) and all(element is not None and element.mass for element in elements)
+        return np.array([element.mass for element in elements]) if complete else None
+    m = np.asarray(masses, dtype=np.float64)
+    if m.shape != (positions.shape[1],):
+        each = "atom" if positions.ndim == 3 else "coordinate"
+        raise DataError(f"{source}: masses of shape {m.shape}: give one for each {each}, ({positions.shape[1]},)")
+    if not (np.isfinite(m) & (m > 0)).all():
+        raise DataError(f"{source}: the mass of number {int(np.argmin(m))} is {m.min():g}; masses are positive")
+    return m
 
 
 def valid_energy(energy: Any, n: int, factor: float, source: str) -> np.ndarray | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Frames", "Pairs"]
 
-_LEARNED = ("forces", "energy", "labels", "commitments")
+_LEARNED = ("momenta", "forces", "energy", "labels", "commitments")
 _EACH_FRAME = ("positions", "trajectory", "order", "times", "box", "weights", *_LEARNED, "bias")
 
 
@@ -56,8 +56,8 @@ class Frames:
         (Σw)²/Σw² of them, whereas a copy passes for one more observation. Give weights, not copies.
     trajectory : array of int, (n,)
         Which trajectory a frame belongs to.
-    forces : array like `positions`, or None
-        Forces in kJ/mol/nm, or energy per length of a toy system; in memory or on disk.
+    momenta, forces : array like `positions`, or None
+        In Da nm/ps and kJ/mol/nm, or the units of a toy system; in memory or on disk.
     energy : array, (n,), or None
         Potential energies in kJ/mol, or the unit of energy of a toy system; NaN where one is not known.
     labels : array of int, (n,), or None
@@ -72,6 +72,8 @@ class Frames:
         kT of a toy system, in its own unit of energy.
     topology : mdtraj.Topology or None
         Names, elements and bonds of the atoms.
+    masses : array, (atoms,) or (dim,), or None
+        Of atoms in dalton, or of each coordinate where reduced; None where they are not known.
     provenance : mapping
         Files, reader, selection and versions that the frames came from.
 
@@ -90,6 +92,7 @@ class Frames:
     dt: float | None = None
     box: np.ndarray | None = None
     weights: np.ndarray | None = None
+    momenta: Any = None
     forces: Any = None
     energy: np.ndarray | None = None
     labels: np.ndarray | None = None
@@ -98,6 +101,7 @@ class Frames:
     temperature: float | None = None
     temperature_kT: float | None = None
     topology: "mdtraj.Topology | None" = None
+    masses: np.ndarray | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -112,6 +116,8 @@ class Frames:
         weights: Any = None,
         trajectory: Any = None,
         box: Any = None,
+        momenta: Any = None,
+        masses: Any = None,
         forces: Any = None,
         energy: Any = None,
         labels: Any = None,
@@ -141,6 +147,10 @@ class Frames:
             Which trajectory each frame belongs to, in runs; one trajectory if not given.
         box : array, (3, 3) or (n, 3, 3), optional
             Box vectors, in `unit`.
+        momenta : array of the shape of `x`, optional
+            In dalton times `unit` per ps, or the toy system's own unit.
+        masses : array, (atoms,), or (dim,) where reduced, optional
+            In dalton. Not given, atoms with `momenta` have those of their elements in `topology`.
         forces : array of the shape of `x`, optional
             In `energy_unit` per `unit` of length (``unit="angstrom"``: kJ/mol/angstrom), or energy per length where
             reduced.
@@ -205,7 +215,9 @@ class Frames:
             box=vectors,
             weights=frame_checks.valid_weights(frame_checks.unbiased(weights, bias, n), n),
             bias=bias,
-            forces=frame_checks.valid_forces(forces, positions, factor / joules, source),
+            momenta=frame_checks.valid_vectors(momenta, positions, 1 / factor, f"{source}, momenta"),
+            masses=frame_checks.valid_masses(masses, positions, None if momenta is None else topology, source),
+            forces=frame_checks.valid_vectors(forces, positions, factor / joules, f"{source}, forces"),
             energy=frame_checks.valid_energy(energy, n, joules, source),
             labels=frame_checks.valid_labels(labels, n),
             commitments=frame_checks.valid_commitments(commitments, n),
@@ -254,7 +266,7 @@ class Frames:
     def subset(self, index: Any) -> "Frames":
         """The frames `index` (a slice, integers, or a mask); frames on disk stay there."""
         columns = {name: a for name in _EACH_FRAME if (a := getattr(self, name)) is not None}
-        lazy = ("positions", "forces")
+        lazy = ("positions", "momenta", "forces")
         part = replace(self, **{name: take(a, index) if name in lazy else a[index] for name, a in columns.items()})
         if len(part) == 0:
             raise DataError(f"an empty selection of {len(self)} frames")
@@ -340,7 +352,7 @@ class Frames:
     def fingerprint(self) -> str:
         """A short digest of what the frames are: shape, type, unit, weights and (a sample of) the numbers.
 
-        Forces, energies, labels and commitments count where there are any.
+        What else there is beside positions counts, too.
 
         Examples
         --------
@@ -411,12 +423,11 @@ class Pairs:
     @property
     def order(self) -> np.ndarray:
         """Place of the first frame of each pair in its trajectory, (pairs,)."""
-        assert self.frames.order is not None
-        return self.frames.order[self.i]
+        return np.asarray(self.frames.order)[self.i]
 
-    def ends(self) -> tuple[Rows, Rows]:
-        """Positions of both ends of all pairs, read only when asked for."""
-        x = self.frames.positions
+    def ends(self, field: str = "positions") -> tuple[Rows, Rows]:
+        """Positions (or another field) of both ends of all pairs, read only when asked for."""
+        x = getattr(self.frames, field)
         base, rows = (x.base, x.rows) if isinstance(x, Rows) else (x, None)
         i, j = (k if rows is None else rows[k] for k in (self.i, self.j))
         return Rows(base, i), Rows(base, j)
@@ -484,6 +495,6 @@ class Pairs:
         digest.update(self.i[sample].tobytes() + self.j[sample].tobytes())
         return digest.hexdigest()
 
-    def gather(self, index: "np.ndarray | slice | list[int]") -> tuple[np.ndarray, np.ndarray]:
-        """Positions of both ends of the pairs `index`, each (m, ...)."""
-        return self.frames.gather(self.i[index]), self.frames.gather(self.j[index])
+    def gather(self, index: Any, field: str = "positions") -> tuple[np.ndarray, np.ndarray]:
+        """Positions (or another field) of both ends of the pairs `index`, each (m, ...)."""
+        return self.frames.gather(self.i[index], field), self.frames.gather(self.j[index], field)

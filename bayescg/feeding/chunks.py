@@ -19,19 +19,24 @@ __all__ = ["CHUNK", "COLUMNS", "chunks", "columns", "joined", "observations", "o
 
 CHUNK = 4096
 
-COLUMNS = ("forces", "energy", "labels", "commitments")
+COLUMNS = ("momenta", "later_momenta", "forces", "energy", "labels", "commitments")
 """What a model may learn of frames beside their positions."""
 
 
-def columns(frames: Frames) -> dict[str, Any]:
-    """Of `COLUMNS`, those that these frames have, by name, with one row a frame."""
-    return {name: values for name in COLUMNS if (values := getattr(frames, name)) is not None}
+def columns(frames: Frames | Pairs) -> dict[str, Any]:
+    """Of `COLUMNS`, those that these frames have, by name, with one row a frame; of pairs momenta alone."""
+    if isinstance(frames, Pairs):
+        if frames.frames.momenta is None:
+            return {}
+        return dict(zip(("momenta", "later_momenta"), frames.ends("momenta"), strict=True))
+    return {name: values for name in COLUMNS if (values := getattr(frames, name, None)) is not None}
 
 
 def on_device(raw: Mapping[str, Tensor], like: Tensor) -> dict[str, Tensor]:
     """Tensors of `columns` on the device of `like` and, labels apart, in its type."""
     types = {name: torch.int64 if name == "labels" else like.dtype for name in raw}
-    return {name: values.to(like.device, types[name], non_blocking=True) for name, values in raw.items()}
+    moved = {name: values.to(like.device, types[name], non_blocking=True) for name, values in raw.items()}
+    return {name: values.flatten(1) if "momenta" in name else values for name, values in moved.items()}
 
 
 def chunks(x: Any, like: Tensor | None = None, size: int = CHUNK) -> Iterator[Tensor]:
@@ -79,7 +84,7 @@ def observations(model: Model, data: Any) -> Iterator[dict[str, Tensor]]:
     ends = {"x": data}
     if isinstance(data, Pairs):
         ends = dict(zip("xy", data.ends(), strict=True))
-    also, start = columns(data) if isinstance(data, Frames) else {}, 0
+    also, start = columns(data) if isinstance(data, Frames | Pairs) else {}, 0
     for parts in zip(*(chunks(end, like) for end in ends.values()), strict=True):
         rows = slice(start, start := start + len(parts[0]))
         raw = {name: torch.as_tensor(np.array(values[rows])) for name, values in also.items()}

@@ -80,7 +80,7 @@ class Feed:
         total = len(frames.frames) * example["x"].nbytes if paired else n * _bytes(example)
         pool = _POOL_BYTES // _bytes(first_row) if total > _MIXED_BYTES else None
         self._order = self._local = Shuffle(n, self.size, seed, pool)
-        self._kept, self._ends, self._stream = dict[str, Tensor](), dict[str, Tensor](), None
+        self._kept, self._ends, self._stream = dict[str, Tensor](), dict[str, tuple[str, Tensor]](), None
         if total > _resident_bytes(device):
             reader = copy.deepcopy(model) if device.type == "cpu" else model
             finish = partial(_tensors, reader, device, self.weight)
@@ -88,7 +88,12 @@ class Feed:
             return
         self._kept = {"x": inputs_of(model, frames.frames if paired else frames, None, device)}
         if paired:
-            self._ends = {"x": torch.as_tensor(frames.i).to(device), "y": torch.as_tensor(frames.j).to(device)}
+            now, later = (torch.as_tensor(end).to(device) for end in (frames.i, frames.j))
+            self._ends = {"x": ("x", now), "y": ("x", later)}
+            if frames.frames.momenta is not None:
+                momenta = {"momenta": torch.as_tensor(frames.frames.gather(slice(None), "momenta"))}
+                self._kept |= on_device(momenta, self._kept["x"])
+                self._ends |= {"momenta": ("momenta", now), "later_momenta": ("momenta", later)}
             if self.size == n:
                 self._kept, self._ends = self._rows(torch.arange(n, device=device)), {}
         else:
@@ -136,7 +141,7 @@ class Feed:
     def _rows(self, index: Tensor) -> dict[str, Tensor]:
         """Of what is kept, the given frames or pairs."""
         if self._ends:
-            return {name: self._kept["x"].index_select(0, end[index]) for name, end in self._ends.items()}
+            return {name: self._kept[source].index_select(0, end[index]) for name, (source, end) in self._ends.items()}
         return {name: values.index_select(0, index) for name, values in self._kept.items()}
 
     def close(self) -> None:
@@ -181,12 +186,13 @@ def observed(model: Model, data: Frames | Pairs, index: np.ndarray | None, devic
     index : ndarray or None
     device : torch.device
     """
-    if not isinstance(data, Pairs):
-        x = inputs_of(model, data, index, device)
-        return {"x": x, **on_device(_raw(columns(data), slice(None) if index is None else index), x)}
     rows = slice(None) if index is None else index
-    ends = {"x": data.i[rows], "y": data.j[rows]}
-    return {name: inputs_of(model, data.frames, end, device) for name, end in ends.items()}
+    if isinstance(data, Pairs):
+        ends = {"x": data.i[rows], "y": data.j[rows]}
+        tensors = {name: inputs_of(model, data.frames, end, device) for name, end in ends.items()}
+    else:
+        tensors = {"x": inputs_of(model, data, index, device)}
+    return {**tensors, **on_device(_raw(columns(data), rows), tensors["x"])}
 
 
 def relaxation(model: Model, frames: Frames | Pairs, limit: int = 100_000) -> float:
@@ -242,7 +248,7 @@ def _tensors(model: Model, device: torch.device, weight: Tensor | None, raw: dic
 def _sources(frames: Frames | Pairs) -> dict[str, Any]:
     """Arrays with one row for each frame or pair."""
     if isinstance(frames, Pairs):
-        return dict(zip(("positions", "later"), frames.ends(), strict=True))
+        return {**dict(zip(("positions", "later"), frames.ends(), strict=True)), **columns(frames)}
     return {"positions": frames.positions, **columns(frames)}
 
 

@@ -69,7 +69,7 @@ def to_frames(
 
 
 def masses(system: System) -> Tensor:
-    """Mass of each coordinate, (dim,), double precision: in dalton for molecules, 1 otherwise.
+    """Mass of each coordinate, (dim,), double precision: the system's own, or in dalton for molecules, 1 otherwise.
 
     Atoms, or beads, of no engine have the mass of their element, or 1 where they have none.
 
@@ -78,6 +78,8 @@ def masses(system: System) -> Tensor:
     ConfigError
         An atom has no mass, as virtual sites have none.
     """
+    if system.masses is not None:
+        return torch.tensor(system.masses, dtype=torch.float64)
     openmm_system: Any = getattr(system, "openmm_system", None)
     if openmm_system is None:
         elements = [] if system.topology is None else [atom.element for atom in _topology(system).atoms]

@@ -1,6 +1,6 @@
 """Physics one can query: a potential energy, its temperature, and what follows from the two."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,10 +38,12 @@ class System:
         Thermal energy in the unit of the energy, for reduced units. Give exactly one of the two.
     topology : openmm.app.Topology, optional
         Atoms and bonds of a molecular system.
+    masses : sequence of float, optional
+        Of each coordinate, (dim,), with which it moves. None: those of a molecule's atoms, or 1.
 
     Attributes
     ----------
-    dim, temperature, topology
+    dim, temperature, topology, masses
         As given; `temperature` is None in reduced units.
     kT : float
         Thermal energy in the unit of the energy.
@@ -71,6 +73,7 @@ class System:
         temperature: float | None = None,
         temperature_kT: float | None = None,
         topology: "Topology | None" = None,
+        masses: Sequence[float] | None = None,
     ):
         if (temperature is None) == (temperature_kT is None):
             raise ConfigError("give either temperature (K) or temperature_kT (reduced units), and only one")
@@ -85,6 +88,11 @@ class System:
         self.temperature = temperature
         self.kT = float(thermal)
         self.topology = topology
+        self.masses = None if masses is None else tuple(map(float, masses))
+        if self.masses is not None:
+            check_positive(**{f"masses[{i}]": m for i, m in enumerate(self.masses)})
+            if len(self.masses) != dim:
+                raise ConfigError(f"masses={self.masses} must be one for each of {dim} coordinates")
         self._energy = energy
 
     def energy(self, x: Tensor) -> Tensor:
@@ -322,6 +330,7 @@ def from_function(
     energy: Callable[[Tensor], Tensor],
     dim: int,
     temperature_kT: float = 1.0,
+    masses: Sequence[float] | None = None,
 ) -> System:
     """A system in reduced units from any differentiable torch function.
 
@@ -333,6 +342,8 @@ def from_function(
         Number of coordinates.
     temperature_kT : float, default 1.0
         Thermal energy in the unit of the energy.
+    masses : sequence of float, optional
+        Of each coordinate; default: 1.
 
     Returns
     -------
@@ -349,7 +360,7 @@ def from_function(
     >>> quartic.log_prob(torch.tensor([0.5]))
     tensor(0.1875)
     """
-    system = System(energy, dim, temperature_kT=temperature_kT)
+    system = System(energy, dim, temperature_kT=temperature_kT, masses=masses)
     try:
         with torch.enable_grad():
             energies: Any = energy(torch.zeros(2, dim, requires_grad=True))
