@@ -15,7 +15,7 @@ from bayescg.contract.outcomes import Fault
 from bayescg.errors import ModelError
 from bayescg.export.fitted_network import agreeing, network_of
 from bayescg.inference.fitted import Fit
-from bayescg.modelling.model import HasBasis, HasCV, HasNetwork
+from bayescg.modelling.model import HasBasis, HasCV, HasNetwork, Model, solves
 
 __all__ = ["answers", "cv"]
 
@@ -40,7 +40,9 @@ def answers(case: Case) -> str:
     """After three steps with every uncertainty that the model can have: all that a fit is asked, saved and loaded."""
     choices = ["none", "ensemble"] if case.frames is None else ["none", "bootstrap", "ensemble"]
     if case.names:
-        choices += ["mean-field", "laplace"] if case.model.kind == "evidence" else ["mean-field"]
+        informed = type(case.model).information is not Model.information
+        choices += [] if solves(case.model) else ["mean-field"]
+        choices += ["laplace"] if case.model.kind == "evidence" or informed else []
     fits: dict[str, Fit] = {}
     with tempfile.TemporaryDirectory() as folder:
         for choice in choices:

@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor
 from torch.func import jvp
 
-from bayescg.arguments import check_counts
 from bayescg.errors import ConfigError, ModelError
 from bayescg.inference.uncertainty import Posterior
 from bayescg.modelling.model import Model
@@ -102,22 +101,5 @@ def fitted_system(model: Model, weights: Posterior, draw: int | None, draws: int
     """
     if not isinstance(model, HasPotential):
         raise ModelError(f"{type(model).__name__} has no potential energy, so that there is no system of it")
-    if draw is not None and draws is not None:
-        raise ConfigError("give draw=, the number of one draw, or draws=, how many at once: not both")
-    if draw is None and draws is None:
-        return FittedSystem(model, weights.point, {}, linear=False)
-    if weights.kind == "none":
-        raise ModelError(
-            f"this fit of {type(model).__name__} has no parameter uncertainty, so no draws: fit it with "
-            "uncertainty='laplace' or 'bootstrap'"
-        )
-    check_counts(**({"draw": (draw, 0)} if draws is None else {"draws": (draws, 1)}))
-    last = (draw if draws is None else draws - 1) or 0
-    if weights.members is not None and last >= weights.members:
-        which = f"draw={draw}" if draws is None else f"draws={draws}"
-        raise ConfigError(f"{which}, but there are {weights.members} refits, numbered from 0")
-    # draw k is the same whichever way it is asked for
-    many = weights.draw(weights.members or max(200, last + 1), seed)
-    varying = {k: v[last : last + 1] if draws is None else v[:draws] for k, v in many.items()}
-    varying = {k: v.clone() for k, v in varying.items()}
-    return FittedSystem(model, weights.point, varying, weights.kind == "laplace", draws)
+    varying, many = weights.some(draw, draws, seed, type(model).__name__)
+    return FittedSystem(model, weights.point, varying, weights.kind == "laplace" and bool(varying), many)

@@ -57,10 +57,10 @@ def by_training_frames(
 ) -> tuple[Tensor, Tensor]:
     r"""Largest ones first, of the information of the frames trained on, by a model that states it (`information`).
 
-    Up to 1024 parameters the matrix :math:`\sum_k \nabla r_k \nabla r_k^T` is whole, of at most 8192 frames that stand
-    for all. Of more it is made of all gradients where there are at most 4096, else of a sketch: of so many rows
-    :math:`\sum_k \epsilon_k \nabla r_k`, over groups of frames with random signs, whose second moment is the matrix.
-    That costs 4096 gradients, whatever the number of parameters.
+    Up to 1024 parameters the matrix :math:`\sum_k \nabla r_k \nabla r_k^T` is whole, with all its directions, of at
+    most 8192 frames that stand for all. Of more parameters it is made of all gradients where there are at most 4096,
+    else of a sketch: of so many rows :math:`\sum_k \epsilon_k \nabla r_k`, over groups of frames with random signs,
+    whose second moment is the matrix. That costs 4096 gradients, whatever the number of parameters.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def by_training_frames(
     batch : callable
         From indices of frames to fields of a `Batch`, their weights among them.
     rank : int
-        Most directions.
+        Most directions, of more than 1024 parameters.
 
     Returns
     -------
@@ -93,16 +93,16 @@ def by_training_frames(
 
     if len(sd) <= _EXACT:
         index = torch.linspace(0, frames - 1, min(frames, _FRAMES)).round().long()
-        matrix = sd.new_zeros(len(sd), len(sd), dtype=torch.float64)
+        root = sd.new_zeros(0, len(sd), dtype=torch.float64)
         for part in index.split(1024):
             tensors = batch(part)
             count = len(rows(theta, tensors))
             with forward_mode():
                 jacobian = (jacrev if count < len(sd) else jacfwd)(rows)(theta, tensors)
-            jacobian = (flat(jacobian, names, count) * sd).double()
-            matrix += frames / len(index) * jacobian.T @ jacobian
-        values, directions = torch.linalg.eigh(matrix)
-        return values.clamp_min(0.0).sqrt().flip(0)[:rank], directions.T.flip(0)[:rank]
+            jacobian = (flat(jacobian, names, count) * sd).double() * (frames / len(index)) ** 0.5
+            # a root of the matrix, not the matrix: rounding would drown what noiseless data tell of small directions
+            root = torch.linalg.qr(torch.cat([root, jacobian]), mode="r")[1]
+        return torch.linalg.svd(root, full_matrices=False)[1:]
     each = len(rows(theta, batch(torch.zeros(1, dtype=torch.int64))))
     gradients = []
     for part in torch.randperm(frames).tensor_split(min(frames, _ROWS)):

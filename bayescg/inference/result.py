@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from bayescg.inference.job import Job
 from bayescg.inference.laplace import conditioning, laplace
 from bayescg.inference.trained import TrainedModel
 from bayescg.inference.uncertainty import Posterior
-from bayescg.modelling.model import HasCV, cv_of, finished
+from bayescg.modelling.model import HasCV, cv_of, finished, solves
 from bayescg.recording.functional import mixed_seed
 
 __all__ = ["result"]
@@ -35,7 +36,13 @@ def result(job: Job, wall: float, directory: Path | None) -> Fit:
         Seconds that the whole call of `bayescg.fit` has taken.
     directory : Path, optional
     """
-    posterior = _posterior(job)
+    with warnings.catch_warnings(record=True) as doubts:
+        warnings.simplefilter("always")
+        posterior = _posterior(job)
+    for doubt in doubts:
+        warnings.warn(doubt.message, stacklevel=3)
+        if job.data is not None and issubclass(doubt.category, UserWarning):
+            job.data.doubts.append(str(doubt.message))
     train = None if job.data is None else job.data.train
     frames = train.frames if isinstance(train, Pairs) else train
     fit = Fit(job.model, posterior, job.settings, _diagnostics(job, posterior), _cost(job, wall), job.log, frames)
@@ -54,7 +61,8 @@ def _posterior(job: Job) -> Posterior:
         point = {**buffers, **({k: v[0].clone() for k, v in inner.items()} if job.members else inner)}
         for name, value in (*job.model.named_parameters(), *job.model.named_buffers()):
             value.copy_(point[name])
-        point, inner = finished(job.model, None if job.data is None else job.data.train, point, inner, job.members)
+        train, weight = (None, None) if job.data is None else (job.data.train, job.data.weight)
+        point, inner = finished(job.model, train, weight, point, inner, job.members)
     if choice == "laplace":
         data = None if job.data is None else (len(job.data.train), job.data.rows)
         return laplace(job.model, job.names, point, job.total_weight, mixed_seed(job.settings["seed"], 3), data=data)
@@ -75,7 +83,7 @@ def _diagnostics(job: Job, posterior: Posterior) -> dict[str, Any]:
     with warned_if_failing("the response of the refits to their weights", failures):
         response = _response(job, posterior)
     with warned_if_failing("the distance of the trained values from their optimum", failures):
-        distance = distance_from_optimum(job, posterior)
+        distance = None if solves(job.model) else distance_from_optimum(job, posterior)
     with warned_if_failing("how much the CVs tell of a frame", failures):
         blurred = _cv_warnings(job, posterior)
     convergence = [*slope_warnings(job), *distance_warnings(distance), *_response_warnings(response)]

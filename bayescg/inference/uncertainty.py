@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bayescg.arguments import check_counts, check_positive
 from bayescg.errors import ConfigError, ModelError
-from bayescg.modelling.model import Model
+from bayescg.modelling.model import Model, solves
 from bayescg.recording.functional import Params, seeded
 
 __all__ = ["CHOICES", "MEMBERS", "Posterior", "block_weights", "check_choice"]
@@ -87,6 +87,36 @@ class Posterior:
         parts = flat.split([self.point[n].numel() for n in self.names], dim=1)
         return {n: p.reshape(draws, *self.point[n].shape) for n, p in zip(self.names, parts, strict=True)}
 
+    def some(self, draw: int | None, draws: int | None, seed: int, name: str) -> tuple[Params, int | None]:
+        """Draw number `draw`, or `draws` at once, or none: parameters, each ``(rows, ...)``, and how many at once.
+
+        Draw k is the same whichever way it is asked for.
+
+        Raises
+        ------
+        ModelError
+            There is no parameter uncertainty, in this fit of a model of this name.
+        ConfigError
+            Both are given, or there are not so many refits.
+        """
+        if draw is not None and draws is not None:
+            raise ConfigError("give draw=, the number of one draw, or draws=, how many at once: not both")
+        if draw is None and draws is None:
+            return {}, None
+        if self.kind == "none":
+            raise ModelError(
+                f"this fit of {name} has no parameter uncertainty, so no draws: fit it with uncertainty='laplace' or "
+                "'bootstrap'"
+            )
+        check_counts(**({"draw": (draw, 0)} if draws is None else {"draws": (draws, 1)}))
+        last = (draw if draws is None else draws - 1) or 0
+        if self.members is not None and last >= self.members:
+            which = f"draw={draw}" if draws is None else f"draws={draws}"
+            raise ConfigError(f"{which}, but there are {self.members} refits, numbered from 0")
+        many = self.draw(self.members or max(200, last + 1), seed)
+        varying = {k: v[last : last + 1] if draws is None else v[:draws] for k, v in many.items()}
+        return {k: v.clone() for k, v in varying.items()}, draws
+
     def tempered(self, eta: float) -> "Posterior":
         r"""Of a Laplace posterior, as if the data had counted `eta` times: precision :math:`\Lambda + \eta N F`.
 
@@ -154,4 +184,9 @@ def check_choice(choice: str, model: Model, names: list[str]) -> None:
         raise ModelError(
             f"uncertainty={choice!r} needs parameters that the model samples (bayescg.nets.random_net); "
             f"{type(model).__name__} samples none. Use 'ensemble' or 'bootstrap'."
+        )
+    if choice == "mean-field" and solves(model):
+        raise ModelError(
+            f"uncertainty='mean-field' trains widths step by step, and {type(model).__name__} solves for its "
+            "parameters in closed form: use uncertainty='laplace', which is exact where the likelihood is linear"
         )

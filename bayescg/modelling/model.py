@@ -34,6 +34,7 @@ __all__ = [
     "finished",
     "point_guide",
     "random_parameters",
+    "solves",
     "unflattened",
 ]
 
@@ -197,6 +198,20 @@ class Model(nn.Module, ABC):
             Whether it learns from frames: batches then are theirs.
         """
         return Schedule(energies=0 if frames else 1)
+
+    def solve(self, frames: Any, weight: Tensor) -> None:
+        """Set parameters in closed form; called once, at the end, for each refit, before `finish`.
+
+        For a likelihood that is linear in some of its parameters, with Gaussian noise and prior: an optimum that no
+        optimiser's steps would reach.
+
+        Parameters
+        ----------
+        frames : Frames or Pairs
+            All that it was trained on.
+        weight : Tensor, (n,)
+            What each of them counts, in this refit.
+        """
 
     def finish(self, frames: Any) -> None:
         """Put into buffers what follows from the trained weights and all training frames; called once, at the end."""
@@ -395,18 +410,27 @@ def check_programs(model: Model, batch: Batch) -> list[str]:
     return names
 
 
-def finished(model: Model, frames: Any, point: Params, refits: Params, members: int | None) -> tuple[Params, Params]:
-    """Trained values with what `Model.finish` adds to them, of each refit and of the point itself, which stays."""
-    if frames is None or type(model).finish is Model.finish:
+def finished(
+    model: Model, frames: Any, weight: Tensor | None, point: Params, refits: Params, members: int | None
+) -> tuple[Params, Params]:
+    """Trained values with what `Model.solve` and `Model.finish` make of them, of each refit and of the point itself."""
+    if frames is None or weight is None or (type(model).finish is Model.finish and not solves(model)):
         return point, refits
-    rows = []
-    for values in [*({k: v[m] for k, v in refits.items()} for m in range(members or 0)), point]:
+    rows, weights = [], list(weight) if members else [weight]
+    for number, values in enumerate([*({k: v[m] for k, v in refits.items()} for m in range(members or 0)), point]):
         model.load_state_dict({**point, **values}, strict=False)
+        model.solve(frames, weights[number % len(weights)])  # the first refit is the point
         model.finish(frames)
-        rows.append({k: v.detach().clone() for k, v in model.named_buffers()})
+        state = model.named_buffers() if not solves(model) else (*model.named_parameters(), *model.named_buffers())
+        rows.append({k: v.detach().clone() for k, v in state})
     point = {**point, **rows.pop()}
     more = {k: torch.stack([row[k] for row in rows]) for k in rows[0]} if rows else {}
     return point, {**refits, **more}
+
+
+def solves(model: Model) -> bool:
+    """Whether some of its parameters are set in closed form."""
+    return type(model).solve is not Model.solve
 
 
 def check_data(model: Model, data: Any) -> None:
