@@ -1,5 +1,6 @@
 """The models: one file, one Pyro generative model, to be read beside its paper."""
 
+from bayescg.models.action_map import ActionMap
 from bayescg.models.autoencoder import Autoencoder
 from bayescg.models.boltzmann_generator import BoltzmannGenerator
 from bayescg.models.embedded_physics import EmbeddedPhysics
@@ -14,6 +15,7 @@ from bayescg.models.time_lagged_autoencoder import TimeLaggedAutoencoder
 from bayescg.models.variational_dynamics_encoder import VariationalDynamicsEncoder
 
 __all__ = [
+    "ActionMap",
     "Autoencoder",
     "BoltzmannGenerator",
     "EmbeddedPhysics",

@@ -15,6 +15,7 @@ from bayescg.data import Frames, effective
 from bayescg.draws import pareto_k
 from bayescg.errors import ModelError
 from bayescg.feeding.chunks import chunks, joined, observations
+from bayescg.inference.fitted_map import FittedMap, fitted_map
 from bayescg.inference.fitted_system import FittedSystem, fitted_system
 from bayescg.inference.generation import generate_draws
 from bayescg.inference.objectives import log_marginal, log_weights
@@ -111,6 +112,13 @@ class TrainedModel:
         if self.frames is not None and (first := self.frames.gather([0])).size == system.dim:
             system.start = first[0]
         return system
+
+    def map(self, draw: int | None = None, draws: int | None = None, seed: int = 0) -> FittedMap:
+        """The step over a lag time that was learned: :func:`bayescg.sampling.mapped_dynamics` follows it.
+
+        Arguments and errors as of `system`; of `draws`, a batch of states is divided among them, in order.
+        """
+        return fitted_map(self.model, self.weights, draw, draws, seed)
 
     def parameters(self, draws: int | None = None, seed: int = 0) -> Params:
         """Draws of the parameters that vary, each ``(draws, ...)``; None: every refit once, else 200 draws."""

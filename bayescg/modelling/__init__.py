@@ -8,6 +8,7 @@ from bayescg.data import evenly  # noqa: E402
 from bayescg.modelling.batch import Batch  # noqa: E402
 from bayescg.modelling.diffusion_model import DiffusionModel  # noqa: E402
 from bayescg.modelling.feature_model import FeatureModel, PairModel  # noqa: E402
+from bayescg.modelling.map_model import HasMap, MapModel  # noqa: E402
 from bayescg.modelling.model import HasBasis, HasCV, HasFeatures, HasNetwork, Model, check_programs  # noqa: E402
 from bayescg.modelling.potential_model import HasPotential, PotentialModel  # noqa: E402
 from bayescg.modelling.registry import find_model, model_names  # noqa: E402
@@ -27,8 +28,10 @@ __all__ = [
     "HasBasis",
     "HasCV",
     "HasFeatures",
+    "HasMap",
     "HasNetwork",
     "HasPotential",
+    "MapModel",
     "Model",
     "PairModel",
     "PotentialModel",

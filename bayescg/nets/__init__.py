@@ -23,6 +23,8 @@ from bayescg.nets.invariant.particle_energy import ParticleEnergy
 from bayescg.nets.invariant.smooth import check_apart, check_smooth, smooth_cutoff
 from bayescg.nets.invariant.supplied_energy import SuppliedEnergy
 from bayescg.nets.mlp import ACTIVATIONS, MLP, Standardise
+from bayescg.nets.phase_space.linear_posterior import LinearPosterior
+from bayescg.nets.phase_space.random_waves import RandomWaves
 from bayescg.nets.predictive_coarse_graining.coarse_potential import CoarsePotential
 from bayescg.nets.random import ard, fan_in, gaussian, random_net
 from bayescg.nets.reversible_deep_msm.soft_states import SoftStates
@@ -40,8 +42,10 @@ __all__ = [
     "DirichletForms",
     "HarmonicEnergy",
     "LinearEvidence",
+    "LinearPosterior",
     "ParticleEnergy",
     "QuadratureBox",
+    "RandomWaves",
     "RitzModes",
     "SoftStates",
     "SplineEnergy",

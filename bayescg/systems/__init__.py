@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from bayescg.systems.molecules import MolecularSystem as MolecularSystem
     from bayescg.systems.molecules import alanine_dipeptide as alanine_dipeptide
     from bayescg.systems.molecules import from_openmm as from_openmm
+    from bayescg.systems.oscillators import FermiPastaUlam as FermiPastaUlam
+    from bayescg.systems.oscillators import HenonHeiles as HenonHeiles
     from bayescg.systems.peptides import peptide as peptide
     from bayescg.systems.targets import GaussianMixture as GaussianMixture
     from bayescg.systems.targets import ManyWell32 as ManyWell32

@@ -1,0 +1,129 @@
+"""A fitted map of one time step: at the trained values, for a draw of the parameters, or for many at once."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bayescg.errors import ConfigError, ModelError
+from bayescg.inference.uncertainty import Posterior
+from bayescg.modelling.map_model import HasMap
+from bayescg.modelling.model import Model
+from bayescg.recording.functional import Params, call_with, over
+from bayescg.sampling.long_steps.fixed_point import fixed_point
+
+__all__ = ["FittedMap", "Step", "fitted_map"]
+
+
+class Step(NamedTuple):
+    """Where a step leads, and how well it was solved.
+
+    Attributes
+    ----------
+    q, p : Tensor, (n, dim)
+        Positions and momenta.
+    iterations : int
+        Evaluations of the displacement.
+    residual : Tensor, (n,)
+        Of the implicit equations, in units of the spread of positions and momenta; 0 of an explicit map.
+    """
+
+    q: Tensor
+    p: Tensor
+    iterations: int
+    residual: Tensor
+
+
+class FittedMap:
+    r"""The step over a lag time that a model has learned. Made by :meth:`bayescg.inference.fitted.Fit.map`.
+
+    An implicit step is solved to a tolerance, to which it is symplectic and reversible.
+
+    Parameters
+    ----------
+    model : Model and HasMap
+        With the trained values.
+    point : dict of str to Tensor
+        Those.
+    varying : dict of str to Tensor
+        Draws of the parameters that vary, ``(draws, ...)``.
+    draws : int, optional
+        None: of one draw the map itself.
+
+    Attributes
+    ----------
+    model, point, varying, draws
+        As given. Of n states, the first n / draws are moved by the first draw's map, and so on.
+    """
+
+    def __init__(self, model: Any, point: Params, varying: Params, draws: int | None = None):
+        self.model, self.point, self.varying, self.draws = model, point, varying, draws
+
+    @property
+    def lag(self) -> float:
+        """Time of a step."""
+        return self.model.lag
+
+    def displacement(self, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+        """Changes of flat positions and momenta, each ``(n, dim)``: at midpoints of an implicit map, else at starts.
+
+        Raises
+        ------
+        ConfigError
+            n states cannot be divided among the draws.
+        """
+
+        def change(values: Params, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+            return call_with(self.model, {**self.point, **values}, lambda m: m.displacement(q, p))
+
+        if self.draws is None:
+            return change({k: v[0] for k, v in self.varying.items()}, q, p)
+        if len(q) % self.draws:
+            raise ConfigError(
+                f"{len(q)} states cannot be divided among {self.draws} draws of the posterior: take a multiple of it"
+            )
+        each = (q.unflatten(0, (self.draws, -1)), p.unflatten(0, (self.draws, -1)))
+        dq, dp = over(change)(self.varying, *each)
+        return dq.flatten(0, 1), dp.flatten(0, 1)
+
+    def step(self, q: Tensor, p: Tensor, tolerance: float = 1e-10, most: int = 100) -> Step:
+        """One step of many states.
+
+        Parameters
+        ----------
+        q, p : Tensor, (n, dim)
+            Flat positions and momenta, double precision.
+        tolerance : float
+            Of the implicit equations, in units of the spread of positions and momenta.
+        most : int
+            Evaluations after which it ends, converged or not: `Step.residual` tells.
+        """
+        if not self.model.implicit:
+            dq, dp = self.displacement(q, p)
+            return Step(q + dq, p + dp, 1, torch.zeros_like(q[:, 0]))
+        units = self.model.units()
+        start = torch.cat([q, p], 1) / units
+
+        def middle(z: Tensor) -> Tensor:
+            return start + 0.5 * torch.cat(self.displacement(*(z * units).chunk(2, 1)), 1) / units
+
+        solution = fixed_point(middle, middle(start), tolerance, most)
+        later_q, later_p = ((2 * solution.x - start) * units).chunk(2, 1)
+        return Step(later_q, later_p, solution.iterations + 1, solution.residual)
+
+
+def fitted_map(model: Model, weights: Posterior, draw: int | None, draws: int | None, seed: int) -> FittedMap:
+    """What `Fit.map` gives.
+
+    Raises
+    ------
+    ModelError
+        The model is no map, or a draw is wanted of a fit that has no parameter uncertainty.
+    ConfigError
+        Both `draw` and `draws` are given, or there are not so many refits.
+    """
+    if not isinstance(model, HasMap):
+        raise ModelError(f"{type(model).__name__} is no map of a time step")
+    return FittedMap(model, weights.point, *weights.some(draw, draws, seed, type(model).__name__))

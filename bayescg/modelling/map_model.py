@@ -1,0 +1,193 @@
+"""What models of the dynamics over one long time step share: states in scaled units, and whose they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from bayescg.arguments import check_positive
+from bayescg.distributions import system_config, system_from_config
+from bayescg.errors import DataError
+from bayescg.modelling.model import Model
+from bayescg.sampling.sampled_frames import masses as masses_of
+from bayescg.systems import System
+from bayescg.systems.core import check_system
+from bayescg.topologies import topology_config, topology_from_config
+
+if TYPE_CHECKING:
+    import mdtraj
+
+    from bayescg.data import Pairs
+
+__all__ = ["HasMap", "MapModel"]
+
+
+@runtime_checkable
+class HasMap(Protocol):
+    """Models of the step from a state to the one a lag time later, of which `Fit.map` makes a sampler.
+
+    Attributes
+    ----------
+    lag : float or None
+        Time step; None before `setup`.
+    implicit : bool
+        Whether `displacement` is read at the midpoint of the step, or else at its beginning.
+    system : System or None
+        Whose energy is known.
+    """
+
+    lag: float | None
+    implicit: bool
+    system: System | None
+
+    def displacement(self, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+        """Changes of flat positions and momenta over the step, each ``(n, dim)``."""
+        ...
+
+    def units(self) -> Tensor:
+        """Spreads of positions and momenta, ``(2 dim,)``."""
+        ...
+
+
+class MapModel(Model):
+    """Base of models of the dynamics over one time step, from pairs of states of positions and momenta.
+
+    A subclass takes `system` and `lag` among its arguments, hands them on to `begin_map`, and writes `displacement`.
+
+    Attributes
+    ----------
+    system, lag
+        As in :class:`HasMap`.
+    masses : Tensor or None
+        Of each coordinate, ``(dim,)``; None before `setup`.
+    temperature, temperature_kT : float or None
+        Of the pairs.
+    topology : mdtraj.Topology or None
+        Of the atoms.
+    """
+
+    needs_pairs = True
+    conditional = True
+    system: System | None
+    lag: float | None
+    temperature: float | None = None
+    temperature_kT: float | None = None
+    topology: mdtraj.Topology | None = None
+
+    masses: Tensor
+    centre: Tensor
+    widths: Tensor
+
+    def begin_map(self, system: System | None, lag: float | None, dim: int | None) -> None:
+        """Take what is known beforehand.
+
+        Raises
+        ------
+        ConfigError
+            This is no system, or the lag is not positive.
+        """
+        if system is not None:
+            check_system(system)
+            dim = system.dim
+        check_positive(**({} if lag is None else {"lag": lag}))
+        self.system, self.lag, self.dim = system, lag, dim
+        if dim is not None:
+            self._prepare(dim)
+
+    def _prepare(self, dim: int) -> None:
+        for name in ("masses", "centre"):
+            self.register_buffer(name, torch.ones(dim, dtype=torch.float64))
+        self.register_buffer("widths", torch.ones(2, dtype=torch.float64))
+
+    def setup(self, pairs: Pairs) -> None:
+        r"""Take masses, lag and scales.
+
+        Positions are read as :math:`\sqrt m (q - \bar q) / s`, momenta as :math:`p / (\sqrt m\, t)`.
+
+        Raises
+        ------
+        DataError
+            The frames have no momenta or no masses, or other coordinates, masses or another lag than the model.
+        """
+        frames, name = pairs.frames, type(self).__name__
+        if frames.momenta is None:
+            raise DataError(
+                f"{name} learns from positions and momenta, and these frames have no momenta: give momenta= to "
+                "Frames.from_numpy, or make pairs by bcg.sampling.short_trajectories(system, starts, lag=...)"
+            )
+        if frames.masses is None:
+            raise DataError(f"the masses of these frames are not known: give masses= to Frames.from_numpy, for {name}")
+        if self.dim not in (None, frames.dim):
+            raise DataError(f"this {name} is of {self.dim} coordinates, these frames have {frames.dim}")
+        if self.dim is None:
+            self.dim = frames.dim
+            self._prepare(frames.dim)
+        self.lag = pairs.lag
+        self.temperature, self.temperature_kT, self.topology = (
+            frames.temperature, frames.temperature_kT, frames.topology
+        )  # fmt: skip
+        masses = torch.as_tensor(frames.masses).repeat_interleave(frames.dim // len(frames.masses))
+        expected = masses if self.system is None else masses_of(self.system)
+        if not torch.allclose(masses, expected, rtol=1e-3):
+            worst = int((masses / expected).log().abs().argmax())
+            raise DataError(
+                f"coordinate {worst} has mass {float(masses[worst]):g} in these frames and {float(expected[worst]):g} "
+                "in the system: make the pairs with the system's masses"
+            )
+        q, p, later_q, later_p = self.states(pairs)
+        q, p = torch.cat([q, later_q]), torch.cat([p, later_p])
+        self.masses.copy_(masses)
+        self.centre.copy_(q.mean(0))
+        root = masses.sqrt()
+        spreads = [((q - q.mean(0)) * root).square().mean().sqrt(), (p / root).square().mean().sqrt()]
+        self.widths.copy_(torch.stack(spreads))
+        if not bool((self.widths > 0).all()):
+            raise DataError("all states are the same: there is no motion to learn")
+
+    @staticmethod
+    def states(pairs: Pairs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Flat positions and momenta at the beginnings and ends of pairs, each ``(n, dim)``, double precision."""
+        index = slice(None)
+        q, later_q = (torch.as_tensor(x).double().flatten(1) for x in pairs.gather(index))
+        p, later_p = (torch.as_tensor(x).double().flatten(1) for x in pairs.gather(index, "momenta"))
+        return q, p, later_q, later_p
+
+    def scaled(self, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions and momenta in units in which all are of size one."""
+        root = self.masses.sqrt()
+        return (q - self.centre) * root / self.widths[0], p / (root * self.widths[1])
+
+    def units(self) -> Tensor:
+        """Spreads of positions and momenta, ``(2 dim,)``."""
+        root = self.masses.sqrt()
+        return torch.cat([self.widths[0] / root, self.widths[1] * root])
+
+    def inefficiency(self, frames: Any) -> float:
+        """Pairs are independent, given their beginnings: Newton's equations have no noise."""
+        return 1.0
+
+    def guide(self, batch: Any) -> None:
+        """Nothing is local to a pair."""
+
+    def config(self) -> dict[str, Any]:
+        """JSON that rebuilds the model, where the system is one of :mod:`bayescg.systems`, or none."""
+        return {
+            **self.arguments("system"),
+            "system": None if self.system is None else {"config": system_config(self.system)},
+            "topology": None if self.topology is None else topology_config(self.topology),
+            "temperature": self.temperature,
+            "temperature_kT": self.temperature_kT,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Model with the given configuration."""
+        config = dict(config)
+        topology, units = config.pop("topology"), {k: config.pop(k) for k in ("temperature", "temperature_kT")}
+        system = config["system"] and system_from_config(config["system"]["config"])
+        model = cls(**{**config, "system": system})
+        model.topology = topology and topology_from_config(topology)
+        model.temperature, model.temperature_kT = units["temperature"], units["temperature_kT"]
+        return model

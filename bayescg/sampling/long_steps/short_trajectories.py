@@ -1,0 +1,196 @@
+"""Pairs of states a long time step apart: what maps are learned from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayescg.arguments import check_counts, check_positive
+from bayescg.data import Frames, Pairs
+from bayescg.errors import ConfigError, DataError, SimulationError
+from bayescg.recording.stepping import prepare
+from bayescg.sampling.chains.dynamics import langevin
+from bayescg.sampling.chains.loop import as_positions
+from bayescg.sampling.independent import equilibrium
+from bayescg.sampling.sampled_frames import masses, to_frames
+from bayescg.systems.analytic import AnalyticSystem
+from bayescg.systems.core import System, check_system
+from bayescg.units import plain
+
+__all__ = ["propagated", "short_trajectories"]
+
+_MOST = 2048
+_PROBED = 16
+_CUBE_ROOT = 2 ** (1 / 3)
+_WEIGHTS = {2: (1.0,), 4: (1 / (2 - _CUBE_ROOT), -_CUBE_ROOT / (2 - _CUBE_ROOT), 1 / (2 - _CUBE_ROOT))}
+# Yoshida's solution A of order six
+_SIXTH = (0.784513610477560, 0.235573213359357, -1.17767998417887)
+_WEIGHTS[6] = (*_SIXTH, 1 - 2 * sum(_SIXTH), *_SIXTH[::-1])
+
+
+def short_trajectories(
+    system: System,
+    starts: Any = 1000,
+    *,
+    lag: float,
+    dt: float | None = None,
+    accuracy: float = 1e-11,
+    seed: int = 0,
+) -> Pairs:
+    r"""Follow Newton's equations from many states for one lag time each: pairs of states ``lag`` apart.
+
+    Parameters
+    ----------
+    system : System
+    starts : int, Frames or (positions, momenta)
+        So many states of the canonical ensemble, drawn; or states, positions of shape ``(n, dim)`` or
+        ``(n, atoms, 3)`` and momenta alike. Frames without momenta get some of the Maxwell-Boltzmann distribution.
+    lag : float or openmm.unit.Quantity
+        Time from the one to the other, ps for molecules.
+    dt : float or openmm.unit.Quantity, optional
+        Steps of velocity Verlet, which divide the lag: pairs are then those of a simulation with such steps. Default:
+        as small steps of an integrator of sixth order as `accuracy` asks for, of the exact dynamics.
+    accuracy : float
+        Largest error of a coordinate, relative to the largest of its kind.
+    seed : int
+
+    Returns
+    -------
+    Pairs
+        With momenta and masses. ``frames.provenance["cost"]`` counts evaluations of forces, and
+        ``frames.provenance["accuracy"]`` holds the error, measured at half of the steps.
+
+    Raises
+    ------
+    ConfigError
+        A number is out of range, or the system has no states of its own to start from.
+    DataError
+        Positions and momenta do not fit each other or the system.
+    SimulationError
+        A trajectory leaves the range of floating-point numbers, or no step is small enough.
+
+    References
+    ----------
+    H. Yoshida, "Construction of higher order symplectic integrators", Phys. Lett. A 150, 262 (1990), solution A.
+
+    Examples
+    --------
+    >>> from bayescg.systems import FermiPastaUlam
+    >>> pairs = short_trajectories(FermiPastaUlam(), 100, lag=0.8)
+    >>> len(pairs), pairs.lag, pairs.frames.masses
+    (100, 0.8, array([1., 2., 4., 8.]))
+    """
+    check_system(system)
+    lag, dt = plain(lag, "ps"), plain(dt, "ps")
+    check_positive(lag=lag, accuracy=accuracy, **({} if dt is None else {"dt": dt}))
+    check_counts(seed=(seed, 0))
+    mass = masses(system)
+    q, p, cost = _states(system, starts, mass, seed)
+    if dt is not None:
+        steps = round(lag / dt)
+        if steps < 1 or abs(steps * dt / lag - 1) > 1e-6:
+            raise ConfigError(f"dt={dt:g} does not divide lag={lag:g}: use {lag / max(1, steps):g}")
+        later, error, order = propagated(system, q, p, mass, lag, steps, 2), None, 2
+        evaluations = len(q) * (steps + 1)
+    else:
+        order, steps, error = 6, *_steps_for(system, q, p, mass, lag, accuracy)
+        later = propagated(system, q, p, mass, lag, steps, order)
+        evaluations = len(q) * (steps * len(_WEIGHTS[6]) + 1)
+    if bad := (~torch.cat(later, 1).isfinite().all(1)).nonzero().flatten().tolist():
+        raise SimulationError(
+            f"the trajectory from start {bad[0]} leaves the range of floating-point numbers ({len(bad)} of {len(q)} "
+            "do): use a smaller dt, or other starts"
+        )
+
+    def both(first: Tensor, second: Tensor) -> np.ndarray:
+        return torch.stack([first, second], 1).flatten(0, 1).numpy()
+
+    frames = to_frames(
+        system,
+        both(q, later[0]),
+        {
+            "sampler": "short_trajectories", "order": order, "steps": steps, "accuracy": error, "seed": seed,
+            "cost": {"force_evaluations": evaluations + cost},
+        },
+        dt=lag,
+        trajectory=np.repeat(np.arange(len(q)), 2),
+        momenta=both(p, later[1]),
+        masses=mass.numpy() if system.topology is None else mass.numpy()[::3],
+    )  # fmt: skip
+    return frames.lagged(lag)
+
+
+def propagated(
+    system: System, q: Tensor, p: Tensor, mass: Tensor, time: float, steps: int, order: int
+) -> tuple[Tensor, Tensor]:
+    """States ``(n, dim)`` after a time, by so many steps of a composition of velocity Verlet of this order."""
+    weights = [weight * time / steps for weight in _WEIGHTS[order]]
+
+    def step(q: Tensor, p: Tensor, f: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        for dt in weights:
+            p = p + 0.5 * dt * f
+            q = q + dt * p / mass
+            f = system.forces(q)
+            p = p + 0.5 * dt * f
+        return q, p, f
+
+    states = q, p, system.forces(q)
+    run = prepare(step, states, steps * len(weights), "auto")
+    for _ in range(steps):
+        states = run(*states)
+    return states[0], states[1]
+
+
+def _steps_for(system: System, q: Tensor, p: Tensor, mass: Tensor, lag: float, accuracy: float) -> tuple[int, float]:
+    """Steps of order six that are accurate enough, tried on some of the states, and what their half is wrong by."""
+    rows = torch.linspace(0, len(q) - 1, min(_PROBED, len(q))).long()
+    q, p = q[rows], p[rows]
+    size = q.abs().max(), p.abs().max()
+    steps, before = 4, propagated(system, q, p, mass, lag, 4, 6)
+    while steps < _MOST:
+        steps *= 2
+        after = propagated(system, q, p, mass, lag, steps, 6)
+        error = max(float((a - b).abs().max() / s) for a, b, s in zip(after, before, size, strict=True))
+        if error < accuracy * 2**5 or error < 1e-13:  # the finer is 2^6 times more accurate than their difference
+            return steps, error / 2**6
+        before = after
+    raise SimulationError(
+        f"{_MOST} steps of order six within lag={lag:g} do not reach an accuracy of {accuracy:g}: energies may not be "
+        "smooth, or float32; use a larger accuracy, or dt= for plain velocity Verlet"
+    )
+
+
+def _states(system: System, starts: Any, mass: Tensor, seed: int) -> tuple[Tensor, Tensor, int]:
+    """Positions and momenta, double precision, and evaluations of forces that it took."""
+    cost = 0
+    if isinstance(starts, int | np.integer) and not isinstance(starts, bool):
+        check_counts(starts=(int(starts), 1))
+        if isinstance(system, AnalyticSystem):
+            starts = equilibrium(system, int(starts), seed=seed)
+        else:
+            starts = _sampled(system, int(starts), mass, seed)
+            cost = starts.provenance["cost"]["force_evaluations"]
+    momenta = None
+    if isinstance(starts, Frames):
+        positions, momenta = starts.gather(slice(None)), starts.momenta
+    elif isinstance(starts, tuple | list) and len(starts) == 2:
+        positions, momenta = starts
+    else:
+        raise ConfigError(f"starts are a number, Frames, or (positions, momenta); not a {type(starts).__name__}")
+    q = as_positions(system, positions, None).double()
+    if momenta is None:
+        noise = torch.randn(q.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        return q, (system.kT * mass).sqrt() * noise, cost
+    p = torch.as_tensor(np.asarray(momenta), dtype=torch.float64).flatten(1)
+    if p.shape != q.shape:
+        raise DataError(f"there are positions of shape {tuple(q.shape)} and momenta of shape {tuple(p.shape)}")
+    return q, p, cost
+
+
+def _sampled(system: System, n: int, mass: Tensor, seed: int) -> Frames:
+    """Canonical positions from Langevin dynamics, one chain each, begun at the system's structure or the origin."""
+    step = 0.0005 if system.temperature is not None else 0.02 * float(mass.min()) ** 0.5
+    return langevin(system, 2000, dt=step, chains=n, friction=1.0, stride=2000, seed=seed)

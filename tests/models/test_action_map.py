@@ -1,0 +1,192 @@
+"""Maps of long time steps: the action they learn, and the structure that every draw of it keeps."""
+
+import numpy as np
+import pytest
+import torch
+from torch.func import jacrev, vmap
+
+import bayescg as bcg
+from bayescg.data import Frames
+from bayescg.errors import ConfigError, DataError, ModelError
+from bayescg.modelling import MapModel
+from bayescg.models import ActionMap
+from bayescg.systems import FermiPastaUlam, HenonHeiles, from_function
+
+PAIRS = 60
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    system = HenonHeiles()
+    return bcg.sampling.short_trajectories(system, system.shell(PAIRS, seed=3), lag=1.0)
+
+
+@pytest.fixture(scope="module")
+def fit(pairs):
+    return bcg.fit(ActionMap(HenonHeiles(), waves=300), pairs, seed=0)
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    system = HenonHeiles()
+    return bcg.sampling.short_trajectories(system, system.shell(100, (0.005, 0.12), seed=99), lag=1.0)
+
+
+def symplectic_defect(step, q, p):
+    """Largest entry of M^T J M - J of a map at states, M by central differences of its own solution."""
+    dim, width = q.shape[1], 1e-4
+    columns = []
+    for k in range(2 * dim):
+        move = torch.zeros(2 * dim, dtype=q.dtype)
+        move[k] = width
+        parts = [torch.cat(step(q + s * move[:dim], p + s * move[dim:])[:2], 1) for s in (2, 1, -1, -2)]
+        columns.append((-parts[0] + 8 * parts[1] - 8 * parts[2] + parts[3]) / (12 * width))
+    m = torch.stack(columns, -1)
+    j = torch.zeros(2 * dim, 2 * dim, dtype=q.dtype)
+    j[:dim, dim:], j[dim:, :dim] = torch.eye(dim), -torch.eye(dim)
+    return float((m.transpose(1, 2) @ j @ m - j).abs().max())
+
+
+def test_the_action_of_an_oscillator_is_the_exact_one():
+    """Up to a constant (2/omega) tan(omega h / 2) H."""
+    spring = from_function(lambda x: 0.5 * x.square().sum(-1), dim=1)
+    q, p = (torch.linspace(-2, 2, 40, dtype=torch.float64)[torch.randperm(40)][:, None] for _ in range(2))
+    for h in (0.5, 1.0, 1.4):
+        fit = bcg.fit(ActionMap(waves=200), bcg.sampling.short_trajectories(spring, (q, p), lag=h))
+        grid = torch.linspace(-1, 1, 9, dtype=torch.float64)
+        states = torch.cartesian_prod(grid, grid)
+        with torch.no_grad():
+            action = fit.model.action(states[:, :1], states[:, 1:], fit.model.weight)
+        exact = 2 * np.tan(h / 2) * 0.5 * states.square().sum(1)
+        wrong = (action - action[40]) - (exact - exact[40])
+        assert float(wrong.abs().max()) < 1e-4 * float(exact.max())
+
+
+def test_a_step_is_accurate_and_its_error_within_its_interval(fit, fresh):
+    q, p, later_q, later_p = fit.model.states(fresh)
+    off = torch.cat([later_q, later_p], 1) - torch.cat(fit.map().step(q, p, 1e-12)[:2], 1)
+    verlet = torch.cat(bcg.sampling.long_steps.short_trajectories.propagated(HenonHeiles(), q, p, 1.0, 1.0, 1, 2), 1)
+    assert float(off.square().mean().sqrt()) < 1e-5
+    assert float((torch.cat([later_q, later_p], 1) - verlet).square().mean().sqrt()) > 1e-2
+    draws = fit.map(draws=40)
+    steps = draws.step(q.repeat(40, 1), p.repeat(40, 1), 1e-12)
+    sd = torch.cat(steps[:2], 1).unflatten(0, (40, -1)).std(0)
+    assert 0.82 < float((off.abs() < 1.645 * sd).double().mean()) < 0.97
+
+
+@pytest.mark.parametrize("which", ["mean", "draw", "untrained"])
+def test_every_map_is_symplectic_and_reversible(which, fit, fresh):
+    q, p = (x[:10] for x in fit.model.states(fresh)[:2])
+    step = {"mean": fit.map(), "draw": fit.map(draw=3), "untrained": fit.map()}[which]
+    if which == "untrained":
+        step.point = {**step.point, "weight": 1e-3 * torch.randn_like(step.point["weight"])}
+    defects = []
+    for tolerance in (1e-4, 1e-12):
+        solved = lambda a, b, t=tolerance: step.step(a, b, t)  # noqa: E731
+        there = solved(q, p)
+        back = solved(there.q, -there.p)
+        errors = float((back.q - q).abs().max()), float((back.p + p).abs().max())
+        defects.append(max(*errors, symplectic_defect(solved, q[:3], p[:3])))
+    assert defects[1] < 1e-8 < defects[0]
+
+
+def test_an_average_of_maps_is_not_symplectic(fit, fresh):
+    """A negative control: the structure is of each draw, not of their mean."""
+    q, p = (x[:3] for x in fit.model.states(fresh)[:2])
+    widened = {k: fit.weights.point[k] + 1e4 * (v - fit.weights.point[k]) for k, v in fit.weights.draw(8).items()}
+    draws = fit.map(draws=8)
+    draws.varying = widened
+
+    def averaged(a, b):
+        moved = draws.step(a.repeat(8, 1), b.repeat(8, 1), 1e-11)
+        return moved.q.unflatten(0, (8, -1)).mean(0), moved.p.unflatten(0, (8, -1)).mean(0)
+
+    assert symplectic_defect(averaged, q, p) > 1e-7
+
+
+def test_the_jacobian_of_the_residual_is_the_one_of_the_equations(fit, pairs):
+    """What noise of the later states does to the midpoint equations: A = 1 - J S''/2, in scaled units."""
+    model = fit.model
+    q, p, later_q, later_p = (x[:4] for x in model.states(pairs))
+    units = model.units()
+
+    def residual(later, q, p):
+        a, b = (later * units).chunk(2)
+        change = model.displacement((q + a)[None] / 2, (p + b)[None] / 2)
+        return (torch.cat([a - q - change[0][0], b - p - change[1][0]])) / units
+
+    exact = vmap(jacrev(residual))(torch.cat([later_q, later_p], 1) / units, q, p)
+    torch.testing.assert_close(model._metric((q + later_q) / 2, (p + later_p) / 2), exact, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("order", [1, 3])
+def test_what_is_known_beforehand_is_of_its_order(order):
+    """What is left to learn of one step falls as h to the third, or the fifth, power."""
+    system, left = FermiPastaUlam(), []
+    starts = [x.double() for x in (0.3 * torch.randn(2, 40, 4, generator=torch.Generator().manual_seed(0)))]
+    for lag in (0.2, 0.1, 0.05):
+        pairs = bcg.sampling.short_trajectories(system, starts, lag=lag)
+        q, p, later_q, later_p = ActionMap.states(pairs)
+        model = ActionMap(system, order=order, waves=2)
+        MapModel.setup(model, pairs)
+        change = model.displacement((q + later_q) / 2, (p + later_p) / 2)
+        left.append(float((later_q - q - change[0]).detach().square().mean().sqrt()))
+    orders = np.log2(np.array(left[:-1]) / left[1:])
+    assert orders == pytest.approx(order + 2, abs=0.2)
+
+
+def test_masses_count():
+    """Equal springs under unequal masses: known to first order alone, the step is still that of the masses."""
+    system = FermiPastaUlam(alpha=0.0, beta=0.0)
+    fit = bcg.fit(ActionMap(system, waves=100), bcg.sampling.short_trajectories(system, 30, lag=0.8))
+    test = bcg.sampling.short_trajectories(system, 30, lag=0.8, seed=5)
+    q, p, later_q, later_p = fit.model.states(test)
+    step = fit.map().step(q, p, 1e-12)
+    assert float((step.p - later_p).abs().max()) < 1e-4
+    assert float((step.q - later_q).abs().max()) < 1e-4
+
+
+def test_noise_is_found_and_clean_pairs_tell_the_factor(pairs, fresh):
+    rng = np.random.default_rng(0)
+    frames = pairs.frames
+    later = np.arange(len(frames)) % 2 == 1
+    noise = 1e-3 * rng.normal(size=(2, *frames.positions.shape)) * later[:, None]
+    noisy = Frames.from_numpy(
+        frames.positions + noise[0], unit="reduced", dt=1.0, temperature_kT=1.0, momenta=frames.momenta + noise[1],
+        masses=[1.0, 1.0], trajectory=frames.trajectory,
+    ).lagged(1.0)  # fmt: skip
+    fit = bcg.fit(ActionMap(HenonHeiles(), waves=300), noisy)
+    assert float(fit.model.noise * fit.model.widths[0]) == pytest.approx(1e-3, rel=0.25)
+    q, p, later_q, _ = fit.model.states(fresh)
+    draws = fit.map(draws=40).step(q.repeat(40, 1), p.repeat(40, 1), 1e-9).q.unflatten(0, (40, -1))
+    covered = (draws.mean(0) - later_q).abs() < 1.645 * draws.std(0)
+    assert float(covered.double().mean()) > 0.75
+    with pytest.warns(UserWarning, match="noisy"):
+        alone = bcg.fit(ActionMap(waves=300), noisy)
+    assert any("noisy" in warning for warning in alone.diagnostics["warnings"])
+
+
+def test_what_is_no_state_is_refused(pairs):
+    frames = pairs.frames
+    positions = Frames.from_numpy(frames.positions, unit="reduced", dt=1.0, temperature_kT=1.0).lagged(1.0)
+    with pytest.raises(DataError, match="no momenta"):
+        bcg.fit(ActionMap(), positions)
+    massless = Frames.from_numpy(
+        frames.positions, unit="reduced", dt=1.0, temperature_kT=1.0, momenta=frames.momenta
+    ).lagged(1.0)
+    with pytest.raises(DataError, match="masses"):
+        bcg.fit(ActionMap(), massless)
+    with pytest.raises(DataError, match="one of lag"):
+        bcg.fit(ActionMap(lag=0.5), pairs)
+    with pytest.raises(DataError, match="4 coordinates"):
+        bcg.fit(ActionMap(FermiPastaUlam()), pairs)
+    heavier = from_function(lambda x: x.square().sum(-1), 2, masses=(1.0, 3.0))
+    with pytest.raises(DataError, match="mass 1 in these frames and 3"):
+        bcg.fit(ActionMap(heavier), pairs)
+    with pytest.raises(ConfigError, match="order"):
+        ActionMap(order=3)
+    with pytest.raises(ModelError, match="mean-field"):
+        bcg.fit(ActionMap(waves=20), pairs, uncertainty="mean-field")
+    plain = bcg.fit(ActionMap(HenonHeiles(), waves=20), pairs, uncertainty="none")
+    with pytest.raises(ModelError, match="no parameter uncertainty"):
+        plain.map(draws=3)
