@@ -54,30 +54,81 @@ def test_the_version_is_told() -> None:
     assert re.fullmatch(r"bayescg \d+\.\d+\.\d+\n", bayescg("--version").stdout)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "status", "told"),
-    [
-        (["run", "alanine-dipeptid"], 1, 'did you mean "alanine-dipeptide"?'),
-        (["run", "alanine-dipeptide", "--set", "fit.stepz=1"], 1, 'did you mean "steps"?'),
-        (["run", "alanine-dipeptide", "--set", "fit.steps"], 1, "write section.key=value"),
-        (["run", "alanine-dipeptide", "--device", "gpu"], 1, "'auto', 'cpu' or 'cuda'"),
-        (["run", "alanine-dipeptide", "--seed", "x"], 2, "--seed"),
-        (["run"], 2, "NAME|FILE.toml"),
-        (["sweeep"], 2, "No such command"),
-        (["resume", "nowhere"], 1, "nowhere is not a run's directory: it does not exist"),
-        (["report", "nowhere"], 1, "is not a run's directory"),
-        (["check", "nowhere.py"], 1, "nowhere.py"),
-    ],
-)
+RUN = ["run", "alanine-dipeptide", "--seed", "2", *SMALL]
+MISTAKES = [
+    (["run", "alanine-dipeptid"], 1, 'did you mean "alanine-dipeptide"?'),
+    (["run", "alanine-dipeptide", "--set", "fit.stepz=1"], 1, 'did you mean "steps"?'),
+    (["run", "alanine-dipeptide", "--set", "fit.steps"], 1, "write section.key=value"),
+    (["run", "alanine-dipeptide", "--device", "gpu"], 1, "'auto', 'cpu' or 'cuda'"),
+    (["run", "alanine-dipeptide", "--seed", "x"], 2, "--seed"),
+    (["run"], 2, "NAME|FILE.toml"),
+    (["sweeep"], 2, "No such command"),
+    (["resume", "nowhere"], 1, "nowhere is not a run's directory: it does not exist"),
+    (["report", "nowhere"], 1, "is not a run's directory"),
+    (["check", "nowhere.py"], 1, "nowhere.py"),
+]
+
+IN_TURN = """
+import json, os, sys
+import bayescg.contract.conformance, bayescg.experiments.runner  # once, before the forks
+from bayescg.cli import main
+
+ends = []
+for arguments, folder in json.loads(sys.argv[1]):
+    child = os.fork()
+    if child == 0:
+        os.chdir(folder)
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(f"{folder}.{name}", os.O_WRONLY | os.O_CREAT), number)
+        sys.argv, status = ["bayescg", *arguments], 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = stop.code
+        sys.stdout.flush()
+        os._exit(status)  # a second of clearing away what was imported is spared
+    ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(json.dumps(ends))
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """Where a run was begun, and how it ended."""
+    folder = tmp_path_factory.mktemp("finished")
+    return folder, bayescg(*RUN, cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def ended(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path_factory: pytest.TempPathFactory
+) -> list[tuple[Path, subprocess.CompletedProcess[str]]]:
+    """Where commands were given, and how they ended: the mistakes, the check of a broken model, the same run again."""
+    text = (MODELS / "good.py").read_text()
+    broken = tmp_path_factory.mktemp("broken") / "broken.py"
+    broken.write_text(text.replace('sample("z", self.encoder', 'sample("zz", self.encoder'))
+    commands = [*(arguments for arguments, _, _ in MISTAKES), ["check", str(broken)]]
+    plans = [*((arguments, tmp_path_factory.mktemp("command")) for arguments in commands), (RUN, finished[0])]
+    script = [sys.executable, "-c", IN_TURN, json.dumps([(arguments, str(folder)) for arguments, folder in plans])]
+    done = subprocess.run(script, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    texts = [[Path(f"{folder}.{name}").read_text() for name in ("stdout", "stderr")] for _, folder in plans]
+    return [
+        (folder, subprocess.CompletedProcess(arguments, status, *said))
+        for (arguments, folder), status, said in zip(plans, json.loads(done.stdout), texts, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("number", range(len(MISTAKES)), ids=lambda k: " ".join(MISTAKES[k][0]))
 def test_a_mistake_is_one_message_without_traceback(
-    arguments: list[str], status: int, told: str, tmp_path: Path
+    ended: list[tuple[Path, subprocess.CompletedProcess[str]]], number: int
 ) -> None:
-    done = bayescg(*arguments, cwd=tmp_path)
+    (folder, done), (_, status, told) = ended[number], MISTAKES[number]
     assert done.returncode == status
     assert told in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
     assert "executing" not in done.stdout
-    assert not list(tmp_path.iterdir())
+    assert not list(folder.iterdir())
 
 
 def test_a_checkout_that_is_not_installed_says_how_to_install(tmp_path: Path) -> None:
@@ -91,11 +142,9 @@ def test_a_checkout_that_is_not_installed_says_how_to_install(tmp_path: Path) ->
     assert "Traceback" not in done.stderr
 
 
-def test_check_tells_of_a_broken_model(tmp_path: Path) -> None:
+def test_check_tells_of_a_broken_model(ended: list[tuple[Path, subprocess.CompletedProcess[str]]]) -> None:
     """A good one with a site of its guide misspelt."""
-    text = (MODELS / "good.py").read_text()
-    (tmp_path / "broken.py").write_text(text.replace('sample("z", self.encoder', 'sample("zz", self.encoder'))
-    broken = bayescg("check", tmp_path / "broken.py")
+    _, broken = ended[len(MISTAKES)]
     assert broken.stdout.startswith("executing ")
     assert broken.returncode == 1
     assert "FAILED" in broken.stdout
@@ -108,10 +157,12 @@ def test_check_passes_a_good_model() -> None:
     assert "FAILED" not in good.stdout
 
 
-def test_a_run_ends_with_its_quantities_warnings_and_paths(tmp_path: Path) -> None:
-    done = bayescg("run", "alanine-dipeptide", "--seed", "2", *SMALL, cwd=tmp_path)
+def test_a_run_ends_with_its_quantities_warnings_and_paths(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, done = finished
     assert done.returncode == 0, done.stderr
-    path = tmp_path / "runs" / "alanine-dipeptide-quick-seed2"
+    path = folder / "runs" / "alanine-dipeptide-quick-seed2"
     assert json.loads((path / "summary.json").read_text())["seed"] == 2
     for part in ("90 % interval", "rg", "warning: population of phi_positive", "predictive_check.png", "report.html"):
         assert part in done.stdout
@@ -119,7 +170,10 @@ def test_a_run_ends_with_its_quantities_warnings_and_paths(tmp_path: Path) -> No
     table = done.stdout.partition(" quantity")[2].partition("warning:")[0].splitlines()
     assert max(map(len, table)) <= 80
     assert any(line.startswith("   phi_negative") for line in table), "a long name goes on below"
-    again = bayescg("run", "alanine-dipeptide", "--seed", "2", *SMALL, cwd=tmp_path)
+
+
+def test_a_finished_run_is_not_run_again(ended: list[tuple[Path, subprocess.CompletedProcess[str]]]) -> None:
+    _, again = ended[-1]
     assert again.returncode == 1
     assert "finished" in again.stderr
 
@@ -164,38 +218,54 @@ def test_a_signal_during_the_simulation_leaves_no_worker(tmp_path: Path) -> None
     assert not list((path / "trajectories").glob(".*.partial.xtc"))
 
 
+STOPS = [(m, signal.SIGINT) for m in ("rich.table", "pydantic", "torch", "bayescg.experiments.runner", "openmm")]
+STOPS += [("torch", signal.SIGTERM)]
 EARLY = """
-import os, signal, sys
+import json, os, sys
 
 class Now:
     def find_spec(self, name, *_):
-        if name == {module!r}:
-            os.kill(os.getpid(), signal.{number})
+        for stop in [stop for stop in stops if stop[0] == name]:
+            stops.remove(stop)
+            if (child := os.fork()) == 0:
+                os.dup2(os.open(f"{folder}/{name}-{stop[1]}", os.O_WRONLY | os.O_CREAT), 2)
+                return os.kill(os.getpid(), stop[1])
+            ends.append([*stop, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])])
+            if not stops:
+                os.write(1, json.dumps(ends).encode())
+                os._exit(0)
 
+folder, stops, ends = sys.argv[1], json.loads(sys.argv[2]), []
 sys.meta_path.insert(0, Now())
+sys.argv[1:] = sys.argv[3:]
 from bayescg.cli import main
 main()
 """
 
 
-@pytest.mark.parametrize("module", ["rich.table", "pydantic", "torch", "bayescg.experiments.runner", "openmm"])
-def test_a_signal_in_the_first_second_says_that_it_stopped(tmp_path: Path, module: str) -> None:
+@pytest.fixture(scope="module")
+def early(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[str, int], tuple[int, str]]]:
+    """Directory of a run, and how forks of it have ended that got a signal where a module is about to be imported."""
+    folder = tmp_path_factory.mktemp("early")
+    arguments = [str(folder), json.dumps(STOPS), "run", "alanine-dipeptide", "--out", folder / "run", *SMALL]
+    done = subprocess.run([sys.executable, "-c", EARLY, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    ends = json.loads(done.stdout[done.stdout.index("[[") :])
+    return folder / "run", {(m, n): (status, (folder / f"{m}-{n}").read_text()) for m, n, status in ends}
+
+
+@pytest.mark.parametrize(("module", "number"), STOPS)
+def test_a_signal_in_the_first_second_says_that_it_stopped(
+    early: tuple[Path, dict[tuple[str, int], tuple[int, str]]], module: str, number: signal.Signals
+) -> None:
     """While the program itself is still being imported: an import that breaks off ends in any error, or in none."""
-    code = EARLY.format(module=module, number="SIGINT")
-    command = [sys.executable, "-c", code, "run", "alanine-dipeptide", "--out", tmp_path / "run", *SMALL]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 130
-    assert done.stderr.startswith("stopped by SIGINT")
-    assert "give the same command again" in done.stderr or f"bayescg resume {tmp_path / 'run'}" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not list(tmp_path.rglob(".*partial*"))
-
-
-def test_a_termination_in_the_first_second_has_its_own_status(tmp_path: Path) -> None:
-    code = EARLY.format(module="torch", number="SIGTERM")
-    command = [sys.executable, "-c", code, "run", "alanine-dipeptide", *SMALL]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert (done.returncode, done.stderr.partition(".")[0]) == (143, "stopped by SIGTERM")
+    path, ends = early
+    status, told = ends[module, number]
+    assert status == 128 + number
+    assert told.startswith(f"stopped by {number.name}")
+    assert "give the same command again" in told or f"bayescg resume {path}" in told
+    assert "Traceback" not in told
+    assert not list(path.parent.rglob(".*partial*"))
 
 
 @pytest.mark.slow
