@@ -56,7 +56,7 @@ def correlation(fit, frames, exact) -> np.ndarray:
 )
 def test_eigenvalues_and_functions_of_wells_on_a_line(system, sd):
     frames = equilibrium(system, 40_000, seed=1)
-    fit = bcg.fit(GeneratorEigenfunctions(len(sd), hidden=(24, 16)), frames, steps=100, seed=0)
+    fit = bcg.fit(GeneratorEigenfunctions(len(sd), hidden=(24, 16)), frames, steps=100, batch_size=4096, seed=0)
     exact = bcg.truth.spectrum(system, modes=len(sd))
     found = ritz(fit, frames, len(sd))
     assert (np.abs(found / exact.eigenvalues - 1) < 0.01 + 3 * np.array(sd)).all(), found
@@ -79,7 +79,7 @@ def test_weighted_frames_answer_for_another_temperature():
     found = {}
     for use in (True, False):
         frames = weighted(system, use, 40_000 if use else 10_000)
-        fit = bcg.fit(GeneratorEigenfunctions(2, hidden=(24, 16)), frames, steps=100, seed=0)
+        fit = bcg.fit(GeneratorEigenfunctions(2, hidden=(24, 16)), frames, steps=100, batch_size=4096, seed=0)
         found[use] = ritz(fit, frames, 2)
         if use:
             assert (correlation(fit, frames, exact) > 0.98).all()
@@ -135,12 +135,20 @@ def test_functions_that_follow_the_noise_of_few_frames_are_told(count, doubted):
     assert any("follow its noise" in w for w in warnings) == doubted
 
 
-@pytest.mark.parametrize("seed", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_a_stiff_well_is_learned_at_the_defaults(seed):
+@pytest.mark.parametrize(
+    ("seed", "settings"),
+    [
+        (2, {"batch_size": 2048}),
+        pytest.param(2, {}, marks=pytest.mark.slow),
+        pytest.param(3, {}, marks=pytest.mark.slow),
+    ],
+    ids=["in small batches", "at the defaults", "at the defaults, another seed"],
+)
+def test_a_stiff_well_is_learned(seed, settings):
     """Functions that set a few rare frames of a batch apart would win there, and leave the slow modes out."""
     system = CurvedWell()
     frames = equilibrium(system, 100_000, seed=0)
-    found = ritz(bcg.fit(GeneratorEigenfunctions(3), frames, seed=seed, compile="trace"), frames, 3)
+    found = ritz(bcg.fit(GeneratorEigenfunctions(3), frames, seed=seed, compile="trace", **settings), frames, 3)
     assert found == pytest.approx(bcg.truth.spectrum(system, modes=3).eigenvalues, rel=0.03)
 
 
@@ -148,7 +156,7 @@ def test_a_stiff_well_is_learned_at_the_defaults(seed):
 def test_inputs_that_do_not_matter_are_left_out(sparsity):
     frames = equilibrium(ThreeWellRing(20), 20_000, seed=0)
     model = GeneratorEigenfunctions(2, hidden=(16, 12), sparsity=sparsity)
-    trained: Any = bcg.fit(model, frames, steps=150, seed=0, compile="trace").model
+    trained: Any = bcg.fit(model, frames, steps=150, batch_size=2048, seed=0, compile="trace").model
     norms = trained.forms.norms().detach()
     assert (norms[:2] > 1).all()
     assert bool((norms[2:] < 0.1).all()) == (sparsity > 0), norms
