@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -276,18 +277,32 @@ def test_a_directory_of_other_settings_is_refused(mapped: Any, log: Path, tmp_pa
         bcg.experiments.map(mapped.nap, settings, out=tmp_path / "out", workers=1)
 
 
+def as_main(monkeypatch: pytest.MonkeyPatch, path: Path | None = None) -> ModuleType:
+    """A module that stands for the main one: of a script, or of a notebook, which has no file."""
+    main = ModuleType("__main__")
+    if path is not None:
+        main.__file__ = str(path)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    return main
+
+
 def test_a_function_of_a_notebook_is_refused_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "import bayescg as bcg\ndef run(seed): return seed\nbcg.experiments.map(run, [{'seed': 0}])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "ConfigError: run is defined in a notebook or at a prompt" in done.stderr
+    main = as_main(monkeypatch)
+    exec("def run(seed): return seed", main.__dict__)
+    with pytest.raises(ConfigError, match="run is defined in a notebook or at a prompt"):
+        bcg.experiments.map(main.run, [{"seed": 0}])
 
 
-def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
+def test_a_script_without_a_main_guard_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its worker begins by importing it, and so comes to the same call."""
     script = tmp_path / "script.py"
     script.write_text("import bayescg as bcg\nbcg.experiments.map(dict, [{'seed': 0}], workers=1)\n")
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
-    assert "ConfigError: the worker processes cannot start" in done.stderr
-    assert '`if __name__ == "__main__":`' in done.stderr
+    as_main(monkeypatch, script)
+    with pytest.raises(ConfigError, match='the worker processes cannot start.*`if __name__ == "__main__":`'):
+        bcg.experiments.map(dict, [{"seed": 0}], workers=1)
+    assert "bootstrapping phase" in capfd.readouterr().err
 
 
 def test_dask_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
