@@ -300,7 +300,7 @@ def test_a_script_without_a_main_guard_is_told_so(
     script = tmp_path / "script.py"
     script.write_text("import bayescg as bcg\nbcg.experiments.map(dict, [{'seed': 0}], workers=1)\n")
     as_main(monkeypatch, script)
-    with pytest.raises(ConfigError, match='the worker processes cannot start.*`if __name__ == "__main__":`'):
+    with pytest.raises(ConfigError, match=r'the worker processes cannot start.*`if __name__ == "__main__":`'):
         bcg.experiments.map(dict, [{"seed": 0}], workers=1)
     assert "bootstrapping phase" in capfd.readouterr().err
 
