@@ -28,7 +28,9 @@ BLOCKS = 100
 
 
 def weights_of(frames: Frames) -> np.ndarray:
-    """Weights of frames, (n,); ones where they have none."""
+    """Weights of frames, (n,); ones where they have none. Equilibrium weights include those few that are negative."""
+    if frames.koopman is not None:
+        return frames.koopman.weights()
     return np.ones(len(frames)) if frames.weights is None else np.asarray(frames.weights, dtype=np.float64)
 
 

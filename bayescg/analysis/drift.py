@@ -24,8 +24,8 @@ NOT_AT_EQUILIBRIUM = (
     "five hundred they would by chance"
 )
 DRIFTING = (
-    f"{NOT_AT_EQUILIBRIUM}; rates and timescales may be far off and have no interval. Begin at equilibrium, leave out "
-    "what comes before it, or simulate longer trajectories"
+    f"{NOT_AT_EQUILIBRIUM}; rates and timescales may be far off and have no interval. Weigh them to it, "
+    "frames.equilibrium(fit, lag=...), begin there, or simulate longer trajectories"
 )
 
 

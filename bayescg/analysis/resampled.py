@@ -201,13 +201,56 @@ class _Biased(Resampled):
         return np.bincount(cell[order], w[order], cells), sums
 
 
+class _AtEquilibrium(Resampled):
+    """Frames with equilibrium weights, which every draw solves for again, by blocks of trajectories.
+
+    Weights of few trajectories are off by a bias that those of draws of them have twice. It is taken off the draws, of
+    which the mean (of positive sums that of the logarithms) is the sum of all frames.
+    """
+
+    def __init__(self, frames: Frames, draws: int, seed: int):
+        koopman = frames.koopman
+        assert koopman is not None
+        w = koopman.weights()
+        self.frame_weights = w / w.mean()
+        self.block_of, self._values = koopman.block, koopman.values
+        self.weights, self.factors = bootstrap(np.arange(koopman.blocks), draws, seed)
+        self._begins, self._point, self._u = (
+            koopman.begins,
+            koopman.coefficients()[0],
+            koopman.coefficients(self.weights),
+        )
+
+    def sums(
+        self, cell: np.ndarray, cells: int, rows: np.ndarray | slice = slice(None), values: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        place = np.flatnonzero((cell >= 0) & self._begins)
+        where = self.block_of[place] * cells + cell[place]
+        w = np.ones(len(place)) if values is None else values[place]
+        count, m = self.weights.shape[1], self._u.shape[1]
+        hist = np.stack(
+            [np.bincount(where, w * self._values[place, k], count * cells) for k in range(m)]
+        ).reshape(m, count, cells)  # fmt: skip
+        lifted = (self._u[:, :, None] * self.weights[:, None, :]).reshape(-1, m * count)
+        point, sums = np.einsum("k,kbc->c", self._point, hist), lifted @ hist.reshape(m * count, cells)
+        if values is not None:
+            return point, (sums + point - sums.mean(0))[rows]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = np.log(sums)
+            off = np.nansum(np.where(sums > 0, logs, np.nan), 0) / (sums > 0).sum(0) - np.log(point)
+        return point, (sums * np.exp(-np.where(np.isfinite(off), off, 0.0)))[rows]
+
+
 def resampled(frames: Frames, g: float, draws: int, seed: int) -> Resampled:
     """Draws of sums over frames, by blocks that suit a statistical inefficiency `g`.
 
-    Of biased frames by columns of windows, of those of several draws of a potential by these.
+    Of biased frames by columns of windows, of those with equilibrium weights by trajectories, of those of several draws
+    of a potential by these.
     """
     if frames.bias is not None:
         return _Biased(frames, draws, seed)
+    if frames.koopman is not None:
+        return _AtEquilibrium(frames, draws, seed)
     draw = draw_of(frames)
     if draw is None or len(np.unique(draw)) < _FEWEST_POTENTIALS:
         return Resampled(frames, g, draws, seed)

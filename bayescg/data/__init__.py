@@ -7,6 +7,7 @@ from bayescg.data.effective import check_effective, effective, effective_frames
 from bayescg.data.evenly import evenly
 from bayescg.data.frames import Frames, Pairs
 from bayescg.data.heavy_forces import heavy_force
+from bayescg.data.koopman import Koopman
 from bayescg.data.mbar import mbar, mbar_draws
 from bayescg.data.readers.loading import from_openmm, load
 from bayescg.data.readers.mdanalysis import from_mdanalysis
@@ -17,6 +18,7 @@ from bayescg.data.toy_frames import toy_curve, toy_relaxations, toy_shots
 __all__ = [
     "Bias",
     "Frames",
+    "Koopman",
     "Pairs",
     "apart",
     "check_effective",

@@ -1,6 +1,5 @@
 """Frames: positions with everything that says what they are, and pairs of them a lag time apart."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -10,12 +9,13 @@ import numpy as np
 from bayescg import units
 from bayescg.data import frame_checks, split
 from bayescg.data.bias import Bias
-from bayescg.data.evenly import evenly
 from bayescg.data.fingerprint import fingerprint
-from bayescg.data.pairs import lagged_rows, pairs_within, steps_of
+from bayescg.data.koopman import Koopman, koopman
+from bayescg.data.lagged import Pairs
+from bayescg.data.pairs import lagged_rows, steps_of
 from bayescg.data.readers import geometry
 from bayescg.data.readers.imaging import Imaging
-from bayescg.data.rows import Rows, take
+from bayescg.data.rows import take
 from bayescg.data.store import computed
 from bayescg.errors import DataError
 from bayescg.topologies import read_topology
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Frames", "Pairs"]
 
 _LEARNED = ("momenta", "forces", "energy", "labels", "commitments")
-_EACH_FRAME = ("positions", "trajectory", "order", "times", "box", "weights", *_LEARNED, "bias")
+_EACH_FRAME = ("positions", "trajectory", "order", "times", "box", "weights", *_LEARNED, "bias", "koopman")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -66,6 +66,8 @@ class Frames:
         Of the trajectories shot from each frame, how many reached each region first; a row of zeros where none were.
     bias : Bias or None
         Of umbrella sampling: window and bias energies of each frame, which `weights` undo.
+    koopman : Koopman or None
+        Of trajectories that do not begin at equilibrium: what `weights` that lead there are made of.
     temperature : float or None
         Temperature in K.
     temperature_kT : float or None
@@ -98,6 +100,7 @@ class Frames:
     labels: np.ndarray | None = None
     commitments: np.ndarray | None = None
     bias: Bias | None = None
+    koopman: Koopman | None = None
     temperature: float | None = None
     temperature_kT: float | None = None
     topology: "mdtraj.Topology | None" = None
@@ -311,6 +314,55 @@ class Frames:
             )
         return Pairs(now, later, steps * self.dt, self)
 
+    def equilibrium(self, basis: Any, lag: float) -> "Frames":
+        r"""The same frames with equilibrium weights, of trajectories that begin anywhere.
+
+        A weight :math:`w(x) = \sum_k u_k \phi_k(x)` in the span of functions, of the frames from which trajectories go
+        on for a lag :math:`\tau`, is such that no average of these functions changes in the lag,
+        :math:`E[w(x_t) \phi_l(x_{t+\tau})] = E[w(x_t) \phi_l(x_t)]`. Analyses of the frames then respect the weights:
+        averages, free energies, spectra and committors, each of whose draws solves for u again under random weights
+        of whole trajectories. `koopman` of the result says how far the weights are to be trusted.
+
+        Parameters
+        ----------
+        basis : Fit, Model or callable
+            A fit whose model has a ``basis``, or a function from positions to (n, functions). Ten functions or more:
+            the slow eigenfunctions alone leave a bias. Their mean is taken off and one is added.
+        lag : float
+            :math:`\tau` (ps, or the unit of a toy system), long enough that what the functions leave out is forgotten,
+            and at most a tenth of the trajectories.
+
+        Returns
+        -------
+        Frames
+            Negative weights, of which there are few, are zero in `weights`, and themselves in the draws of analyses.
+
+        Raises
+        ------
+        DataError
+            Fewer than ten trajectories are longer than the lag; weights that are undetermined or largely negative;
+            frames with weights or without a time axis; functions that are not finite or do not vary.
+        ConfigError
+            There is no basis.
+
+        References
+        ----------
+        Wu, Nüske, Paul, Klus, Koltai, Noé, "Variational Koopman models", J. Chem. Phys. 146, 154104 (2017).
+
+        Examples
+        --------
+        >>> import bayescg as bcg, torch
+        >>> starts = np.full((100, 1), 1.0)  # all in the right well, of two
+        >>> frames = bcg.sampling.overdamped(bcg.systems.QuarticDoubleWell(), 400, dt=0.01, starts=starts, stride=5)
+        >>> steps = lambda x: torch.tanh((x - torch.linspace(-1.7, 1.7, 12)) / 0.4)
+        >>> weighted = frames.equilibrium(steps, lag=0.2)
+        >>> left = frames.positions[:, 0] < 0
+        >>> print(left.mean().round(1), (weighted.weights[left].sum() / weighted.weights.sum()).round(1))
+        0.3 0.5
+        """
+        weighing = koopman(self, basis, lag)
+        return replace(self, weights=np.maximum(weighing.weights(), 0.0), koopman=weighing)
+
     def blocks(self, length: int) -> np.ndarray:
         """Block ids, (n,): contiguous blocks of about `length` frames, never across a trajectory's end or a gap.
 
@@ -361,140 +413,3 @@ class Frames:
         (True, False)
         """
         return fingerprint(self)
-
-
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """Index pairs: frame ``j[k]`` comes `lag` after frame ``i[k]`` in the same trajectory.
-
-    Parameters
-    ----------
-    i, j : array of int
-        Indices into `frames`, shape (pairs,).
-    lag : float
-        Lag time (ps, or the time unit of a toy system).
-    frames : Frames
-        The frames that the indices belong to.
-
-    Examples
-    --------
-    >>> frames = Frames.from_numpy(np.arange(5.0)[:, None], unit="reduced", dt=1.0)
-    >>> pairs = frames.lagged(2.0)
-    >>> now, later = pairs.gather([0, 1])
-    >>> len(pairs), later.ravel() - now.ravel()
-    (3, array([2., 2.]))
-    """
-
-    i: np.ndarray
-    j: np.ndarray
-    lag: float
-    frames: Frames
-
-    def __len__(self) -> int:
-        return len(self.i)
-
-    def __getitem__(self, index: Any) -> "Pairs":
-        return self.subset([index] if isinstance(index, int | np.integer) else index)
-
-    @property
-    def steps(self) -> int:
-        """Frames from one end of a pair to the other."""
-        return round(self.lag / (self.frames.dt or self.lag))
-
-    @property
-    def spacing(self) -> int:
-        """Frames from one pair to the next, 1 unless pairs were left out."""
-        return max(1, int(np.median(np.diff(self.i)))) if len(self) > 1 else 1
-
-    @property
-    def overlap(self) -> float:
-        """Pairs that cover the same moment: so many are worth one.
-
-        What follows a frame is new, given the frame, where frames are Markov over a lag time: pairs a lag time apart
-        are independent conditionally, however slowly the frames themselves forget. Pairs in between add somewhat.
-        """
-        return max(1.0, self.steps / self.spacing)
-
-    @property
-    def weights(self) -> None:
-        """Nothing: frames reweighted one by one say nothing of how often one follows the other."""
-        return
-
-    @property
-    def order(self) -> np.ndarray:
-        """Place of the first frame of each pair in its trajectory, (pairs,)."""
-        return np.asarray(self.frames.order)[self.i]
-
-    def ends(self, field: str = "positions") -> tuple[Rows, Rows]:
-        """Positions (or another field) of both ends of all pairs, read only when asked for."""
-        x = getattr(self.frames, field)
-        base, rows = (x.base, x.rows) if isinstance(x, Rows) else (x, None)
-        i, j = (k if rows is None else rows[k] for k in (self.i, self.j))
-        return Rows(base, i), Rows(base, j)
-
-    def subset(self, index: Any) -> "Pairs":
-        """The pairs `index` (a slice, integers, or a mask) of the same frames."""
-        part = replace(self, i=self.i[index], j=self.j[index])
-        if len(part) == 0:
-            raise DataError(f"an empty selection of {len(self)} pairs")
-        return part
-
-    def blocks(self, length: int) -> np.ndarray:
-        """Block ids, (pairs,): contiguous blocks of about `length` pairs, by the first frame of each."""
-        return self.frames.blocks(length * self.spacing)[self.i]
-
-    def split(self, blocks: int = 20, test: float = 0.2, seed: int = 0) -> tuple["Pairs", "Pairs"]:
-        """Pairs to fit and pairs to test on, no frame of the one lying among those of the other.
-
-        The frames are split in contiguous blocks of at least four lag times (fewer than `blocks`, if need be), and
-        pairs that reach from one into the other are left out.
-
-        Parameters
-        ----------
-        blocks : int
-            About how many blocks to cut the frames into.
-        test : float
-            Fraction of the frames to test on, in (0, 1).
-        seed : int
-            Which blocks.
-
-        Returns
-        -------
-        train, test : Pairs
-
-        Raises
-        ------
-        DataError
-            The trajectories are too short: one of the two would have no pair.
-
-        Examples
-        --------
-            >>> frames = Frames.from_numpy(np.arange(100.0)[:, None], unit="reduced", dt=1.0)
-        >>> [len(part) for part in frames.lagged(3.0).split(blocks=10)]
-        [65, 20]
-        """
-        frames = self.frames
-        count = max(2, min(blocks, len(frames) // (4 * self.steps)))
-        held_out = split.held_out(frames.trajectory, frames.order, count, test, seed)
-        parts = []
-        for mask in (~held_out, held_out):
-            i, j = pairs_within(self.i, self.j, mask)
-            if len(i) == 0:
-                raise DataError(
-                    f"none of {len(self)} pairs {self.lag:g} apart lies in one piece of the {int(mask.sum())} frames "
-                    "to fit or to test on: use longer trajectories or a shorter lag, or hold nothing out (in a fit, "
-                    "validation=0)"
-                )
-            parts.append(Pairs(i, j, self.lag, frames.subset(mask)))
-        return parts[0], parts[1]
-
-    def fingerprint(self) -> str:
-        """A short digest of the frames, the lag and which pairs there are."""
-        sample = evenly(self, 2048)
-        digest = hashlib.blake2b(f"{self.frames.fingerprint()} {self.lag!r} {len(self)}".encode(), digest_size=8)
-        digest.update(self.i[sample].tobytes() + self.j[sample].tobytes())
-        return digest.hexdigest()
-
-    def gather(self, index: Any, field: str = "positions") -> tuple[np.ndarray, np.ndarray]:
-        """Positions (or another field) of both ends of the pairs `index`, each (m, ...)."""
-        return self.frames.gather(self.i[index], field), self.frames.gather(self.j[index], field)

@@ -219,7 +219,8 @@ def _drift(values: np.ndarray, circular: Sequence[bool], frames: Frames) -> str 
     columns = [
         f(v) for v, c in zip(values.T, circular, strict=True) for f in ((np.cos, np.sin) if c else (np.asarray,))
     ]
-    return f"{NOT_AT_EQUILIBRIUM}; begin at equilibrium" if moves(*np.stack(columns, 1)[ends].mean(2)) else None
+    remedy_of_starts = f"{NOT_AT_EQUILIBRIUM}; weigh them to it, frames.equilibrium(fit, lag=...)"
+    return remedy_of_starts if moves(*np.stack(columns, 1)[ends].mean(2)) else None
 
 
 def _doubt(fit: Fit | None, frames: Frames) -> str | None:
@@ -238,7 +239,9 @@ def _warnings(fit: Fit | None, frames: Frames, g: float, ids: np.ndarray, where:
     if own_draws(frames) and fit is not None:
         audited = fit.diagnostics.get("audit")
         yield from (UNAUDITED,) if audited is None else audited["warnings"]
-    if frames.order is not None and shortest < 5 * g:
+    if frames.koopman is not None:  # whose blocks are whole trajectories, independent of each other
+        yield from frames.koopman.warnings
+    elif frames.order is not None and shortest < 5 * g:
         yield f"the CV stays correlated for g = {g:.0f} frames and blocks hold {shortest}: the error bars are too small"
     if where:
         few = f"a bin holds fewer than {FEWEST} effective frames there, or its weights are too uneven"

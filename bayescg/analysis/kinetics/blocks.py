@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from bayescg.analysis.kinetics.balanced import Balanced
 from bayescg.analysis.kinetics.covariances import Covariances
 from bayescg.analysis.kinetics.galerkin import Modes, reduced, solve
 from bayescg.data import statistical_inefficiency
@@ -57,6 +58,8 @@ def blocks_of(cells: Covariances, modes: int, ordered: bool) -> Blocks:
     ordered : bool
         Whether neighbouring cells are neighbours in time.
     """
+    if isinstance(cells, Balanced):
+        return Blocks(np.arange(len(cells)), 0.0, True, np.ones(modes))
     small = cells.projected(reduced(cells.few(), modes))
     slowest = solve(small, np.ones((1, len(cells))), modes)
     slow, pull, square = influence(small, slowest)

@@ -10,8 +10,8 @@ import numpy as np
 
 from bayescg.analysis.block_bootstrap import bootstrap
 from bayescg.analysis.fit_checks import check_question
+from bayescg.analysis.kinetics.balanced import covariances_of
 from bayescg.analysis.kinetics.blocks import blocks_of
-from bayescg.analysis.kinetics.covariances import accumulate
 from bayescg.analysis.kinetics.galerkin import reduced, solve
 from bayescg.analysis.kinetics.modes import SlowModes
 from bayescg.analysis.kinetics.spectrum import bases_of, spectrum
@@ -154,10 +154,10 @@ def chapman_kolmogorov(
     if lag is None or not multiples or list(multiples) != sorted(set(multiples)) or multiples[0] != 1:
         raise ConfigError(f"lag={lag!r}, multiples={multiples!r}: a lag is needed, and multiples that ascend from 1")
     reach = lag * multiples[-1]
-    cells = [accumulate(bases[0], frames, lag=n * lag, reach=reach, like=like) for n in multiples]
+    cells = [covariances_of(bases[0], frames, lag=n * lag, reach=reach, like=like) for n in multiples]
     ids = blocks_of(cells[0], modes, frames.order is not None).ids
     first = cells[0].merged(ids)
-    p, even = reduced(first, modes), np.ones((1, len(first)))
+    p, even = reduced(first.fixed, modes), np.ones((1, len(first)))
     weights, factors = bootstrap(ids, draws, seed)
     functions = p @ solve(first.projected(p), even, modes).vectors[0]
     small = [cov.merged(ids).projected(functions) for cov in cells]

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from bayescg.analysis.block_bootstrap import bootstrap, sources
 from bayescg.analysis.drift import DRIFTING, drifts
+from bayescg.analysis.kinetics.balanced import Balanced, covariances_of
 from bayescg.analysis.kinetics.blocks import Blocks, longer_than
-from bayescg.analysis.kinetics.covariances import Covariances, accumulate, runs
+from bayescg.analysis.kinetics.covariances import Covariances, runs
 from bayescg.analysis.kinetics.galerkin import FOLDS, principal
 from bayescg.analysis.kinetics.integrands import outside, pieces
 from bayescg.analysis.kinetics.modes import Functions
@@ -65,8 +66,8 @@ def committor(
         As for :func:`spectrum`; they must vary near the sets too. How many combinations of them are used is chosen by
         held-out blocks, and `held_out` of the result compares functions: what they cannot say is not in the band.
     frames : Frames
-        Unweighted. Visits to the sets between two frames are not seen: with frames far apart, q is that of the
-        dynamics from frame to frame.
+        Unweighted, or with the weights of ``frames.equilibrium(...)``. Visits to the sets between two frames are not
+        seen: with frames far apart, q is that of the dynamics from frame to frame.
     a, b : callable
         From positions to bool (n,): whether a frame is in the set.
     lag : float, optional
@@ -97,8 +98,11 @@ def committor(
     >>> found["mean"].values.round(1), bool(found["low"][1] < 0.5 < found["high"][1])
     (array([0. , 0.5, 1. ]), True)
     """
-    if frames.weights is not None and np.ptp(frames.weights) > 0:
-        raise DataError("weights say how probable frames are, not paths: a committor needs unbiased trajectories")
+    if frames.koopman is None and frames.weights is not None and np.ptp(frames.weights) > 0:
+        raise DataError(
+            "weights say how probable frames are, not paths: a committor needs unbiased trajectories; where "
+            "these do not begin at equilibrium, frames.equilibrium(fit, lag=...)"
+        )
     bases, like, model = bases_of(fit)
     every = (frames.dt or np.nan) * runs(frames).step
     lag = float(lag or getattr(model, "lag", None) or every)
@@ -106,14 +110,14 @@ def committor(
     rates = np.empty((draws, 2))
     for m, basis in enumerate(bases[:draws]):
         held = outside(basis, a, b)
-        cells = accumulate(held, frames, lag=lag, like=like, between=pieces)
+        cells = covariances_of(held, frames, lag=lag, like=like, between=pieces)
         cells = replace(cells, shift=np.zeros(cells.size))  # none was taken
         if blocks is None:
             blocks = _blocks(cells, frames.order is not None)
         weights, factors = bootstrap(blocks.ids, draws, seed)
         rows, n = np.arange(m, draws, min(len(bases), draws)), blocks.count
         cov = cells.merged(blocks.ids)
-        p, score = _reduced(cov)
+        p, score = _reduced(cov.fixed)
         small = cov.projected(p)
         whole, without = (np.concatenate(_solve(small, w, lag), 1) for w in (np.ones((1, n)), 1 - np.eye(n)))
         parts = n * whole - (n - 1) * without
@@ -139,7 +143,7 @@ def committor(
         blocks=blocks.count,
         held_out=np.mean(folds, 0),
         passages=passages,
-        warnings=_warnings(blocks, refused),
+        warnings=(*(() if frames.koopman is None else frames.koopman.warnings), *_warnings(blocks, refused)),
         refused=refused,
         unit="ps" if frames.unit == "nm" else "",
     )
@@ -202,6 +206,8 @@ def _blocks(cells: Covariances, ordered: bool) -> Blocks:
     }.items():
         if not frames > 0.25:
             raise DataError(f"no frame lies {where}: choose other sets, or simulate longer")
+    if isinstance(cells, Balanced):
+        return Blocks(np.arange(len(cells)), 0.0, True)
     small = cells.projected(_reduced(cells.few())[0])
     c, _ = _solve(small, np.ones((1, len(cells))), 1.0)
     q = small.first @ c[0]

@@ -64,6 +64,11 @@ class Covariances:
         """Number of functions."""
         return self.first.shape[1]
 
+    @property
+    def fixed(self) -> Covariances:
+        """These sums: frames weigh the same in all draws of the blocks."""
+        return self
+
     def merged(self, ids: np.ndarray) -> Covariances:
         """Blocks of the same number (blocks,) added up."""
         starts = np.flatnonzero(np.r_[True, np.diff(ids) != 0])
@@ -230,7 +235,7 @@ def _steps(frames: Frames, lag: float, found: Runs) -> int:
         raise DataError(
             "weighted frames have no lagged estimate: a weight says how probable a frame is, not the path that follows "
             "it, which would need path weights. Use the generator (lag=None), for which such weights are exact, or "
-            "unbiased trajectories"
+            "unbiased trajectories: wherever these begin, frames.equilibrium(fit, lag=...) makes weights for pairs"
         )
     if frames.dt is None or frames.order is None:
         raise DataError("these frames have no time axis, so there is no lag: give dt= where they are loaded")

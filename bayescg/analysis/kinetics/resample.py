@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import norm, rankdata
 
 from bayescg.analysis.kinetics.covariances import Covariances
-from bayescg.analysis.kinetics.galerkin import clusters, held_out, matched, noise, reduced, solve
+from bayescg.analysis.kinetics.galerkin import Modes, clusters, held_out, matched, noise, reduced, solve
+from bayescg.errors import DataError
 
 __all__ = ["Resampled", "resample", "root_rates"]
 
@@ -85,10 +87,9 @@ def resample(
     first : Resampled, optional
         Of another basis at the same frames, whose gauge to take.
     """
-    p = reduced(cov, modes)
-    small, n, even = cov.projected(p), len(cov), np.ones((1, len(cov)))
-    more = min(modes + 2, p.shape[1])  # so that a degenerate pair at the end is not cut
-    point, left, boots = (solve(small, w, more) for w in (even, 1 - np.eye(n), weights))
+    n, even = len(cov), np.ones((1, len(cov)))
+    p, (point, left, boots) = _solved(cov, modes, (even, 1 - np.eye(n), weights))
+    small, more = cov.projected(p), point.values.shape[1]
     spread = np.sqrt((n - 1) * root_rates(left.values, lag).var(0))
     groups = clusters(root_rates(point.values, lag)[0], spread)
     reference, metric = point.vectors[0], small.mixed(even)[1][0]
@@ -96,7 +97,7 @@ def resample(
     if first is not None:
         aim = np.linalg.lstsq(at, first.functions[:, :more], rcond=None)[0]
         reference = np.concatenate([aim, reference[:, aim.shape[1] :]], 1)
-    limits = np.full(more, -np.inf) if lag is None else noise(small, more)
+    limits = np.full(more, -np.inf) if lag is None else noise(small.fixed, more)
     resolved = np.logical_and.accumulate(1 - point.values[0] > limits)
     close = [[k for k in group if resolved[k]] for group in groups]
     turned, all_turned = (matched(m, reference, metric, groups) for m in (point, boots))
@@ -125,10 +126,28 @@ def resample(
         coefficients=c0 + factors[:, None, None] * (c - c0),
         constant=k0 + factors[:, None] * (k - k0),
         rank=p.shape[1],
-        held_out=np.square(root_rates(held_out(small, modes), lag)),
+        held_out=np.square(root_rates(held_out(small.fixed, modes), lag)),
         degenerate=[g for g in close if len(g) > 1 and g[0] < modes],
         functions=at @ turned[0],
     )
+
+
+def _solved(cov: Covariances, modes: int, weights: Sequence[np.ndarray]) -> tuple[np.ndarray, list[Modes]]:
+    """Combinations of the functions (m, r), and the modes under each of several weights of the blocks.
+
+    Equilibrium weights, a few of them negative, may leave a combination without a variance in some draws: one fewer is
+    used then.
+    """
+    p = reduced(cov.fixed, modes)
+    while True:
+        more = min(modes + 2, p.shape[1])  # so that a degenerate pair at the end is not cut
+        small = cov.projected(p)
+        try:
+            return p, [solve(small, w, more) for w in weights]
+        except DataError:
+            if cov.fixed is cov or p.shape[1] <= modes:
+                raise
+            p = p[:, :-1]
 
 
 def _selected(rates: np.ndarray, lag: float, limit: float) -> np.ndarray:

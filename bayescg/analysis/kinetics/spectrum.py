@@ -12,8 +12,9 @@ from torch import Tensor
 from bayescg.analysis.block_bootstrap import bootstrap, sources
 from bayescg.analysis.drift import DRIFTING, drifts
 from bayescg.analysis.fit_checks import check_question
+from bayescg.analysis.kinetics.balanced import covariances_of
 from bayescg.analysis.kinetics.blocks import Blocks, blocks_of
-from bayescg.analysis.kinetics.covariances import accumulate, runs
+from bayescg.analysis.kinetics.covariances import runs
 from bayescg.analysis.kinetics.integrands import values
 from bayescg.analysis.kinetics.modes import Functions, SlowModes
 from bayescg.analysis.kinetics.resample import Resampled, resample
@@ -81,7 +82,8 @@ def spectrum(
         A fit whose model has a ``basis``, or any differentiable torch function from positions to (n, functions). A
         constant function is not needed.
     frames : Frames
-        Their weights are respected by the generator, and refused with a lag.
+        Their weights are respected by the generator. With a lag only those of ``frames.equilibrium(...)`` are, which
+        trajectories need that do not begin at equilibrium; others are refused.
     lag : float, optional
         Lag time (ps, or the unit of a toy system). None: that of the fit's model; for a callable, and for 0, the
         generator.
@@ -104,8 +106,9 @@ def spectrum(
     Raises
     ------
     DataError
-        Weighted frames and a lag; weights that leave too few frames; too few blocks or functions; functions without
-        gradients, for the generator; frames of another temperature than `system`.
+        Weighted frames and a lag, unless these are equilibrium weights; weights that leave too few frames; too few
+        blocks or functions; functions without gradients, for the generator; frames of another temperature than
+        `system`.
     ModelError
         The fit's model has no basis.
     ConfigError
@@ -141,7 +144,7 @@ def spectrum(
     sample = _positions(frames, like)
     blocks, total, by_refit = None, 0.0, []
     for m, basis in enumerate(bases[:draws]):
-        cells = accumulate(basis, frames, lag=lag, diffusion=diffusion, like=like)
+        cells = covariances_of(basis, frames, lag=lag, diffusion=diffusion, like=like)
         if blocks is None:
             blocks, total = blocks_of(cells, modes, frames.order is not None), float(cells.weight.sum())
         weights, factors = bootstrap(blocks.ids, draws, seed)
@@ -177,7 +180,12 @@ def spectrum(
         bias=np.mean([refit.bias for refit in by_refit], 0),
         held_out=xr.DataArray(first.held_out, dims=("fold", "mode"), coords={"mode": mode}, name="held_out"),
         degenerate=first.degenerate,
-        warnings=(*doubts, *([_MOBILITY] if mobility else []), *_warnings(blocks, first, lost, lag, refused)),
+        warnings=(
+            *doubts,
+            *(() if frames.koopman is None else frames.koopman.warnings),
+            *([_MOBILITY] if mobility else []),
+            *_warnings(blocks, first, lost, lag, refused),
+        ),
         unit="ps" if frames.unit == "nm" and not mobility else "",
         refused=refused,
     )
