@@ -48,7 +48,15 @@ class FitError(BayescgError):
 
 
 class SimulationError(BayescgError):
-    """Molecular dynamics that cannot go on, such as positions that are no longer finite."""
+    """Molecular dynamics that cannot go on, such as positions that are no longer finite.
+
+    Attributes
+    ----------
+    frames : Frames or None
+        Those up to there, of samplers that keep them.
+    """
+
+    frames: Any = None
 
 
 class CheckpointError(BayescgError):

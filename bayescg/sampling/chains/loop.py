@@ -3,7 +3,7 @@
 import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -206,20 +206,24 @@ def run_chains(
     dt : float, optional
         Time of one step; None where steps are not time.
     """
-    run = run_kernel(name, kernel, settings, special)
-    return to_frames(
-        kernel.system,
-        run.columns.pop("positions"),
-        run.provenance,
-        dt=None if dt is None else dt * settings.stride,
-        ordered=True,
-        trajectory=run.trajectory,
-        **run.columns,
-    )
+    between = None if dt is None else dt * settings.stride
+
+    def framed(run: Run) -> Frames:
+        x, rest = run.columns.pop("positions"), run.columns
+        note, path = run.provenance, run.trajectory
+        return to_frames(kernel.system, x, note, dt=between, ordered=True, trajectory=path, **rest)
+
+    return framed(run_kernel(name, kernel, settings, special, framed))
 
 
-def run_kernel(name: str, kernel: Kernel, settings: Settings, special: Mapping[str, Any]) -> Run:
-    """As `run_chains`, for samplers that make their frames themselves."""
+def run_kernel(
+    name: str,
+    kernel: Kernel,
+    settings: Settings,
+    special: Mapping[str, Any],
+    framed: Callable[[Run], Frames] | None = None,
+) -> Run:
+    """As `run_chains`, for samplers that make their frames themselves; an error holds those that `framed` makes."""
     began = time.perf_counter()
     x, generator = kernel.start.x, kernel.generator
     total, stride, energy, forces = settings.total, settings.stride, settings.energy, settings.forces
@@ -247,29 +251,38 @@ def run_kernel(name: str, kernel: Kernel, settings: Settings, special: Mapping[s
     def wall() -> float:
         return before + time.perf_counter() - began
 
-    with torch.no_grad(), stoppable(lambda: saved.advice), Bar(name, total, step, settings.progress) as bar:
-        while step < total:
-            until = step + min(_LOOK, stride - (step - settings.equilibration) % stride)
-            for _ in range(step, until):
-                kernel.advance()
-            kernel.look(name, step, until)
-            step = until
-            number, between = divmod(step - settings.equilibration, stride)
-            if number > 0 and not between:
-                recorder.put(number - 1, by_trajectory(_values(kernel, energy, forces) | kernel.columns()))
-            bar.update(step, f"{step:,} of {total:,} steps of {len(x):,} chains")
-            if saved.due or (step == total and saved.directory is not None):
-                recorder.flush()
-                tensors = kernel.state | {"generator": generator.get_state()}
-                saved.write(step, tensors, {"wall_seconds": wall()})
-    recorder.flush()
-    cost: dict[str, Any] = {key: len(x) * (first + each * total) for key, (first, each) in kernel.cost.items()}
-    if energy and "u" not in kernel.state:
-        cost["energy_evaluations"] += len(x) * frames
-    cost |= {"steps": total, "wall_seconds": wall(), "device": x.device.type}
-    flat = {key: a.reshape(len(x) * frames, *a.shape[3:]) for key, a in recorder.arrays.items()}
-    trajectory = np.repeat(np.arange(trajectories, dtype=np.int32), kernel.together * frames)
-    return Run(flat, trajectory, {"sampler": name, **recorded, **kernel.report(total), "cost": cost})
+    def left(steps: int) -> Run:
+        frames = max(0, steps - settings.equilibration) // stride
+        cost: dict[str, Any] = {key: len(x) * (first + each * steps) for key, (first, each) in kernel.cost.items()}
+        if energy and "u" not in kernel.state:
+            cost["energy_evaluations"] += len(x) * frames
+        cost |= {"steps": steps, "wall_seconds": wall(), "device": x.device.type}
+        recorder.flush()
+        flat = {key: a[:, :frames].reshape(-1, *a.shape[3:]) for key, a in recorder.arrays.items()}
+        trajectory = np.repeat(np.arange(trajectories, dtype=np.int32), kernel.together * frames)
+        return Run(flat, trajectory, {"sampler": name, **recorded, **kernel.report(steps), "cost": cost})
+
+    try:
+        with torch.no_grad(), stoppable(lambda: saved.advice), Bar(name, total, step, settings.progress) as bar:
+            while step < total:
+                until = step + min(_LOOK, stride - (step - settings.equilibration) % stride)
+                for _ in range(step, until):
+                    kernel.advance()
+                kernel.look(name, step, until)
+                step = until
+                number, between = divmod(step - settings.equilibration, stride)
+                if number > 0 and not between:
+                    recorder.put(number - 1, by_trajectory(_values(kernel, energy, forces) | kernel.columns()))
+                bar.update(step, f"{step:,} of {total:,} steps of {len(x):,} chains")
+                if saved.due or (step == total and saved.directory is not None):
+                    recorder.flush()
+                    tensors = kernel.state | {"generator": generator.get_state()}
+                    saved.write(step, tensors, {"wall_seconds": wall()})
+    except SimulationError as error:
+        if framed is not None and step - settings.equilibration >= stride:
+            error.frames = framed(left(step))
+        raise
+    return left(total)
 
 
 def begin(system: System, starts: Any, settings: Settings) -> Start:
