@@ -66,7 +66,7 @@ class RandomWaves(nn.Module):
         """Values ``(..., size)`` at scaled positions and momenta ``(..., dim)``."""
         along_u, along_v = self._angles(u, v)
         if self.even:
-            return (4 / self.size) ** 0.5 * along_u.cos() * along_v.cos()
+            return (1 / self.size) ** 0.5 * ((along_u + along_v).cos() + (along_u - along_v).cos())
         return (2 / self.size) ** 0.5 * (along_u + along_v).cos()
 
     def slopes(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
