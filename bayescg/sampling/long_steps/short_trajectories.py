@@ -9,14 +9,11 @@ import torch
 from torch import Tensor
 
 from bayescg.arguments import check_counts, check_positive
-from bayescg.data import Frames, Pairs
-from bayescg.errors import ConfigError, DataError, SimulationError
+from bayescg.data import Pairs
+from bayescg.errors import ConfigError, SimulationError
 from bayescg.recording.stepping import prepare
-from bayescg.sampling.chains.dynamics import langevin
-from bayescg.sampling.chains.loop import as_positions
-from bayescg.sampling.independent import equilibrium
+from bayescg.sampling.long_steps.phase_space_starts import phase_space_starts
 from bayescg.sampling.sampled_frames import masses, to_frames
-from bayescg.systems.analytic import AnalyticSystem
 from bayescg.systems.core import System, check_system
 from bayescg.units import plain
 
@@ -88,7 +85,7 @@ def short_trajectories(
     check_positive(lag=lag, accuracy=accuracy, **({} if dt is None else {"dt": dt}))
     check_counts(seed=(seed, 0))
     mass = masses(system)
-    q, p, cost = _states(system, starts, mass, seed)
+    q, p, cost = phase_space_starts(system, starts, mass, seed)
     if dt is not None:
         steps = round(lag / dt)
         if steps < 1 or abs(steps * dt / lag - 1) > 1e-6:
@@ -161,36 +158,3 @@ def _steps_for(system: System, q: Tensor, p: Tensor, mass: Tensor, lag: float, a
         f"{_MOST} steps of order six within lag={lag:g} do not reach an accuracy of {accuracy:g}: energies may not be "
         "smooth, or float32; use a larger accuracy, or dt= for plain velocity Verlet"
     )
-
-
-def _states(system: System, starts: Any, mass: Tensor, seed: int) -> tuple[Tensor, Tensor, int]:
-    """Positions and momenta, double precision, and evaluations of forces that it took."""
-    cost = 0
-    if isinstance(starts, int | np.integer) and not isinstance(starts, bool):
-        check_counts(starts=(int(starts), 1))
-        if isinstance(system, AnalyticSystem):
-            starts = equilibrium(system, int(starts), seed=seed)
-        else:
-            starts = _sampled(system, int(starts), mass, seed)
-            cost = starts.provenance["cost"]["force_evaluations"]
-    momenta = None
-    if isinstance(starts, Frames):
-        positions, momenta = starts.gather(slice(None)), starts.momenta
-    elif isinstance(starts, tuple | list) and len(starts) == 2:
-        positions, momenta = starts
-    else:
-        raise ConfigError(f"starts are a number, Frames, or (positions, momenta); not a {type(starts).__name__}")
-    q = as_positions(system, positions, None).double()
-    if momenta is None:
-        noise = torch.randn(q.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        return q, (system.kT * mass).sqrt() * noise, cost
-    p = torch.as_tensor(np.asarray(momenta), dtype=torch.float64).flatten(1)
-    if p.shape != q.shape:
-        raise DataError(f"there are positions of shape {tuple(q.shape)} and momenta of shape {tuple(p.shape)}")
-    return q, p, cost
-
-
-def _sampled(system: System, n: int, mass: Tensor, seed: int) -> Frames:
-    """Canonical positions from Langevin dynamics, one chain each, begun at the system's structure or the origin."""
-    step = 0.0005 if system.temperature is not None else 0.02 * float(mass.min()) ** 0.5
-    return langevin(system, 2000, dt=step, chains=n, friction=1.0, stride=2000, seed=seed)
