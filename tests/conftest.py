@@ -28,6 +28,7 @@ LONGEST = (
     "tests/test_cli.py",
     "tests/test_tutorials.py",
     "tests/models/test_contract.py",
+    "tests/recording/test_compiled.py",
     "tests/inference/test_distributed.py",
     "tests/inference/test_resume.py",
 )

@@ -63,6 +63,7 @@ MISTAKES = [
     (["run", "alanine-dipeptide", "--seed", "x"], 2, "--seed"),
     (["run"], 2, "NAME|FILE.toml"),
     (["sweeep"], 2, "No such command"),
+    (["sweep", "alanine-dipeptide", "--seeds", "0:2", "--set", "fit.stepz=1,2"], 1, 'did you mean "steps"?'),
     (["resume", "nowhere"], 1, "nowhere is not a run's directory: it does not exist"),
     (["report", "nowhere"], 1, "is not a run's directory"),
     (["check", "nowhere.py"], 1, "nowhere.py"),

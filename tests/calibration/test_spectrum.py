@@ -95,11 +95,11 @@ def without_order(x, lag, rng):
 
 
 @pytest.mark.parametrize("lag", [None, 0.2])
-def test_intervals_hold_the_truth_in_most_of_100_trajectories(lag):
-    frames = [toy(x, dt=0.1) for x in spring(100, 400.0, every=0.1, seed=1)]
+def test_intervals_hold_the_truth_in_most_of_60_trajectories(lag):
+    frames = [toy(x, dt=0.1) for x in spring(60, 400.0, every=0.1, seed=1)]
     held, _, ratio = coverage(frames, bounded, [1.0, 2.0], lag, draws=200)
-    assert (held >= 0.81).all()  # right intervals leave this range once in a hundred times
-    assert ((ratio > 0.75) & (ratio < 1.3)).all()  # three standard errors of an sd from a hundred
+    assert (held >= 47 / 60).all()  # fewer come twice in a thousand right tests
+    assert ((ratio > 0.75) & (ratio < 1.3)).all()  # three standard errors of an sd from sixty
 
 
 def test_intervals_of_shuffled_frames_are_too_narrow():
