@@ -205,12 +205,12 @@ def test_a_fit_without_uncertainty_claims_no_intervals(
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_one_seed_gives_one_result(small: Callable[..., Experiment], own_files: list[str], tmp_path: Path) -> None:
-    first, again, other = (
-        run(small(*own_files, seed=seed), tmp_path / name, silent)["quantities"]
-        for name, seed in (("a", 3), ("b", 3), ("c", 4))
-    )
+def test_one_seed_gives_one_result(
+    small: Callable[..., Experiment], own_files: list[str], finished: Path, tmp_path: Path
+) -> None:
+    first, again = (run(small(*own_files, seed=3), tmp_path / name, silent)["quantities"] for name in ("a", "b"))
     assert first == again
+    other = results(finished)["quantities"]  # of the same frames, with seed 0
     assert first["rg"]["mean"] != other["rg"]["mean"]
 
 

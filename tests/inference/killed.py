@@ -9,9 +9,9 @@ the same run directory. A plan is ``[moment, count]``: die at the `count`-th tim
 ``before-delete``   an old checkpoint is about to go;
 ``after-delete``    one of its two files is gone;
 ``after-step``      the optimiser has stepped;
-``at-time``         the kernel ends the process after `count` ms of its own CPU time, wherever it is.
-
-``python killed.py SCENARIO RUN_DIR`` fits in this process; it exits with 3 and prints the message when interrupted.
+``at-time``         the kernel ends the process after `count` ms of its own CPU time, wherever it is;
+``told-to-stop``    another process sends SIGTERM once there is a checkpoint of step `count`: it exits with 3, and its
+                    message is the file ``said`` of the run directory.
 """
 
 import importlib
@@ -19,6 +19,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,8 @@ def prepare(moment: str, count: int) -> None:
 
 def chain(scenario: str, directory: Path, plans: list[list]) -> list[list]:
     """Moment, exit status and last step of each process of a chain."""
+    from bayescg.errors import Interrupted
+
     ends = []
     for moment, count in plans:
         child = os.fork()
@@ -113,8 +116,17 @@ def chain(scenario: str, directory: Path, plans: list[list]) -> list[list]:
             prepare(moment, count)
             try:
                 run(scenario, directory)
+            except Interrupted as error:
+                (directory / "said").write_text(str(error))
+                os._exit(3)
             finally:
                 os._exit(0)
+        if moment == "told-to-stop":
+            deadline = time.monotonic() + 60
+            while not any(int(p.stem.split("-")[1]) >= count for p in (directory / "checkpoint").glob("*.json")):
+                assert time.monotonic() < deadline, "no checkpoint within a minute"
+                time.sleep(0.01)
+            os.kill(child, signal.SIGTERM)
         _, status = os.waitpid(child, 0)
         steps = [json.loads(p.read_text())["meta"]["step"] for p in (directory / "checkpoint").glob("*.json")]
         ends.append([moment, os.waitstatus_to_exitcode(status), max(steps, default=0)])
@@ -127,15 +139,6 @@ def main() -> int:
     import torch
 
     torch.set_num_threads(1)
-    if len(sys.argv) == 3:
-        from bayescg.errors import Interrupted
-
-        try:
-            run(sys.argv[1], Path(sys.argv[2]))
-        except Interrupted as error:
-            print(error)
-            return 3
-        return 0
     run("bootstrap", None, steps=1)  # imports what is imported late, so that the forks do not
     print(json.dumps([chain(name, Path(directory), plans) for name, directory, plans in json.loads(sys.argv[1])]))
     return 0

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from functools import cache
 from pathlib import Path
 
@@ -100,10 +99,11 @@ CHAINS = {
 
 @pytest.fixture(scope="module")
 def chains(tmp_path_factory) -> dict[str, tuple[Path, list[list]]]:
-    """Directory of each of `CHAINS`, and how its processes have ended."""
+    """Directory of each of `CHAINS`, and of one whose process is told to stop, and how their processes have ended."""
     base = tmp_path_factory.mktemp("chains")
-    ends = kill(*((name, base / name, plans) for name, (plans, _) in CHAINS.items()))
-    return {name: (base / name, e) for name, e in zip(CHAINS, ends, strict=True)}
+    parts = [(name, base / name, plans) for name, (plans, _) in CHAINS.items()]
+    parts.append(("long", base / "terminated", [("told-to-stop", 40)]))
+    return {path.name: (path, ends) for (_, path, _), ends in zip(parts, kill(*parts), strict=True)}
 
 
 @pytest.mark.parametrize("scenario", CHAINS)
@@ -131,26 +131,13 @@ def test_the_comparison_can_fail(tmp_path):
         assert_same(undisturbed("all frames"), killed.run("all frames", None, seed=4))
 
 
-def wait_for(process: subprocess.Popen, directory: Path, step: int) -> None:
-    for _ in range(600):
-        found = [int(p.stem.split("-")[1]) for p in (directory / "checkpoint").glob("*.json")]
-        if max(found, default=0) >= step:
-            return
-        assert process.poll() is None, f"it ended by itself: {process.communicate()}"
-        time.sleep(0.05)
-    raise AssertionError("no checkpoint within 30 s")
-
-
-def test_a_process_is_terminated_and_this_one_goes_on(tmp_path):
-    command = [sys.executable, str(SCRIPT), "long", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        wait_for(process, tmp_path, 40)
-        process.terminate()
-        said, _ = process.communicate(timeout=30)
-    assert process.returncode == 3
+def test_a_process_is_terminated_and_this_one_goes_on(chains):
+    directory, [(_, code, step)] = chains["terminated"]
+    assert code == 3
+    said = (directory / "said").read_text()
     assert "stopped by SIGTERM" in said
-    assert f"at step {step_of(newest(tmp_path))} of 400" in said
-    assert_same(killed.run("long", tmp_path), undisturbed("long"))
+    assert f"at step {step} of 400" in said
+    assert_same(killed.run("long", directory), undisturbed("long"))
 
 
 def in_step(patch: pytest.MonkeyPatch, count: int, action) -> None:
