@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.func import vjp
 
 from bayescg.errors import ConfigError, ModelError
 from bayescg.inference.uncertainty import Posterior
@@ -14,7 +15,7 @@ from bayescg.modelling.model import Model
 from bayescg.recording.functional import Params, call_with, over
 from bayescg.sampling.long_steps.fixed_point import fixed_point
 
-__all__ = ["FittedMap", "Step", "fitted_map"]
+__all__ = ["Caustic", "FittedMap", "Step", "fitted_map"]
 
 
 class Step(NamedTuple):
@@ -34,6 +35,25 @@ class Step(NamedTuple):
     p: Tensor
     iterations: int
     residual: Tensor
+
+
+class Caustic(NamedTuple):
+    r"""How far an implicit step is from where it is none, at midpoints, by :math:`M = J S'' / 2`.
+
+    Attributes
+    ----------
+    determinant : Tensor, (n,)
+        Of 1 - M: positive on the branch that begins at short steps; of harmonic modes the product of
+        :math:`\sec^2(\omega h / 2)`.
+    radius : Tensor, (n,)
+        Largest absolute eigenvalue of M: plain iteration converges below 1, and its error falls by so much in a turn.
+    angle : Tensor, (n,)
+        By which the fastest mode turns in the step, :math:`\omega h`: the caustic is at :math:`\pi`.
+    """
+
+    determinant: Tensor
+    radius: Tensor
+    angle: Tensor
 
 
 class FittedMap:
@@ -87,6 +107,25 @@ class FittedMap:
         each = (q.unflatten(0, (self.draws, -1)), p.unflatten(0, (self.draws, -1)))
         dq, dp = over(change)(self.varying, *each)
         return dq.flatten(0, 1), dp.flatten(0, 1)
+
+    def caustic(self, q: Tensor, p: Tensor) -> Caustic:
+        """Diagnostics of an implicit step at midpoints, flat ``(n, dim)``; states of its trajectories serve as well.
+
+        Raises
+        ------
+        ModelError
+            The map is explicit.
+        """
+        if not self.model.implicit:
+            raise ModelError(f"{type(self.model).__name__} is an explicit map, which has no caustic")
+        units, middle = self.model.units(), torch.cat([q, p], 1)
+        moved, back, *_ = vjp(lambda z: 0.5 * torch.cat(self.displacement(*(z * units).chunk(2, 1)), 1), middle / units)
+        rows = torch.eye(moved.shape[1]).to(moved) / units
+        with torch.no_grad():
+            slope = torch.stack([back(row.expand_as(moved))[0] for row in rows], 1)
+            eigenvalues = torch.linalg.eigvals(slope)
+            determinant = torch.linalg.det(torch.eye(len(rows)).to(slope) - slope)
+        return Caustic(determinant, eigenvalues.abs().amax(1), 2 * eigenvalues.imag.amax(1).atan())
 
     def step(self, q: Tensor, p: Tensor, tolerance: float = 1e-10, most: int = 100) -> Step:
         """One step of many states.

@@ -11,6 +11,7 @@ from bayescg.arguments import check_positive
 from bayescg.distributions import system_config, system_from_config
 from bayescg.errors import DataError
 from bayescg.modelling.model import Model
+from bayescg.sampling.long_steps.fastest_mode import check_caustic
 from bayescg.sampling.sampled_frames import masses as masses_of
 from bayescg.systems import System
 from bayescg.systems.core import check_system
@@ -70,6 +71,7 @@ class MapModel(Model):
 
     needs_pairs = True
     conditional = True
+    implicit: bool
     system: System | None
     lag: float | None
     temperature: float | None = None
@@ -110,6 +112,8 @@ class MapModel(Model):
         ------
         DataError
             The frames have no momenta or no masses, or other coordinates, masses or another lag than the model.
+        ConfigError
+            The step is implicit, and beyond the caustic of the system: half the period of its fastest mode.
         """
         frames, name = pairs.frames, type(self).__name__
         if frames.momenta is None:
@@ -137,6 +141,8 @@ class MapModel(Model):
                 "in the system: make the pairs with the system's masses"
             )
         q, p, later_q, later_p = self.states(pairs)
+        if self.implicit and self.system is not None:
+            check_caustic(self.system, q, masses, pairs.lag)
         q, p = torch.cat([q, later_q]), torch.cat([p, later_p])
         self.masses.copy_(masses)
         self.centre.copy_(q.mean(0))
