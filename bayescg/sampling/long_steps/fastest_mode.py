@@ -89,9 +89,9 @@ def check_caustic(system: System, q: Tensor, mass: Tensor, lag: float) -> None:
     """
     mode = fastest_mode(system, q, mass)
     if mode is not None and lag >= mode.largest_step:
-        unit = " ps" if system.temperature is not None else ""
+        step, unit = mode.largest_step, " ps" if system.temperature is not None else ""
         raise ConfigError(
             f"a step of {lag:g}{unit} is beyond the caustic: the fastest mode, {mode.described(system)}, has a period "
-            f"of {mode.period:.4g}{unit}, and from half of it on, {mode.largest_step:.4g}{unit}, no action of midpoints "
+            f"of {mode.period:.4g}{unit}, and from half of it on, {step:.4g}{unit}, no action of midpoints "
             "exists. Use a shorter lag (at best a quarter of the period), heavier hydrogens, or an explicit map"
         )
