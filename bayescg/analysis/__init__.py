@@ -13,6 +13,7 @@ from bayescg.analysis.kinetics.modes import SlowModes
 from bayescg.analysis.kinetics.rates import Rates, rates
 from bayescg.analysis.kinetics.reaction import Committor
 from bayescg.analysis.kinetics.spectrum import spectrum
+from bayescg.analysis.long_steps.integrator_check import IntegratorCheck, integrator_check
 from bayescg.analysis.mixing import Mixing, mixing
 from bayescg.analysis.predictive import ObservableCheck, PredictiveCheck, predictive_check
 from bayescg.analysis.quantity import Quantity
@@ -31,6 +32,7 @@ __all__ = [
     "Coverage",
     "ForceBands",
     "FreeEnergy",
+    "IntegratorCheck",
     "Mixing",
     "ObservableCheck",
     "PredictiveCheck",
@@ -50,6 +52,7 @@ __all__ = [
     "force_bands",
     "free_energy",
     "implied_timescales",
+    "integrator_check",
     "jensen_shannon",
     "mixing",
     "predictive_check",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bayescg.sampling.coarse_graining.mapped_forces import mapped_forces as mapped_forces
     from bayescg.sampling.independent import equilibrium as equilibrium
     from bayescg.sampling.long_steps.mapped_dynamics import mapped_dynamics as mapped_dynamics
+    from bayescg.sampling.long_steps.newtonian import newtonian as newtonian
     from bayescg.sampling.long_steps.short_trajectories import short_trajectories as short_trajectories
     from bayescg.sampling.molecular.trajectories import molecular_dynamics as molecular_dynamics
 

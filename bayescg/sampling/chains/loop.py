@@ -209,7 +209,10 @@ def run_chains(
     between = None if dt is None else dt * settings.stride
 
     def framed(run: Run) -> Frames:
-        x, rest = run.columns.pop("positions"), run.columns
+        rest: dict[str, Any] = dict(run.columns)
+        x = rest.pop("positions")
+        if "momenta" in rest and kernel.mass is not None:
+            rest["masses"] = kernel.mass.numpy()[:: 1 if kernel.system.topology is None else 3]
         note, path = run.provenance, run.trajectory
         return to_frames(kernel.system, x, note, dt=between, ordered=True, trajectory=path, **rest)
 
