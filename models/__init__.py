@@ -3,6 +3,7 @@
 from bayescg.models.action_map import ActionMap
 from bayescg.models.autoencoder import Autoencoder
 from bayescg.models.boltzmann_generator import BoltzmannGenerator
+from bayescg.models.direct_map import DirectMap
 from bayescg.models.embedded_physics import EmbeddedPhysics
 from bayescg.models.force_matching_potential import ForceMatchingPotential
 from bayescg.models.generator_eigenfunctions import GeneratorEigenfunctions
@@ -18,6 +19,7 @@ __all__ = [
     "ActionMap",
     "Autoencoder",
     "BoltzmannGenerator",
+    "DirectMap",
     "EmbeddedPhysics",
     "ForceMatchingPotential",
     "GeneratorEigenfunctions",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
@@ -23,7 +25,9 @@ from bayescg.systems import HenonHeiles, System
 Fields = tuple[Tensor, Tensor]
 
 _FIRST_LENGTHS = (6.0, 24.0)
+"""Of the random functions, in units of the spread of positions and of momenta."""
 _LEAST_CLEAN = 20
+_MOST_POWERS = 4
 
 
 class ActionMap(MapModel):
@@ -59,7 +63,10 @@ class ActionMap(MapModel):
     order : {0, 1, 3}, optional
         To which order in h S is known beforehand; 0: of the kinetic energy alone. Default: 1, or 0 without a system.
     waves : int
-        Random functions.
+        Random functions, divided among the powers.
+    powers : sequence of int, optional
+        Odd powers of h with which the unknown part grows. Default: of pairs of one lag the lowest that is not known; of
+        several, of which any smaller step is learned, as many as there are, at most four.
     dim : int, optional
         Number of coordinates; the system or the pairs tell.
 
@@ -86,7 +93,6 @@ class ActionMap(MapModel):
 
     spread: Tensor
     noise: Tensor
-    factor: Tensor
 
     def __init__(
         self,
@@ -94,28 +100,30 @@ class ActionMap(MapModel):
         lag: float | None = None,
         order: int | None = None,
         waves: int = 600,
+        powers: Sequence[int] | None = None,
         dim: int | None = None,
     ):
         super().__init__()
-        check_counts(waves=(waves, 2))
+        check_counts(waves=(waves, 3))
         order = (0 if system is None else 1) if order is None else order
         if order not in ((0,) if system is None else (0, 1, 3)):
             raise ConfigError(f"order={order!r} is not known: use 0, or of a system's energy 1 or 3")
-        self.order, self.waves = order, waves
+        if powers is not None and any(power % 2 == 0 for power in powers):
+            raise ConfigError(f"powers={tuple(powers)}: S is odd in the time step, so that steps back undo steps ahead")
+        self.order, self.waves, self.powers = order, waves, None if powers is None else tuple(powers)
         self.begin_map(system, lag, dim)
-        if self.dim is not None:
-            self._build(self.dim)
+        if self.dim is not None and self.powers is not None:
+            self._build(self.dim, len(self.powers))
 
-    def _build(self, dim: int) -> None:
-        self.functions = nets.RandomWaves(dim, self.waves)
-        self.weight = nn.Parameter(torch.zeros(self.waves, dtype=torch.float64))
-        for name in ("spread", "noise", "factor"):
+    def _build(self, dim: int, powers: int) -> None:
+        self.functions = nets.RandomWaves(dim, self.waves // powers)
+        self.weight = nn.Parameter(torch.zeros(self.waves // powers * powers, dtype=torch.float64))
+        for name in ("spread", "noise"):
             self.register_buffer(name, torch.ones((), dtype=torch.float64))
 
-    def known(self, q: Tensor, p: Tensor) -> Tensor:
+    def known(self, q: Tensor, p: Tensor, h: Tensor) -> Tensor:
         """The part of S that is known beforehand, ``(n,)``."""
-        assert self.lag is not None
-        h, speed = self.lag, p / self.masses
+        speed = p / self.masses
         s = 0.5 * h * (p * speed).sum(-1)
         if self.system is None or self.order == 0:
             return s
@@ -127,47 +135,52 @@ class ActionMap(MapModel):
             s = s + h**3 / 24 * ((slope(q).square() / self.masses).sum(-1) + curved)
         return s
 
-    def action(self, q: Tensor, p: Tensor, weight: Tensor) -> Tensor:
-        """S at midpoints, ``(n,)``, with these weights."""
-        return self.known(q, p) + self.widths.prod() * (self.functions(*self.scaled(q, p)) @ weight)
+    def action(self, q: Tensor, p: Tensor, weight: Tensor, h: Tensor) -> Tensor:
+        """S at midpoints, ``(n,)``, with these weights and time steps ``(n,)``."""
+        values = self.functions(*self.scaled(q, p)) @ weight.unflatten(0, (-1, self.functions.size)).T
+        return self.known(q, p, h) + self.widths.prod() * (values * self._growth(h)).sum(-1)
 
-    def displacement(self, q: Tensor, p: Tensor) -> Fields:
+    def _growth(self, h: Tensor) -> Tensor:
+        """Powers of the time step, in units of the longest, ``(n, powers)``."""
+        assert self.powers is not None
+        assert self.lag is not None
+        return torch.stack([(h / self.lag) ** power for power in self.powers], -1)
+
+    def displacement(self, q: Tensor, p: Tensor, lag: float | None = None) -> Fields:
         """Changes of positions and momenta, each ``(n, dim)``, at midpoints."""
-        return self._changes(q, p, self.weight)
+        assert self.lag is not None
+        return self._changes(q, p, self.weight, torch.full_like(q[:, 0], self.lag if lag is None else lag))
 
-    def _changes(self, q: Tensor, p: Tensor, weight: Tensor) -> Fields:
-        along_q, along_p = grad(lambda a, b: self.action(a, b, weight).sum(), argnums=(0, 1))(q, p)
+    def _changes(self, q: Tensor, p: Tensor, weight: Tensor, h: Tensor) -> Fields:
+        along_q, along_p = grad(lambda a, b: self.action(a, b, weight, h).sum(), argnums=(0, 1))(q, p)
         return along_p, -along_q
 
     def residual(self, batch: Batch, weight: Tensor) -> Tensor:
         """What the later states are off, in scaled units, ``(n, 2 dim)``, with these weights: noise ~ N(0, sigma^2)."""
-        states: Any = (batch.x, batch.momenta, batch.y, batch.later_momenta)
-        q, p, later_q, later_p = states
+        states: Any = (batch.x, batch.momenta, batch.y, batch.later_momenta, batch.lag)
+        q, p, later_q, later_p, h = states
         middle = (q + later_q) / 2, (p + later_p) / 2
-        change_q, change_p = self._changes(*middle, weight)
-        off = self._joined(later_q - q - change_q, later_p - p - change_p)
-        return torch.linalg.solve(self._metric(*middle), off)
+        change_q, change_p = self._changes(*middle, weight, h)
+        off = torch.cat([later_q - q - change_q, later_p - p - change_p], -1) / self.units()
+        return torch.linalg.solve(self.metric(*middle, h), off)
 
-    def _joined(self, dq: Tensor, dp: Tensor) -> Tensor:
-        return torch.cat([dq, dp], -1) / self.units()
-
-    def _metric(self, q: Tensor, p: Tensor) -> Tensor:
-        """A = 1 - J S'' / 2 of the trained S in scaled units, ``(n, 2 dim, 2 dim)``."""
+    def metric(self, q: Tensor, p: Tensor, h: Tensor) -> Tensor:
+        """A = 1 - J S'' / 2 of the trained S in scaled units, ``(n, 2 dim, 2 dim)``, at midpoints."""
         size, units = q.shape[-1], self.units()
 
-        def half(z: Tensor) -> Tensor:
-            change = self._changes(z[None, :size], z[None, size:], self.weight.detach())
+        def half(z: Tensor, h: Tensor) -> Tensor:
+            change = self._changes(z[None, :size], z[None, size:], self.weight.detach(), h[None])
             return 0.5 * torch.cat(change, -1)[0]
 
-        derivative = vmap(jacrev(half))(torch.cat([q, p], -1).detach())
-        eye = torch.eye(2 * size).to(derivative)
-        return eye - derivative * units / units[:, None]
+        derivative = vmap(jacrev(half))(torch.cat([q, p], -1).detach(), h)
+        return torch.eye(2 * size).to(derivative) - derivative * units / units[:, None]
 
     def model(self, batch: Batch) -> None:
         """Weights ~ N(0, (c a)^2); residuals ~ N(0, sigma^2), of which each counts 1/c^2."""
-        prior = dist.Normal(torch.zeros_like(self.weight), self.factor * self.spread).to_event(1)
+        factor = self.factors[-1]
+        prior = dist.Normal(torch.zeros_like(self.weight), factor * self.spread).to_event(1)
         weight = pyro.sample("weight", prior)
-        with batch.plate("frames"), poutine.scale(scale=self.factor**-2):
+        with batch.plate("frames"), poutine.scale(scale=factor**-2):
             off = self.residual(batch, weight)
             pyro.sample("residual", dist.Normal(off, self.noise).to_event(1), obs=torch.zeros_like(off))
 
@@ -175,10 +188,10 @@ class ActionMap(MapModel):
         """Residuals in units of the noise, widened by the factor."""
         off = self.residual(batch, self.weight)
         weight = torch.ones_like(off[:, 0]) if batch.weight is None else batch.weight
-        return (off / (self.factor * self.noise) * weight.sqrt()[:, None]).flatten()
+        return (off / (self.factors[-1] * self.noise) * weight.sqrt()[:, None]).flatten()
 
     def setup(self, pairs: Pairs) -> None:
-        """Take scales, and the lengths of largest evidence.
+        """Take scales, and the lengths of largest evidence, octave by octave uphill.
 
         Raises
         ------
@@ -186,13 +199,22 @@ class ActionMap(MapModel):
             As :meth:`bayescg.modelling.MapModel.setup`.
         """
         super().setup(pairs)
+        if self.powers is None:
+            first = self.order + (2 if self.order else 1)
+            self.powers = tuple(range(first, first + 2 * min(len(self.lags), _MOST_POWERS), 2))
         if not hasattr(self, "functions"):
-            self._build(pairs.frames.dim)
+            self._build(pairs.frames.dim, len(self.powers))
         self.double()
-        self._choose_lengths(pairs, torch.ones(len(pairs), dtype=torch.float64))
+        even = torch.ones(len(pairs), dtype=torch.float64)
+
+        def evidence(lengths: tuple[float, ...]) -> float:
+            self.functions.lengths.copy_(torch.tensor(lengths))
+            return self._posterior(pairs, even).evidence
+
+        nets.uphill(evidence, _FIRST_LENGTHS)
 
     def solve(self, pairs: Pairs, weight: Tensor) -> None:
-        """Weights, prior and noise in closed form; then the factor.
+        """Weights, prior and noise in closed form; then the factors.
 
         Warns
         -----
@@ -200,76 +222,46 @@ class ActionMap(MapModel):
             The pairs are noisy, and without a system nothing tells how wide the intervals should be.
         """
         posterior = self._posterior(pairs, weight)
-        rows = 2 * pairs.frames.dim
         with torch.no_grad():
             self.weight.copy_(posterior.mean)
-            self.spread.fill_(posterior.spread)
-            self.noise.fill_(posterior.noise)
-        least = 0.0
-        if posterior.noiseless(rows):
-            errors, variance = posterior.left_out(rows)
-            least = 1.0
-        elif self.system is not None:
-            errors, variance = self._clean_errors(pairs, posterior)
+        self.spread.fill_(posterior.spread)
+        self.noise.fill_(posterior.noise)
+        lags, rows = np.unique(pairs.lags.round(9)), 2 * pairs.frames.dim
+        together = rows * (len(lags) if len(lags) > 1 else round(pairs.overlap))
+        if posterior.noiseless(together) and (len(lags) == 1 or self.system is None):
+            errors, variance = (x.reshape(-1, rows) for x in posterior.left_out(together))
+            self.calibrate(errors, variance, pairs.lags[: len(errors)], least=1.0)
+        elif self.system is not None:  # by pairs without noise that begin where others end
+            count = min(len(pairs), max(_LEAST_CLEAN, len(pairs) // 5))
+            ends = tuple(x[torch.linspace(0, len(pairs) - 1, count).long()] for x in self.states(pairs)[2:])
+            between = lags if len(lags) == 1 else np.arange(1, round(2 * lags[-1] / lags[0]) + 1) * lags[0] / 2
+            accuracy = max(1e-11, 1e-3 * posterior.noise)
+            clean = short_trajectories(self.system, ends, lag=between.tolist(), accuracy=accuracy)
+            design, y = self.linear(clean)
+            self.calibrate(y - design @ posterior.mean, posterior.variance(design), clean.lags, least=0.0)
         else:
             warnings.warn(
                 "the pairs are noisy and no system is given: intervals may be too narrow, as nothing tells how wide "
                 "they should be; give system=",
                 stacklevel=2,
             )
-            return
-        self.factor.fill_(max(least, float((errors.abs() / variance.sqrt()).flatten().quantile(0.9) / 1.6449)))
-
-    def _choose_lengths(self, pairs: Pairs, weight: Tensor) -> None:
-        """Octave by octave uphill in the evidence."""
-        tried: dict[tuple[float, float], float] = {}
-
-        def evidence(lengths: tuple[float, float]) -> float:
-            if lengths not in tried:
-                self.functions.lengths.copy_(torch.tensor(lengths))
-                tried[lengths] = self._posterior(pairs, weight).evidence
-            return tried[lengths]
-
-        best = _FIRST_LENGTHS
-        while True:
-            around = [best, *((best[0] * a, best[1] * b) for a, b in ((2, 1), (0.5, 1), (1, 2), (1, 0.5)))]
-            ahead = max(around, key=evidence)
-            if ahead == best:
-                break
-            best = ahead
-        self.functions.lengths.copy_(torch.tensor(best))
 
     def _posterior(self, pairs: Pairs, weight: Tensor) -> nets.LinearPosterior:
-        design, y = self._linear(*self.states(pairs))
+        design, y = self.linear(pairs)
         root = weight.to(y).sqrt()[:, None]
         return nets.LinearPosterior.of((design * root[..., None]).flatten(0, 1), (y * root).flatten())
 
-    def _linear(self, q: Tensor, p: Tensor, later_q: Tensor, later_p: Tensor) -> Fields:
-        """Residual without functions, ``(n, 2 dim)``, and what they change of it, ``(n, 2 dim, waves)``."""
-        middle = (q + later_q) / 2, (p + later_p) / 2
-        change_q, change_p = self._changes(*middle, torch.zeros_like(self.weight))
-        y = self._joined(later_q - q - change_q, later_p - p - change_p)
-        u, v = self.scaled(*middle)
-        along_u, along_v = self.functions.slopes(u, v)
+    def linear(self, pairs: Pairs) -> Fields:
+        """What functions change of the residuals, ``(n, 2 dim, weights)``, and residuals without, ``(n, 2 dim)``."""
+        q, p, later_q, later_p = self.states(pairs)
+        h, middle = torch.as_tensor(pairs.lags), ((q + later_q) / 2, (p + later_p) / 2)
+        change_q, change_p = self._changes(*middle, torch.zeros_like(self.weight), h)
+        y = torch.cat([later_q - q - change_q, later_p - p - change_p], -1) / self.units()
+        along_u, along_v = self.functions.slopes(*self.scaled(*middle))
         design = torch.cat([along_v, -along_u], -1).transpose(1, 2)
-        metric = self._metric(*middle)
-        solved = torch.linalg.solve(metric, torch.cat([design, y[..., None]], -1))
+        design = torch.cat([design * g[:, None, None] for g in self._growth(h).unbind(-1)], -1)
+        solved = torch.linalg.solve(self.metric(*middle, h), torch.cat([design, y[..., None]], -1))
         return solved[..., :-1], solved[..., -1]
-
-    def _clean_errors(self, pairs: Pairs, posterior: nets.LinearPosterior) -> Fields:
-        """Of some pairs that begin where others end, followed without noise: errors and variances."""
-        assert self.system is not None
-        assert self.lag is not None
-        count = min(len(pairs), max(_LEAST_CLEAN, len(pairs) // 5))
-        q, p = (x[torch.linspace(0, len(pairs) - 1, count).long()] for x in self.states(pairs)[2:])
-        accuracy = max(1e-11, 1e-3 * posterior.noise)
-        clean = short_trajectories(self.system, (q, p), lag=self.lag, accuracy=accuracy)
-        design, y = self._linear(*self.states(clean))
-        along = design @ posterior.directions.T
-        beyond = design - along @ posterior.directions
-        left = 1 / (1 + (posterior.spread * posterior.roots / posterior.noise).square())
-        variance = posterior.spread**2 * (beyond.square().sum(-1) + (along.square() * left).sum(-1))
-        return y - design @ posterior.mean, variance
 
     @classmethod
     def example(cls) -> tuple[ActionMap, Any, None]:

@@ -24,7 +24,7 @@ class Pairs:
     i, j : array of int
         Indices into `frames`, shape (pairs,).
     lag : float
-        Lag time (ps, or the time unit of a toy system).
+        Lag time (ps, or the time unit of a toy system); of pairs of several, the longest.
     frames : Frames
         The frames that the indices belong to.
 
@@ -48,6 +48,11 @@ class Pairs:
 
     def __getitem__(self, index: Any) -> "Pairs":
         return self.subset([index] if isinstance(index, int | np.integer) else index)
+
+    @property
+    def lags(self) -> np.ndarray:
+        """Time from the one frame to the other of each pair, (pairs,)."""
+        return (self.frames.order[self.j] - self.frames.order[self.i]) * self.frames.dt
 
     @property
     def steps(self) -> int:

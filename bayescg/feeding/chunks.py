@@ -19,16 +19,16 @@ __all__ = ["CHUNK", "COLUMNS", "chunks", "columns", "joined", "observations", "o
 
 CHUNK = 4096
 
-COLUMNS = ("momenta", "later_momenta", "forces", "energy", "labels", "commitments")
+COLUMNS = ("momenta", "later_momenta", "lag", "forces", "energy", "labels", "commitments")
 """What a model may learn of frames beside their positions."""
 
 
 def columns(frames: Frames | Pairs) -> dict[str, Any]:
-    """Of `COLUMNS`, those that these frames have, by name, with one row a frame; of pairs momenta alone."""
+    """Of `COLUMNS`, those that these frames have, by name, with one row a frame; of states momenta and lags."""
     if isinstance(frames, Pairs):
         if frames.frames.momenta is None:
             return {}
-        return dict(zip(("momenta", "later_momenta"), frames.ends("momenta"), strict=True))
+        return {**dict(zip(("momenta", "later_momenta"), frames.ends("momenta"), strict=True)), "lag": frames.lags}
     return {name: values for name in COLUMNS if (values := getattr(frames, name, None)) is not None}
 
 

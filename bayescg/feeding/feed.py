@@ -91,9 +91,11 @@ class Feed:
             now, later = (torch.as_tensor(end).to(device) for end in (frames.i, frames.j))
             self._ends = {"x": ("x", now), "y": ("x", later)}
             if frames.frames.momenta is not None:
-                momenta = {"momenta": torch.as_tensor(frames.frames.gather(slice(None), "momenta"))}
-                self._kept |= on_device(momenta, self._kept["x"])
+                momenta = torch.as_tensor(frames.frames.gather(slice(None), "momenta"))
+                raw = {"momenta": momenta, "lag": torch.as_tensor(frames.lags)}
+                self._kept |= on_device(raw, self._kept["x"])
                 self._ends |= {"momenta": ("momenta", now), "later_momenta": ("momenta", later)}
+                self._ends["lag"] = ("lag", torch.arange(n, device=device))
             if self.size == n:
                 self._kept, self._ends = self._rows(torch.arange(n, device=device)), {}
         else:
@@ -211,6 +213,8 @@ def relaxation(model: Model, frames: Frames | Pairs, limit: int = 100_000) -> fl
         At most the first so many frames are read.
     """
     if isinstance(frames, Pairs):
+        if (stated := model.inefficiency(frames)) is not None:
+            return max(1.0, float(stated))
         return max(1.0, max(relaxation(model, frames.frames, limit), frames.steps) / frames.spacing)
     if frames.order is None or len(frames) < 10:
         return 1.0

@@ -71,20 +71,40 @@ class FittedMap:
         Draws of the parameters that vary, ``(draws, ...)``.
     draws : int, optional
         None: of one draw the map itself.
+    lag : float, optional
+        Time step; None: that of the model.
+    laplace : bool
+        Whether the draws are of the posterior, which is widened for other steps, or refits.
 
     Attributes
     ----------
-    model, point, varying, draws
+    model, point, varying, draws, lag
         As given. Of n states, the first n / draws are moved by the first draw's map, and so on.
     """
 
-    def __init__(self, model: Any, point: Params, varying: Params, draws: int | None = None):
-        self.model, self.point, self.varying, self.draws = model, point, varying, draws
-
-    @property
-    def lag(self) -> float:
-        """Time of a step."""
-        return self.model.lag
+    def __init__(
+        self,
+        model: Any,
+        point: Params,
+        varying: Params,
+        draws: int | None = None,
+        lag: float | None = None,
+        laplace: bool = True,
+    ):
+        if lag is not None and not any(abs(lag / known - 1) < 1e-6 for known in model.lags):
+            listed = ", ".join(f"{known:g}" for known in model.lags)
+            advice = f"lag={lag:g}, and this {type(model).__name__} has learned "
+            if len(model.lags) == 1 or model.system is None:
+                raise ConfigError(
+                    f"{advice}lag {listed}: learn with system= from pairs of several, short_trajectories(system, "
+                    "starts, lag=(...)), for steps in between"
+                )
+            if not 0 < lag <= max(model.lags):
+                raise ConfigError(f"{advice}steps up to {max(model.lags):g}: use a shorter one")
+        ratio = model.widened(lag) if laplace else 1.0
+        self.model, self.point, self.draws = model, point, draws
+        self.lag: float = model.lag if lag is None else lag
+        self.varying = {k: point[k] + ratio * (v - point[k]) for k, v in varying.items()}
 
     def displacement(self, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
         """Changes of flat positions and momenta, each ``(n, dim)``: at midpoints of an implicit map, else at starts.
@@ -96,7 +116,7 @@ class FittedMap:
         """
 
         def change(values: Params, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-            return call_with(self.model, {**self.point, **values}, lambda m: m.displacement(q, p))
+            return call_with(self.model, {**self.point, **values}, lambda m: m.displacement(q, p, self.lag))
 
         if self.draws is None:
             return change({k: v[0] for k, v in self.varying.items()}, q, p)
@@ -153,7 +173,9 @@ class FittedMap:
         return Step(later_q, later_p, solution.iterations + 1, solution.residual)
 
 
-def fitted_map(model: Model, weights: Posterior, draw: int | None, draws: int | None, seed: int) -> FittedMap:
+def fitted_map(
+    model: Model, weights: Posterior, draw: int | None, draws: int | None, seed: int, lag: float | None
+) -> FittedMap:
     """What `Fit.map` gives.
 
     Raises
@@ -161,8 +183,10 @@ def fitted_map(model: Model, weights: Posterior, draw: int | None, draws: int | 
     ModelError
         The model is no map, or a draw is wanted of a fit that has no parameter uncertainty.
     ConfigError
-        Both `draw` and `draws` are given, or there are not so many refits.
+        Both `draw` and `draws` are given, there are not so many refits, or the step is none that was learned.
     """
     if not isinstance(model, HasMap):
         raise ModelError(f"{type(model).__name__} is no map of a time step")
-    return FittedMap(model, weights.point, *weights.some(draw, draws, seed, type(model).__name__))
+    return FittedMap(
+        model, weights.point, *weights.some(draw, draws, seed, type(model).__name__), lag, weights.kind == "laplace"
+    )

@@ -16,7 +16,7 @@ from bayescg.recording.functional import Params, call_with, forward_mode, over
 
 __all__ = ["by_training_frames", "flat", "scores_of_generated_frames"]
 
-_EXACT = 1024
+_EXACT = 2048
 """Parameters up to which the whole information matrix is computed."""
 
 _ROWS = 4096
@@ -57,7 +57,7 @@ def by_training_frames(
 ) -> tuple[Tensor, Tensor]:
     r"""Largest ones first, of the information of the frames trained on, by a model that states it (`information`).
 
-    Up to 1024 parameters the matrix :math:`\sum_k \nabla r_k \nabla r_k^T` is whole, with all its directions, of at
+    Up to 2048 parameters the matrix :math:`\sum_k \nabla r_k \nabla r_k^T` is whole, with all its directions, of at
     most 8192 frames that stand for all. Of more parameters it is made of all gradients where there are at most 4096,
     else of a sketch: of so many rows :math:`\sum_k \epsilon_k \nabla r_k`, over groups of frames with random signs,
     whose second moment is the matrix. That costs 4096 gradients, whatever the number of parameters.
@@ -73,7 +73,7 @@ def by_training_frames(
     batch : callable
         From indices of frames to fields of a `Batch`, their weights among them.
     rank : int
-        Most directions, of more than 1024 parameters.
+        Most directions, of more than 2048 parameters.
 
     Returns
     -------

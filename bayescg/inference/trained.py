@@ -113,12 +113,15 @@ class TrainedModel:
             system.start = first[0]
         return system
 
-    def map(self, draw: int | None = None, draws: int | None = None, seed: int = 0) -> FittedMap:
+    def map(
+        self, draw: int | None = None, draws: int | None = None, seed: int = 0, lag: float | None = None
+    ) -> FittedMap:
         """The step over a lag time that was learned: :func:`bayescg.sampling.mapped_dynamics` follows it.
 
-        Arguments and errors as of `system`; of `draws`, a batch of states is divided among them, in order.
+        Arguments and errors as of `system`; a batch of states is divided among `draws`, in order. A fit to pairs of
+        several lags knows any step up to the longest, `lag`.
         """
-        return fitted_map(self.model, self.weights, draw, draws, seed)
+        return fitted_map(self.model, self.weights, draw, draws, seed, lag)
 
     def parameters(self, draws: int | None = None, seed: int = 0) -> Params:
         """Draws of the parameters that vary, each ``(draws, ...)``; None: every refit once, else 200 draws."""

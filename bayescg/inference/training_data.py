@@ -73,7 +73,8 @@ class TrainingData:
             warnings.warn(doubt.message, stacklevel=2)
         model.to(device)
         inefficiency = relaxation(model, train)
-        weight, blocks = _weights(train, inefficiency, settings["members"], seed)
+        shared = train.overlap if isinstance(train, Pairs) and model.inefficiency(train) is None else inefficiency
+        weight, blocks = _weights(train, inefficiency, shared, settings["members"], seed)
         weight = weight.to(device, next((p.dtype for p in model.parameters()), torch.float32))
         feed = Feed(model, train, settings["batch_size"], device, seed, weight=weight)
         probe = held_out = None
@@ -86,11 +87,13 @@ class TrainingData:
         return cls(train, inefficiency, weight, blocks, feed, words, probe, held_out)
 
 
-def _weights(train: Frames | Pairs, inefficiency: float, members: int | None, seed: int) -> tuple[Tensor, int]:
-    """What each frame counts, and the number of blocks that refits weigh at random."""
+def _weights(
+    train: Frames | Pairs, inefficiency: float, shared: float, members: int | None, seed: int
+) -> tuple[Tensor, int]:
+    """What each frame counts, one in `shared`, and the number of blocks that refits weigh at random."""
     weight = _importance(train)
     # uneven weights leave fewer effective frames (Kish), as correlation does
-    weight = weight / weight.square().mean() / (train.overlap if isinstance(train, Pairs) else inefficiency)
+    weight = weight / weight.square().mean() / shared
     if members is None:
         return weight, 0
     # five inefficiencies a block make neighbouring blocks nearly independent; never fewer than ten blocks

@@ -27,6 +27,8 @@ class Batch:
         The same of the later frame of each pair, `x` being the earlier; None where a model learns from frames.
     momenta, later_momenta : Tensor or None
         Flat momenta of `x` and of `y`, ``(B, dim)``, where the frames have any.
+    lag : Tensor or None
+        Time from `x` to `y` of each pair, ``(B,)``.
     labels, forces, energy, commitments : Tensor or None
         Class labels ``(B,)`` (-1 where not known), forces, energies ``(B,)`` (NaN where not known), and of the shots of
         each frame how many reached each region, ``(B, regions)``; of the same frames.
@@ -42,6 +44,7 @@ class Batch:
     y: Tensor | None = None
     momenta: Tensor | None = None
     later_momenta: Tensor | None = None
+    lag: Tensor | None = None
     labels: Tensor | None = None
     forces: Tensor | None = None
     energy: Tensor | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from bayescg.arguments import check_positive
 from bayescg.distributions import system_config, system_from_config
 from bayescg.errors import DataError
 from bayescg.modelling.model import Model
+from bayescg.nets import widening
 from bayescg.sampling.long_steps.fastest_mode import check_caustic
 from bayescg.sampling.sampled_frames import masses as masses_of
 from bayescg.systems import System
@@ -32,7 +34,7 @@ class HasMap(Protocol):
     Attributes
     ----------
     lag : float or None
-        Time step; None before `setup`.
+        Time step, the longest of several; None before `setup`.
     implicit : bool
         Whether `displacement` is read at the midpoint of the step, or else at its beginning.
     system : System or None
@@ -43,12 +45,16 @@ class HasMap(Protocol):
     implicit: bool
     system: System | None
 
-    def displacement(self, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-        """Changes of flat positions and momenta over the step, each ``(n, dim)``."""
+    def displacement(self, q: Tensor, p: Tensor, lag: float | None = None) -> tuple[Tensor, Tensor]:
+        """Changes of flat positions and momenta over a step, each ``(n, dim)``; of another one than `lag`, if known."""
         ...
 
     def units(self) -> Tensor:
         """Spreads of positions and momenta, ``(2 dim,)``."""
+        ...
+
+    def widened(self, lag: float | None = None) -> float:
+        """How much wider the parameters are spread for such a step than for that of `lag`."""
         ...
 
 
@@ -61,8 +67,14 @@ class MapModel(Model):
     ----------
     system, lag
         As in :class:`HasMap`.
-    masses : Tensor or None
-        Of each coordinate, ``(dim,)``; None before `setup`.
+    lags : tuple of float
+        Steps for which it is known how wide the posterior should be: those of the pairs, or more.
+    masses : Tensor
+        Of each coordinate, ``(dim,)``.
+    centre, widths : Tensor
+        Mean of positions, ``(dim,)``, and spreads of scaled positions and momenta, ``(2,)``.
+    factors : Tensor, (lags,)
+        By how much the posterior of the parameters is widened, for steps of each of the lags.
     temperature, temperature_kT : float or None
         Of the pairs.
     topology : mdtraj.Topology or None
@@ -78,9 +90,11 @@ class MapModel(Model):
     temperature_kT: float | None = None
     topology: mdtraj.Topology | None = None
 
+    lags: tuple[float, ...] = ()
     masses: Tensor
     centre: Tensor
     widths: Tensor
+    factors: Tensor
 
     def begin_map(self, system: System | None, lag: float | None, dim: int | None) -> None:
         """Take what is known beforehand.
@@ -129,6 +143,7 @@ class MapModel(Model):
             self.dim = frames.dim
             self._prepare(frames.dim)
         self.lag = pairs.lag
+        self._widen(np.unique(pairs.lags.round(9)))
         self.temperature, self.temperature_kT, self.topology = (
             frames.temperature, frames.temperature_kT, frames.topology
         )  # fmt: skip
@@ -151,6 +166,32 @@ class MapModel(Model):
         self.widths.copy_(torch.stack(spreads))
         if not bool((self.widths > 0).all()):
             raise DataError("all states are the same: there is no motion to learn")
+
+    def calibrate(self, errors: Tensor, variance: Tensor, lags: np.ndarray, least: float) -> None:
+        """Widen the posterior so that intervals of 90 % hold that share of errors, of each lag; by `least` or more.
+
+        Parameters
+        ----------
+        errors, variance : Tensor, (n, ...)
+            Of predictions, in the posterior that is to be widened.
+        lags : ndarray, (n,)
+        least : float
+        """
+        self._widen(np.unique(lags.round(9)))
+        for number, lag in enumerate(self.lags):
+            rows = torch.as_tensor(np.abs(lags - lag) < 1e-6 * lag)
+            self.factors[number] = max(least, widening(errors[rows], variance[rows]))
+
+    def _widen(self, lags: np.ndarray) -> None:
+        self.lags = tuple(lags.tolist())
+        self.register_buffer("factors", torch.ones(len(self.lags), dtype=torch.float64))
+
+    def widened(self, lag: float | None = None) -> float:
+        """How much wider the parameters are spread for such a step than for that of `lag`."""
+        if lag is None or len(self.lags) == 1:
+            return 1.0
+        logs = self.factors.log().cpu().numpy()
+        return float(np.exp(np.interp(lag, self.lags, logs) - logs[-1]))
 
     @staticmethod
     def states(pairs: Pairs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -185,15 +226,18 @@ class MapModel(Model):
             "topology": None if self.topology is None else topology_config(self.topology),
             "temperature": self.temperature,
             "temperature_kT": self.temperature_kT,
+            "lags": list(self.lags),
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Model with the given configuration."""
         config = dict(config)
-        topology, units = config.pop("topology"), {k: config.pop(k) for k in ("temperature", "temperature_kT")}
+        topology, lags = config.pop("topology"), tuple(config.pop("lags"))
+        units = {k: config.pop(k) for k in ("temperature", "temperature_kT")}
         system = config["system"] and system_from_config(config["system"]["config"])
         model = cls(**{**config, "system": system})
+        model._widen(np.array(lags))
         model.topology = topology and topology_from_config(topology)
         model.temperature, model.temperature_kT = units["temperature"], units["temperature_kT"]
         return model

@@ -167,9 +167,9 @@ class Model(nn.Module, ABC):
         """Take sizes and scales from the training `Frames` (or `Pairs`); called once, before the weights are drawn."""
 
     def inefficiency(self, frames: Any) -> float | None:
-        """Frames for each independent term of the likelihood, 1 or more; None: the inefficiency of its inputs.
+        """Frames or pairs for each independent term of the likelihood, 1 or more; None: the inefficiency of its inputs.
 
-        Asked once, after `setup`, of all training frames. The frames of a simulation may follow each other closely,
+        Asked after `setup`, of all training frames. The frames of a simulation may follow each other closely,
         and yet each tell something new: of a likelihood of noisy labels given the frames it is the score, the label's
         residual times what it weighs, whose memory counts. A program whose sites have memories of their own gives the
         longest, and scales its other sites up.

@@ -25,6 +25,8 @@ from bayescg.nets.invariant.supplied_energy import SuppliedEnergy
 from bayescg.nets.mlp import ACTIVATIONS, MLP, Standardise
 from bayescg.nets.phase_space.linear_posterior import LinearPosterior
 from bayescg.nets.phase_space.random_waves import RandomWaves
+from bayescg.nets.phase_space.uphill import uphill
+from bayescg.nets.phase_space.widening import power_law, widening
 from bayescg.nets.predictive_coarse_graining.coarse_potential import CoarsePotential
 from bayescg.nets.random import ard, fan_in, gaussian, random_net
 from bayescg.nets.reversible_deep_msm.soft_states import SoftStates
@@ -66,7 +68,10 @@ __all__ = [
     "gaussian",
     "packed",
     "packed_diffusion",
+    "power_law",
     "random_net",
     "smooth_cutoff",
     "unpacked",
+    "uphill",
+    "widening",
 ]

@@ -56,7 +56,9 @@ def test_the_action_of_an_oscillator_is_the_exact_one():
         grid = torch.linspace(-1, 1, 9, dtype=torch.float64)
         states = torch.cartesian_prod(grid, grid)
         with torch.no_grad():
-            action = fit.model.action(states[:, :1], states[:, 1:], fit.model.weight)
+            action = fit.model.action(
+                states[:, :1], states[:, 1:], fit.model.weight, torch.full((81,), h, dtype=torch.float64)
+            )
         exact = 2 * np.tan(h / 2) * 0.5 * states.square().sum(1)
         wrong = (action - action[40]) - (exact - exact[40])
         assert float(wrong.abs().max()) < 1e-4 * float(exact.max())
@@ -116,7 +118,12 @@ def test_the_jacobian_of_the_residual_is_the_one_of_the_equations(fit, pairs):
         return (torch.cat([a - q - change[0][0], b - p - change[1][0]])) / units
 
     exact = vmap(jacrev(residual))(torch.cat([later_q, later_p], 1) / units, q, p)
-    torch.testing.assert_close(model._metric((q + later_q) / 2, (p + later_p) / 2), exact, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(
+        model.metric((q + later_q) / 2, (p + later_p) / 2, torch.ones(4, dtype=torch.float64)),
+        exact,
+        rtol=1e-8,
+        atol=1e-8,
+    )
 
 
 @pytest.mark.parametrize("order", [1, 3])
@@ -127,7 +134,7 @@ def test_what_is_known_beforehand_is_of_its_order(order):
     for lag in (0.2, 0.1, 0.05):
         pairs = bcg.sampling.short_trajectories(system, starts, lag=lag)
         q, p, later_q, later_p = ActionMap.states(pairs)
-        model = ActionMap(system, order=order, waves=2)
+        model = ActionMap(system, order=order, waves=3, powers=(5,))
         MapModel.setup(model, pairs)
         change = model.displacement((q + later_q) / 2, (p + later_p) / 2)
         left.append(float((later_q - q - change[0]).detach().square().mean().sqrt()))
@@ -190,3 +197,24 @@ def test_what_is_no_state_is_refused(pairs):
     plain = bcg.fit(ActionMap(HenonHeiles(), waves=20), pairs, uncertainty="none")
     with pytest.raises(ModelError, match="no parameter uncertainty"):
         plain.map(draws=3)
+
+
+def test_pairs_of_several_lags_teach_all_steps_up_to_the_longest():
+    """Steps in between are as accurate, and intervals hold them; a step beyond is refused."""
+    system = HenonHeiles()
+    pairs = bcg.sampling.short_trajectories(system, system.shell(25, seed=1), lag=(0.25, 0.5, 0.75))
+    fit = bcg.fit(ActionMap(system, waves=300), pairs)
+    for lag in (0.25, 0.4):
+        fresh = bcg.sampling.short_trajectories(system, system.shell(60, (0.005, 0.12), seed=9), lag=lag)
+        q, p, *later = fit.model.states(fresh)
+        off = torch.cat(later, 1) - torch.cat(fit.map(lag=lag).step(q, p, 1e-12)[:2], 1)
+        assert float(off.square().mean().sqrt()) < 1e-5
+        steps = fit.map(draws=30, lag=lag).step(q.repeat(30, 1), p.repeat(30, 1), 1e-12)
+        sd = torch.cat(steps[:2], 1).unflatten(0, (30, -1)).std(0)
+        assert float((off.abs() < 1.7 * sd).double().mean()) > 0.8
+    with pytest.raises(ConfigError, match=r"up to 0.75"):
+        fit.map(lag=0.8)
+    alone = bcg.fit(ActionMap(waves=300), pairs)
+    assert alone.map(lag=0.5).lag == 0.5
+    with pytest.raises(ConfigError, match="system="):
+        alone.map(lag=0.4)

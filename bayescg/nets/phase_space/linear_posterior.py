@@ -84,6 +84,13 @@ class LinearPosterior:
         mean = directions.T @ (ratio * roots / (1 + ratio * roots.square()) * along)
         return cls(mean, sigma * ratio**0.5, sigma, float(logs[best]), left, roots, directions, y - design @ mean, size)
 
+    def variance(self, design: Tensor) -> Tensor:
+        """Of other observations ``(..., n)``, rows ``(..., n, k)`` of their design: that of the weights alone."""
+        along = design @ self.directions.T
+        beyond = design - along @ self.directions  # what no observation told of, which a difference would lose
+        left = 1 / (1 + (self.spread * self.roots / self.noise).square())
+        return self.spread**2 * (beyond.square().sum(-1) + (along.square() * left).sum(-1))
+
     def left_out(self, rows: int) -> tuple[Tensor, Tensor]:
         """Errors of groups of so many consecutive observations if each group had been left out, and their variances.
 

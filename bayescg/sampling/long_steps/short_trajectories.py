@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def short_trajectories(
     system: System,
     starts: Any = 1000,
     *,
-    lag: float,
+    lag: float | Sequence[float],
     dt: float | None = None,
     accuracy: float = 1e-11,
     seed: int = 0,
@@ -45,8 +46,9 @@ def short_trajectories(
     starts : int, Frames or (positions, momenta)
         So many states of the canonical ensemble, drawn; or states, positions of shape ``(n, dim)`` or
         ``(n, atoms, 3)`` and momenta alike. Frames without momenta get some of the Maxwell-Boltzmann distribution.
-    lag : float or openmm.unit.Quantity
-        Time from the one to the other, ps for molecules.
+    lag : float, sequence of float, or openmm.unit.Quantity
+        Time from the one to the other, ps for molecules. Of several, multiples of the shortest, every trajectory gives
+        one pair each.
     dt : float or openmm.unit.Quantity, optional
         Steps of velocity Verlet, which divide the lag: pairs are then those of a simulation with such steps. Default:
         as small steps of an integrator of sixth order as `accuracy` asks for, of the exact dynamics.
@@ -81,43 +83,44 @@ def short_trajectories(
     (100, 0.8, array([1., 2., 4., 8.]))
     """
     check_system(system)
-    lag, dt = plain(lag, "ps"), plain(dt, "ps")
-    check_positive(lag=lag, accuracy=accuracy, **({} if dt is None else {"dt": dt}))
+    lags, dt = np.unique(np.atleast_1d(plain(lag, "ps")).astype(np.float64)), plain(dt, "ps")
+    check_positive(lag=lags[0], accuracy=accuracy, **({} if dt is None else {"dt": dt}))
+    shortest, places = float(lags[0]), np.rint(lags / lags[0]).astype(int)
+    if not np.allclose(places * shortest, lags, rtol=1e-6):
+        raise ConfigError(f"lag={lags.tolist()}: every one must be a multiple of the shortest")
     check_counts(seed=(seed, 0))
     mass = masses(system)
     q, p, cost = phase_space_starts(system, starts, mass, seed)
     if dt is not None:
-        steps = round(lag / dt)
-        if steps < 1 or abs(steps * dt / lag - 1) > 1e-6:
-            raise ConfigError(f"dt={dt:g} does not divide lag={lag:g}: use {lag / max(1, steps):g}")
-        later, error, order = propagated(system, q, p, mass, lag, steps, 2), None, 2
-        evaluations = len(q) * (steps + 1)
+        order, steps, error = 2, round(shortest / dt), None
+        if steps < 1 or abs(steps * dt / shortest - 1) > 1e-6:
+            raise ConfigError(f"dt={dt:g} does not divide lag={shortest:g}: use {shortest / max(1, steps):g}")
     else:
-        order, steps, error = 6, *_steps_for(system, q, p, mass, lag, accuracy)
-        later = propagated(system, q, p, mass, lag, steps, order)
-        evaluations = len(q) * (steps * len(_WEIGHTS[6]) + 1)
-    if bad := (~torch.cat(later, 1).isfinite().all(1)).nonzero().flatten().tolist():
+        order, (steps, error) = 6, _steps_for(system, q, p, mass, shortest, accuracy)
+    states = [(q, p)]
+    for _ in range(places[-1]):
+        states.append(propagated(system, *states[-1], mass, shortest, steps, order))
+    evaluations = len(q) * (steps * len(_WEIGHTS[order]) + 1) * int(places[-1])
+    if bad := (~torch.cat(states[-1], 1).isfinite().all(1)).nonzero().flatten().tolist():
         raise SimulationError(
             f"the trajectory from start {bad[0]} leaves the range of floating-point numbers ({len(bad)} of {len(q)} "
             "do): use a smaller dt, or other starts"
         )
-
-    def both(first: Tensor, second: Tensor) -> np.ndarray:
-        return torch.stack([first, second], 1).flatten(0, 1).numpy()
-
+    positions, momenta = (torch.stack(parts, 1).flatten(0, 1).numpy() for parts in zip(*states, strict=True))
     frames = to_frames(
         system,
-        both(q, later[0]),
+        positions,
         {
             "sampler": "short_trajectories", "order": order, "steps": steps, "accuracy": error, "seed": seed,
             "cost": {"force_evaluations": evaluations + cost},
         },
-        dt=lag,
-        trajectory=np.repeat(np.arange(len(q)), 2),
-        momenta=both(p, later[1]),
+        dt=shortest,
+        trajectory=np.repeat(np.arange(len(q)), len(states)),
+        momenta=momenta,
         masses=mass.numpy() if system.topology is None else mass.numpy()[::3],
     )  # fmt: skip
-    return frames.lagged(lag)
+    first = len(states) * np.repeat(np.arange(len(q)), len(lags))
+    return Pairs(first, first + np.tile(places, len(q)), float(lags[-1]), frames)
 
 
 def propagated(
