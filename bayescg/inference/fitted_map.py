@@ -91,8 +91,8 @@ class FittedMap:
         lag: float | None = None,
         laplace: bool = True,
     ):
-        if lag is not None and not any(abs(lag / known - 1) < 1e-6 for known in model.lags):
-            listed = ", ".join(f"{known:g}" for known in model.lags)
+        if lag is not None and not any(abs(lag / learned - 1) < 1e-6 for learned in model.lags):
+            listed = ", ".join(f"{learned:g}" for learned in model.lags)
             advice = f"lag={lag:g}, and this {type(model).__name__} has learned "
             if len(model.lags) == 1 or model.system is None:
                 raise ConfigError(
