@@ -159,7 +159,7 @@ def test_the_same_seed_gives_the_same_files_and_missing_ones_are_run_again(finis
     with pytest.raises(OutputError, match=r"another simulation \(different: seed\)"):
         molecular_dynamics(system, 40.0, out=tmp_path, seed=1, **settings)
     other = tmp_path / "other"
-    molecular_dynamics(system, 40.0, out=other, seed=1, **settings)
+    molecular_dynamics(system, 40.0, out=other, seed=1, **{**settings, "chains": 1})
     assert (other / "trajectory-00.xtc").read_bytes() != (out / "trajectory-00.xtc").read_bytes()
 
 
