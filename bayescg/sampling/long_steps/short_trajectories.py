@@ -137,6 +137,7 @@ def propagated(
             p = p + 0.5 * dt * f
         return q, p, f
 
+    q, p = q.contiguous(), p.contiguous()
     states = q, p, system.forces(q)
     run = prepare(step, states, steps * len(weights), "auto")
     for _ in range(steps):
