@@ -15,7 +15,9 @@ from bayescg.modelling.model import Model
 from bayescg.recording.functional import Params, call_with, over
 from bayescg.sampling.long_steps.fixed_point import fixed_point
 
-__all__ = ["Caustic", "FittedMap", "Step", "fitted_map"]
+__all__ = ["Caustic", "FittedMap", "Spread", "Step", "fitted_map"]
+
+_DRAWS = 100
 
 
 class Step(NamedTuple):
@@ -35,6 +37,23 @@ class Step(NamedTuple):
     p: Tensor
     iterations: int
     residual: Tensor
+
+
+class Spread(NamedTuple):
+    """How wrong one step may be.
+
+    Attributes
+    ----------
+    q, p : Tensor, (n, dim)
+        Standard deviations of positions and momenta.
+    ratio : Tensor, (n,)
+        Variance in the posterior, over the largest of the states that errors are known of. Far above 1 nothing says how
+        wrong a step is.
+    """
+
+    q: Tensor
+    p: Tensor
+    ratio: Tensor
 
 
 class Caustic(NamedTuple):
@@ -104,6 +123,7 @@ class FittedMap:
         ratio = model.widened(lag) if laplace else 1.0
         self.model, self.point, self.draws = model, point, draws
         self.lag: float = model.lag if lag is None else lag
+        self.posterior: Posterior | None = None
         self.varying = {k: point[k] + ratio * (v - point[k]) for k, v in varying.items()}
 
     def displacement(self, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,14 +158,52 @@ class FittedMap:
         """
         if not self.model.implicit:
             raise ModelError(f"{type(self.model).__name__} is an explicit map, which has no caustic")
+        slope = self._slope(q, p)
+        with torch.no_grad():
+            eigenvalues = torch.linalg.eigvals(slope)
+            determinant = torch.linalg.det(torch.eye(slope.shape[-1]).to(slope) - slope)
+        return Caustic(determinant, eigenvalues.abs().amax(1), 2 * eigenvalues.imag.amax(1).atan())
+
+    def _slope(self, q: Tensor, p: Tensor) -> Tensor:
+        """J S'' / 2 at midpoints, in scaled units, ``(n, 2 dim, 2 dim)``."""
         units, middle = self.model.units(), torch.cat([q, p], 1)
         moved, back, *_ = vjp(lambda z: 0.5 * torch.cat(self.displacement(*(z * units).chunk(2, 1)), 1), middle / units)
         rows = torch.eye(moved.shape[1]).to(moved) / units
         with torch.no_grad():
-            slope = torch.stack([back(row.expand_as(moved))[0] for row in rows], 1)
-            eigenvalues = torch.linalg.eigvals(slope)
-            determinant = torch.linalg.det(torch.eye(len(rows)).to(slope) - slope)
-        return Caustic(determinant, eigenvalues.abs().amax(1), 2 * eigenvalues.imag.amax(1).atan())
+            return torch.stack([back(row.expand_as(moved))[0] for row in rows], 1)
+
+    def spread(self, q: Tensor, p: Tensor) -> Spread:
+        r"""How wrong one step from these states may be, flat ``(n, dim)`` each, with intervals that hold on fresh ones.
+
+        Errors of left-out pairs tell how their variance goes with that of the posterior, :math:`a v^b`: nearer to the
+        truth than one factor is, above all at the rim of what was learned and beyond. It is of single steps; draws of
+        the map, which trajectories need, are widened by one factor.
+
+        Raises
+        ------
+        ModelError
+            The fit has no parameter uncertainty.
+        """
+        if self.posterior is None or self.posterior.kind == "none":
+            raise ModelError("a fit without parameter uncertainty does not know how wrong it may be")
+        model, units = self.model, self.model.units()
+        alone = FittedMap(model, self.point, {}, lag=self.lag)
+        moved = alone.step(q, p)
+        middle = ((q + moved.q) / 2, (p + moved.p) / 2) if model.implicit else (q, p)
+        many = FittedMap(model, self.point, self.posterior.draw(_DRAWS), _DRAWS, self.lag)
+        with torch.no_grad():
+            changes = many.displacement(*(x.repeat(_DRAWS, 1) for x in middle))
+            off = (torch.cat(changes, 1) / units).unflatten(0, (_DRAWS, -1))
+            off = off - torch.cat(alone.displacement(*middle), 1) / units
+            if model.implicit:
+                slope = alone._slope(*middle)
+                off = torch.linalg.solve(torch.eye(slope.shape[-1]).to(slope) - slope, off[..., None])[..., 0]
+            number = min(range(len(model.lags)), key=lambda k: abs(model.lags[k] - self.lag))
+            variance = off.square().mean(0) / (model.factors[-1] * model.widened(self.lag)) ** 2
+            factor, exponent = model.laws[number]
+            sd = (factor * variance**exponent).sqrt() * units
+            sd_q, sd_p = sd.chunk(2, 1)
+            return Spread(sd_q, sd_p, variance.sum(1) / model.reach[number])
 
     def step(self, q: Tensor, p: Tensor, tolerance: float = 1e-10, most: int = 100) -> Step:
         """One step of many states.
@@ -187,6 +245,7 @@ def fitted_map(
     """
     if not isinstance(model, HasMap):
         raise ModelError(f"{type(model).__name__} is no map of a time step")
-    return FittedMap(
-        model, weights.point, *weights.some(draw, draws, seed, type(model).__name__), lag, weights.kind == "laplace"
-    )
+    varying, many = weights.some(draw, draws, seed, type(model).__name__)
+    fitted = FittedMap(model, weights.point, varying, many, lag, weights.kind == "laplace")
+    fitted.posterior = weights
+    return fitted

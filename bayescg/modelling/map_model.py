@@ -12,7 +12,7 @@ from bayescg.arguments import check_positive
 from bayescg.distributions import system_config, system_from_config
 from bayescg.errors import DataError
 from bayescg.modelling.model import Model
-from bayescg.nets import widening
+from bayescg.nets import power_law, widening
 from bayescg.sampling.long_steps.fastest_mode import check_caustic
 from bayescg.sampling.sampled_frames import masses as masses_of
 from bayescg.systems import System
@@ -75,6 +75,10 @@ class MapModel(Model):
         Mean of positions, ``(dim,)``, and spreads of scaled positions and momenta, ``(2,)``.
     factors : Tensor, (lags,)
         By how much the posterior of the parameters is widened, for steps of each of the lags.
+    laws : Tensor, (lags, 2)
+        Factor and exponent of the variance of errors of one step, given that of the posterior that is not widened.
+    reach : Tensor, (lags,)
+        Largest variance in that posterior, of a whole state, that errors are known of.
     temperature, temperature_kT : float or None
         Of the pairs.
     topology : mdtraj.Topology or None
@@ -95,6 +99,8 @@ class MapModel(Model):
     centre: Tensor
     widths: Tensor
     factors: Tensor
+    laws: Tensor
+    reach: Tensor
 
     def begin_map(self, system: System | None, lag: float | None, dim: int | None) -> None:
         """Take what is known beforehand.
@@ -181,10 +187,13 @@ class MapModel(Model):
         for number, lag in enumerate(self.lags):
             rows = torch.as_tensor(np.abs(lags - lag) < 1e-6 * lag)
             self.factors[number] = max(least, widening(errors[rows], variance[rows]))
+            self.laws[number] = torch.tensor(power_law(errors[rows], variance[rows]))
+            self.reach[number] = variance[rows].sum(-1).max()
 
     def _widen(self, lags: np.ndarray) -> None:
         self.lags = tuple(lags.tolist())
-        self.register_buffer("factors", torch.ones(len(self.lags), dtype=torch.float64))
+        for name, shape in (("factors", ()), ("laws", (2,)), ("reach", ())):
+            self.register_buffer(name, torch.ones(len(self.lags), *shape, dtype=torch.float64))
 
     def widened(self, lag: float | None = None) -> float:
         """How much wider the parameters are spread for such a step than for that of `lag`."""

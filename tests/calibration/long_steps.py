@@ -13,7 +13,7 @@ from bayescg.experiments import Row
 from bayescg.models import ActionMap
 from bayescg.sampling.long_steps.short_trajectories import propagated
 
-DRAWS, STEPS = 100, 60
+DRAWS, STEPS = 60, 60
 INSIDE = (0.005, 0.12)
 
 
@@ -59,7 +59,8 @@ def of_maps(seed: int, lag: float, count: int, noise: float, naive: bool = False
     far = (q - last[:2])[:, seed % 2]
     # in units in which draws spread by one, for maps differ in accuracy from set to set
     return {
-        name: Quantity.of((values / values.std()).numpy()) for name, values in (("one step", one), ("60 steps", far))
+        name: Quantity.of((values / values.std()).numpy(), unit="sd")
+        for name, values in (("one step", one), ("60 steps", far))
     }
 
 

@@ -218,3 +218,22 @@ def test_pairs_of_several_lags_teach_all_steps_up_to_the_longest():
     assert alone.map(lag=0.5).lag == 0.5
     with pytest.raises(ConfigError, match="system="):
         alone.map(lag=0.4)
+
+
+def test_the_spread_of_a_step_holds_beyond_what_was_learned(fit, fresh):
+    """Inside, at somewhat higher energies, and far above, where it says that nothing is known."""
+    system = HenonHeiles()
+    ratios = []
+    for energies, least in (((0.005, 0.12), 0.8), ((0.135, 0.16), 0.75), ((0.3, 0.5), 0.0)):
+        states = bcg.sampling.short_trajectories(system, system.shell(60, energies, seed=9), lag=1.0)
+        q, p, *later = fit.model.states(states)
+        spread = fit.map().spread(q, p)
+        off = torch.cat(later, 1) - torch.cat(fit.map().step(q, p, 1e-12)[:2], 1)
+        covered = off.abs() < 1.645 * torch.cat([spread.q, spread.p], 1)
+        assert float(covered.double().mean()) > least
+        ratios.append(float(spread.ratio.median()))
+    assert ratios[0] < 0.2
+    assert ratios[2] > 3.0
+    plain = bcg.fit(ActionMap(HenonHeiles(), waves=20), fresh, uncertainty="none")
+    with pytest.raises(ModelError, match="how wrong"):
+        plain.map().spread(q, p)
