@@ -58,7 +58,8 @@ def check(experiment: Experiment) -> None:
         raise ConfigError(f'{experiment.model.name} takes no features: set features.name = "none"')
     _check_arguments("model", model, experiment.model, ("features", "system"))
     has_frames = learns_from_frames(experiment)
-    if has_frames and experiment.data.frames is None and experiment.simulation is experiment.umbrella is None:
+    sources_of_frames = (experiment.simulation, experiment.umbrella, experiment.long_steps)
+    if has_frames and experiment.data.frames is None and sources_of_frames == (None,) * 3:
         raise ConfigError(f"{experiment.model.name} learns from frames: give [data] frames = ..., or [simulation]")
     if not has_frames and experiment.system is None:
         raise ConfigError(f"{experiment.model.name} learns from the energies of a system: give [system]")

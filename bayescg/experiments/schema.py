@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from bayescg.questions.reading_order import QUESTIONS, Analysis
-from bayescg.questions.sections import Names, Section
+from bayescg.questions.sections import Names, Range, Section
 
 __all__ = [
     "Analysis",
@@ -14,6 +14,7 @@ __all__ = [
     "Data",
     "Experiment",
     "Labels",
+    "LongSteps",
     "Named",
     "Shooting",
     "Simulation",
@@ -199,6 +200,39 @@ class Labels(Section):
     draws: int = Field(default=200, ge=2)
 
 
+class LongSteps(Section):
+    """``[long_steps]``: a map of the time step ``data.lag`` from short trajectories, and long ones by it.
+
+    So many `pairs` of states a lag apart, to an `accuracy` (:func:`bayescg.sampling.short_trajectories`), begin in the
+    canonical ensemble, or between two total `energies` of systems that draw such states. So many `trajectories` begin
+    likewise, or between two `start_energies`, and each is followed for so many `steps` by each of so many `draws` of
+    the map (none: by the trained one); the rest are arguments of :func:`bayescg.sampling.mapped_dynamics`. Without a
+    thermostat the same is done by velocity Verlet, with steps of the lag and with as many as one of the map takes
+    iterations, unless `verlet` is false.
+    """
+
+    pairs: int = Field(default=400, ge=10)
+    energies: Range | None = None
+    accuracy: float = Field(default=1e-11, gt=0)
+    trajectories: int = Field(default=20, ge=1)
+    start_energies: Range | None = None
+    steps: int = Field(default=10_000, ge=3)
+    stride: int = Field(default=10, ge=1)
+    draws: int | None = Field(default=None, ge=1)
+    thermostat: Literal["langevin", "bussi"] | None = None
+    friction: float = Field(default=1.0, gt=0)
+    tolerance: float = Field(default=1e-10, gt=0)
+    verlet: bool = True
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.steps % self.stride:
+            raise ValueError(f"long_steps.steps = {self.steps} is no multiple of stride = {self.stride}")
+        if self.verlet and self.thermostat is not None:
+            raise ValueError("long_steps.verlet compares energies, which a thermostat changes: set verlet = false")
+        return self
+
+
 class Training(Section):
     """``[fit]``: arguments of :func:`bayescg.fit`; `held_out` of all frames is never seen by it."""
 
@@ -257,6 +291,7 @@ class Experiment(Section):
     umbrella: Umbrella | None = None
     coarse_graining: CoarseGraining | None = None
     labels: Labels | None = None
+    long_steps: LongSteps | None = None
     analysis: Analysis = Analysis()
     compare: Compare | None = None
 
@@ -278,6 +313,12 @@ class Experiment(Section):
     def _labels_of_a_system(self) -> Self:
         if self.labels is not None and (self.simulation is None or self.data.frames is not None):
             raise ValueError("[labels] asks a system: give [system] and [simulation], and no frames of your own")
+        return self
+
+    @model_validator(mode="after")
+    def _long_steps_of_a_system(self) -> Self:
+        if self.long_steps is not None and (self.system is None or self.data.frames is not None):
+            raise ValueError("[long_steps] makes its pairs: give [system], and no frames of your own")
         return self
 
     @model_validator(mode="after")

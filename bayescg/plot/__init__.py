@@ -9,6 +9,7 @@ from bayescg.plot.energies import free_energy
 from bayescg.plot.fits import cv, loss
 from bayescg.plot.force_errors import force_errors
 from bayescg.plot.foretold import reliability
+from bayescg.plot.integrators import energy_errors, equipartition, phase_portrait, vibrations
 from bayescg.plot.latent_energies import latent_energies
 from bayescg.plot.mean_force import mean_force
 from bayescg.plot.predicted import predicted
@@ -22,6 +23,8 @@ __all__ = [
     "committor",
     "cv",
     "eigenfunctions",
+    "energy_errors",
+    "equipartition",
     "force_errors",
     "free_energy",
     "latent_energies",
@@ -29,6 +32,7 @@ __all__ = [
     "mean_force",
     "methods",
     "mixing",
+    "phase_portrait",
     "planes",
     "predicted",
     "predictive_check",
@@ -36,4 +40,5 @@ __all__ = [
     "reliability",
     "spectrum",
     "timescales",
+    "vibrations",
 ]

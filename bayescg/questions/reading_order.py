@@ -17,6 +17,7 @@ QUESTIONS = {
     "force_identities": "ForcesOfTheFrames",
     "learned_forces": "LearnedForces",
     "umbrella_mixing": "MixingAlongTheLadder",
+    "long_steps": "DynamicsOfLongSteps",
     "coarse_against_all_atom": "CoarseAgainstAllAtom",
     "averages": "Averages",
     "collective_variables": "CollectiveVariables",

@@ -13,8 +13,8 @@ class Training(Question):
     """The figure of the loss."""
 
     def applies(self, context: Context) -> bool:
-        """To fits that kept their log."""
-        return bool(context.fit.log)
+        """To fits that kept their log, of more than a step."""
+        return len(context.fit.log) > 1
 
     def ask(self, context: Context) -> Finding:
         """One figure."""

@@ -116,17 +116,17 @@ class IntegratorCheck:
         for name, quantity in (("energy, rms", self.energy_rms), ("energy, drift", self.energy_drift)):
             if quantity is not None:
                 rows.append((name, _words(quantity), "0" if name.endswith("drift") else ""))
-        wanted = "1" if self.canonical else f"{self._level:.3g}, the mean"
-        rows += [(f"temperature / T, {name}", _words(t), wanted) for name, t in self.temperatures.items()]
+        wanted = "1" if self.canonical else f"{self._level:.3g}"
+        rows += [(f"T({name}) / T", _words(t), wanted) for name, t in self.temperatures.items()]
         for name, value in (
-            ("momentum, relative change", self.momentum), ("angular momentum", self.angular_momentum),
-            ("step forth and back", self.reversibility), ("phase-space volume", self.volume),
+            ("momentum", self.momentum), ("angular momentum", self.angular_momentum),
+            ("forth and back", self.reversibility), ("volume", self.volume),
         ):  # fmt: skip
             if value is not None:
                 rows.append((name, f"{value:.1e}", "0"))
         if self.iterations is not None:
-            rows.append(("iterations a step", f"{self.iterations:.1f}", ""))
-            rows.append(("largest residual", f"{self.residual:.1e}", "0"))
+            rows.append(("iterations", f"{self.iterations:.1f}", ""))
+            rows.append(("residual", f"{self.residual:.1e}", "0"))
         return rows
 
     def __repr__(self) -> str:
@@ -134,7 +134,7 @@ class IntegratorCheck:
         rows = self.rows()
         width = max(len(name) for name, *_ in rows)
         lines = [
-            f"  {name:<{width}}  {value:<42} {wanted and 'wanted ' + wanted}".rstrip() for name, value, wanted in rows
+            f"  {name:<{width}}  {value:<28} {wanted and 'wanted ' + wanted}".rstrip() for name, value, wanted in rows
         ]
         return "\n".join([f"IntegratorCheck({head})", *lines])
 
@@ -185,7 +185,7 @@ def integrator_check(
     >>> path = bcg.sampling.mapped_dynamics(fit, bcg.systems.HenonHeiles().shell(5, (0.02, 0.05)), steps=20)
     >>> check = integrator_check(fit, path, canonical=False, states=2)
     >>> check.reversibility < 1e-8, check.volume < 1e-6, list(check.temperatures)
-    (True, True, ['coordinate 0', 'coordinate 1'])
+    (True, True, ['x1', 'x2'])
     """
     check_counts(states=(states, 1), seed=(seed, 0))
     if path.momenta is None or path.masses is None or path.dt is None:
@@ -228,7 +228,9 @@ def _tail(quantity: Quantity) -> float:
 
 
 def _words(quantity: Quantity) -> str:
-    return repr(quantity).removeprefix("Quantity(").removesuffix(")")
+    if quantity.ci90 is None:
+        return f"{quantity.mean:.3g}"
+    return f"{quantity.mean:.3g} ± {quantity.sd:.2g}{quantity.unit and ' ' + quantity.unit}"
 
 
 def _energies(system: System, q: np.ndarray) -> np.ndarray:
@@ -259,7 +261,7 @@ def _kept_energy(
         warning=square.warning,
     )
     slopes = np.array([np.polyfit(np.arange(len(e)) * dt, e - e[0], 1)[0] if len(e) > 2 else np.nan for e in each])
-    of_time = "per unit of time" if not unit else f"{unit}/ps"
+    of_time = "/ time" if not unit else f"{unit}/ps"
     drift = over_trajectories(slopes, draws, of_time, seed)
     longest = max(map(len, each))
     times = np.unique(np.linspace(0, longest - 1, min(longest, _PLOTTED)).astype(int))
@@ -278,7 +280,7 @@ def _temperature(path: Frames, twice_kinetic: np.ndarray, draws: int, seed: int)
 def _kinds(path: Frames, dim: int) -> dict[str, Any]:
     """Columns of each coordinate of a toy system, or of each element."""
     if path.topology is None or path.unit != "nm":
-        return {f"coordinate {k}": [k] for k in range(dim)}
+        return {f"x{k + 1}": [k] for k in range(dim)}
     elements = np.array([a.element.symbol if a.element is not None else a.name for a in path.topology.atoms])
     return {name: np.flatnonzero(np.repeat(elements == name, 3)) for name in dict.fromkeys(elements.tolist())}
 

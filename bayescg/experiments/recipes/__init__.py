@@ -6,6 +6,7 @@ from bayescg.experiments.recipes.from_energies import FromEnergies
 from bayescg.experiments.recipes.from_frames import FromFrames
 from bayescg.experiments.recipes.label_and_learn import LabelAndLearn
 from bayescg.experiments.recipes.learn_bias_reweight import LearnBiasReweight
+from bayescg.experiments.recipes.long_dynamics import LongDynamics
 from bayescg.experiments.recipes.recipe import Recipe
 from bayescg.experiments.recipes.several_methods import SeveralMethods
 from bayescg.experiments.schema import Experiment
@@ -13,7 +14,7 @@ from bayescg.experiments.schema import Experiment
 __all__ = ["RECIPES", "Recipe", "recipe_of"]
 
 RECIPES: tuple[type[Recipe], ...] = (
-    SeveralMethods, LearnBiasReweight, CoarseGrained, LabelAndLearn, FromFrames, FromEnergies,
+    SeveralMethods, LearnBiasReweight, CoarseGrained, LabelAndLearn, LongDynamics, FromFrames, FromEnergies,
 )  # fmt: skip
 
 
