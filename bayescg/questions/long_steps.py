@@ -81,8 +81,8 @@ class DynamicsOfLongSteps(Question):
             finding.add("energy_rms", check.energy_rms)
             finding.add("energy_drift", check.energy_drift, 0.0)
         for name, temperature in check.temperatures.items():
-            known = 1.0 if check.canonical else None
-            finding.add(f"temperature_{name.replace(' ', '_')}", temperature, known)
+            expected = 1.0 if check.canonical else None
+            finding.add(f"temperature_{name}", temperature, expected)
 
     def _one_step(self, finding: Finding, context: Context) -> None:
         """Errors of one step from states that training has not seen, and how many are within their intervals."""

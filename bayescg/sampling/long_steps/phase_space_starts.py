@@ -54,11 +54,11 @@ def phase_space_starts(system: System, starts: Any, mass: Tensor, seed: int) -> 
         positions, momenta = starts
     else:
         raise ConfigError(f"starts are a number, Frames, or (positions, momenta); not a {type(starts).__name__}")
-    q = as_positions(system, positions, None).double()
+    q = as_positions(system, positions, None).double().contiguous()
     if momenta is None:
         noise = torch.randn(q.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         return q, (system.kT * mass).sqrt() * noise, cost
-    p = torch.as_tensor(np.asarray(momenta), dtype=torch.float64).flatten(1)
+    p = torch.as_tensor(np.asarray(momenta), dtype=torch.float64).flatten(1).contiguous()
     if p.shape != q.shape:
         raise DataError(f"there are positions of shape {tuple(q.shape)} and momenta of shape {tuple(p.shape)}")
     return q, p, cost
