@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyro
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import grad, jacrev, vmap
 
 from bayescg import nets
-from bayescg.arguments import check_counts
+from bayescg.arguments import check_counts, check_positive
 from bayescg.data import Pairs
 from bayescg.errors import ConfigError
 from bayescg.modelling import Batch, MapModel
@@ -28,6 +28,9 @@ _FIRST_LENGTHS = (6.0, 24.0)
 """Of the random functions, in units of the spread of positions and of momenta."""
 _LEAST_CLEAN = 20
 _MOST_POWERS = 4
+_NEAR = 1.55
+"""Distance at which functions of particles have faded, in units of that of neighbours, where forces are known."""
+_MEASURED = 30
 
 
 class ActionMap(MapModel):
@@ -45,6 +48,12 @@ class ActionMap(MapModel):
         S = h H + \tfrac{h^3}{24} \left(\nabla U^T m^{-1} \nabla U + v^T U'' v\right)
             + s\, w \cdot \phi(\bar q, \bar p), \qquad w \sim N(0, a^2),\ v = \bar p / m.
 
+    The functions are random waves of all coordinates, for a few degrees of freedom; or sums over particles and pairs,
+    :class:`bayescg.nets.ParticleFunctions`, which rotation, translation and exchange leave as they are. Momentum and
+    angular momentum are then kept, and a map trained on some particles is one of any number of such:
+    ``fit.map(system=larger)``. Two things are simpler for particles: A is taken as 1, which costs nothing where pairs
+    have no noise, and without a system all that is left over is read as misfit, not noise.
+
     The noise is one of the later states, (q', p') = true ones + N(0, sigma^2): a midpoint moves by half of it, so that
     the residual of the two equations is that noise times :math:`A = 1 - J S'' / 2`. Divided by A it is linear in w, and
     the posterior of w is Gaussian, in closed form; lengths of the functions, a and sigma are those of largest evidence.
@@ -61,12 +70,22 @@ class ActionMap(MapModel):
     lag : float, optional
         Time step h; the pairs tell.
     order : {0, 1, 3}, optional
-        To which order in h S is known beforehand; 0: of the kinetic energy alone. Default: 1, or 0 without a system.
+        To which order in h S is known beforehand; 0: of the kinetic energy alone. Default: 0 without a system, else 1,
+        or 3 of particles.
+    form : {"waves", "particles"}
+        Functions; those of particles are for clusters in vacuum, of kinds that are few.
     waves : int
         Random functions, divided among the powers.
     powers : sequence of int, optional
         Odd powers of h with which the unknown part grows. Default: of pairs of one lag the lowest that is not known; of
         several, of which any smaller step is learned, as many as there are, at most four.
+    radial : int
+        Number of powers of distances, of particles.
+    cutoff : float, optional
+        Distance at which functions of particles have faded, in units of that of nearest neighbours. Default: 1.55 where
+        S is known to third order, else none.
+    kinds : sequence of str, optional
+        Of each particle, which one is like which. Default: those of one mass are.
     dim : int, optional
         Number of coordinates; the system or the pairs tell.
 
@@ -101,23 +120,49 @@ class ActionMap(MapModel):
         order: int | None = None,
         waves: int = 600,
         powers: Sequence[int] | None = None,
+        form: Literal["waves", "particles"] = "waves",
+        radial: int = 5,
+        cutoff: float | None = None,
+        kinds: Sequence[str] | None = None,
         dim: int | None = None,
     ):
         super().__init__()
-        check_counts(waves=(waves, 3))
-        order = (0 if system is None else 1) if order is None else order
+        check_counts(waves=(waves, 3), radial=(radial, 1))
+        check_positive(**({} if cutoff is None else {"cutoff": cutoff}))
+        if form not in ("waves", "particles"):
+            raise ConfigError(f"form={form!r} is not known: use 'waves' or 'particles'")
+        if order is None:
+            order = 0 if system is None else 1 if form == "waves" else 3
         if order not in ((0,) if system is None else (0, 1, 3)):
             raise ConfigError(f"order={order!r} is not known: use 0, or of a system's energy 1 or 3")
         if powers is not None and any(power % 2 == 0 for power in powers):
             raise ConfigError(f"powers={tuple(powers)}: S is odd in the time step, so that steps back undo steps ahead")
         self.order, self.waves, self.powers = order, waves, None if powers is None else tuple(powers)
+        self.form, self.radial, self.cutoff = form, radial, _NEAR if cutoff is None and order == 3 else cutoff
+        self.kinds = None if kinds is None else list(map(str, kinds))
         self.begin_map(system, lag, dim)
-        if self.dim is not None and self.powers is not None:
+        if form == "particles" and system is not None and kinds is None:
+            self.kinds = self._alike()
+        if self.dim is not None and self.powers is not None and (form == "waves" or self.kinds is not None):
             self._build(self.dim, len(self.powers))
 
+    def _alike(self) -> list[str]:
+        """Kinds of particles: those of one mass."""
+        return [f"{float(mass):.5g}" for mass in self.masses[::3]]
+
     def _build(self, dim: int, powers: int) -> None:
-        self.functions = nets.RandomWaves(dim, self.waves // powers)
-        self.weight = nn.Parameter(torch.zeros(self.waves // powers * powers, dtype=torch.float64))
+        if self.form == "waves":
+            self.functions: Any = nets.RandomWaves(dim, self.waves // powers)
+        else:
+            kinds = self.kinds = self.kinds or self._alike()
+            if dim != 3 * len(kinds):
+                raise ConfigError(
+                    f"form='particles' is of particles in space: {dim} coordinates are not those of {len(kinds)}"
+                )
+            energy = self.system.energy if self.system is not None and self.order == 3 else None
+            self.functions = nets.ParticleFunctions(kinds, self.radial, self.cutoff, energy)
+            self.functions.masses.copy_(self.masses[::3])
+        self.weight = nn.Parameter(torch.zeros(self.functions.size * powers, dtype=torch.float64))
         for name in ("spread", "noise"):
             self.register_buffer(name, torch.ones((), dtype=torch.float64))
 
@@ -137,8 +182,12 @@ class ActionMap(MapModel):
 
     def action(self, q: Tensor, p: Tensor, weight: Tensor, h: Tensor) -> Tensor:
         """S at midpoints, ``(n,)``, with these weights and time steps ``(n,)``."""
-        values = self.functions(*self.scaled(q, p)) @ weight.unflatten(0, (-1, self.functions.size)).T
+        values = self.functions(*self._read(q, p)) @ weight.unflatten(0, (-1, self.functions.size)).T
         return self.known(q, p, h) + self.widths.prod() * (values * self._growth(h)).sum(-1)
+
+    def _read(self, q: Tensor, p: Tensor) -> Fields:
+        """What the functions read: waves scaled states, particles the states themselves."""
+        return self.scaled(q, p) if self.form == "waves" else (q, p)
 
     def _growth(self, h: Tensor) -> Tensor:
         """Powers of the time step, in units of the longest, ``(n, powers)``."""
@@ -158,11 +207,8 @@ class ActionMap(MapModel):
     def residual(self, batch: Batch, weight: Tensor) -> Tensor:
         """What the later states are off, in scaled units, ``(n, 2 dim)``, with these weights: noise ~ N(0, sigma^2)."""
         states: Any = (batch.x, batch.momenta, batch.y, batch.later_momenta, batch.lag)
-        q, p, later_q, later_p, h = states
-        middle = (q + later_q) / 2, (p + later_p) / 2
-        change_q, change_p = self._changes(*middle, weight, h)
-        off = torch.cat([later_q - q - change_q, later_p - p - change_p], -1) / self.units()
-        return torch.linalg.solve(self.metric(*middle, h), off)
+        design, y = self._equations(*states)
+        return y - design @ weight
 
     def metric(self, q: Tensor, p: Tensor, h: Tensor) -> Tensor:
         """A = 1 - J S'' / 2 of the trained S in scaled units, ``(n, 2 dim, 2 dim)``, at midpoints."""
@@ -205,6 +251,9 @@ class ActionMap(MapModel):
         if not hasattr(self, "functions"):
             self._build(pairs.frames.dim, len(self.powers))
         self.double()
+        if self.form == "particles":
+            self._measure(pairs)
+            return
         even = torch.ones(len(pairs), dtype=torch.float64)
 
         def evidence(lengths: tuple[float, ...]) -> float:
@@ -212,6 +261,16 @@ class ActionMap(MapModel):
             return self._posterior(pairs, even).evidence
 
         nets.uphill(evidence, _FIRST_LENGTHS)
+
+    def _measure(self, pairs: Pairs) -> None:
+        assert self.lag is not None
+        q, p, later_q, later_p = self.states(pairs)
+        nets.check_apart(q.unflatten(-1, (-1, 3)), range(len(q)))
+        self.widths[0] = self.lag * self.widths[1]  # of a cluster that turns and drifts: what it moves by in a step
+        self.functions.masses.copy_(self.masses[::3])
+        some = torch.linspace(0, len(q) - 1, min(len(q), _MEASURED)).long()
+        middle = ((q + later_q)[some] / 2, (p + later_p)[some] / 2)
+        self.functions.measure(*middle, self.units() / self.widths.prod())
 
     def solve(self, pairs: Pairs, weight: Tensor) -> None:
         """Weights, prior and noise in closed form; then the factors.
@@ -228,7 +287,8 @@ class ActionMap(MapModel):
         self.noise.fill_(posterior.noise)
         lags, rows = np.unique(pairs.lags.round(9)), 2 * pairs.frames.dim
         together = rows * (len(lags) if len(lags) > 1 else round(pairs.overlap))
-        if posterior.noiseless(together) and (len(lags) == 1 or self.system is None):
+        exact = posterior.noiseless(together) or (self.form == "particles" and self.system is None)
+        if exact and (len(lags) == 1 or self.system is None):
             errors, variance = (x.reshape(-1, rows) for x in posterior.left_out(together))
             self.calibrate(errors, variance, pairs.lags[: len(errors)], least=1.0)
         elif self.system is not None:  # by pairs without noise that begin where others end
@@ -253,15 +313,49 @@ class ActionMap(MapModel):
 
     def linear(self, pairs: Pairs) -> Fields:
         """What functions change of the residuals, ``(n, 2 dim, weights)``, and residuals without, ``(n, 2 dim)``."""
-        q, p, later_q, later_p = self.states(pairs)
-        h, middle = torch.as_tensor(pairs.lags), ((q + later_q) / 2, (p + later_p) / 2)
+        return self._equations(*self.states(pairs), torch.as_tensor(pairs.lags))
+
+    def _equations(self, q: Tensor, p: Tensor, later_q: Tensor, later_p: Tensor, h: Tensor) -> Fields:
+        middle = (q + later_q) / 2, (p + later_p) / 2
         change_q, change_p = self._changes(*middle, torch.zeros_like(self.weight), h)
         y = torch.cat([later_q - q - change_q, later_p - p - change_p], -1) / self.units()
-        along_u, along_v = self.functions.slopes(*self.scaled(*middle))
-        design = torch.cat([along_v, -along_u], -1).transpose(1, 2)
+        along_q, along_p = self.functions.slopes(*self._read(*middle))
+        design = torch.cat([along_p, -along_q], -1).transpose(1, 2)
         design = torch.cat([design * g[:, None, None] for g in self._growth(h).unbind(-1)], -1)
+        if self.form == "particles":
+            return design * (self.widths.prod() / self.units())[:, None], y
         solved = torch.linalg.solve(self.metric(*middle, h), torch.cat([design, y[..., None]], -1))
         return solved[..., :-1], solved[..., -1]
+
+    def of_system(self, system: System) -> MapModel:
+        """The map of another number of the same kinds of particles.
+
+        Parameters
+        ----------
+        system : System
+            Its energy serves where the map has one, its masses tell the kinds.
+
+        Raises
+        ------
+        ModelError
+            The functions are waves, which are of the coordinates they were trained on.
+        ConfigError
+            There are other kinds of particles than the map was trained on.
+        """
+        if self.form != "particles":
+            return super().of_system(system)
+        other = type(self)(**{**self.arguments("system", "kinds", "dim"), "system": system}).double()
+        other._widen(np.array(self.lags))
+        here, there = (", ".join(sorted(set(model.kinds or ()))) for model in (self, other))
+        if here != there:
+            raise ConfigError(
+                f"this map was trained on particles of kinds (masses) {here}, and the system's have {there}: train one "
+                "on such particles"
+            )
+        values = {k: v for k, v in self.state_dict().items() if k not in ("masses", "centre", "functions.masses")}
+        other.load_state_dict(values, strict=False)
+        other.reach.mul_(other.masses.numel() / self.masses.numel())  # of variances summed over coordinates
+        return other
 
     @classmethod
     def example(cls) -> tuple[ActionMap, Any, None]:

@@ -14,6 +14,7 @@ from bayescg.modelling.map_model import HasMap
 from bayescg.modelling.model import Model
 from bayescg.recording.functional import Params, call_with, over
 from bayescg.sampling.long_steps.fixed_point import fixed_point
+from bayescg.systems import System
 
 __all__ = ["Caustic", "FittedMap", "Spread", "Step", "fitted_map"]
 
@@ -232,20 +233,32 @@ class FittedMap:
 
 
 def fitted_map(
-    model: Model, weights: Posterior, draw: int | None, draws: int | None, seed: int, lag: float | None
+    model: Model,
+    weights: Posterior,
+    draw: int | None,
+    draws: int | None,
+    seed: int,
+    lag: float | None,
+    system: System | None = None,
 ) -> FittedMap:
     """What `Fit.map` gives.
 
     Raises
     ------
     ModelError
-        The model is no map, or a draw is wanted of a fit that has no parameter uncertainty.
+        The model is no map, or of no other system, or a draw is wanted of a fit that has no parameter uncertainty.
     ConfigError
-        Both `draw` and `draws` are given, there are not so many refits, or the step is none that was learned.
+        Both `draw` and `draws` are given, there are not so many refits, the step is none that was learned, or the
+        system has other particles.
     """
     if not isinstance(model, HasMap):
         raise ModelError(f"{type(model).__name__} is no map of a time step")
     varying, many = weights.some(draw, draws, seed, type(model).__name__)
-    fitted = FittedMap(model, weights.point, varying, many, lag, weights.kind == "laplace")
+    stepped: Any = model
+    point = weights.point
+    if system is not None:
+        stepped = stepped.of_system(system)
+        point = {k: v.detach() for k, v in (*stepped.named_parameters(), *stepped.named_buffers())}
+    fitted = FittedMap(stepped, point, varying, many, lag, weights.kind == "laplace")
     fitted.posterior = weights
     return fitted

@@ -23,6 +23,7 @@ from bayescg.inference.refit_cvs import mixture, refit_cvs, turned
 from bayescg.inference.uncertainty import Posterior
 from bayescg.modelling.model import HasCV, Model, cv_of
 from bayescg.recording.functional import Params, seeded
+from bayescg.systems import System
 
 __all__ = ["TrainedModel"]
 
@@ -114,14 +115,19 @@ class TrainedModel:
         return system
 
     def map(
-        self, draw: int | None = None, draws: int | None = None, seed: int = 0, lag: float | None = None
+        self,
+        draw: int | None = None,
+        draws: int | None = None,
+        seed: int = 0,
+        lag: float | None = None,
+        system: System | None = None,
     ) -> FittedMap:
         """The step over a lag time that was learned: :func:`bayescg.sampling.mapped_dynamics` follows it.
 
         Arguments and errors as of `system`; a batch of states is divided among `draws`, in order. A fit to pairs of
-        several lags knows any step up to the longest, `lag`.
+        several lags knows any step up to the longest, `lag`, and one of particles any number of them, in `system`.
         """
-        return fitted_map(self.model, self.weights, draw, draws, seed, lag)
+        return fitted_map(self.model, self.weights, draw, draws, seed, lag, system)
 
     def parameters(self, draws: int | None = None, seed: int = 0) -> Params:
         """Draws of the parameters that vary, each ``(draws, ...)``; None: every refit once, else 200 draws."""

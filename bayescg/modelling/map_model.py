@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bayescg.arguments import check_positive
 from bayescg.distributions import system_config, system_from_config
-from bayescg.errors import DataError
+from bayescg.errors import DataError, ModelError
 from bayescg.modelling.model import Model
 from bayescg.nets import power_law, widening
 from bayescg.sampling.long_steps.fastest_mode import check_caustic
@@ -117,6 +117,18 @@ class MapModel(Model):
         self.system, self.lag, self.dim = system, lag, dim
         if dim is not None:
             self._prepare(dim)
+        if system is not None:
+            self.masses.copy_(masses_of(system))
+
+    def of_system(self, system: System) -> MapModel:
+        """The same map of another system, where what is learned is of any number of particles.
+
+        Raises
+        ------
+        ModelError
+            It is of the coordinates that it was trained on.
+        """
+        raise ModelError(f"this {type(self).__name__} is of the {self.dim} coordinates that it was trained on")
 
     def _prepare(self, dim: int) -> None:
         for name in ("masses", "centre"):

@@ -24,6 +24,7 @@ from bayescg.nets.invariant.smooth import check_apart, check_smooth, smooth_cuto
 from bayescg.nets.invariant.supplied_energy import SuppliedEnergy
 from bayescg.nets.mlp import ACTIVATIONS, MLP, Standardise
 from bayescg.nets.phase_space.linear_posterior import LinearPosterior
+from bayescg.nets.phase_space.particle_functions import ParticleFunctions
 from bayescg.nets.phase_space.random_waves import RandomWaves
 from bayescg.nets.phase_space.uphill import uphill
 from bayescg.nets.phase_space.widening import power_law, widening
@@ -46,6 +47,7 @@ __all__ = [
     "LinearEvidence",
     "LinearPosterior",
     "ParticleEnergy",
+    "ParticleFunctions",
     "QuadratureBox",
     "RandomWaves",
     "RitzModes",
