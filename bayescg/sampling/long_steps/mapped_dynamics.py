@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bayescg.arguments import check_positive
-from bayescg.data import Frames
+from bayescg.data import Frames, evenly
 from bayescg.errors import ConfigError, ModelError, SimulationError
 from bayescg.sampling.chains.loop import Kernel, Run, Settings, Start, run_kernel, seeded_generator
 from bayescg.sampling.long_steps.map_stepper import MapStepper
@@ -25,12 +25,15 @@ from bayescg.units import plain
 
 __all__ = ["mapped_dynamics"]
 
+_LOOKED_AT, _FAR = 200, 10.0
+
 
 def mapped_dynamics(
     fit: Any,
     starts: Any,
     *,
     steps: int,
+    lag: float | None = None,
     thermostat: str | None = None,
     friction: float = 1.0,
     draws: int | None = None,
@@ -54,11 +57,13 @@ def mapped_dynamics(
     Parameters
     ----------
     fit : Fit
-        Of a model of a time step: its lag is the step.
+        Of a model of a time step.
     starts : int, Frames or (positions, momenta)
         As for :func:`bayescg.sampling.short_trajectories`; where no energy is known, states.
     steps : int
         Of every trajectory.
+    lag : float or openmm.unit.Quantity, optional
+        Time step, of a fit to pairs of several lags any up to the longest; default: the longest.
     thermostat : {None, "langevin", "bussi"}
         ``"langevin"``: half a step of friction and noise before and after each step, exact for the momenta, which
         forgets where trajectories were. ``"bussi"``: stochastic rescaling of all velocities likewise, which leaves
@@ -130,7 +135,7 @@ def mapped_dynamics(
     """
     if not hasattr(getattr(fit, "model", None), "displacement"):
         raise ModelError(f"this {type(getattr(fit, 'model', fit)).__name__} is no fitted map of a time step")
-    friction = plain(friction, "1/ps")
+    friction, lag = plain(friction, "1/ps"), plain(lag, "ps")
     check_positive(friction=friction, tolerance=tolerance)
     if thermostat not in (None, "langevin", "bussi"):
         raise ConfigError(f"thermostat={thermostat!r} is not known: use None, 'langevin' or 'bussi'")
@@ -141,7 +146,7 @@ def mapped_dynamics(
         steps, None, stride, 0, energy, False, compile, device.type, seed, out, resume, progress
     )  # fmt: skip
     settings.check()
-    step_map = fit.map() if draws is None else fit.map(draws=draws, seed=seed)
+    step_map = fit.map(lag=lag) if draws is None else fit.map(draws=draws, seed=seed, lag=lag)
     system, mass = _system_of(fit.model, thermostat is not None or isinstance(starts, int), energy)
     q, p, _ = phase_space_starts(system, starts, mass, seed)
     q, p = (x.to(device).repeat(draws or 1, 1) for x in (q, p))
@@ -168,7 +173,22 @@ def mapped_dynamics(
             f"{losses[0]['trajectory']} in step {losses[0]['step']}: {losses[0]['why']}",
             stacklevel=2,
         )
+    if fit.weights.kind != "none" and (share := _unknown(step_map, frames)):
+        warnings.warn(
+            f"in {share:.0%} of the frames the posterior of the map is more than {_FAR:g} times as wide (in variance) "
+            "as of any state that its errors are known of: nothing says how wrong steps are there. Learn from pairs "
+            "that begin there, too",
+            stacklevel=2,
+        )
     return frames
+
+
+def _unknown(step_map: Any, frames: Frames) -> float:
+    """Share of frames where nothing is known of the errors of the map."""
+    index = evenly(frames, _LOOKED_AT)
+    q, p = (torch.as_tensor(frames.gather(index, name)).flatten(1) for name in ("positions", "momenta"))
+    ratio = step_map.spread(q.to(step_map.point["masses"]), p.to(step_map.point["masses"])).ratio
+    return float((~(ratio < _FAR)).double().mean())
 
 
 class _Mapped(Kernel):
@@ -216,8 +236,8 @@ class _Mapped(Kernel):
             first = int(torch.nonzero(rows)[0])
             raise SimulationError(
                 f"{int(rows.sum())} of {len(rows)} trajectories cannot go on, the first of them trajectory {first} "
-                f"in step {step + 1}: {self._reason(first)}. Start at lower energies, learn a map of a shorter lag, "
-                "or go on with the others by lost='end'; the error's frames are those up to there"
+                f"in step {step + 1}: {self._reason(first)}. Start at lower energies, take a shorter lag= (of a fit to "
+                "pairs of several), or go on with the others by lost='end'; the error's frames are those up to there"
             )
 
     def _reason(self, row: int) -> str:
