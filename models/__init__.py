@@ -4,6 +4,7 @@ from bayescg.models.action_map import ActionMap
 from bayescg.models.autoencoder import Autoencoder
 from bayescg.models.boltzmann_generator import BoltzmannGenerator
 from bayescg.models.direct_map import DirectMap
+from bayescg.models.effective_dynamics import EffectiveDynamics
 from bayescg.models.embedded_physics import EmbeddedPhysics
 from bayescg.models.force_matching_potential import ForceMatchingPotential
 from bayescg.models.generator_eigenfunctions import GeneratorEigenfunctions
@@ -20,6 +21,7 @@ __all__ = [
     "Autoencoder",
     "BoltzmannGenerator",
     "DirectMap",
+    "EffectiveDynamics",
     "EmbeddedPhysics",
     "ForceMatchingPotential",
     "GeneratorEigenfunctions",

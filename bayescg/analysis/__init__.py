@@ -9,6 +9,7 @@ from bayescg.analysis.free_energy.estimate import free_energy
 from bayescg.analysis.free_energy.profile import FreeEnergy
 from bayescg.analysis.kinetics.chapman_kolmogorov import ChapmanKolmogorov, chapman_kolmogorov, implied_timescales
 from bayescg.analysis.kinetics.committor import committor
+from bayescg.analysis.kinetics.diffusion_draws import DiffusionDraws, Flatness, effective_dynamics, flat_from
 from bayescg.analysis.kinetics.modes import SlowModes
 from bayescg.analysis.kinetics.rates import Rates, rates
 from bayescg.analysis.kinetics.reaction import Committor
@@ -30,6 +31,8 @@ __all__ = [
     "Compared",
     "Comparison",
     "Coverage",
+    "DiffusionDraws",
+    "Flatness",
     "ForceBands",
     "FreeEnergy",
     "IntegratorCheck",
@@ -49,6 +52,8 @@ __all__ = [
     "committor",
     "compare",
     "coverage",
+    "effective_dynamics",
+    "flat_from",
     "force_bands",
     "free_energy",
     "implied_timescales",

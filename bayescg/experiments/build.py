@@ -165,14 +165,14 @@ def _overdamped(experiment: Experiment, system: systems.System, directory: Path)
     """Frames of a toy system, weighted where they were simulated at another temperature."""
     assert experiment.system is not None
     assert experiment.simulation is not None
-    settings, simulated = experiment.simulation, system
+    settings, simulated, model = experiment.simulation, system, model_class(experiment.model.name)
     if settings.temperature_kT is not None:
         arguments = {**experiment.system.arguments, "temperature_kT": settings.temperature_kT}
         simulated = getattr(systems, experiment.system.name)(**arguments)
     frames = sampling.overdamped(
         simulated, round(settings.time / settings.dt), dt=settings.dt, chains=settings.chains,
         stride=round(settings.frame_every / settings.dt), equilibration=round(settings.equilibration / settings.dt),
-        energy=True, forces=model_class(experiment.model.name).conditional, device=experiment.run.device,
+        energy=True, forces=model.conditional and not model.needs_pairs, device=experiment.run.device,
         seed=experiment.run.seed, run_dir=directory,
     )  # fmt: skip
     if simulated is system:

@@ -1,6 +1,9 @@
 """Networks: modules that return tensors or distributions."""
 
 from bayescg.nets.boltzmann_generator.flows import BOUND, SplineFlow
+from bayescg.nets.effective_dynamics.propagator import log_propagator, rate_matrix
+from bayescg.nets.effective_dynamics.scoring import fisher_scoring
+from bayescg.nets.effective_dynamics.smooth_function import SmoothFunction
 from bayescg.nets.force_matching_potential.linear_evidence import LinearEvidence
 from bayescg.nets.force_matching_potential.prior_energy import BondedEnergy, HarmonicEnergy
 from bayescg.nets.force_matching_potential.quadrature_box import QuadratureBox
@@ -51,6 +54,7 @@ __all__ = [
     "QuadratureBox",
     "RandomWaves",
     "RitzModes",
+    "SmoothFunction",
     "SoftStates",
     "SplineEnergy",
     "SplineFlow",
@@ -67,11 +71,14 @@ __all__ = [
     "diffusion_value",
     "doubted_modes",
     "fan_in",
+    "fisher_scoring",
     "gaussian",
+    "log_propagator",
     "packed",
     "packed_diffusion",
     "power_law",
     "random_net",
+    "rate_matrix",
     "smooth_cutoff",
     "unpacked",
     "uphill",

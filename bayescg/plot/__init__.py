@@ -4,6 +4,7 @@ Save one with ``figure.savefig("name.png")``. Colours are told apart by colour-b
 """
 
 from bayescg.plot.coarse_planes import coarse_grained
+from bayescg.plot.diffusions import effective_dynamics
 from bayescg.plot.eigenmodes import chapman_kolmogorov, committor, eigenfunctions, spectrum, timescales
 from bayescg.plot.energies import free_energy
 from bayescg.plot.fits import cv, loss
@@ -22,6 +23,7 @@ __all__ = [
     "coarse_grained",
     "committor",
     "cv",
+    "effective_dynamics",
     "eigenfunctions",
     "energy_errors",
     "equipartition",

@@ -22,7 +22,7 @@ class HeldOut(Question):
     def applies(self, context: Context) -> bool:
         """To models of frames that have a likelihood, where some frames were held out."""
         model = context.fit.model
-        return context.test is not None and model.kind == "evidence" and model.needs_frames
+        return context.test is not None and model.kind == "evidence" and model.needs_frames and not model.needs_pairs
 
     def ask(self, context: Context) -> Finding:
         """One quantity, and diagnostics of the guide."""

@@ -25,6 +25,7 @@ QUESTIONS = {
     "predictions": "Predictions",
     "exact_eigenfunction": "BesideTheExactEigenfunction",
     "slow_modes": "EigenvaluesAndTimescales",
+    "diffusion_along_cv": "DiffusionAlongCV",
     "lag_times": "LagTimes",
     "mean_forces": "MeanForces",
     "free_energies": "FreeEnergies",

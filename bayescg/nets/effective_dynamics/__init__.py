@@ -1,0 +1,1 @@
+"""What the effective dynamics of a collective variable is made of."""

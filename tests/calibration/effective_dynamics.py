@@ -1,0 +1,106 @@
+"""Effective dynamics of one variable: timescales, populations and diffusion, at short lags and at long ones."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.linalg import expm
+
+import bayescg as bcg
+from bayescg.analysis import Quantity, effective_dynamics
+from bayescg.data import Frames
+from bayescg.experiments import Row
+from bayescg.models import EffectiveDynamics
+from bayescg.truth.grid import Grid
+
+CELLS = 800
+
+
+def tilted(x: torch.Tensor) -> torch.Tensor:
+    return 3 * (x[:, 0] ** 2 - 1) ** 2 + 0.3 * x[:, 0]
+
+
+def faster_to_the_right(x: torch.Tensor) -> torch.Tensor:
+    return (0.8 * torch.tanh(2 * x[:, 0])).exp()
+
+
+@dataclass(frozen=True)
+class Case:
+    """A system on a line, its diffusion, and how long a trajectory is."""
+
+    system: Any
+    diffusion: Callable[[torch.Tensor], torch.Tensor] | None
+    time: float
+
+
+@cache
+def case(name: str) -> Case:
+    if name == "prinz":
+        return Case(bcg.systems.Prinz(), None, 100.0)
+    box: Any = bcg.systems.from_function(tilted, dim=1, temperature_kT=1.0)
+    return Case(bcg.truth.reduce.analytic(box, [(-2.0, 2.0)], None), faster_to_the_right, 300.0)
+
+
+@cache
+def transitions(name: str, lag: float) -> tuple[Grid, np.ndarray, np.ndarray]:
+    """A fine grid, its probabilities, and the cumulative ones of where a frame is after another."""
+    grid = Grid(case(name).system, (CELLS,), case(name).diffusion)
+    return grid, grid.mass / grid.mass.sum(), np.cumsum(expm(lag * grid.generator().toarray()), 1)
+
+
+def trajectory(name: str, lag: float, seed: int) -> Frames:
+    """From equilibrium, by exact transition probabilities."""
+    grid, mass, step = transitions(name, lag)
+    rng = np.random.default_rng([seed, 5])
+    count = round(case(name).time / lag)
+    state, uniform, states = rng.choice(CELLS, p=mass), rng.random(count), np.empty(count, int)
+    for k in range(count):
+        states[k] = state = min(int(np.searchsorted(step[state], uniform[k], side="right")), CELLS - 1)
+    x = grid.axes[0][states] + grid.widths[0] * (rng.random(count) - 0.5)
+    return Frames.from_numpy(x[:, None], unit="reduced", dt=lag, temperature_kT=1.0)
+
+
+def fitted(seed: int, name: str, lag: float) -> dict[str, Quantity]:
+    pairs = trajectory(name, lag, seed).lagged(lag)
+    fit = bcg.fit(EffectiveDynamics(), pairs, seed=seed, progress=False)
+    found = effective_dynamics(fit, draws=200, seed=seed)
+    left = found.population((-9.0, 0.0)).draws
+    return {
+        "log t1": Quantity.of(np.log(found.timescales.values[:, 0]), ""),
+        "log odds": Quantity.of(np.log(left / (1 - left)), ""),
+        "log D": Quantity.of(np.log(found.quantities["mean_diffusion"].draws), ""),
+    }
+
+
+def euler(seed: int, name: str, lag: float) -> dict[str, Quantity]:
+    """D as a step of Euler and Maruyama takes it, from squared displacements: far too small, and sure of it."""
+    x = trajectory(name, lag, seed).positions[:, 0].astype(float)
+    square = np.square(np.diff(x)) / (2 * lag)
+    draws = np.random.default_rng(seed).dirichlet(np.ones(len(square)), 400) @ square
+    return {"log D": Quantity.of(np.log(draws), "")}
+
+
+def truth(name: str, lag: float) -> dict[str, float]:
+    grid, mass, _ = transitions(name, lag)
+    rate = bcg.truth.spectrum(case(name).system, 1, diffusion=case(name).diffusion).eigenvalues[0]
+    d = np.ones(CELLS) if case(name).diffusion is None else faster_to_the_right(grid.points).numpy()
+    left = mass[grid.axes[0] < 0].sum()
+    values = {"log t1": -np.log(rate), "log odds": np.log(left / (1 - left)), "log D": mass @ np.log(d)}
+    return {name: float(value) for name, value in values.items()}
+
+
+LAGS = {"prinz": (0.005, 0.02, 0.1), "tilted": (0.02, 0.05, 0.2)}
+ABOUT = {"prinz": "Prinz, a trajectory of 100", "tilted": "tilted double well, D from 0.45 to 2.2, a trajectory of 300"}
+ROWS = [
+    Row(
+        f"effective-dynamics-{name}-{lag:g}",
+        f"`EffectiveDynamics`, {ABOUT[name]}, lag {lag:g}",
+        partial(fitted, name=name, lag=lag),
+        partial(truth, name, lag),
+    )
+    for name, lags in LAGS.items()
+    for lag in lags
+]

@@ -1,0 +1,207 @@
+"""Effective dynamics: an exact propagator, a fit that finds what made the frames, and lags that disagree."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import bayescg as bcg
+from bayescg import nets
+from bayescg.analysis import DiffusionDraws, effective_dynamics, flat_from
+from bayescg.data import Frames
+from bayescg.errors import ConfigError, DataError, ModelError
+from bayescg.models import EffectiveDynamics
+
+
+def spring(n=20_000, dt=0.2, chains=20, seed=0):
+    """Trajectories (chains, n / chains) of dz = -z dt + sqrt(2) dW: timescales 1, 1/2, ..."""
+    rng, keep = np.random.default_rng(seed), np.exp(-dt)
+    z = rng.normal(size=chains)
+    out = [z]
+    for _ in range(n // chains - 1):
+        out.append(keep * out[-1] + np.sqrt(1 - keep**2) * rng.normal(size=chains))
+    return np.stack(out, 1)
+
+
+PLANE = Frames.from_numpy(np.zeros((9, 2)), unit="reduced", dt=1.0, temperature_kT=1.0)
+
+
+def frames_of(z, dt=0.2, **more):
+    number = np.repeat(np.arange(len(z)), z.shape[1])
+    settings = {"unit": "reduced", "dt": dt, "temperature_kT": 1.0} | more
+    return Frames.from_numpy(z.reshape(-1, 1), trajectory=number, **settings)
+
+
+@pytest.fixture(scope="module")
+def fit():
+    return bcg.fit(EffectiveDynamics(), frames_of(spring()).lagged(0.2), progress=False)
+
+
+@pytest.fixture(scope="module")
+def found(fit):
+    return effective_dynamics(fit, modes=2)
+
+
+def error_of_spring(cells, lag=0.3):
+    """Of the propagator, from the exact Gaussian."""
+    width = 12.0 / cells
+    z = -6.0 + width * (torch.arange(cells, dtype=torch.float64) + 0.5)
+    ones = torch.ones(cells - 1, dtype=torch.float64)
+    density = nets.log_propagator(0.5 * z**2, ones, width, False, lag).exp() / width
+    keep = float(np.exp(-lag))
+    exact = torch.distributions.Normal(keep * z[:, None], (1 - keep**2) ** 0.5).log_prob(z).exp()
+    inner = z.abs() < 3
+    return float((density - exact)[inner][:, inner].abs().max())
+
+
+def test_the_propagator_of_a_spring_is_of_second_order():
+    coarse, fine = error_of_spring(80), error_of_spring(160)
+    assert coarse < 0.03
+    assert 3.5 < coarse / fine < 4.5
+
+
+def test_the_propagator_goes_around_a_circle():
+    n, lag = 120, 0.4
+    width = 2 * np.pi / n
+    p = nets.log_propagator(torch.zeros(n).double(), torch.ones(n).double(), width, True, lag).exp()
+    turns = torch.arange(-3, 4) * 2 * np.pi
+    z = torch.arange(n).double() * width
+    exact = torch.distributions.Normal(turns, (2 * lag) ** 0.5).log_prob(z[:, None]).exp().sum(1) * width
+    assert torch.allclose(p[0], exact, atol=2e-5)
+    assert torch.allclose(p.sum(1), torch.ones(n).double())
+
+
+def test_the_propagator_is_in_detailed_balance():
+    generator = torch.Generator().manual_seed(0)
+    energy, diffusion = (torch.rand(n, generator=generator, dtype=torch.float64) for n in (30, 29))
+    flow = (-energy).softmax(0)[:, None] * nets.log_propagator(energy, diffusion + 0.5, 0.2, False, 0.5).exp()
+    assert torch.allclose(flow, flow.T, atol=1e-12)
+
+
+@pytest.mark.parametrize(("periodic", "order"), [(False, 2), (False, 3), (True, 2)])
+def test_a_smooth_function_has_the_same_prior_for_any_number_of_knots(periodic, order):
+    """Where the data say nothing, the spread of its values at equal places, constant and line apart."""
+    z = torch.linspace(0, 1, 21, dtype=torch.float64)[:-1]
+    spreads = []
+    for knots in (24, 48):
+        f = nets.SmoothFunction(knots, order, 50.0, periodic)
+        values = f.basis(z)
+        line = z[:, None] ** torch.arange(1 if periodic else order)
+        rest = values - line @ torch.linalg.lstsq(line, values).solution
+        spreads.append(rest.norm())
+        if periodic:
+            assert torch.allclose(f.basis(torch.zeros(1)), f.basis(torch.ones(1)), atol=1e-6)
+    assert spreads[0] == pytest.approx(float(spreads[1]), rel=0.1)
+
+
+def test_a_spring_is_found(found):
+    q = found.quantities
+    assert abs(q["timescale_1"].mean - 1.0) < 3 * q["timescale_1"].sd < 0.1
+    assert abs(q["timescale_2"].mean - 0.5) < 3 * q["timescale_2"].sd < 0.1
+    assert abs(q["mean_diffusion"].mean - 1.0) < 3 * q["mean_diffusion"].sd < 0.1
+    half = found.population((-9.0, 0.0))
+    assert abs(half.mean - 0.5) < 3 * half.sd
+    assert found.told.values.mean() > 0.5
+
+
+def test_passages_and_committors_are_those_of_the_system(found):
+    """Of the exact F and D, on the cells of a fit."""
+    z = found.free_energy["z"].values
+    f, d = 0.5 * z**2 - 0.5 * z.min() ** 2, np.ones(found.diffusion.sizes["border"])
+    exact = DiffusionDraws(
+        free_energy=found.free_energy[:2].copy(data=np.stack([f, f])),
+        diffusion=found.diffusion[:2].copy(data=np.stack([d, d])),
+        told=found.told,
+        eigenvalues=found.eigenvalues[:2],
+        trained=(f, d),
+        linear=True,
+        lag=0.2,
+    )
+    system = bcg.systems.Harmonic()
+    q = bcg.truth.committor(system, lambda x: x[:, 0] < -1.0, lambda x: x[:, 0] > 1.0)
+    middle = np.abs(z) < 0.9
+    known = q(torch.as_tensor(z[middle])[:, None]).numpy()
+    assert exact.committor((-9.0, -1.0), (1.0, 9.0)).values[0, middle] == pytest.approx(
+        known, abs=0.03
+    )  # sets are of whole cells
+    time = bcg.truth.mean_first_passage_time(system, lambda x: x[:, 0] > 1.0)(torch.tensor([[-1.0]])).item()
+    assert exact.passage_time((-1.05, -0.95), (1.0, 9.0)).mean == pytest.approx(time, rel=0.08)
+
+
+def test_a_fit_is_a_system(fit):
+    system = fit.system()
+    energy = system.energy(torch.tensor([[-1.0], [0.0], [1.0]]))
+    assert float(energy[0] - energy[1]) == pytest.approx(0.5, abs=0.2)
+    assert fit.system(draws=3).energy(torch.zeros(3, 2, 1)).shape == (3, 2)
+
+
+def test_markov_lags_agree_and_noise_on_the_variable_is_noticed():
+    z = spring(20_000, dt=0.1, seed=3)
+    noisy = z + 0.3 * np.random.default_rng(1).normal(size=z.shape)
+    of = lambda z, lag: effective_dynamics(  # noqa: E731
+        bcg.fit(EffectiveDynamics(knots=10, cells=60), frames_of(z, 0.1).lagged(lag), progress=False), modes=1
+    )
+    lags = (0.1, 0.3, 0.6)
+    assert flat_from([of(z, lag) for lag in lags]).lag == 0.1
+    assert flat_from([of(noisy, lag) for lag in lags]).lag is None
+    with pytest.raises(ConfigError, match="three or more"):
+        flat_from([of(z, 0.1)])
+
+
+def test_an_angle_goes_around():
+    rng = np.random.default_rng(0)
+    angle = np.cumsum(rng.normal(scale=np.sqrt(2 * 0.5 * 0.1), size=(10, 1500)), 1) % (2 * np.pi) - np.pi
+    pairs = frames_of(angle, 0.1).lagged(0.1)
+    model = EffectiveDynamics(cv=lambda x: x[:, 0], periodic=True, knots=12)
+    fit = bcg.fit(model, pairs, progress=False)
+    found = effective_dynamics(fit, modes=1)
+    d = found.quantities["mean_diffusion"]
+    assert abs(d.mean - 0.5) < 3 * d.sd
+    assert found.timescales.mean() == pytest.approx(2.0, rel=0.1)  # 1 / D
+    assert found.diffusion.sizes["border"] == found.free_energy.sizes["z"]
+
+
+def test_refits_and_a_fitted_cv():
+    half = SimpleNamespace(cv=lambda x: SimpleNamespace(mean=0.5 * x))
+    pairs = frames_of(spring(4000)).lagged(0.2)
+    settings = {"uncertainty": "bootstrap", "members": 4, "progress": False}
+    found = effective_dynamics(bcg.fit(EffectiveDynamics(cv=half, knots=8), pairs, **settings), draws=4)
+    assert not found.linear
+    assert found.quantities["mean_diffusion"].mean == pytest.approx(0.25, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (lambda: PLANE.lagged(1.0), "have 2 coordinates"),
+        (lambda: frames_of(np.zeros((1, 9))).lagged(0.2), "the same in all frames"),
+        (lambda: frames_of(spring(40), temperature_kT=None).lagged(0.2), "temperature of these frames"),
+        (lambda: frames_of(spring(40)), "pairs of frames"),
+    ],
+    ids=["coordinates", "constant", "temperature", "frames"],
+)
+def test_frames_that_have_no_dynamics_of_one_variable_are_refused(data, says):
+    with pytest.raises(DataError, match=says):
+        bcg.fit(EffectiveDynamics(), data(), progress=False)
+
+
+def test_settings_that_make_no_sense_are_refused(fit):
+    topology = bcg.systems.peptide("ACE-ALA-NME")[0]
+    with pytest.raises(ConfigError, match="of one variable"):
+        EffectiveDynamics(bcg.features.torsions(topology))
+    with pytest.raises(ConfigError, match="give a fit with one CV"):
+        EffectiveDynamics(cv=3)
+    with pytest.raises(ConfigError, match="of your own"):
+        EffectiveDynamics.from_config({**fit.model.config(), "cv": "function"})
+    with pytest.raises(ModelError, match="no parameter uncertainty"):
+        effective_dynamics(bcg.fit(fit.model.anew(), frames_of(spring(400)).lagged(0.2), uncertainty="none"))
+    with pytest.raises(ConfigError, match="overlap"):
+        effective_dynamics(fit, draws=2).committor((-1.0, 0.5), (0.0, 1.0))
+    with pytest.raises(ConfigError, match="no cell lies"):
+        effective_dynamics(fit, draws=2).population((90.0, 91.0))
+
+
+def test_a_lag_too_short_for_the_grid_is_told():
+    with pytest.warns(UserWarning, match="use a longer lag"):
+        EffectiveDynamics(knots=8).setup(frames_of(spring(4000, dt=1e-7), dt=1e-7).lagged(1e-7))
