@@ -15,6 +15,7 @@ from bayescg.analysis.kinetics.rates import Rates, rates
 from bayescg.analysis.kinetics.reaction import Committor
 from bayescg.analysis.kinetics.spectrum import spectrum
 from bayescg.analysis.long_steps.integrator_check import IntegratorCheck, integrator_check
+from bayescg.analysis.long_steps.recommended_step import RecommendedStep, recommended_step
 from bayescg.analysis.mixing import Mixing, mixing
 from bayescg.analysis.predictive import ObservableCheck, PredictiveCheck, predictive_check
 from bayescg.analysis.quantity import Quantity
@@ -41,6 +42,7 @@ __all__ = [
     "PredictiveCheck",
     "Quantity",
     "Rates",
+    "RecommendedStep",
     "Reliability",
     "SlowModes",
     "SteinCheck",
@@ -62,6 +64,7 @@ __all__ = [
     "mixing",
     "predictive_check",
     "rates",
+    "recommended_step",
     "reliability",
     "reweighted",
     "spectrum",

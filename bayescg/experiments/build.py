@@ -63,6 +63,8 @@ def check(experiment: Experiment) -> None:
         raise ConfigError(f"{experiment.model.name} learns from frames: give [data] frames = ..., or [simulation]")
     if not has_frames and experiment.system is None:
         raise ConfigError(f"{experiment.model.name} learns from the energies of a system: give [system]")
+    if experiment.long_steps is not None and experiment.long_steps.direct is not None:
+        model_class(experiment.long_steps.direct)
     check_lags(experiment, model)
     _check_names(experiment)
     for name in QUESTIONS:

@@ -206,9 +206,10 @@ class LongSteps(Section):
     So many `pairs` of states a lag apart, to an `accuracy` (:func:`bayescg.sampling.short_trajectories`), begin in the
     canonical ensemble, or between two total `energies` of systems that draw such states. So many `trajectories` begin
     likewise, or between two `start_energies`, and each is followed for so many `steps` by each of so many `draws` of
-    the map (none: by the trained one); the rest are arguments of :func:`bayescg.sampling.mapped_dynamics`. Without a
-    thermostat the same is done by velocity Verlet, with steps of the lag and with as many as one of the map takes
-    iterations, unless `verlet` is false.
+    the map (none: by the trained one); the rest are arguments of :func:`bayescg.sampling.mapped_dynamics`. A `direct`
+    model, an explicit map such as ``"DirectMap"``, learns from the same pairs: iterations begin where it leads, and its
+    own trajectories are laid beside. Without a thermostat the same is done by velocity Verlet, with steps of the lag
+    and with as many as one of the map takes iterations, unless `verlet` is false.
     """
 
     pairs: int = Field(default=400, ge=10)
@@ -222,6 +223,7 @@ class LongSteps(Section):
     thermostat: Literal["langevin", "bussi"] | None = None
     friction: float = Field(default=1.0, gt=0)
     tolerance: float = Field(default=1e-10, gt=0)
+    direct: str | None = None
     verlet: bool = True
 
     @model_validator(mode="after")

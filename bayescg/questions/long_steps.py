@@ -95,9 +95,8 @@ class DynamicsOfLongSteps(Question):
         finding.add("one_step_error", over_trajectories(rms, 1, "of the spread", context.seed))
         if fit.weights.kind == "none":
             return
-        draws = 40
-        many = fit.map(draws=draws, seed=context.seed).step(q.repeat(draws, 1), p.repeat(draws, 1), 1e-12)
-        sd = (_both(many[:2]) / units).unflatten(0, (draws, -1)).std(0)
+        spread = fit.map().spread(q, p)
+        sd = _both((spread.q, spread.p)) / units
         held = float((off.abs() < 1.645 * sd).double().mean())
         finding.diagnostics["one_step_coverage"] = held
         finding.remark(

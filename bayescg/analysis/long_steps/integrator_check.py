@@ -53,6 +53,8 @@ class IntegratorCheck:
         Largest error of a step forth and back, and of its determinant, in scaled units, at a tolerance of 1e-12.
     iterations, residual : float or None
         Of the steps that were made, on average and at most.
+    unknown : float or None
+        Share of frames where nothing says how wrong a step is, as `mapped_dynamics` warns of.
     lost : tuple of str
         Trajectories that ended early.
     energies : DataArray or None
@@ -71,6 +73,7 @@ class IntegratorCheck:
     volume: float | None
     iterations: float | None
     residual: float | None
+    unknown: float | None
     lost: tuple[str, ...]
     energies: xr.DataArray | None
     motion: xr.Dataset
@@ -79,6 +82,10 @@ class IntegratorCheck:
     def faults(self) -> list[str]:
         """What a careful reader should know, in sentences; of a right integrator they appear one time in a hundred."""
         faults = [f"{len(self.lost)} trajectories ended early, first {self.lost[0]}"] if self.lost else []
+        if self.unknown:
+            faults.append(
+                f"{self.unknown:.0%} of the frames are far from all that the map was learned from: learn from such, too"
+            )
         drift = self.energy_drift
         if drift is not None and drift.sd > 0 and abs(drift.mean) > _LEVEL * _tail(drift) * drift.sd:
             faults.append(f"the energy drifts, by {drift.mean:.3g} ± {drift.sd:.2g} {drift.unit}")
@@ -216,7 +223,7 @@ def integrator_check(
     lost = tuple(f"{x['trajectory']} in step {x['step']}: {x['why']}" for x in note.get("lost", []))
     return IntegratorCheck(
         rms, drift, temperatures, canonical, momentum, angular, reversibility, volume, solver.get("iterations"),
-        solver.get("residual"), lost, energies, motion(path, p / np.sqrt(mass), draws),
+        solver.get("residual"), note.get("unknown"), lost, energies, motion(path, p / np.sqrt(mass), draws),
     )  # fmt: skip
 
 
@@ -295,11 +302,16 @@ def _momenta(path: Frames, q: np.ndarray, p: np.ndarray) -> tuple[float, float]:
     return changes[0], changes[1]
 
 
+def _map_of(fit: Fit, path: Frames, draws: int = 1) -> Any:
+    lag = path.provenance.get("lag")
+    return fit.map(lag=lag) if draws == 1 else fit.map(draws=draws, seed=int(path.provenance["seed"]), lag=lag)
+
+
 def _structure(
     fit: Fit, path: Frames, q: np.ndarray, p: np.ndarray, draws: int, states: int
 ) -> tuple[float, float]:  # fmt: skip
     """Errors of steps forth and back, and of determinants of steps by differences, over some states of each draw."""
-    step_map = fit.map() if draws == 1 else fit.map(draws=draws, seed=int(path.provenance["seed"]))
+    step_map = _map_of(fit, path, draws)
     count = int(path.provenance.get("chains", int(path.trajectory.max()) + 1)) // draws
     draw = path.trajectory // count
     rows = np.concatenate(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import bayescg as bcg
 from bayescg import sampling
 from bayescg.data import Frames
+from bayescg.errors import SimulationError
 from bayescg.experiments import build
 from bayescg.experiments.recipes.recipe import OneFit, Stage, fitted
+from bayescg.experiments.schema import Named
 from bayescg.questions import Context
 
 if TYPE_CHECKING:
@@ -19,7 +22,9 @@ __all__ = ["LongDynamics"]
 
 
 class LongDynamics(OneFit):
-    """Pairs, fit, dynamics, the same by velocity Verlet, questions."""
+    """Pairs, fit, dynamics, the same by an explicit map and by velocity Verlet, questions."""
+
+    direct: Any = None
 
     @classmethod
     def serves(cls, experiment: Experiment) -> bool:
@@ -31,6 +36,8 @@ class LongDynamics(OneFit):
         settings, lag = self.settings, self.experiment.data.lag
         yield "pairs", f"{settings.pairs} pairs of states {lag:g} apart, and some to test on", self._pairs
         yield "fit", f"{self.experiment.model.name} on {settings.pairs} pairs", self._fit
+        if settings.direct is not None:
+            yield "direct", f"{settings.direct} on the same pairs", self._direct
         chains = settings.trajectories * (settings.draws or 1)
         yield "dynamics", f"{chains} trajectories of {settings.steps} steps", self._dynamics
         if settings.verlet:
@@ -82,16 +89,30 @@ class LongDynamics(OneFit):
     def _fit(self) -> None:
         self.fit = fitted(self.experiment, self.pairs[0], self.path / "fit", self.path, run_dir=self.path)
 
+    def _direct(self) -> None:
+        other = self.experiment.model_copy(update={"model": Named(name=self.settings.direct)})
+        where = self.path / "direct"
+        self.direct = fitted(other, self.pairs[0], where / "fit", where, run_dir=where)
+
     def _dynamics(self) -> None:
         settings, run = self.settings, self.experiment.run
         self.peers: dict[str, Frames] = {}
         energies = settings.energies if settings.start_energies is None else settings.start_energies
         self.begin = self._starts(settings.trajectories, 3 * run.seed + 2, energies)
-        self.run = bcg.sampling.mapped_dynamics(
-            self.fit, self.begin, steps=settings.steps, stride=settings.stride, draws=settings.draws,
-            thermostat=settings.thermostat, friction=settings.friction, tolerance=settings.tolerance, lost="end",
-            compile=run.compile, seed=run.seed, out=self.path / "dynamics",
+        common: dict[str, Any] = {
+            "steps": settings.steps, "stride": settings.stride, "thermostat": settings.thermostat,
+            "friction": settings.friction, "lost": "end", "compile": run.compile, "seed": run.seed,
+        }  # fmt: skip
+        self.run = sampling.mapped_dynamics(
+            self.fit, self.begin, draws=settings.draws, tolerance=settings.tolerance, start_from=self.direct,
+            out=self.path / "dynamics", **common,
         )  # fmt: skip
+        if self.direct is not None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of lost trajectories, which the question counts
+                self.peers[self.settings.direct] = sampling.mapped_dynamics(
+                    self.direct, self.begin, out=self.path / "direct" / "dynamics", **common
+                )
 
     def _verlet(self) -> None:
         settings, run, lag = self.settings, self.experiment.run, self.experiment.data.lag
@@ -99,10 +120,14 @@ class LongDynamics(OneFit):
         iterations = max(1, round(self.run.provenance["solver"]["iterations"]))
         for name, each in {"velocity Verlet": 1, "velocity Verlet at equal cost": iterations}.items():
             try:
-                self.peers[name] = bcg.sampling.newtonian(
+                run_by_verlet = sampling.newtonian(
                     self.molecule, settings.steps * each, dt=lag / each, starts=self.begin,
                     stride=settings.stride * each, compile=run.compile, device=run.device, seed=run.seed,
                     run_dir=self.path / name.replace(" ", "-"),
                 )  # fmt: skip
-            except bcg.errors.SimulationError:  # too long a step for it
-                continue
+            except SimulationError as error:  # too long a step for it
+                if error.frames is None:
+                    continue
+                loss = {"trajectory": 0, "step": len(error.frames) // settings.trajectories, "why": str(error)}
+                run_by_verlet = replace(error.frames, provenance={**error.frames.provenance, "lost": [loss]})
+            self.peers[name] = run_by_verlet

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from bayescg.arguments import check_positive
 from bayescg.data import Frames, evenly
 from bayescg.errors import ConfigError, ModelError, SimulationError
 from bayescg.sampling.chains.loop import Kernel, Run, Settings, Start, run_kernel, seeded_generator
-from bayescg.sampling.long_steps.map_stepper import MapStepper
+from bayescg.sampling.long_steps.map_stepper import MapStepper, Moved
 from bayescg.sampling.long_steps.momentum_baths import friction_and_noise, velocity_rescaling
 from bayescg.sampling.long_steps.phase_space_starts import phase_space_starts
 from bayescg.sampling.sampled_frames import masses, to_frames
@@ -25,7 +26,7 @@ from bayescg.units import plain
 
 __all__ = ["mapped_dynamics"]
 
-_LOOKED_AT, _FAR = 200, 10.0
+_LOOKED_AT, _FAR, _HALVINGS = 200, 10.0, 3
 
 
 def mapped_dynamics(
@@ -82,10 +83,13 @@ def mapped_dynamics(
     tolerance : float
         Of the implicit equations, in units of the spread of positions and momenta. Below a tenth of what draws
         differ by; energies drift by about so much a step.
-    lost : {"error", "end"}
+    lost : {"error", "end", "shorter"}
         What becomes of a trajectory whose step has no solution, or leaves the range of numbers. ``"error"``: an error
         that says which, where and why, and has the frames up to there as its ``frames``. ``"end"``: it ends there, the
-        others go on, and a warning and ``provenance["lost"]`` tell of it.
+        others go on, and a warning and ``provenance["lost"]`` tell of it. ``"shorter"``, of a fit that has learned a
+        range of steps: it takes that step as two of half the length, or four, or eight, and ends where these fail, too;
+        ``provenance["solver"]["shortened"]`` counts them. A step whose length depends on where it begins is neither
+        symplectic nor reversible.
     energy : bool
         Whether to keep the potential energy with each frame, where it is known.
     compile : {"auto", "inductor", "trace", "off"}
@@ -104,7 +108,8 @@ def mapped_dynamics(
     -------
     Frames
         Trajectory by trajectory, ``steps // stride`` frames each, with momenta, masses and times.
-        ``provenance["solver"]`` says how many iterations steps took, on average and at most, and the largest residual.
+        ``provenance["solver"]`` says how many iterations steps took, on average and at most, and the largest residual;
+        ``provenance["unknown"]``, of a fit with draws, in which share of frames nothing says how wrong steps are.
 
     Raises
     ------
@@ -139,14 +144,18 @@ def mapped_dynamics(
     check_positive(friction=friction, tolerance=tolerance)
     if thermostat not in (None, "langevin", "bussi"):
         raise ConfigError(f"thermostat={thermostat!r} is not known: use None, 'langevin' or 'bussi'")
-    if lost not in ("error", "end"):
-        raise ConfigError(f"lost={lost!r} is not known: use 'error' or 'end'")
+    if lost not in ("error", "end", "shorter"):
+        raise ConfigError(f"lost={lost!r} is not known: use 'error', 'end' or 'shorter'")
     device = fit.device
     settings = Settings(
         steps, None, stride, 0, energy, False, compile, device.type, seed, out, resume, progress
     )  # fmt: skip
     settings.check()
-    step_map = fit.map(lag=lag) if draws is None else fit.map(draws=draws, seed=seed, lag=lag)
+
+    def map_of(time: float | None) -> Any:
+        return fit.map(lag=time) if draws is None else fit.map(draws=draws, seed=seed, lag=time)
+
+    step_map = map_of(lag)
     system, mass = _system_of(fit.model, thermostat is not None or isinstance(starts, int), energy)
     q, p, _ = phase_space_starts(system, starts, mass, seed)
     q, p = (x.to(device).repeat(draws or 1, 1) for x in (q, p))
@@ -160,7 +169,11 @@ def mapped_dynamics(
             bath = velocity_rescaling(mass.to(q), system.kT, friction, 0.5 * step_map.lag, atoms)
     first = fit.model.system if start_from is None else start_from.map()
     stepper = MapStepper(step_map, first, q, p, mass, tolerance, steps, compile)
-    kernel = _Mapped(system, start, p, mass, stepper, bath, lost)
+    shorter = []
+    if lost == "shorter":
+        halves = [map_of(step_map.lag / 2**k) for k in range(1, _HALVINGS + 1)]
+        shorter = [MapStepper(half, fit.model.system, q, p, mass, tolerance, 1, "off") for half in halves]
+    kernel = _Mapped(system, start, p, mass, stepper, bath, lost, shorter)
     special = {"thermostat": thermostat, "friction": friction, "tolerance": tolerance, "draws": draws, "lost": lost}
 
     def framed(run: Run) -> Frames:
@@ -173,14 +186,17 @@ def mapped_dynamics(
             f"{losses[0]['trajectory']} in step {losses[0]['step']}: {losses[0]['why']}",
             stacklevel=2,
         )
-    if fit.weights.kind != "none" and (share := _unknown(step_map, frames)):
+    if fit.weights.kind == "none":
+        return frames
+    share = _unknown(step_map, frames)
+    if share:
         warnings.warn(
             f"in {share:.0%} of the frames the posterior of the map is more than {_FAR:g} times as wide (in variance) "
             "as of any state that its errors are known of: nothing says how wrong steps are there. Learn from pairs "
             "that begin there, too",
             stacklevel=2,
         )
-    return frames
+    return replace(frames, provenance={**frames.provenance, "unknown": share})
 
 
 def _unknown(step_map: Any, frames: Frames) -> float:
@@ -195,16 +211,24 @@ class _Mapped(Kernel):
     """Trajectories of a map."""
 
     def __init__(
-        self, system: System, start: Start, p: Tensor, mass: Tensor, stepper: MapStepper, bath: Any, lost: str
+        self,
+        system: System,
+        start: Start,
+        p: Tensor,
+        mass: Tensor,
+        stepper: MapStepper,
+        bath: Any,
+        lost: str,
+        shorter: Sequence[MapStepper],
     ):
         super().__init__(system, start)
-        self.mass, self.stepper, self.bath, self.lost = mass, stepper, bath, lost
+        self.mass, self.stepper, self.bath, self.lost, self.shorter = mass, stepper, bath, lost, shorter
         self.cost = {"energy_evaluations": (1, 0), "force_evaluations": (1, 0)}
         zero = torch.zeros((), dtype=torch.long, device=p.device)
         self.state = {
             "x": start.x, "p": p, "ended": torch.full((len(p),), -1, device=p.device), "step": zero,
-            "iterations": zero, "most": zero, "residual": torch.zeros((), dtype=p.dtype, device=p.device),
-            "why": torch.zeros(len(p), dtype=p.dtype, device=p.device),
+            "shortened": zero, "iterations": zero, "most": zero,
+            "residual": torch.zeros((), dtype=p.dtype, device=p.device), "why": torch.zeros_like(p[:, 0]),
         }  # fmt: skip
 
     def advance(self) -> None:
@@ -214,6 +238,9 @@ class _Mapped(Kernel):
         rows = moving[:, None]
         p = state["p"] if self.bath is None else torch.where(rows, self.bath(state["p"], self.noise()), state["p"])
         moved = self.stepper(state["x"], p, moving)
+        unsolved = moving & ~(moved.residual <= self.stepper.tolerance)
+        if self.shorter and bool(unsolved.any()):
+            moved = self._shortened(state["x"], p, moved, unsolved)
         p = moved.p if self.bath is None else torch.where(rows, self.bath(moved.p, self.noise()), moved.p)
         solved = (moved.residual <= self.stepper.tolerance) | ~moving
         if not bool(solved.all()):
@@ -225,8 +252,26 @@ class _Mapped(Kernel):
             "x": moved.q, "p": p, "step": state["step"] + 1, "iterations": state["iterations"] + iterations,
             "most": torch.maximum(state["most"], iterations),
             "residual": torch.maximum(state["residual"], moved.residual.where(moving & solved, 0.0).max()),
-            "ended": self.state["ended"], "why": self.state["why"],
+            **{name: self.state[name] for name in ("ended", "why", "shortened")},
         }  # fmt: skip
+
+    def _shortened(self, q: Tensor, p: Tensor, moved: Moved, unsolved: Tensor) -> Moved:
+        """Steps of half the length, or less, of those that have none of the whole."""
+        for k, stepper in enumerate(self.shorter, start=1):
+            part = Moved(q, p, torch.zeros_like(moved.residual), 0)
+            for _ in range(2**k):
+                following = stepper(part.q, part.p, unsolved & (part.residual <= stepper.tolerance))
+                residual = torch.maximum(part.residual, following.residual)
+                part = following._replace(residual=residual, iterations=part.iterations + following.iterations)
+            solved = unsolved & (part.residual <= stepper.tolerance)
+            rows = solved[:, None]
+            self.state = self.state | {"shortened": self.state["shortened"] + solved.sum()}
+            moved = Moved(
+                torch.where(rows, part.q, moved.q), torch.where(rows, part.p, moved.p),
+                torch.where(solved, part.residual, moved.residual), moved.iterations + part.iterations,
+            )  # fmt: skip
+            unsolved = unsolved & ~solved
+        return moved
 
     def _lose(self, rows: Tensor, residual: Tensor) -> None:
         step = int(self.state["step"])
@@ -275,7 +320,7 @@ class _Mapped(Kernel):
             "lag": self.stepper.step_map.lag,
             "solver": {
                 "iterations": int(state["iterations"]) / done, "most_iterations": int(state["most"]),
-                "residual": float(state["residual"]),
+                "residual": float(state["residual"]), "shortened": int(state["shortened"]),
             },
             "map_evaluations": int(state["iterations"]) * len(ended),
             "lost": [

@@ -47,6 +47,16 @@ def test_every_draw_of_an_action_map_passes(fit):
     assert "wanted 0" in repr(check)
 
 
+def test_states_far_from_those_of_the_training_are_told(fit):
+    """Learned below an energy of 0.13, followed at 0.65, and on the way, after one of two steps."""
+    starts = torch.tensor([[0.0, -0.9]]).double(), torch.tensor([[0.0, 0.1]]).double()
+    with pytest.warns(UserWarning, match="nothing says how wrong"):
+        path = bcg.sampling.mapped_dynamics(fit, starts, steps=2, compile="off")
+    check = bcg.analysis.integrator_check(fit, path, canonical=False, states=1)
+    assert check.unknown == 0.5
+    assert any("far from all that the map was learned from" in fault for fault in check.faults)
+
+
 def test_velocity_verlet_passes(verlet):
     check = bcg.analysis.integrator_check(None, verlet, FermiPastaUlam())
     assert check.passed, check
@@ -76,7 +86,7 @@ def test_a_step_that_loses_volume_is_seen(fit):
     """A control: the same map, all states a little closer to the origin afterwards."""
 
     class Damped:
-        model, device = fit.model, fit.device
+        model, device, weights = fit.model, fit.device, replace(fit.weights, kind="none")
 
         def map(self, **which):
             return self
