@@ -31,6 +31,11 @@ _MOST_POWERS = 4
 _NEAR = 1.55
 """Distance at which functions of particles have faded, in units of that of neighbours, where forces are known."""
 _MEASURED = 30
+_AHEAD = 3 / 20
+"""Square of the part of a step over which energies differ by the curvature along v: that with which the
+fourth derivative along v is right as well, in h^5."""
+_WHITENED = 12
+"""Coordinates up to which noise is followed to midpoints: A costs as many gradients as there are, for each pair."""
 
 
 class ActionMap(MapModel):
@@ -51,12 +56,12 @@ class ActionMap(MapModel):
     The functions are random waves of all coordinates, for a few degrees of freedom; or sums over particles and pairs,
     :class:`bayescg.nets.ParticleFunctions`, which rotation, translation and exchange leave as they are. Momentum and
     angular momentum are then kept, and a map trained on some particles is one of any number of such:
-    ``fit.map(system=larger)``. Two things are simpler for particles: A is taken as 1, which costs nothing where pairs
-    have no noise, and without a system all that is left over is read as misfit, not noise.
+    ``fit.map(system=larger)``. Without a system all that they leave over is read as misfit, not noise.
 
     The noise is one of the later states, (q', p') = true ones + N(0, sigma^2): a midpoint moves by half of it, so that
-    the residual of the two equations is that noise times :math:`A = 1 - J S'' / 2`. Divided by A it is linear in w, and
-    the posterior of w is Gaussian, in closed form; lengths of the functions, a and sigma are those of largest evidence.
+    the residual of the two equations is that noise times :math:`A = 1 - J S'' / 2`. Divided by A (of waves of at most
+    12 coordinates; else A is taken as 1) it is linear in w, and the posterior of w is Gaussian, in closed form; lengths
+    of the functions, a and sigma are those of largest evidence.
 
     That posterior is too narrow, for the flow is no draw from the prior. Its covariance is widened by the square of one
     factor, with which errors of left-out pairs fall into intervals of 90 % as often as they should, or of pairs with
@@ -175,9 +180,10 @@ class ActionMap(MapModel):
         energy = self.system.energy
         s = s + h * energy(q)
         if self.order == 3:
-            slope = grad(lambda x: energy(x).sum())
-            curved = (speed * grad(lambda x: (slope(x) * speed).sum())(q)).sum(-1)
-            s = s + h**3 / 24 * ((slope(q).square() / self.masses).sum(-1) + curved)
+            slope = grad(lambda x: energy(x).sum())(q)
+            ahead = (_AHEAD**0.5 * h)[:, None] * speed
+            curved = (energy(q + ahead) + energy(q - ahead) - 2 * energy(q)) / (_AHEAD * h**2)
+            s = s + h**3 / 24 * ((slope.square() / self.masses).sum(-1) + curved)
         return s
 
     def action(self, q: Tensor, p: Tensor, weight: Tensor, h: Tensor) -> Tensor:
@@ -324,6 +330,8 @@ class ActionMap(MapModel):
         design = torch.cat([design * g[:, None, None] for g in self._growth(h).unbind(-1)], -1)
         if self.form == "particles":
             return design * (self.widths.prod() / self.units())[:, None], y
+        if q.shape[-1] > _WHITENED:
+            return design, y
         solved = torch.linalg.solve(self.metric(*middle, h), torch.cat([design, y[..., None]], -1))
         return solved[..., :-1], solved[..., -1]
 
