@@ -94,6 +94,14 @@ class ActionMap(MapModel):
     dim : int, optional
         Number of coordinates; the system or the pairs tell.
 
+    Notes
+    -----
+    Alanine dipeptide in vacuum (amber99sbildn, 300 K, hydrogens of 3 dalton, half the fastest period 7.5 fs), known to
+    third order and nothing learned: energies of 4 trajectories of .06 to .08 ps spread by less than .001, .002 and .004
+    kT in steps of 1, 2 and 2.5 fs, those of velocity Verlet by .08, .35 and .59; a step evaluates the action 8, 12 and
+    14 times. Steps of 3, 3.5 and 4 fs converge, too, in 17, 21 and 24 (6 of each were made). With forces that cheap
+    Verlet is ahead at equal cost.
+
     References
     ----------
     F. Bigi, P. Spies, M. Ceriotti, "Learning the action for long-time-step simulations of molecular dynamics",

@@ -153,3 +153,21 @@ def test_momenta_are_kept_over_ten_thousand_steps():
     assert float((later[1] - p).view(3, 3).sum(0).abs().max()) < 1e-10
     assert float((turns[1] - turns[0]).abs().max()) < 1e-10
     assert np.std(energy) < 0.02
+
+
+def test_force_fields_are_known_to_third_order():
+    """Alanine dipeptide with hydrogens of 3 dalton: at 2 fs its energy stays where Verlet's does not."""
+    system = bcg.systems.alanine_dipeptide("amber99sbildn", temperature=300.0, hydrogen_mass=3.0)
+    mass = ActionMap(system).masses
+    p = (2 * system.kT * mass).sqrt() * torch.randn(3, 66, generator=torch.Generator().manual_seed(0)).double()
+    q = torch.as_tensor(system.start).double().flatten().repeat(3, 1)
+    q, p = ActionMap.states(short_trajectories(system, (q, p), lag=0.03, dt=0.0005))[2:]
+    pairs = short_trajectories(system, (q, p), lag=0.002, accuracy=1e-6)
+    fit = bcg.fit(ActionMap(system, order=3, waves=10), pairs, uncertainty="none")
+    later_p = ActionMap.states(pairs)[3]
+    step = fit.map().step(q, p, 1e-8)
+    assert float((step.p - later_p).square().mean() / p.square().mean()) ** 0.5 < 2e-3
+    verlet = ActionMap.states(short_trajectories(system, (q, p), lag=0.002, dt=0.002))[2:]
+    start, *ends = (system.energy(x) + (y.square() / mass).sum(1) / 2 for x, y in ((q, p), verlet, step[:2]))
+    off = [float((end - start).abs().mean()) for end in ends]
+    assert off[1] < 0.02 * off[0]
