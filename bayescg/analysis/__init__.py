@@ -13,6 +13,7 @@ from bayescg.analysis.kinetics.diffusion_draws import DiffusionDraws, Flatness, 
 from bayescg.analysis.kinetics.modes import SlowModes
 from bayescg.analysis.kinetics.rates import Rates, rates
 from bayescg.analysis.kinetics.reaction import Committor
+from bayescg.analysis.kinetics.seeds import Seeds, next_seeds
 from bayescg.analysis.kinetics.spectrum import spectrum
 from bayescg.analysis.long_steps.integrator_check import IntegratorCheck, integrator_check
 from bayescg.analysis.long_steps.recommended_step import RecommendedStep, recommended_step
@@ -44,6 +45,7 @@ __all__ = [
     "Rates",
     "RecommendedStep",
     "Reliability",
+    "Seeds",
     "SlowModes",
     "SteinCheck",
     "audit",
@@ -62,6 +64,7 @@ __all__ = [
     "integrator_check",
     "jensen_shannon",
     "mixing",
+    "next_seeds",
     "predictive_check",
     "rates",
     "recommended_step",
