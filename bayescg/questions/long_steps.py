@@ -129,6 +129,11 @@ class DynamicsOfLongSteps(Question):
                 "Positions and momenta along some trajectories, each in its colour.",
                 "Points of trajectories in planes of a position and its momentum",
             )
+        if path.provenance.get("stride", 1) > 1:
+            finding.remark(
+                _TITLE, "Frames are several steps apart, so that fast vibrations would look slow: there is no spectrum."
+            )
+            return
         finding.figures["vibrations"] = Drawing(
             lambda: bcg.plot.vibrations(mine),
             "Velocity autocorrelation and vibrational spectrum, the median of the draws and their 90 % band.",

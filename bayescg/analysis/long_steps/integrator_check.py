@@ -60,7 +60,8 @@ class IntegratorCheck:
     energies : DataArray or None
         Total energies, ``(trajectory, time)``, thinned.
     motion : Dataset
-        Velocity ``autocorrelation (draw, lag)`` and vibrational ``spectrum (draw, frequency)`` of each draw.
+        Velocity ``autocorrelation (draw, lag)`` and vibrational ``spectrum (draw, frequency)`` of each draw. Of
+        frames further apart than half a period of the fastest vibration frequencies are wrong: keep every step.
     """
 
     energy_rms: Quantity | None
