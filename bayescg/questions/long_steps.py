@@ -48,7 +48,10 @@ class DynamicsOfLongSteps(Question):
         checks = {name: mine} | {
             label: bcg.analysis.integrator_check(None, run, system, canonical=canonical, seed=context.seed)
             for label, run in context.peers.items()
+            if run is not None
         }
+        if broken := [label for label, run in context.peers.items() if run is None]:
+            finding.remark(_TITLE, f"Trajectories of {' and '.join(broken)} leave the range of numbers.")
         if context.test is not None:
             self._one_step(finding, context)
         self._quantities(finding, mine)

@@ -50,8 +50,8 @@ class Context:
         Of dynamics of what was learned, divided among draws of its parameters where there are any.
     at_trained : Frames or None
         Of dynamics at the trained values, beside those of draws.
-    peers : mapping of str to Frames
-        Of dynamics by other integrators, by their names.
+    peers : mapping of str to Frames or None
+        Of dynamics by other integrators, by their names; None of one that left the range of numbers.
     """
 
     fit: Any
@@ -64,7 +64,7 @@ class Context:
     lag: float | None = None
     simulated: Frames | None = None
     at_trained: Frames | None = None
-    peers: Mapping[str, Frames] = field(default_factory=dict)
+    peers: Mapping[str, Frames | None] = field(default_factory=dict)
     _kept: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property

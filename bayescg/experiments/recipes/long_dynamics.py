@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bayescg import sampling
@@ -64,7 +63,7 @@ class LongDynamics(OneFit):
 
     def energies(self) -> int:
         """Evaluations of forces: those of the pairs, which the map replaces, and those of velocity Verlet."""
-        runs = (*self.pairs, *self.peers.values())
+        runs = [run for run in (*self.pairs, *self.peers.values()) if run is not None]
         return sum(int(run.provenance.get("cost", {}).get("force_evaluations", 0)) for run in runs)
 
     def _starts(self, count: int, seed: int, energies: list[float] | None) -> Any:
@@ -96,7 +95,7 @@ class LongDynamics(OneFit):
 
     def _dynamics(self) -> None:
         settings, run = self.settings, self.experiment.run
-        self.peers: dict[str, Frames] = {}
+        self.peers: dict[str, Frames | None] = {}
         energies = settings.energies if settings.start_energies is None else settings.start_energies
         self.begin = self._starts(settings.trajectories, 3 * run.seed + 2, energies)
         common: dict[str, Any] = {
@@ -120,14 +119,10 @@ class LongDynamics(OneFit):
         iterations = max(1, round(self.run.provenance["solver"]["iterations"]))
         for name, each in {"velocity Verlet": 1, "velocity Verlet at equal cost": iterations}.items():
             try:
-                run_by_verlet = sampling.newtonian(
+                self.peers[name] = sampling.newtonian(
                     self.molecule, settings.steps * each, dt=lag / each, starts=self.begin,
                     stride=settings.stride * each, compile=run.compile, device=run.device, seed=run.seed,
                     run_dir=self.path / name.replace(" ", "-"),
                 )  # fmt: skip
-            except SimulationError as error:  # too long a step for it
-                if error.frames is None:
-                    continue
-                loss = {"trajectory": 0, "step": len(error.frames) // settings.trajectories, "why": str(error)}
-                run_by_verlet = replace(error.frames, provenance={**error.frames.provenance, "lost": [loss]})
-            self.peers[name] = run_by_verlet
+            except SimulationError:  # too long a step for it
+                self.peers[name] = None

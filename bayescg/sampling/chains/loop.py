@@ -155,7 +155,7 @@ class Kernel(ABC):
         ------
         SimulationError
         """
-        good = torch.isfinite(self.state["x"]).all(1)
+        good = torch.isfinite(torch.cat([self.state[k] for k in ("x", "v") if k in self.state], 1)).all(1)
         if not bool(good.all()):
             bad = torch.nonzero(~good).flatten().tolist()
             raise SimulationError(

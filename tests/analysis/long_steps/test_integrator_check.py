@@ -11,7 +11,7 @@ import bayescg as bcg
 from bayescg.analysis.long_steps.by_trajectory import over_trajectories
 from bayescg.analysis.long_steps.motion import motion
 from bayescg.data import Frames
-from bayescg.errors import DataError
+from bayescg.errors import DataError, SimulationError
 from bayescg.models import ActionMap
 from bayescg.systems import FermiPastaUlam, HenonHeiles
 
@@ -160,3 +160,10 @@ def test_velocity_verlet_is_of_second_order():
     compiled = bcg.sampling.newtonian(system, 40, dt=0.05, starts=starts, stride=40, compile="inductor")
     np.testing.assert_allclose(compiled.positions, path.positions, rtol=0, atol=1e-12)
     assert torch.as_tensor(path.momenta).dtype == torch.float64
+
+
+def test_what_velocity_verlet_did_before_it_blew_up_is_there():
+    chain = FermiPastaUlam()
+    with pytest.raises(SimulationError, match="no longer finite") as caught:
+        bcg.sampling.newtonian(chain, 400, dt=1.2, starts=20, seed=1)
+    assert np.isfinite(caught.value.frames.momenta).all()
