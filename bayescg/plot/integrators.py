@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["energy_errors", "equipartition", "phase_portrait", "vibrations"]
 
-_LEAST = 1e-16
+_LEAST, _HIGHEST = 1e-16, 2.5
 
 
 def energy_errors(checks: Mapping[str, IntegratorCheck], unit: str = "", level: float = 0.9) -> Figure:
@@ -62,21 +62,25 @@ def energy_errors(checks: Mapping[str, IntegratorCheck], unit: str = "", level: 
 def equipartition(checks: Mapping[str, IntegratorCheck]) -> Figure:
     """Kinetic temperature of each coordinate or element, with 90 % intervals, for each integrator.
 
+    Those above 2.5 times what they should be are triangles at the top.
+
     Parameters
     ----------
     checks : mapping of str to IntegratorCheck
     """
     fig, (ax,) = figure(1, 1, 5.2, 3.0)
     first = next(iter(checks.values()))
-    width = 0.7 / len(checks)
+    level = 1.0 if first.canonical else float(np.mean([t.mean for t in first.temperatures.values()]))
+    top, width = _HIGHEST * level, 0.7 / len(checks)
     for k, (colour, (name, check)) in enumerate(zip(COLOURS, checks.items(), strict=False)):
         places = np.arange(len(check.temperatures)) + (k - (len(checks) - 1) / 2) * width
         for place, temperature in zip(places, check.temperatures.values(), strict=True):
             ends = temperature.ci90 or (temperature.mean, temperature.mean)
-            ax.plot([place, place], ends, color=colour, lw=1.6)
-        means = [t.mean for t in check.temperatures.values()]
-        ax.plot(places, means, "o", color=colour, ms=4, label=name)
-    level = 1.0 if first.canonical else float(np.mean([t.mean for t in first.temperatures.values()]))
+            ax.plot([place, place], np.clip(ends, 0.0, top), color=colour, lw=1.6)
+            inside = temperature.mean < top
+            ax.plot(place, min(temperature.mean, top), "o" if inside else "^", color=colour, ms=4 if inside else 7)
+        ax.plot([], [], "o", color=colour, ms=4, label=name)
+    ax.set_ylim(top=min(ax.get_ylim()[1], 1.03 * top))
     ax.axhline(level, color=GREY, lw=0.8, zorder=0)
     ax.set_xticks(np.arange(len(first.temperatures)), list(first.temperatures))
     ax.set_ylabel("kinetic temperature / T")

@@ -8,7 +8,7 @@ from scipy import stats
 import bayescg as bcg
 from bayescg.data import Frames
 from bayescg.errors import CheckpointError, ConfigError, Interrupted, ModelError, SimulationError
-from bayescg.models import ActionMap
+from bayescg.models import ActionMap, DirectMap
 from bayescg.sampling import saved
 from bayescg.sampling.long_steps import map_stepper
 from bayescg.sampling.long_steps.momentum_baths import velocity_rescaling
@@ -189,6 +189,18 @@ def test_a_step_without_a_solution_is_taken_as_shorter_ones(monkeypatch):
     assert np.abs(path.positions.reshape(4, 4, 2)[:, -1] - exact).max() < 0.02
     with pytest.raises(ConfigError, match="steps up to 1"):
         bcg.sampling.mapped_dynamics(ranging, STATES, steps=1, lag=2.0)
+
+
+def test_a_runaway_of_an_explicit_map_is_lost():
+    """Far outside of what it has learned, at energies from which orbits escape."""
+    system = HenonHeiles()
+    direct = bcg.fit(DirectMap(waves=40), bcg.sampling.short_trajectories(system, system.shell(40), lag=1.0))
+    step = map_stepper.MapStepper(direct.map(), None, *STATES, torch.ones(2), 1e-10, 1, "off")
+    moving = torch.ones(4, dtype=torch.bool)
+    assert not step(*STATES, moving).residual.any()
+    step.explicit = lambda q, p: (q * torch.tensor([[1.0], [1.0], [1e4], [1.0]]), p)
+    moved = step(*STATES, moving)
+    assert moved.residual.isinf().tolist() == [False, False, True, False]
 
 
 def test_a_better_beginning_takes_fewer_iterations(fit):

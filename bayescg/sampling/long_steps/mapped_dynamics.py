@@ -288,7 +288,7 @@ class _Mapped(Kernel):
     def _reason(self, row: int) -> str:
         residual = float(self.state["why"][row])
         if not np.isfinite(residual):
-            return "it leaves the range of numbers"
+            return "it leaves the range of numbers, or a hundred spreads of positions and momenta in one step"
         return (
             f"the equations of the step are not solved to {self.stepper.tolerance:g}, but to {residual:.2g} (in units "
             "of the spread of positions and momenta)"
