@@ -26,7 +26,7 @@ __all__ = ["IntegratorCheck", "integrator_check"]
 
 _TOLERANCE = 1e-12
 _WIDTH = 1e-3
-_ROWS = 4096
+_ROWS = 1024
 _LEVEL = 2.576  # standard errors: 99 %
 _PLOTTED = 500
 
