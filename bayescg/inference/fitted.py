@@ -76,6 +76,8 @@ class Fit(TrainedModel):
         data = "energies"
         if notes.get("effective_frames") and (self.model.needs_frames or self.frames is not None):
             count = "frames" if self.frames is None else f"{len(self.frames):,} frames"
+            if self.model.needs_pairs and self.frames is not None:
+                count = f"pairs among {count}"
             data = f"{count} worth {notes['effective_frames']:,.4g} independent ones"
         loss = f", held-out loss {notes['validation']:.4g}" if notes.get("validation") is not None else ""
         lines = [

@@ -116,7 +116,7 @@ def _data_warnings(job: Job) -> list[str]:
             what = "pairs" if isinstance(job.data.train, Pairs) else "frames"
             warned.append(
                 f"{len(job.data.train):,} {what} are worth {worth:.2g} independent ones, and the model reads {size} "
-                "numbers of each: what it has learned may be their chance; simulate longer, or use fewer features"
+                "numbers of each: what it has learned may be their chance; take more of them, or use fewer features"
             )
     source: Any = job.source  # shots are independent by how they are made
     if source is not None and source.order is None and getattr(source, "commitments", None) is None:

@@ -85,6 +85,7 @@ def read_fit(directory: str | Path, model: Model | None) -> tuple[Model, Posteri
                 f"{directory} does not fit the model {meta['model']}: the fit is of another {', '.join(other)}; make "
                 "the model as it was for the fit"
             )
+        model = model.completed(meta["config"])
 
     def part(prefix: str) -> Params:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

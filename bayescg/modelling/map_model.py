@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -14,6 +15,7 @@ from bayescg.errors import DataError, ModelError
 from bayescg.modelling.model import Model
 from bayescg.nets import power_law, widening
 from bayescg.sampling.long_steps.fastest_mode import check_caustic
+from bayescg.sampling.long_steps.short_trajectories import propagated
 from bayescg.sampling.sampled_frames import masses as masses_of
 from bayescg.systems import System
 from bayescg.systems.core import check_system
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from bayescg.data import Pairs
 
 __all__ = ["HasMap", "MapModel"]
+
+_FOLLOWED, _STEPS, _OFF = 8, 100, 0.2
 
 
 @runtime_checkable
@@ -184,6 +188,28 @@ class MapModel(Model):
         self.widths.copy_(torch.stack(spreads))
         if not bool((self.widths > 0).all()):
             raise DataError("all states are the same: there is no motion to learn")
+        self._check_motion(pairs)
+
+    def _check_motion(self, pairs: Pairs) -> None:
+        """Warn where the pairs do not follow from the system: some are followed again, by Verlet in small steps."""
+        if self.system is None:
+            return
+        rows = np.linspace(0, len(pairs) - 1, min(len(pairs), _FOLLOWED)).astype(int)
+        q, p, later_q, later_p = (x[rows] for x in self.states(pairs))
+        lags = pairs.lags[rows]
+        there, moved = torch.cat([later_q, later_p], 1) / self.units(), torch.cat([q, p], 1) / self.units()
+        for lag in np.unique(lags.round(9)):
+            some = torch.as_tensor(np.abs(lags - lag) < 1e-6 * lag)
+            ends = propagated(self.system, q[some], p[some], masses_of(self.system), float(lag), _STEPS, 2)
+            off = (torch.cat(ends, 1) / self.units() - there[some]).square().mean().sqrt()
+            if not off < _OFF * (there - moved)[some].square().mean().sqrt():
+                warnings.warn(
+                    f"the pairs do not follow from the system: Newton's equations lead elsewhere within {lag:g}, by "
+                    f"{float(off / (there - moved)[some].square().mean().sqrt()):.0%} of the way; look whether momenta "
+                    "are momenta, not velocities, at masses, units and the time between frames",
+                    stacklevel=4,
+                )
+                return
 
     def calibrate(self, errors: Tensor, variance: Tensor, lags: np.ndarray, least: float) -> None:
         """Widen the posterior so that intervals of 90 % hold that share of errors, of each lag; by `least` or more.
@@ -247,18 +273,23 @@ class MapModel(Model):
             "topology": None if self.topology is None else topology_config(self.topology),
             "temperature": self.temperature,
             "temperature_kT": self.temperature_kT,
-            "lags": list(self.lags),
+            "lags": list(self.lags) or None,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Model with the given configuration."""
-        config = dict(config)
-        topology, lags = config.pop("topology"), tuple(config.pop("lags"))
-        units = {k: config.pop(k) for k in ("temperature", "temperature_kT")}
-        system = config["system"] and system_from_config(config["system"]["config"])
-        model = cls(**{**config, "system": system})
-        model._widen(np.array(lags))
-        model.topology = topology and topology_from_config(topology)
-        model.temperature, model.temperature_kT = units["temperature"], units["temperature_kT"]
+        return cls._rebuilt(config, config["system"] and system_from_config(config["system"]["config"]))
+
+    def completed(self, config: dict[str, Any]) -> Self:
+        """The model of a fit, with this one's system."""
+        return self._rebuilt(config, self.system)
+
+    @classmethod
+    def _rebuilt(cls, config: dict[str, Any], system: System | None) -> Self:
+        told = ("topology", "lags", "temperature", "temperature_kT")
+        model = cls(**{**{k: v for k, v in config.items() if k not in told}, "system": system})
+        model._widen(np.array(config["lags"] or ()))
+        model.topology = config["topology"] and topology_from_config(config["topology"])
+        model.temperature, model.temperature_kT = config["temperature"], config["temperature_kT"]
         return model

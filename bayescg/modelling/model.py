@@ -137,6 +137,13 @@ class Model(nn.Module, ABC):
         """Model with the given configuration and fresh weights."""
         return cls(**config)
 
+    def completed(self, config: dict[str, Any]) -> Model:
+        """What ``Fit.load`` makes of the model that it is given: one with what only training tells, as the fit has it.
+
+        The model itself, unless what training tells decides shapes of parameters or buffers.
+        """
+        return self
+
     @classmethod
     @abstractmethod
     def example(cls) -> tuple[Model, Any, Any]:

@@ -237,3 +237,37 @@ def test_the_spread_of_a_step_holds_beyond_what_was_learned(fit, fresh):
     plain = bcg.fit(ActionMap(HenonHeiles(), waves=20), fresh, uncertainty="none")
     with pytest.raises(ModelError, match="how wrong"):
         plain.map().spread(q, p)
+
+
+def test_a_fit_of_ones_own_system_is_loaded_with_it(tmp_path):
+    system = from_function(lambda x: 0.5 * x.square().sum(-1) + 0.1 * x[:, 0] ** 4, dim=1)
+    starts = [x.double() for x in torch.randn(2, 30, 1, generator=torch.Generator().manual_seed(0))]
+    fit = bcg.fit(ActionMap(system, waves=60), bcg.sampling.short_trajectories(system, starts, lag=(0.4, 0.8)))
+    fit.save(tmp_path)
+    loaded = bcg.Fit.load(tmp_path, model=ActionMap(system, waves=60))
+    for lag in (0.8, 0.6):
+        there, again = (f.map(draw=2, lag=lag).step(*starts, 1e-12) for f in (fit, loaded))
+        torch.testing.assert_close(there.q, again.q, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("wrong", ["velocities", "times", "masses"])
+def test_pairs_that_the_system_does_not_make_are_warned_of(wrong):
+    system = FermiPastaUlam()
+    pairs = bcg.sampling.short_trajectories(system, 20, lag=0.8)
+    frames = pairs.frames
+    momenta = frames.momenta / frames.masses if wrong == "velocities" else frames.momenta
+    other = FermiPastaUlam((1.0, 1.0, 1.0, 1.0)) if wrong == "masses" else system
+    changed = Frames.from_numpy(
+        frames.positions, unit="reduced", dt=0.4 if wrong == "times" else 0.8, temperature_kT=frames.kT,
+        momenta=momenta, masses=other.masses, trajectory=frames.trajectory,
+    )  # fmt: skip
+    with pytest.warns(UserWarning, match="do not follow from the system"):
+        ActionMap(other, waves=20).setup(changed.lagged(changed.dt))
+
+
+def test_states_of_a_step_are_checked(fit):
+    q = torch.zeros(3, 2, dtype=torch.float64)
+    with pytest.raises(DataError, match=r"shape \(n, 2\)"):
+        fit.map().step(q.numpy(), q)
+    with pytest.raises(DataError, match="momenta of state 1 are not finite"):
+        fit.map().step(q, q.index_fill(0, torch.tensor(1), torch.nan))

@@ -203,6 +203,20 @@ def test_a_runaway_of_an_explicit_map_is_lost():
     assert moved.residual.isinf().tolist() == [False, False, True, False]
 
 
+def test_solutions_beyond_the_caustic_are_no_steps(fit):
+    """Far from what was learned the equations have solutions that are none of the flow's."""
+    q, p = 1.8 * torch.randn(2, 40, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with pytest.warns(UserWarning, match="ended early"), pytest.warns(UserWarning, match="nothing says how wrong"):
+        path = bcg.sampling.mapped_dynamics(fit, (q, p), steps=3, lost="end")
+    beyond = {loss["trajectory"] for loss in path.provenance["lost"] if "beyond the caustic" in loss["why"]}
+    assert len(beyond) > 3
+    ends = [path.subset(path.trajectory == k) for k in range(40) if k not in beyond and (path.trajectory == k).any()]
+    for end in ends:
+        last = [torch.as_tensor(x[-1:]) for x in (end.positions, end.momenta)]
+        if len(end) == 3:
+            assert float(fit.map().caustic(*last).determinant) > 0
+
+
 def test_a_better_beginning_takes_fewer_iterations(fit):
     """The midpoint of the map itself, in the place of another model's: nothing is left to do."""
 

@@ -26,7 +26,10 @@ from bayescg.units import plain
 
 __all__ = ["mapped_dynamics"]
 
-_LOOKED_AT, _FAR, _HALVINGS = 200, 10.0, 3
+_LOOKED_AT, _FAR, _HALVINGS = 200, 100.0, 3
+_BEYOND = -1.0
+_SMALL = 12
+"""Coordinates up to which the Jacobian of the step is looked at now and then."""
 
 
 def mapped_dynamics(
@@ -287,6 +290,8 @@ class _Mapped(Kernel):
 
     def _reason(self, row: int) -> str:
         residual = float(self.state["why"][row])
+        if residual == _BEYOND:
+            return "it is beyond the caustic of the learned action, far from all that was learned: this is no step"
         if not np.isfinite(residual):
             return "it leaves the range of numbers, or a hundred spreads of positions and momenta in one step"
         return (
@@ -298,6 +303,10 @@ class _Mapped(Kernel):
         """See that the system knows where trajectories are."""
         if words := self.system.strays(self.state["x"]):
             raise SimulationError(f"{name}: after step {step}, {words}")
+        if self.stepper.implicit and self.state["x"].shape[1] <= _SMALL:
+            determinant = self.stepper.step_map.caustic(self.state["x"], self.state["p"]).determinant
+            if bool((beyond := (determinant <= 0) & (self.state["ended"] < 0)).any()):
+                self._lose(beyond, torch.full_like(determinant, _BEYOND))
 
     def columns(self) -> dict[str, Tensor]:
         """Momenta."""

@@ -20,7 +20,7 @@ from bayescg.units import plain
 
 __all__ = ["propagated", "short_trajectories"]
 
-_MOST = 2048
+_MOST = 32_768
 _PROBED = 16
 _CUBE_ROOT = 2 ** (1 / 3)
 _WEIGHTS = {2: (1.0,), 4: (1 / (2 - _CUBE_ROOT), -_CUBE_ROOT / (2 - _CUBE_ROOT), 1 / (2 - _CUBE_ROOT))}
