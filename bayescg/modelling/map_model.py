@@ -287,8 +287,8 @@ class MapModel(Model):
 
     @classmethod
     def _rebuilt(cls, config: dict[str, Any], system: System | None) -> Self:
-        told = ("topology", "lags", "temperature", "temperature_kT")
-        model = cls(**{**{k: v for k, v in config.items() if k not in told}, "system": system})
+        learned = ("topology", "lags", "temperature", "temperature_kT")
+        model = cls(**{**{k: v for k, v in config.items() if k not in learned}, "system": system})
         model._widen(np.array(config["lags"] or ()))
         model.topology = config["topology"] and topology_from_config(config["topology"])
         model.temperature, model.temperature_kT = config["temperature"], config["temperature_kT"]
