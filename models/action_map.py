@@ -106,8 +106,14 @@ class ActionMap(MapModel):
     Alanine dipeptide in vacuum (amber99sbildn, 300 K, hydrogens of 3 dalton, half the fastest period 7.5 fs), known to
     third order and nothing learned: energies of 4 trajectories of .06 to .08 ps spread by less than .001, .002 and .004
     kT in steps of 1, 2 and 2.5 fs, those of velocity Verlet by .08, .35 and .59; a step evaluates the action 8, 12 and
-    14 times. Steps of 3, 3.5 and 4 fs converge, too, in 17, 21 and 24 (6 of each were made). With forces that cheap
-    Verlet is ahead at equal cost.
+    14 times. Steps of 3, 3.5 and 4 fs converge, too, in 17, 21 and 24 (6 of each were made).
+
+    What it costs: where the energy is known, every one of the n evaluations of S in a step takes a force, too, and its
+    equal is velocity Verlet with steps of h/n. Root mean squares of the energy beside that one's: of Hénon and Heiles's
+    oscillator 1.6e-9 and 2.6e-4 (400 pairs, h = 1), of 13 Lennard-Jones particles 6.0e-5 and 7.0e-5 (h = .04), of a
+    Fermi-Pasta-Ulam chain 1.0e-2 and 3.5e-4 (1500 pairs, h = .8): it is worth it where a step turns the fastest mode by
+    some 60 degrees in few dimensions. Learned from pairs alone it takes no forces: then it is ahead where a force costs
+    more than n dt / h evaluations of S, dt being Verlet's step.
 
     References
     ----------
