@@ -321,9 +321,9 @@ def _mean(values: np.ndarray, seen: float) -> tuple[float, float]:
     return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values) * seen))
 
 
-def _shares(trained: Frames | Pairs | None, frames: Frames) -> bool:
+def _shares(data: Frames | Pairs | None, frames: Frames) -> bool:
     """Whether some of the frames are those of a training, where these are at hand."""
-    trained = trained.frames if isinstance(trained, Pairs) else trained
+    trained: Frames | None = data.frames if isinstance(data, Pairs) else data
     if trained is None or trained.positions.shape[1:] != frames.positions.shape[1:]:
         return False
     few = frames.gather(evenly(frames, _LOOKED_AT)).reshape(-1, frames.positions[0].size)

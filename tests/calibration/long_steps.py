@@ -47,7 +47,8 @@ def of_maps(seed: int, lag: float, count: int, noise: float, naive: bool = False
     fit = bcg.fit(ActionMap(bcg.systems.HenonHeiles()), pairs_of(seed, lag, count, noise), seed=seed)
     step = fit.map(draws=DRAWS)
     if naive:  # the posterior as it is, not widened
-        factor: Any = fit.model.factors[-1]
+        model: Any = fit.model
+        factor = model.factors[-1]
         step.varying = {k: fit.weights.point[k] + (v - fit.weights.point[k]) / factor for k, v in step.varying.items()}
     first, second, last = (states[seed % 200] for states in orbits(lag))
     q, p = first.repeat(DRAWS, 1).chunk(2, 1)

@@ -1,6 +1,7 @@
 """Steps of a learned map inside ASE, beside ASE's own velocity Verlet."""
 
 import warnings
+from typing import Any
 
 import mdtraj
 import numpy as np
@@ -23,11 +24,12 @@ TRAP = bcg.systems.from_function(lambda x: 0.5 * x.square().sum(-1) + 0.1 * x[:,
 
 
 class Trap(Calculator):
-    implemented_properties = ("energy", "forces")
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012
 
     def calculate(self, *arguments):
         super().calculate(*arguments)
-        x = torch.from_numpy(self.atoms.get_positions())
+        atoms: Any = self.atoms
+        x = torch.from_numpy(atoms.get_positions())
         self.results = {"energy": float(TRAP.energy(x.flatten())), "forces": TRAP.forces(x).numpy()}
 
 

@@ -1,6 +1,7 @@
 """Diagnostics of learned implicit steps, and steps that no action of midpoints can make."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def test_the_diagnostics_of_an_oscillator_are_exact():
 def test_the_fastest_mode_is_that_of_a_chain():
     """Of n equal masses between walls, 2 sin(n π / (2 n + 2))."""
     chain = FermiPastaUlam((2.0,) * 5, alpha=0.0, beta=0.0)
-    mode = fastest_mode(chain, torch.zeros(3, 5).double(), torch.full((5,), 2.0).double())
+    mode: Any = fastest_mode(chain, torch.zeros(3, 5).double(), torch.full((5,), 2.0).double())
     assert mode.period == pytest.approx(2 * math.pi / (2 * math.sin(5 * math.pi / 12) / 2**0.5))
     assert mode.described(chain) == "of coordinate 2 mostly"
     flat = from_function(lambda x: -x.square().sum(-1), dim=2)
@@ -49,6 +50,6 @@ def test_atoms_of_the_fastest_mode_are_named():
     system = bcg.systems.alanine_dipeptide()
     start = torch.as_tensor(system.start).reshape(1, -1)
     mass = bcg.sampling.sampled_frames.masses(system)
-    mode = fastest_mode(system, start, mass)
+    mode: Any = fastest_mode(system, start, mass)
     assert mode.period == pytest.approx(0.0101, abs=1e-4)  # N-H stretches
     assert mode.described(system) == "of atoms H (7) and H (17) mostly"

@@ -1,5 +1,7 @@
 """Maps of long time steps: the action they learn, and the structure that every draw of it keeps."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -56,7 +58,8 @@ def test_the_action_of_an_oscillator_is_the_exact_one():
         grid = torch.linspace(-1, 1, 9, dtype=torch.float64)
         states = torch.cartesian_prod(grid, grid)
         with torch.no_grad():
-            action = fit.model.action(
+            model: Any = fit.model
+            action = model.action(
                 states[:, :1], states[:, 1:], fit.model.weight, torch.full((81,), h, dtype=torch.float64)
             )
         exact = 2 * np.tan(h / 2) * 0.5 * states.square().sum(1)
@@ -65,7 +68,7 @@ def test_the_action_of_an_oscillator_is_the_exact_one():
 
 
 def test_a_step_is_accurate_and_its_error_within_its_interval(fit, fresh):
-    q, p, later_q, later_p = fit.model.states(fresh)
+    q, p, later_q, later_p = ActionMap.states(fresh)
     off = torch.cat([later_q, later_p], 1) - torch.cat(fit.map().step(q, p, 1e-12)[:2], 1)
     verlet = torch.cat(bcg.sampling.long_steps.short_trajectories.propagated(HenonHeiles(), q, p, 1.0, 1.0, 1, 2), 1)
     assert float(off.square().mean().sqrt()) < 1e-5
@@ -78,7 +81,7 @@ def test_a_step_is_accurate_and_its_error_within_its_interval(fit, fresh):
 
 @pytest.mark.parametrize("which", ["mean", "draw", "untrained"])
 def test_every_map_is_symplectic_and_reversible(which, fit, fresh):
-    q, p = (x[:10] for x in fit.model.states(fresh)[:2])
+    q, p = (x[:10] for x in ActionMap.states(fresh)[:2])
     step = {"mean": fit.map(), "draw": fit.map(draw=3), "untrained": fit.map()}[which]
     if which == "untrained":
         step.point = {**step.point, "weight": 1e-3 * torch.randn_like(step.point["weight"])}
@@ -94,7 +97,7 @@ def test_every_map_is_symplectic_and_reversible(which, fit, fresh):
 
 def test_an_average_of_maps_is_not_symplectic(fit, fresh):
     """A negative control: the structure is of each draw, not of their mean."""
-    q, p = (x[:3] for x in fit.model.states(fresh)[:2])
+    q, p = (x[:3] for x in ActionMap.states(fresh)[:2])
     widened = {k: fit.weights.point[k] + 1e4 * (v - fit.weights.point[k]) for k, v in fit.weights.draw(8).items()}
     draws = fit.map(draws=8)
     draws.varying = widened
@@ -147,7 +150,7 @@ def test_masses_count():
     system = FermiPastaUlam(alpha=0.0, beta=0.0)
     fit = bcg.fit(ActionMap(system, waves=100), bcg.sampling.short_trajectories(system, 30, lag=0.8))
     test = bcg.sampling.short_trajectories(system, 30, lag=0.8, seed=5)
-    q, p, later_q, later_p = fit.model.states(test)
+    q, p, later_q, later_p = ActionMap.states(test)
     step = fit.map().step(q, p, 1e-12)
     assert float((step.p - later_p).abs().max()) < 1e-4
     assert float((step.q - later_q).abs().max()) < 1e-4
@@ -163,8 +166,9 @@ def test_noise_is_found_and_clean_pairs_tell_the_factor(pairs, fresh):
         masses=[1.0, 1.0], trajectory=frames.trajectory,
     ).lagged(1.0)  # fmt: skip
     fit = bcg.fit(ActionMap(HenonHeiles(), waves=300), noisy)
-    assert float(fit.model.noise * fit.model.widths[0]) == pytest.approx(1e-3, rel=0.25)
-    q, p, later_q, _ = fit.model.states(fresh)
+    model: Any = fit.model
+    assert float(model.noise * model.widths[0]) == pytest.approx(1e-3, rel=0.25)
+    q, p, later_q, _ = ActionMap.states(fresh)
     draws = fit.map(draws=40).step(q.repeat(40, 1), p.repeat(40, 1), 1e-9).q.unflatten(0, (40, -1))
     covered = (draws.mean(0) - later_q).abs() < 1.645 * draws.std(0)
     assert float(covered.double().mean()) > 0.75
@@ -206,7 +210,7 @@ def test_pairs_of_several_lags_teach_all_steps_up_to_the_longest():
     fit = bcg.fit(ActionMap(system, waves=300), pairs)
     for lag in (0.25, 0.4):
         fresh = bcg.sampling.short_trajectories(system, system.shell(60, (0.005, 0.12), seed=9), lag=lag)
-        q, p, *later = fit.model.states(fresh)
+        q, p, *later = ActionMap.states(fresh)
         off = torch.cat(later, 1) - torch.cat(fit.map(lag=lag).step(q, p, 1e-12)[:2], 1)
         assert float(off.square().mean().sqrt()) < 1e-5
         steps = fit.map(draws=30, lag=lag).step(q.repeat(30, 1), p.repeat(30, 1), 1e-12)
@@ -226,7 +230,7 @@ def test_the_spread_of_a_step_holds_beyond_what_was_learned(fit, fresh):
     ratios = []
     for energies, least in (((0.005, 0.12), 0.8), ((0.135, 0.16), 0.75), ((0.3, 0.5), 0.0)):
         states = bcg.sampling.short_trajectories(system, system.shell(60, energies, seed=9), lag=1.0)
-        q, p, *later = fit.model.states(states)
+        q, p, *later = ActionMap.states(states)
         spread = fit.map().spread(q, p)
         off = torch.cat(later, 1) - torch.cat(fit.map().step(q, p, 1e-12)[:2], 1)
         covered = off.abs() < 1.645 * torch.cat([spread.q, spread.p], 1)
@@ -241,12 +245,12 @@ def test_the_spread_of_a_step_holds_beyond_what_was_learned(fit, fresh):
 
 def test_a_fit_of_ones_own_system_is_loaded_with_it(tmp_path):
     system = from_function(lambda x: 0.5 * x.square().sum(-1) + 0.1 * x[:, 0] ** 4, dim=1)
-    starts = [x.double() for x in torch.randn(2, 30, 1, generator=torch.Generator().manual_seed(0))]
-    fit = bcg.fit(ActionMap(system, waves=60), bcg.sampling.short_trajectories(system, starts, lag=(0.4, 0.8)))
+    q, p = torch.randn(2, 30, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    fit = bcg.fit(ActionMap(system, waves=60), bcg.sampling.short_trajectories(system, (q, p), lag=(0.4, 0.8)))
     fit.save(tmp_path)
     loaded = bcg.Fit.load(tmp_path, model=ActionMap(system, waves=60))
     for lag in (0.8, 0.6):
-        there, again = (f.map(draw=2, lag=lag).step(*starts, 1e-12) for f in (fit, loaded))
+        there, again = (f.map(draw=2, lag=lag).step(q, p, 1e-12) for f in (fit, loaded))
         torch.testing.assert_close(there.q, again.q, rtol=0, atol=1e-12)
 
 
@@ -262,7 +266,7 @@ def test_pairs_that_the_system_does_not_make_are_warned_of(wrong):
         momenta=momenta, masses=other.masses, trajectory=frames.trajectory,
     )  # fmt: skip
     with pytest.warns(UserWarning, match="do not follow from the system"):
-        ActionMap(other, waves=20).setup(changed.lagged(changed.dt))
+        ActionMap(other, waves=20).setup(changed.lagged(0.4 if wrong == "times" else 0.8))
 
 
 def test_states_of_a_step_are_checked(fit):

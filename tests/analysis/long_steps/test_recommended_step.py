@@ -1,6 +1,7 @@
 """How long a step may be: probabilities that are counts, and a recommendation that holds on fresh states."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def test_a_longer_step_is_recommended_for_a_wider_tolerance_and_holds_on_fresh_s
     starts = SYSTEM.shell(20, (0.01, 0.1), seed=9)
     for lag in LAGS:
         path = bcg.sampling.mapped_dynamics(fit, starts, steps=round(4 / lag), lag=lag)
-        check = bcg.analysis.integrator_check(None, path, SYSTEM, canonical=False)
+        check: Any = bcg.analysis.integrator_check(None, path, SYSTEM, canonical=False)
         errors[lag] = check.energy_rms.mean
     assert errors[1.0] > errors[0.25]
     steps = {}
@@ -42,7 +43,8 @@ def test_a_longer_step_is_recommended_for_a_wider_tolerance_and_holds_on_fresh_s
     assert middle.evaluations[0] > middle.evaluations[-1]
     if some is not None:
         path = bcg.sampling.mapped_dynamics(fit, starts, steps=round(4 / some), lag=some)
-        energy = bcg.analysis.integrator_check(None, path, SYSTEM, canonical=False).energies.to_numpy()
+        check = bcg.analysis.integrator_check(None, path, SYSTEM, canonical=False)
+        energy = check.energies.to_numpy()
         assert np.mean(np.abs(energy - energy[:, :1]) > 2 * errors[0.5]) < 0.1 + 0.1
 
 
