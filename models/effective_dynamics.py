@@ -17,7 +17,7 @@ from bayescg.arguments import check_counts, check_positive
 from bayescg.data import Frames, Pairs, evenly
 from bayescg.errors import ConfigError, DataError
 from bayescg.features import Features, Torsions, features_from_config
-from bayescg.modelling import Batch, Model
+from bayescg.modelling import Batch, Model, check_features
 from bayescg.units import kT
 
 _CHUNK = 65_536
@@ -100,6 +100,7 @@ class EffectiveDynamics(Model):
         temperature_kT: float | None = None,
     ):
         super().__init__()
+        check_features(features)
         torsion = isinstance(features, Torsions) and features.size == 2
         if features is not None and (cv is not None or not (torsion or features.size == 1)):
             raise ConfigError(

@@ -7,7 +7,7 @@ pyro.settings.set(module_local_params=True)
 from bayescg.data import evenly  # noqa: E402
 from bayescg.modelling.batch import Batch  # noqa: E402
 from bayescg.modelling.diffusion_model import DiffusionModel  # noqa: E402
-from bayescg.modelling.feature_model import FeatureModel, PairModel  # noqa: E402
+from bayescg.modelling.feature_model import FeatureModel, PairModel, check_features  # noqa: E402
 from bayescg.modelling.map_model import HasMap, MapModel  # noqa: E402
 from bayescg.modelling.model import HasBasis, HasCV, HasFeatures, HasNetwork, Model, check_programs  # noqa: E402
 from bayescg.modelling.potential_model import HasPotential, PotentialModel  # noqa: E402
@@ -40,6 +40,7 @@ __all__ = [
     "SystemModel",
     "TwoWayModel",
     "box_of",
+    "check_features",
     "check_programs",
     "evenly",
     "find_model",

@@ -15,6 +15,9 @@ WELL = bcg.systems.DoubleWell()
 QUERIED = ("BoltzmannGenerator", "EmbeddedPhysics")
 POTENTIALS = ("ForceMatchingPotential", "NeuralPotential")
 """These read positions, by descriptors of their own."""
+OF_STATES = ("ActionMap", "DirectMap")
+"""These read positions and momenta."""
+WITHOUT_LAYERS = ("EffectiveDynamics", "NeuralPotential", *OF_STATES)
 LATENT = ("Autoencoder", "EmbeddedPhysics", "PredictiveCV", "TimeLaggedAutoencoder", "VariationalDynamicsEncoder")
 
 
@@ -22,7 +25,7 @@ def made(name, **arguments):
     return getattr(models, name)(*((WELL,) if name in QUERIED else ()), **arguments)
 
 
-@pytest.mark.parametrize("name", [name for name in bayescg.models.__all__ if name != "NeuralPotential"])
+@pytest.mark.parametrize("name", [name for name in bayescg.models.__all__ if name not in WITHOUT_LAYERS])
 def test_widths_of_layers(name):
     for hidden in (8, [0], [8, 2.5], "8"):
         with pytest.raises(ConfigError, match=r"hidden=.* sequence of widths"):
@@ -36,7 +39,9 @@ def test_numbers_of_latent_variables(name):
             made(name, latent_dim=latent_dim)
 
 
-@pytest.mark.parametrize("name", [name for name in bayescg.models.__all__ if name not in QUERIED + POTENTIALS])
+@pytest.mark.parametrize(
+    "name", [name for name in bayescg.models.__all__ if name not in QUERIED + POTENTIALS + OF_STATES]
+)
 def test_features_are_features(name):
     for features in (np.zeros((5, 3)), lambda x: x, "torsions"):
         with pytest.raises(ConfigError, match=r"features are a .*; give some of bcg.features"):

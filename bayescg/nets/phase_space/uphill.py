@@ -12,7 +12,7 @@ def uphill(evidence: Callable[[tuple[float, ...]], float], lengths: tuple[float,
 
     Examples
     --------
-    >>> uphill(lambda lengths: -((lengths[0] - 6.0) ** 2) - (lengths[1] - 1.0) ** 2, (1.0, 1.0))
+    >>> uphill(lambda lengths: -((lengths[0] - 7.0) ** 2) - (lengths[1] - 1.0) ** 2, (1.0, 1.0))
     (8.0, 1.0)
     """
     values = {lengths: evidence(lengths)}
