@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyro
@@ -130,14 +130,8 @@ class ActionMap(MapModel):
     torch.Size([40, 2])
     """
 
-    kind = "generalised"
     implicit = True
-    uncertainty = "laplace"
-    training_defaults: ClassVar[dict[str, Any]] = {"steps": 1, "batch_size": 4096, "validation": 0.0}
     citation = "Bigi, Spies, Ceriotti, arXiv:2508.01068 (2025)"
-
-    spread: Tensor
-    noise: Tensor
 
     def __init__(
         self,

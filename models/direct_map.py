@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -58,14 +58,8 @@ class DirectMap(MapModel):
     torch.Size([40, 2])
     """
 
-    kind = "generalised"
     implicit = False
-    uncertainty = "laplace"
-    training_defaults: ClassVar[dict[str, Any]] = {"steps": 1, "batch_size": 4096, "validation": 0.0}
     citation = "Bigi, Chong, Kristiadi, Ceriotti, arXiv:2505.19350 (2025)"
-
-    spread: Tensor
-    noise: Tensor
 
     def __init__(
         self, system: System | None = None, lag: float | None = None, waves: int = 200, dim: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -89,8 +89,11 @@ class MapModel(Model):
         Of the atoms.
     """
 
+    kind = "generalised"
     needs_pairs = True
     conditional = True
+    uncertainty = "laplace"
+    training_defaults: ClassVar[dict[str, Any]] = {"steps": 1, "batch_size": 4096, "validation": 0.0}
     implicit: bool
     system: System | None
     lag: float | None
@@ -102,6 +105,8 @@ class MapModel(Model):
     masses: Tensor
     centre: Tensor
     widths: Tensor
+    spread: Tensor
+    noise: Tensor
     factors: Tensor
     laws: Tensor
     reach: Tensor

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from bayescg.recording.stepping import prepare
+from bayescg.sampling.long_steps.fixed_point import DEPTH, begun, solved, turned
 from bayescg.systems.core import System
 
 __all__ = ["MapStepper", "Moved"]
 
-_MOST, _DEPTH, _RIDGE = 100, 5, 1e-14
+_MOST = 100
 _FARTHEST = 100.0  # of an explicit step, in spreads of positions and momenta: further on there is no way back
 _ITERATIONS = 10  # of a step, about
 _COMPILE = 5000
@@ -73,10 +74,19 @@ class MapStepper:
             return
         begin = torch.cat([q, p], 1) / self.units
         guess = self._first_guess(first, mass)
-        self.begin = prepare(lambda b: self._begin(b, guess(b)), [begin], steps, mode, "the map", _COMPILE)
-        history = begin[..., None] * torch.linspace(0.01, 0.02, _DEPTH).to(begin)
+        self.begin = prepare(
+            lambda b: begun(lambda z: self._middle(b, z), guess(b)), [begin], steps, mode, "the map", _COMPILE
+        )
+        history = begin[..., None] * torch.linspace(0.01, 0.02, DEPTH).to(begin)
         example = (begin, begin + 0.01, begin - 0.01, history, history.flip(2))
-        self.turn = prepare(self._turn, example, _ITERATIONS * steps, mode, "the map", _COMPILE)
+        self.turn = prepare(
+            lambda b, *state: turned(lambda z: self._middle(b, z), *state),
+            example,
+            _ITERATIONS * steps,
+            mode,
+            "the map",
+            _COMPILE,
+        )
 
     def __call__(self, q: Tensor, p: Tensor, moving: Tensor) -> Moved:
         """One step of the states that are `moving`, bool ``(n,)``; the others stay."""
@@ -87,13 +97,9 @@ class MapStepper:
             residual = torch.zeros_like(dq[:, 0]).masked_fill(~there, torch.inf)
             return Moved(torch.where(rows, q + dq, q), torch.where(rows, p + dp, p), residual, 1)
         start = torch.cat([q, p], 1) / self.units
-        middle, *state, residual = self.begin(start)
-        residual, count = residual.masked_fill(~moving, 0.0), 1
-        while count < _MOST and bool((unsolved := ~(residual <= self.tolerance)).any()):
-            ahead, *state, size = self.turn(start, *state)
-            middle = torch.where(unsolved[:, None], ahead, middle)
-            residual = torch.where(unsolved, size, residual)
-            count += 1
+        middle, *state, size = self.begin(start)
+        begin = (middle, *state, size.masked_fill(~moving, 0.0))
+        middle, count, residual = solved(begin, lambda *state: tuple(self.turn(start, *state)), self.tolerance, _MOST)
         later_q, later_p = ((2 * middle - start) * self.units).chunk(2, 1)
         residual = residual.nan_to_num(torch.inf, torch.inf)
         return Moved(torch.where(rows, later_q, q), torch.where(rows, later_p, p), residual, count)
@@ -101,25 +107,6 @@ class MapStepper:
     def _middle(self, start: Tensor, z: Tensor) -> Tensor:
         """The midpoint that follows from one, in scaled units."""
         return start + 0.5 * torch.cat(self.step_map.displacement(*(z * self.units).chunk(2, 1)), 1) / self.units
-
-    def _begin(self, start: Tensor, z: Tensor) -> tuple[Tensor, ...]:
-        value = self._middle(start, z)
-        history = torch.zeros(*z.shape, _DEPTH, dtype=z.dtype, device=z.device)
-        return z, value, value - z, history, history, (value - z).abs().amax(1)
-
-    def _turn(
-        self, start: Tensor, value: Tensor, residual: Tensor, changes: Tensor, steps: Tensor
-    ) -> tuple[Tensor, ...]:
-        gram = changes.transpose(1, 2) @ changes
-        ridge = _RIDGE * gram.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] + torch.finfo(gram.dtype).tiny
-        eye = torch.eye(_DEPTH, dtype=gram.dtype, device=gram.device)
-        mix = torch.linalg.solve_ex(gram + ridge * eye, changes.transpose(1, 2) @ residual[..., None])[0]
-        z = value - (steps @ mix)[..., 0]
-        following = self._middle(start, z)
-        left = following - z
-        changes = torch.cat([changes[..., 1:], (left - residual)[..., None]], 2)
-        steps = torch.cat([steps[..., 1:], (following - value)[..., None]], 2)
-        return z, following, left, changes, steps, left.abs().amax(1)
 
     def _first_guess(self, first: Any, mass: Tensor) -> Callable[[Tensor], Tensor]:
         """From states to midpoints, both in scaled units."""

@@ -13,6 +13,7 @@ from bayescg.arguments import check_counts, check_positive
 from bayescg.data import Pairs
 from bayescg.errors import ConfigError, SimulationError
 from bayescg.recording.stepping import prepare
+from bayescg.sampling.chains.hamiltonian import velocity_verlet
 from bayescg.sampling.long_steps.phase_space_starts import phase_space_starts
 from bayescg.sampling.sampled_frames import masses, to_frames
 from bayescg.systems.core import System, check_system
@@ -22,11 +23,9 @@ __all__ = ["propagated", "short_trajectories"]
 
 _MOST = 32_768
 _PROBED = 16
-_CUBE_ROOT = 2 ** (1 / 3)
-_WEIGHTS = {2: (1.0,), 4: (1 / (2 - _CUBE_ROOT), -_CUBE_ROOT / (2 - _CUBE_ROOT), 1 / (2 - _CUBE_ROOT))}
-# Yoshida's solution A of order six
 _SIXTH = (0.784513610477560, 0.235573213359357, -1.17767998417887)
-_WEIGHTS[6] = (*_SIXTH, 1 - 2 * sum(_SIXTH), *_SIXTH[::-1])
+"""Yoshida's solution A of order six, by halves."""
+_WEIGHTS = {2: (1.0,), 6: (*_SIXTH, 1 - 2 * sum(_SIXTH), *_SIXTH[::-1])}
 
 
 def short_trajectories(
@@ -128,21 +127,19 @@ def propagated(
 ) -> tuple[Tensor, Tensor]:
     """States ``(n, dim)`` after a time, by so many steps of a composition of velocity Verlet of this order."""
     weights = [weight * time / steps for weight in _WEIGHTS[order]]
+    verlet = velocity_verlet(system.forces, 1 / mass)
 
-    def step(q: Tensor, p: Tensor, f: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def step(*state: Tensor) -> Sequence[Tensor]:
         for dt in weights:
-            p = p + 0.5 * dt * f
-            q = q + dt * p / mass
-            f = system.forces(q)
-            p = p + 0.5 * dt * f
-        return q, p, f
+            state = tuple(verlet(*state, dt))
+        return state
 
-    q, p = q.contiguous(), p.contiguous()
-    states = q, p, system.forces(q)
-    run = prepare(step, states, steps * len(weights), "auto")
+    q = q.contiguous()
+    state: Sequence[Tensor] = q, (p / mass).contiguous(), system.forces(q)
+    run = prepare(step, state, steps * len(weights), "auto")
     for _ in range(steps):
-        states = run(*states)
-    return states[0], states[1]
+        state = run(*state)
+    return state[0], state[1] * mass
 
 
 def _steps_for(system: System, q: Tensor, p: Tensor, mass: Tensor, lag: float, accuracy: float) -> tuple[int, float]:
