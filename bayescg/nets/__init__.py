@@ -1,6 +1,5 @@
 """Networks: modules that return tensors or distributions."""
 
-from bayescg.nets.boltzmann_generator.flows import BOUND, SplineFlow
 from bayescg.nets.effective_dynamics.propagator import log_propagator, rate_matrix
 from bayescg.nets.effective_dynamics.scoring import fisher_scoring
 from bayescg.nets.effective_dynamics.smooth_function import SmoothFunction
@@ -34,6 +33,7 @@ from bayescg.nets.phase_space.widening import power_law, widening
 from bayescg.nets.predictive_coarse_graining.coarse_potential import CoarsePotential
 from bayescg.nets.random import ard, fan_in, gaussian, random_net
 from bayescg.nets.reversible_deep_msm.soft_states import SoftStates
+from bayescg.nets.spline_flow import BOUND, SplineFlow
 from bayescg.nets.training_range import TrainingRange
 from bayescg.nets.whiten import Whiten
 

@@ -1,1 +1,0 @@
-"""What :class:`bayescg.models.BoltzmannGenerator` is made of."""
