@@ -136,7 +136,7 @@ class BoltzmannGenerator(SystemModel):
 
     def density(self) -> TorchDistribution:
         """q(x) at the present temperature: stiff coordinates of a molecule are as wide as they are hot."""
-        return self.flow(1.0 if self.system.reference is None else self.beta.rsqrt())
+        return self.flow(widen=1.0 if self.system.reference is None else self.beta.rsqrt())
 
     def schedule(self, steps: int, members: int | None, frames: bool) -> Schedule:
         """Without frames, and unless beta begins at 1, reweighted annealing.

@@ -43,7 +43,8 @@ class SplineFlow(nn.Module):
     the ends of a spline, where the slope is 1, lie elsewhere in the next.
 
     The forward pass returns a Pyro distribution of event shape ``(len(circular),)``. Sampling takes as long as the
-    density, each one evaluation of all networks.
+    density, each one evaluation of all networks. With `context` it is a density given so many numbers, which all
+    networks read: ``flow(context)`` has a batch of distributions, one for each row of ``(..., context)``.
 
     Parameters
     ----------
@@ -54,6 +55,8 @@ class SplineFlow(nn.Module):
         Of each spline.
     hidden : sequence of int
         Widths of the networks' hidden layers.
+    context : int
+        Conditioning numbers.
 
     Attributes
     ----------
@@ -71,13 +74,24 @@ class SplineFlow(nn.Module):
     >>> x = flow()((1000,))
     >>> x.shape, flow().log_prob(x).shape, flow().event_shape
     (torch.Size([1000, 3]), torch.Size([1000]), torch.Size([3]))
+    >>> given = SplineFlow([False, False, True], context=2)
+    >>> q = given(torch.randn(7, 2))
+    >>> q.batch_shape, q((1000,)).shape
+    (torch.Size([7]), torch.Size([1000, 7, 3]))
     """
 
     circular: Tensor
     centre: Tensor
     scale: Tensor
 
-    def __init__(self, circular: Sequence[bool], layers: int = 8, bins: int = 8, hidden: Sequence[int] = (64, 64)):
+    def __init__(
+        self,
+        circular: Sequence[bool],
+        layers: int = 8,
+        bins: int = 8,
+        hidden: Sequence[int] = (64, 64),
+        context: int = 0,
+    ):
         super().__init__()
         size = len(circular)
         self.register_buffer("circular", torch.tensor([bool(c) for c in circular]), persistent=False)
@@ -91,26 +105,35 @@ class SplineFlow(nn.Module):
         for number in range(layers):
             # the latter half moves; the two halves change places, then new ones are drawn
             order = _halves(self.circular, generator) if number % 2 == 0 else order.roll(-(size // 2))
-            self.layers.append(Coupling(self.circular, order, bins, hidden))
+            self.layers.append(Coupling(self.circular, order, bins, hidden, context))
 
     def place(self, centre: Tensor, scale: Tensor | float) -> None:
         """Set centre and scale, each of shape ``(size,)``, of the coordinates that are not circular."""
         self.centre.copy_(torch.where(self.circular, 0.0, centre))
         self.scale.copy_(torch.where(self.circular, 1.0, scale))
 
-    def forward(self, widen: Tensor | float = 1.0) -> dist.TorchDistribution:
-        """The distribution, coordinates that are not circular wider by a factor."""
+    def begin_from(self, plain: SplineFlow) -> None:
+        """Take the weights of a flow of the same sizes without context: its density, whatever the context is."""
+        state = plain.state_dict()
+        for name, value in self.state_dict().items():
+            if name.endswith("net.0.weight"):  # reads the context last
+                state[name] = nn.functional.pad(state[name], (0, value.shape[1] - state[name].shape[1]))
+        self.load_state_dict(state)
+
+    def forward(self, context: Tensor | None = None, widen: Tensor | float = 1.0) -> dist.TorchDistribution:
+        """The distribution, coordinates that are not circular wider by a factor; one for each row of a context."""
         scale = torch.where(self.circular, self.scale, self.scale * widen)
         parts: list[Transform] = [AffineTransform(self.centre, scale, event_dim=1).inv, _Mix(self.mixing.matrix())]
         if self.turns:
             parts.append(_Angle(self.circular))
         for number, layer in enumerate(cast("list[Coupling]", list(self.layers))):
-            parts.append(_Couple(layer))
+            parts.append(_Couple(layer, context))
             if self.turns:
                 parts.append(_Turn(self.circular, BOUND if number % 2 == 0 else 0.5 * BOUND))
         if self.turns:
             parts.append(_Angle(self.circular).inv)
-        base = DiagNormal(torch.zeros_like(self.centre), torch.ones_like(self.centre))
+        centre = self.centre if context is None else self.centre.expand(*context.shape[:-1], -1)
+        base = DiagNormal(torch.zeros_like(centre), torch.ones_like(centre))
         return ZukoToPyro(NormalizingFlow(ComposedTransform(*parts), base))
 
 
@@ -166,11 +189,12 @@ class Coupling(nn.Module):
         The first half of it, rounded down, is left alone.
     bins : int
     hidden : sequence of int
+    context : int
     """
 
     sort: Tensor
 
-    def __init__(self, circular: Tensor, order: Tensor, bins: int, hidden: Sequence[int]):
+    def __init__(self, circular: Tensor, order: Tensor, bins: int, hidden: Sequence[int], context: int):
         super().__init__()
         self.kept, self.bins = len(order) // 2, bins
         still, moved = order[: self.kept], order[self.kept :]
@@ -178,18 +202,20 @@ class Coupling(nn.Module):
         self.straight = int((~circular[still]).sum())
         # sorted by a product, whose derivative is one, too: that of an index adds up one number after the other
         self.register_buffer("sort", torch.eye(len(order))[:, torch.cat([still, moved])], persistent=False)
-        sizes = [max(1, 2 * self.kept - self.straight), *hidden]
+        sizes = [max(1, 2 * self.kept - self.straight) + context, *hidden]
         parts: list[nn.Module] = []
         for a, b in pairwise(sizes):
             parts += [nn.Linear(a, b), nn.SiLU()]
         self.net = nn.Sequential(*parts, _Last(sizes[-1], len(moved) * (3 * bins - 1)))
 
-    def spline(self, kept: Tensor) -> _Spline:
-        """The splines of the moved coordinates, given the kept ones ``(..., kept)``."""
+    def spline(self, kept: Tensor, context: Tensor | None) -> _Spline:
+        """The splines of the moved coordinates, given the kept ones ``(..., kept)`` and a context."""
         straight, turning = kept[..., : self.straight], kept[..., self.straight :] * (math.pi / BOUND)
         inputs = torch.cat([straight, turning.cos(), turning.sin()], -1)
         if not self.kept:  # of a single coordinate
             inputs = kept.new_zeros(*kept.shape[:-1], 1)
+        if context is not None:
+            inputs = torch.cat([inputs, context.expand(*inputs.shape[:-1], -1)], -1)
         knots = self.net(inputs).unflatten(-1, (-1, 3 * self.bins - 1))
         return _Spline(*knots.split([self.bins, self.bins, self.bins - 1], -1), bound=BOUND)
 
@@ -256,14 +282,16 @@ class _Mix(_OnVectors):
 class _Couple(_OnVectors):
     """A layer as a bijection."""
 
-    def __init__(self, layer: Coupling):
+    def __init__(self, layer: Coupling, context: Tensor | None):
         super().__init__()
-        self.layer = layer
+        self.layer, self.context = layer, context
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self.context is not None:
+            x = x.expand(*torch.broadcast_shapes(x.shape[:-1], self.context.shape[:-1]), -1)
         ordered = x @ self.layer.sort
         still, moved = ordered[..., : self.layer.kept], ordered[..., self.layer.kept :]
-        spline = self.layer.spline(still)
+        spline = self.layer.spline(still, self.context)
         moved, ladj = spline.call_and_ladj(moved) if self.forwards else spline.inverse_and_ladj(moved)
         return torch.cat([still, moved], -1) @ self.layer.sort.T, ladj.sum(-1)
 

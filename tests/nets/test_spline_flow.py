@@ -16,6 +16,8 @@ KINDS = {
     "one circular": [True],
 }
 
+STORED = {"squares": 27.88124715583813, "log_prob": [-16.994902413425308, -23.07642609311249, -23.588194876521513]}
+
 
 def stirred(circular, by=0.4, **sizes):
     """A flow far from its start, in double precision."""
@@ -66,14 +68,78 @@ def test_single_precision_is_enough_for_weights():
     assert error.max() < 0.05
 
 
-def test_it_is_normalised():
-    """By the trapezium rule over the plane, which is exact for what is smooth and ends at zero."""
-    q = stirred([False, False], by=0.15)().dist
-    side = torch.linspace(-18.0, 18.0, 1201, dtype=torch.float64)
-    grid = torch.cartesian_prod(side, side)
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_row_of_a_context_has_its_own_density(kind):
+    """The base's times the Jacobian, the inverse of the one that samples."""
+    flow = stirred(KINDS[kind], context=2)
+    contexts = torch.tensor([[0.0, 0.0], [1.0, -2.0], [-0.5, 3.0]], dtype=torch.float64)
+    q: Any = flow(contexts).dist
     with torch.no_grad():
-        total = sum(q.log_prob(part).exp().sum() for part in grid.split(200_000)) * (side[1] - side[0]) ** 2
-    assert abs(float(total) - 1.0) < 2e-4  # splines have kinks in their second derivative
+        x, log_prob = q.rsample_and_log_prob((4,))
+        assert (q.transform.inv(q.transform(x)) - x).abs().max() < 1e-8
+        assert (q.log_prob(x) - log_prob).abs().max() < 1e-8
+    for row, context in enumerate(contexts):
+        single: Any = flow(context).dist
+        for point, density in zip(x[:, row], log_prob[:, row], strict=True):
+            jacobian = torch.autograd.functional.jacobian(single.transform, point)
+            exact = single.base.log_prob(single.transform(point)) + torch.linalg.slogdet(jacobian)[1]
+            assert abs(float(exact.detach() - density)) < 1e-8
+    assert (q.log_prob(x[:, :1]) - q.log_prob(x[:, :1])[:, :1])[:, 1:].abs().min() > 1e-3  # the context is read
+
+
+@pytest.mark.parametrize("context", [0, 2])
+def test_it_is_normalised(context):
+    """By the trapezium rule over the plane, which is exact for what is smooth and ends at zero."""
+    flow = stirred([False, False], by=0.15, context=context)
+    side = torch.linspace(-18.0, 18.0, 361, dtype=torch.float64)
+    grid = torch.cartesian_prod(side, side)
+    for row in ([0.0, 0.0], [2.0, -3.0])[: 2 if context else 1]:
+        q = flow(torch.tensor(row, dtype=torch.float64) if context else None)
+        with torch.no_grad():
+            total = sum(q.log_prob(part).exp().sum() for part in grid.split(200_000)) * (side[1] - side[0]) ** 2
+        assert abs(float(total) - 1.0) < 2e-4  # splines have kinks in their second derivative
+
+
+def test_a_circle_is_normalised_for_each_context():
+    """Of the angle, by the rectangle rule."""
+    flow = stirred([True], context=1)
+    angle = math.pi * (2 * torch.arange(40_000, dtype=torch.float64) + 1 - 40_000) / 40_000
+    u = (math.sqrt(2) * torch.erfinv(angle / math.pi))[:, None, None]
+    contexts = torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64)
+    with torch.no_grad():
+        density = (flow(contexts).log_prob(u) + 0.5 * u.square().squeeze(-1)).exp() / math.sqrt(2 * math.pi)
+    assert density.shape == (40_000, 3)
+    assert (2 * math.pi * density.mean(0) - 1).abs().max() < 1e-4
+    assert (density[:, 0] - density[:, 2]).abs().max() > 0.01
+
+
+def test_a_flow_begins_as_a_plain_one_whatever_the_context():
+    for kind in KINDS.values():
+        plain, given = stirred(kind), stirred(kind, context=3)
+        given.begin_from(plain)
+        context = torch.tensor([[0.0, 0.0, 0.0], [3.0, -50.0, 7.0]], dtype=torch.float64)
+        with torch.no_grad():
+            x = plain()((20,))
+            assert (given(context).log_prob(x[:, None]) - plain().log_prob(x)[:, None]).abs().max() < 1e-10
+
+
+def test_a_flow_without_context_is_as_it_ever_was():
+    """To rounding of numbers that were stored before there were contexts; its fresh weights are the same, too."""
+    torch.manual_seed(0)
+    flow = SplineFlow(KINDS["mixed"], layers=4, bins=5, hidden=(16,))
+    assert (
+        abs(
+            float(torch.cat([p.detach().flatten() for p in flow.parameters()]).double().square().sum())
+            - STORED["squares"]
+        )
+        < 1e-6
+    )
+    flow = flow.double()
+    with torch.no_grad():
+        for number, p in enumerate(flow.parameters()):
+            p.copy_(0.4 * torch.sin(1.7 * torch.arange(p.numel(), dtype=p.dtype) + number).view(p.shape))
+        log_prob = flow().log_prob(torch.linspace(-2.0, 2.0, 15, dtype=torch.float64).view(3, 5))
+    assert (log_prob - torch.tensor(STORED["log_prob"], dtype=torch.float64)).abs().max() < 1e-12
 
 
 def test_a_fresh_flow_is_a_standard_normal_one():
