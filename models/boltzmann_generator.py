@@ -65,7 +65,7 @@ class BoltzmannGenerator(SystemModel):
         Of a molecule. Default: :func:`bayescg.features.unbounded_coordinates`.
     guard : float, optional
         Energy, in kT above that of the structure which a molecule starts from, above which it grows like a logarithm
-        (:class:`bayescg.systems.GuardedSystem`); ``diagnostics["guarded"]`` counts. Toy systems can be given guarded.
+        (``bayescg.systems.guard``); ``diagnostics["guarded"]`` counts. Toy systems can be given guarded.
 
     References
     ----------

@@ -63,7 +63,7 @@ class EmbeddedPhysics(SystemModel):
         Default: those of :func:`bayescg.features.unbounded_coordinates` for a molecule, flat ones for a toy system.
     guard : float, optional
         Energy, in kT above that of the structure which a molecule starts from, above which it grows like a logarithm
-        (:class:`bayescg.systems.GuardedSystem`). Not for toy systems, which can be given guarded.
+        (``bayescg.systems.guard``). Not for toy systems, which can be given guarded.
 
     References
     ----------

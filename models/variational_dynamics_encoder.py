@@ -25,7 +25,7 @@ class VariationalDynamicsEncoder(PairModel):
 
     .. math:: L = \langle \log N(y_{t+\tau}; g(z), \sigma^2 I) \rangle
               - \beta \, \mathrm{KL}\big(q(z \mid y_t) \,\|\, N(0, I)\big)
-              + \beta \Big\langle \log \frac{N(z'; \rho z, 1 - \rho^2)}{N(z'; 0, 1)} \Big\rangle
+              + \beta \left\langle \log \frac{N(z'; \rho z, 1 - \rho^2)}{N(z'; 0, 1)} \right\rangle
 
     The published loss has a mean square in place of the first term, which fixes the width of the noise by the unit of
     length, and the batch's own autocorrelation in place of the last, of another unit than the rest and biased by the

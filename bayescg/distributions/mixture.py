@@ -30,11 +30,6 @@ class StratifiedMixture(TorchDistribution):
     mean, sd : Tensor, shape (components, dim)
     component : Tensor of int64, shape (B,)
 
-    Attributes
-    ----------
-    share : Tensor, shape (B,)
-        :math:`\pi_k` over the fraction of rows that come from k.
-
     Examples
     --------
     >>> logits, mean = torch.tensor([0.9, 0.1]).log(), torch.tensor([[-1.0], [1.0]])
@@ -59,7 +54,7 @@ class StratifiedMixture(TorchDistribution):
 
     @property
     def share(self) -> Tensor:
-        """How often each row counts."""
+        r"""How often each row counts, ``(B,)``: :math:`\pi_k` over the fraction of rows that come from its k."""
         return self._rows @ (self.log_weights.exp() / self._rows.mean(0).clamp_min(1e-30))
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:

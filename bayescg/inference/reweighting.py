@@ -54,7 +54,7 @@ def reweighted(fit: Any, samples: int = SAMPLES, seed: int = 0) -> Frames:
     The weights are :math:`e^{-U(x)/kT} / \hat q(x)`: averages with them are averages over the system itself, whatever
     the generator's own distribution, wherever it has any mass. Where there are latent variables z, the generator's
     density is the mean of :math:`q(x, z) / r(z \mid x)` over the draw's own z and 15 others from the reverse map r,
-    which is right on average (:func:`bayescg.modelling.schedules.importance.draw`); with its own z alone the weights of
+    which is right on average (``bayescg.modelling.schedules.importance``); with its own z alone the weights of
     rare configurations, such as those of a barrier, are few, large and easily missed.
 
     Of an ensemble every refit gives its share of the draws, with weights of the same sum. Each is an estimate of its

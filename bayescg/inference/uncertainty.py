@@ -1,11 +1,11 @@
 """Parameter uncertainty: what `bayescg.fit(uncertainty=)` can mean, for any model.
 
-``"none"``        the trained values, no uncertainty;
-``"mean-field"``  independent Gaussians for the random parameters, trained with the rest;
-``"laplace"``     a Gaussian around the trained values, its precision the prior's plus the expected Fisher information;
-``"ensemble"``    refits from different initial weights, each under its own random weights of the blocks of frames;
-                  of a model without frames, refits from different initial weights alone;
-``"bootstrap"``   refits from the same initial weights, each under its own random weights of the blocks of frames.
+- ``"none"``: the trained values, no uncertainty;
+- ``"mean-field"``: independent Gaussians for the random parameters, trained with the rest;
+- ``"laplace"``: a Gaussian around the trained values, its precision the prior's plus the expected Fisher information;
+- ``"ensemble"``: refits from different initial weights, each under its own random weights of the blocks of frames;
+  of a model without frames, refits from different initial weights alone;
+- ``"bootstrap"``: refits from the same initial weights, each under its own random weights of the blocks of frames.
 
 The last two vary every parameter; the middle two only those that the model makes random.
 """

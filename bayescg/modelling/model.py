@@ -251,7 +251,7 @@ class HasBasis(Protocol):
     ----------
     lag : float or None
         Lag time that the functions were trained for; None: for the generator, and the model then has a `diffusion`
-        too (:func:`bayescg.analysis.kinetics.spectrum`).
+        too (:func:`bayescg.analysis.spectrum`).
     """
 
     lag: float | None

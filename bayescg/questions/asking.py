@@ -45,7 +45,7 @@ def ask(
     frames : Frames, optional
         What averages are over. None: the fit's own samples (:meth:`bayescg.Fit.samples`).
     *questions : str or Question
-        Names of :data:`bayescg.questions.QUESTIONS`, or questions of your own. None: all that apply.
+        Names of ``bayescg.questions.QUESTIONS``, or questions of your own. None: all that apply.
     train, test : Frames, optional
         Of the frames, those of the training, and those that were held out from it: predictions are only checked
         against the latter.

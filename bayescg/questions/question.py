@@ -131,7 +131,7 @@ class Question(ABC):
     """One thing to ask of a fit and its frames.
 
     A subclass writes `applies` and `ask`, in a file of its own, and stands in the list of
-    :mod:`bayescg.questions.reading_order`, which is in reading order.
+    ``bayescg/questions/reading_order.py``, which is in reading order.
 
     Attributes
     ----------

@@ -98,7 +98,7 @@ def audit(
     reference : Annealed or Frames, optional
         From :func:`bayescg.sampling.smc`, or frames of simulations that visit all wells, at the system's temperature;
         fewer than 10 effective frames are warned of.
-        Default: annealing from a broad base (:func:`bayescg.analysis.free_energy.broad.anneal_from_broad`).
+        Default: annealing from a broad base (``bayescg.analysis.free_energy.broad``).
     samples : int
         Draws of the fit.
     particles : int

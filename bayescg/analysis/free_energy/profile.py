@@ -41,9 +41,6 @@ class FreeEnergy:
         Infinite where a draw of the CV puts no frame, NaN where none does.
     mean, sd : DataArray
         Of the finite draws, where they are at least half; NaN elsewhere.
-    band : DataArray, (bound, bin) or (bound, bin_x, bin_y)
-        Interval of the draws; its upper end is infinite where some put no frame. NaN in bins of fewer than ten
-        effective frames, and where the weights are too uneven (Pareto k above 0.7): there is no telling then.
     effective : DataArray, (bin) or (bin_x, bin_y)
         Effective number of frames; in a trajectory at most the number of visits.
     edges : tuple of ndarray
@@ -54,8 +51,6 @@ class FreeEnergy:
         Of `band`.
     inefficiency : float
         Frames per independent draw of the CV.
-    blocks : int
-        Blocks of frames in the bootstrap.
     warnings : tuple of str
     doubt : str or None
         Why nothing made of these frames has an interval.
@@ -98,7 +93,11 @@ class FreeEnergy:
 
     @property
     def band(self) -> xr.DataArray:
-        """Lower and upper end of every bin's interval; inf where too few draws visit it, NaN where none is known."""
+        """Lower and upper end of every bin's interval, ``(bound, bin)`` or ``(bound, bin_x, bin_y)``.
+
+        The upper end is infinite where some draws put no frame. NaN in bins of fewer than ten effective frames, and
+        where the weights are too uneven (Pareto k above 0.7): there is no telling then.
+        """
         import xarray as xr
 
         huge = 1e9  # in place of inf, between which quantiles cannot be interpolated

@@ -85,7 +85,7 @@ def rates(
     of reactions per time where the level sets of s are those of the committor, and larger otherwise: never smaller,
     but for what frames leave uncertain. Intervals are about this bound: along a learned committor it was 15 % above the
     rate of a landscape where that is known, with an error of 6 %; with `shots` from some of the frames they are about
-    the rate itself (:class:`bayescg.analysis.kinetics.transmission.Shooting`). The bound is the same for every monotone
+    the rate itself (``bayescg.analysis.kinetics.transmission``). The bound is the same for every monotone
     function of s, so that draws of a CV need no common scale. The rate from `a` is :math:`\nu / E[1 - q]`, and its
     inverse the mean first-passage time to `b` from where reactions begin in `a`. The bootstrap's estimate of the bias
     of their logarithms is taken off.

@@ -34,7 +34,7 @@ class AdaptiveTempering(Ladder):
 
     The loss is averaged over windows of steps. It has converged when, in the last `patience` windows, no mean lay below
     the lowest before them by more than its standard error. The next :math:`\beta` is the one where the conditional
-    effective sample size of the draws falls to `cess` (:func:`bayescg.sampling.weights.next_beta`). So that 1 is
+    effective sample size of the draws falls to `cess` (``bayescg.sampling.weights.next_beta``). So that 1 is
     reached after six tenths of all steps, a temperature is left without convergence when its share of the steps is used
     up, and `Stage.converged` says so; shares follow the steps and the temperatures that are left.
 

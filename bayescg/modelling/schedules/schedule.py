@@ -29,7 +29,7 @@ class Schedule:
         That are computed for each draw of a batch.
     wake : float
         How often the divergence from the target to the guide is added
-        (:func:`bayescg.modelling.schedules.weighted.wake`).
+        (``bayescg.modelling.schedules.weighted.wake``).
 
     Attributes
     ----------

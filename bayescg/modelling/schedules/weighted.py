@@ -26,7 +26,7 @@ class Draws:
         Values of the site ``"x"``.
     log_weight : Tensor, shape (n,)
         :math:`\log p(x) - \log \hat q(x)`, p unnormalised, without the draws' shares; see
-        :func:`bayescg.modelling.schedules.importance.draw` for :math:`\hat q`.
+        ``bayescg.modelling.schedules.importance.draw`` for :math:`\hat q`.
     log_share : Tensor, shape (n,)
         How often each draw counts in an average over the guide, whose draws are stratified; 0 where they are not.
     log_target : Tensor, shape (n,)
