@@ -36,8 +36,9 @@ class BoltzmannGenerator(SystemModel):
     the hottest temperature, `beta_start`, is learned that way, during the first `warm` of all steps. The others follow
     by reweighted annealing: at each temperature a buffer of draws is weighted to the next,
     :math:`w \propto e^{-\beta U / kT + J} / q`, and :math:`-\sum w \log q(x)` is minimised, the divergence from the
-    target to the flow, to which every mode of the buffer counts. The densities are exact, hence so are the weights of
-    :func:`bayescg.analysis.reweighted`.
+    target to the flow, to which every mode of the buffer counts. The last steps, the fraction `refine`, belong to
+    `rounds` at the system's own temperature, each with `fresh` draws more. The densities are exact, hence so are the
+    weights of :func:`bayescg.analysis.reweighted`.
 
     By data the flow is the model of the frames, ``fit(model, frames)``: maximum likelihood. With `energy_weight` > 0
     the first divergence is added so many times, beside frames or beside buffers, at the temperature of either.
@@ -57,6 +58,12 @@ class BoltzmannGenerator(SystemModel):
         Draws, and energies, of each temperature but the first.
     warm : float
         Fraction of the steps that are trained on energies at `beta_start`.
+    rounds : int
+        In which more and more draws at the system's own temperature are learned from.
+    fresh : int, optional
+        Draws, and energies, that each of them adds. Default: `buffer`.
+    refine : float
+        Fraction of the steps that they have together.
     energy_weight : float
         Of energies beside frames or buffers: a gradient with less noise, for one more energy of each draw of a batch.
     reach : float, optional
@@ -94,20 +101,32 @@ class BoltzmannGenerator(SystemModel):
         cess: float = 0.5,
         buffer: int = 50_000,
         warm: float = 0.4,
+        rounds: int = 3,
+        fresh: int | None = None,
+        refine: float = 0.2,
         energy_weight: float = 0.0,
         reach: float | None = None,
         coordinates: UnboundedCoordinates | None = None,
         guard: float = 1000.0,
     ):
         super().__init__()
-        check_counts(layers=(layers, 1), bins=(bins, 2), buffer=(buffer, 100))
+        check_counts(layers=(layers, 1), bins=(bins, 2), buffer=(buffer, 100), rounds=(rounds, 1))
         check_numbers(beta_start=(beta_start, "(0, 1]"), cess=(cess, "(0, 1)"), warm=(warm, "(0, 1)"))
+        check_numbers(refine=(refine, "(0, 1)"))
+        if fresh is not None:
+            check_counts(fresh=(fresh, 100))
+        if warm + refine > 1:
+            raise ConfigError(
+                f"warm={warm:g} and refine={refine:g} are fractions of the same steps, more than all together: leave "
+                "some for the temperatures between"
+            )
         check_numbers(energy_weight=(energy_weight, "[0, inf)"))
         if reach is not None:
             check_positive(reach=reach)
         self.begin(system, coordinates, guard)
         self.layers, self.bins, self.hidden = layers, bins, widths(hidden)
         self.beta_start, self.cess, self.buffer, self.warm = float(beta_start), float(cess), buffer, float(warm)
+        self.rounds, self.fresh, self.refine = rounds, fresh, float(refine)
         self.energy_weight, self.reach = float(energy_weight), reach
         circular = self.system.circular.tolist()
         self.flow = nets.SplineFlow([i in circular for i in range(self.system.dim)], layers, bins, self.hidden)
@@ -155,8 +174,9 @@ class BoltzmannGenerator(SystemModel):
                 "BoltzmannGenerator learns from buffers of its own draws, which refits cannot share: use "
                 "uncertainty='none' and fit it with several seeds"
             )
+        both = self.energy_weight > 0
         return ReweightedAnnealing(
-            self.beta_start, self.cess, steps, self.buffer, self.warm, both=self.energy_weight > 0
+            self.beta_start, self.cess, steps, self.buffer, self.warm, both, self.rounds, self.fresh, self.refine
         )
 
     def setup(self, frames: Frames) -> None:

@@ -177,7 +177,8 @@ class Job:
             self.good += 1 - self.bad
         elif bad:
             raise NotFinite
-        rate = learning_rate(self.step, self.settings["steps"], self.settings["learning_rate"])
+        first, last = self.schedule.course(self.step) or (0, self.settings["steps"])
+        rate = learning_rate(self.step - first, last - first, self.settings["learning_rate"])
         self.optimiser.step(grads, rate, self.bad if queued else None)
         for name, value in moved.items():
             self.buffers[name].copy_(torch.where(self.bad > 0, self.buffers[name], value) if queued else value)

@@ -178,10 +178,11 @@ def _cv_warnings(job: Job, posterior: Posterior) -> list[str]:
 
 
 def _cost(job: Job, wall: float) -> dict[str, Any]:
-    size = job.settings["batch_size"] * (job.members or 1)
+    with_gradients = job.schedule.queried(job.step, job.settings["batch_size"] * (job.members or 1))
     return {
         "steps": job.step,
-        "energy_evaluations": job.schedule.queried(job.step, size, job.members or 1),
+        "energy_evaluations": with_gradients + job.schedule.drawn,
+        "energy_gradients": with_gradients,
         "wall_seconds": wall,
         "fit_seconds": job.seconds,
         "device": str(job.device),

@@ -52,7 +52,8 @@ class Samples(Question):
             TRUST,
             f"Of {len(draws):,} weighted draws {len(draws) * share:,.0f} count (effective fraction {percent(share)}, "
             f"Pareto k {k:.2f}): blind to what the generator never visits.",
-            f"Energies: {energies:,}, those of the weighted draws among them.",
+            f"Energies: {energies:,}, those of the weighted draws among them; "
+            f"{context.fit.cost['energy_gradients']:,} of them with gradients.",
         )
         return finding
 

@@ -21,7 +21,7 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     warm = max(1, steps // 50)
     if step < warm:
         return peak * (step + 1) / warm
-    fraction = (step - warm) / max(1, steps - warm)
+    fraction = min(1.0, (step - warm) / max(1, steps - warm))
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fraction)))
 
 

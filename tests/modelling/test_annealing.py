@@ -69,14 +69,48 @@ def test_steps_are_shared(steps):
     arrival = next(t for t, s in zip(times, found.stages, strict=True) if s.beta >= 1)
     assert 0.7 * steps <= arrival <= 0.95 * steps
     assert min(lengths) > 0.2 * max(lengths)
-    assert found.queried(steps, 10, 1) == steps // 5 * 10 + 20_000 * len(times)
-    assert annealed(steps, both=True)[0].queried(steps, 10, 1) == steps * 10 + 20_000 * len(times)
+    assert found.drawn == 20_000 * len(times)
+    assert found.queried(steps, 10) == steps // 5 * 10
+    assert annealed(steps, both=True)[0].queried(steps, 10) == steps * 10
 
 
-def test_its_state_comes_back():
-    found, _ = annealed(until=500)
+def test_rounds_pool_what_they_have_drawn():
+    """Of the target N(0, 1), a round from N(0, 2) and one from N(0, 1.2): each counts as its weights are worth."""
+    found = ReweightedAnnealing(1.0, 0.9, 100, 20_000, 0.2, rounds=2, fresh=10_000)
+    sizes = []
+    for step, sd, count in ((20, 2.0, 20_000), (50, 1.2, 10_000)):
+        found.observe(torch.tensor(0.0))
+        found.advance(step, [draws(1.0, count, seed=step, sd=sd)])
+        assert found.share is not None
+        sizes.append(float(found.share.sum()))
+    worth = [count * math.sqrt(2 * s**2 - 1) / s**2 for count, s in ((20_000, 2.0), (10_000, 1.2))]
+    assert abs(sizes[0] / worth[0] - 1) < 0.02
+    assert abs((sizes[1] - sizes[0]) / worth[1] - 1) < 0.02
+    x = torch.cat([found.batch(500, seed, CPU)["x"] for seed in range(40)])
+    assert abs(float(x.std()) - 1) < 4 / math.sqrt(2 * sum(worth))
+    assert found.drawn == 30_000
+
+
+def test_rounds_grow_and_each_has_its_own_learning_rate():
+    """Of 1000 steps the last 400, as 1 : 2 : 3; the rate falls once before them and once in each."""
+    found, times = annealed(rounds=3, fresh=30_000, refine=0.4)
+    rounds = [t for t, s in zip(times, found.stages, strict=True) if s.beta >= 1]
+    assert abs(rounds[0] - 600) < 30
+    lengths = [b - a for a, b in zip(rounds, [*rounds[1:], 1000], strict=True)]
+    left = 1000 - rounds[0]
+    assert all(abs(length - left * share / 6) <= 1 for length, share in zip(lengths, (1, 2, 3), strict=True))
+    assert found.count == 30_000
+    assert found.course(1000) == (rounds[-1], 1000)
+    early, _ = annealed(until=500, refine=0.4)
+    assert early.course(500) == (0, 600)
+
+
+@pytest.mark.parametrize("until", [500, 890])
+def test_its_state_comes_back(until):
+    found, _ = annealed(until=until)
     again = ReweightedAnnealing(0.1, 0.9, 1000, 20_000, 0.2)
     again.load(json.loads(json.dumps(found.state())), found.tensors())
+    assert again.course(until) == found.course(until)
     assert again.state() == found.state()
     assert again.due(found.next)
     assert torch.equal(again.batch(100, 3, CPU)["x"], found.batch(100, 3, CPU)["x"])

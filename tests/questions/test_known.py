@@ -27,7 +27,7 @@ def exact_values(system: Any, experiment: str) -> dict[str, float]:
     frames = equilibrium(system, 2000)
     frames = replace(frames, provenance={**frames.provenance, **WEIGHTED})
     fit = object.__new__(Fit)  # that has learned nothing
-    fit.model, fit.frames, fit.cost = SimpleNamespace(), None, {"energy_evaluations": 0}  # type: ignore[assignment]
+    fit.model, fit.frames, fit.cost = SimpleNamespace(), None, {"energy_evaluations": 0, "energy_gradients": 0}  # type: ignore[assignment]
     fit.diagnostics = {"audit": {"warnings": []}}
     context = Context(fit, frames, load(experiment).analysis, system=system)
     return answer(context, [find_question(name) for name in ("samples", "averages", "free_energies")]).truth

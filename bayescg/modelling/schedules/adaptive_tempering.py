@@ -98,6 +98,7 @@ class AdaptiveTempering(Ladder):
     def advance(self, step: int, draws: list[Draws]) -> None:
         """Go on to the next temperature, with draws at the present one."""
         log_w, loss = draws[0].log_importance.double(), self.windows[-1][0]
+        self.drawn += sum(len(d.x) for d in draws)
         fall = self.windows[-1 - self.patience :][0][0] - loss
         self.record(step, loss, log_w, len(log_w), self.converged, fall)
         self.beta = min(next_beta(self.beta, d.log_importance, d.log_target / self.beta, self.cess) for d in draws)

@@ -81,10 +81,6 @@ class Ladder(Schedule):
         self.stages.append(Stage(self.beta, step, loss, log_z, float(effective(log_w)) / count, converged, fall))
         return self.stages[-1]
 
-    def queried(self, steps: int, size: int, members: int) -> int:
-        """Energies of steps with batches of `size`, those of all refits, and of the draws at each temperature."""
-        return super().queried(steps, size, members) + len(self.stages) * self.count * members
-
     def diagnostics(self) -> dict[str, Any]:
         """The temperatures."""
         return {"tempering": [asdict(stage) for stage in self.stages]}
@@ -101,9 +97,9 @@ class Ladder(Schedule):
     def state(self) -> dict[str, Any]:
         """JSON for a checkpoint, which `load` takes back."""
         stages, losses = [asdict(stage) for stage in self.stages], [float(loss) for loss in self.losses]
-        return {"beta": self.beta, "stages": stages, "losses": losses}
+        return {"beta": self.beta, "stages": stages, "losses": losses, "drawn": self.drawn}
 
     def load(self, state: dict[str, Any], tensors: Params) -> None:
         """Take back what `state` and `tensors` returned."""
         self.beta, self.stages = state["beta"], [Stage(**stage) for stage in state["stages"]]
-        self.losses = [torch.tensor(loss) for loss in state["losses"]]
+        self.losses, self.drawn = [torch.tensor(loss) for loss in state["losses"]], state["drawn"]

@@ -35,6 +35,8 @@ class Schedule:
     ----------
     count : int
         Weighted draws of the guide that `advance` is given; 0 for none.
+    drawn : int
+        Energies that those took so far, all without gradients.
     legend, caption : str
         What the loss is: in a figure, and in a sentence below it.
 
@@ -61,6 +63,7 @@ class Schedule:
     """
 
     count = 0
+    drawn = 0
     legend = "minus a bound on log Z"
     caption = "Loss during the fit, in nats: minus a bound on log Z."
 
@@ -95,8 +98,11 @@ class Schedule:
     def advance(self, step: int, draws: list[Draws]) -> None:
         """Go on, with `count` weighted draws of the guide as it is now, one set for each refit."""
 
-    def queried(self, steps: int, size: int, members: int) -> int:
-        """Energies computed in so many steps with batches of `size`, those of all `members` refits."""
+    def course(self, step: int) -> tuple[int, int] | None:
+        """First and last of the steps around this one over which the learning rate rises and falls; None: of all."""
+
+    def queried(self, steps: int, size: int) -> int:
+        """Energies, with their gradients, of so many steps with batches of `size`, those of all refits together."""
         return self.energies * steps * size
 
     def diagnostics(self) -> dict[str, Any]:
