@@ -79,7 +79,8 @@ class Job:
             self.total_weight *= float(self.data.weight.mean(-1).mean())
         with seeded(self._seed(0), device):
             self.model.reset()
-            self.names = check_programs(self.model, Batch(**{**tensors, "weight": None}, total=self.total))
+            batch = Batch(**{**tensors, "weight": None}, total=self.total, stage=self.schedule.stage)
+            self.names = check_programs(self.model, batch)
         check_choice(settings["uncertainty"], self.model, self.names)
         particles = settings["particles"] if settings["objective"] == "iwae" else None
         mean_field = settings["uncertainty"] == "mean-field"
@@ -106,7 +107,7 @@ class Job:
 
     def _compiled(self, tensors: dict[str, Tensor], mode: str, steps: int) -> Step:
         """The gradients of a step on batches like this one."""
-        refits, self.fields = self.members is not None, tensors.keys()
+        refits, self.fields, self.stage = self.members is not None, tensors.keys(), self.schedule.stage
         plain, self.moving = gradient_function(
             self.program, self.total, self.total_weight, refits, self.params, self.buffers, tensors
         )
@@ -234,7 +235,8 @@ class Job:
         for member in range((self.members or 1) if self.schedule.count else 0):
             params = {k: v[member] if refits else v for k, v in self.params.items()}
             state = {k.removeprefix("inner."): v for k, v in {**params, **self.buffers}.items()}
-            draws.append(draw(self.model, list(self.names), state, self.schedule.count, seed))
+            count, stage = self.schedule.count, self.schedule.stage
+            draws.append(draw(self.model, list(self.names), state, count, seed, stage=stage))
         self.schedule.advance(self.step, draws)
         self.follow_schedule()
 
@@ -242,7 +244,9 @@ class Job:
         """Take over the schedule's buffers, which the recorded step reads, and its kind of batches."""
         self._fill_buffers()
         batch = self.batch(self.step)
-        if batch.keys() != self.fields:  # from now on out of a buffer
+        if self.schedule.stage != self.stage:  # what is no longer trained would go on with the momentum it has
+            self.optimiser = Adam(self.params)
+        if batch.keys() != self.fields or self.schedule.stage != self.stage:
             self.gradients = self._compiled(batch, self.mode, self.settings["steps"] - self.step)
 
     def _fill_buffers(self) -> None:

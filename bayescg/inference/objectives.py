@@ -72,7 +72,7 @@ class Program(nn.Module):
 
     def forward(self, tensors: Params, total: int, total_weight: float) -> Tensor:
         """Minus the bound per frame, a scalar, for the fields of a `Batch` out of `total` frames."""
-        batch = Batch(**tensors, total=total)
+        batch = Batch(**tensors, total=total, stage=self.schedule.stage)
         if self.particles is not None:
             return self._importance_weighted(batch) / total_weight
         *_, guide_trace, model_trace = run_pair(self.inner.model, self.guide, batch)

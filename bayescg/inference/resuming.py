@@ -65,10 +65,10 @@ def restore(job: Job, saved: tuple[dict[str, Tensor], dict[str, Any]], directory
     for place, prefix in ((job.params, "params/"), (job.buffers, "buffers/")):
         for name, value in part(prefix).items():
             place[name].copy_(value)
-    job.optimiser.load(part("adam/"))
     job.best.state = {k: v.to(job.device) for k, v in part("best/").items()}
     job.best.loss, job.best.step, job.best.stopped = tensors["best_loss"], tensors["best_step"], meta["stopped"]
     job.recent = list(tensors["recent"].to(job.device)) if "recent" in tensors else []
     job.log, job.seconds, job.step, job.looked = meta["log"], meta["seconds"], meta["step"], meta["step"]
     job.schedule.load(meta["schedule"], {k: v.to(job.device) for k, v in part("schedule/").items()})
     job.follow_schedule()
+    job.optimiser.load(part("adam/"))

@@ -15,6 +15,7 @@ from bayescg.modelling.registry import find_model, model_names  # noqa: E402
 from bayescg.modelling.schedules.adaptive_tempering import AdaptiveTempering, tempering  # noqa: E402
 from bayescg.modelling.schedules.reweighted_annealing import ReweightedAnnealing  # noqa: E402
 from bayescg.modelling.schedules.schedule import Schedule  # noqa: E402
+from bayescg.modelling.schedules.staged_annealing import StagedAnnealing  # noqa: E402
 from bayescg.modelling.schedules.weighted import Draws  # noqa: E402
 from bayescg.modelling.system_model import SystemModel, box_of  # noqa: E402
 from bayescg.modelling.two_way_model import TwoWayModel  # noqa: E402
@@ -37,6 +38,7 @@ __all__ = [
     "PotentialModel",
     "ReweightedAnnealing",
     "Schedule",
+    "StagedAnnealing",
     "SystemModel",
     "TwoWayModel",
     "box_of",

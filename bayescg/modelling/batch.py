@@ -38,6 +38,8 @@ class Batch:
         Which frames or pairs of the data set these are, ``(B,)``.
     total : int
         N, the number of frames or pairs of the whole data set.
+    stage : str
+        Of a fit that trains a model part by part, the present part (`Schedule.stage`); empty where all of it is meant.
     """
 
     x: Tensor | None = None
@@ -52,6 +54,7 @@ class Batch:
     weight: Tensor | None = None
     index: Tensor | None = None
     total: int = 0
+    stage: str = ""
 
     def __post_init__(self) -> None:
         if self.total < 1:

@@ -23,7 +23,9 @@ _CHUNK = 20_000
 """Draws at a time; a multiple of any usual number of components, so that each chunk is stratified alike."""
 
 
-def draw(model: Model, names: list[str], params: Params, count: int, seed: int, particles: int = 1) -> Draws:
+def draw(
+    model: Model, names: list[str], params: Params, count: int, seed: int, particles: int = 1, stage: str = ""
+) -> Draws:
     r"""Weighted draws of a model without frames.
 
     A draw x came with a z. Its weight is right on average with the density of the two, :math:`q(x, z) / r(z \mid x)` in
@@ -45,6 +47,8 @@ def draw(model: Model, names: list[str], params: Params, count: int, seed: int, 
     seed : int
     particles : int
         K; without effect where there are no latent variables, and the density is exact, or several sites of them.
+    stage : str
+        Of a fit that is under way.
 
     References
     ----------
@@ -57,12 +61,12 @@ def draw(model: Model, names: list[str], params: Params, count: int, seed: int, 
     with seeded(seed, device), torch.no_grad():
         for start in range(0, count, _CHUNK):
             index = torch.arange(start, min(start + _CHUNK, count), device=device)
-            parts.append(call_with(model, params, _draw, names, index, particles))
+            parts.append(call_with(model, params, _draw, names, index, particles, stage))
     return Draws(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _draw(model: Model, names: list[str], index: Tensor, particles: int) -> tuple[Tensor, ...]:
-    batch = Batch(total=len(index), index=index)
+def _draw(model: Model, names: list[str], index: Tensor, particles: int, stage: str) -> tuple[Tensor, ...]:
+    batch = Batch(total=len(index), index=index, stage=stage)
 
     def guide(b: Batch) -> None:
         point_guide(model, names)

@@ -21,7 +21,7 @@ class Schedule:
     """How a model is trained over the steps of a fit. This one leaves everything as it is.
 
     `Model.schedule` makes one for each fit. The fit sets the model's buffers to `buffers`, tells `observe` the loss of
-    each step, and calls `advance` where `due` says so, after which it looks at `buffers` and `batch` again.
+    each step, and calls `advance` where `due` says so, after which it looks at `buffers`, `batch` and `stage` again.
 
     Parameters
     ----------
@@ -35,6 +35,9 @@ class Schedule:
     ----------
     count : int
         Weighted draws of the guide that `advance` is given; 0 for none.
+    stage : str
+        What the programs find in `Batch.stage`: a model may be trained part by part, and say by it what of its programs
+        belongs to a part. Where it changes, the optimiser forgets.
     drawn : int
         Energies that those took so far, all without gradients.
     legend, caption : str
@@ -64,6 +67,7 @@ class Schedule:
 
     count = 0
     drawn = 0
+    stage = ""
     legend = "minus a bound on log Z"
     caption = "Loss during the fit, in nats: minus a bound on log Z."
 

@@ -1,0 +1,106 @@
+"""Learning a generator with latent variables part by part: configurations, then what is read off them, then both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bayescg.modelling.schedules.reweighted_annealing import ReweightedAnnealing
+from bayescg.modelling.schedules.weighted import Draws
+from bayescg.recording.functional import Params
+
+__all__ = ["StagedAnnealing"]
+
+_HOT = 0.3
+"""Inverse temperature from which on draws of the annealing are read, too: rare basins are less rare there."""
+
+
+class StagedAnnealing(ReweightedAnnealing):
+    """`ReweightedAnnealing` of a generator without its latent variables; then these; then the generator given them.
+
+    Trained at once, from nothing, latent variables have nothing to tell of configurations that are noise, and the
+    generator learns to do without. The stages, which the programs find in `Batch.stage`:
+
+    - ``"plain"``: the generator alone, as in `ReweightedAnnealing`.
+    - ``"reading"``: from configurations ``batch.x``, the last draws of the generator as they came and those of the
+      annealing from an inverse temperature of 0.3 on. Weights would make rare basins rarer, and hotter draws have more
+      of them: what is read need not be a fair sample, but must not miss a basin.
+    - ``""``: all of the programs, from configurations as their weights ask.
+
+    Parameters
+    ----------
+    start, cess, steps, count, warm, rounds, fresh, refine
+        As of `ReweightedAnnealing`; `warm` and `refine` are fractions of the plain steps.
+    plain, reading : float
+        Fractions of all steps.
+    """
+
+    caption = (
+        "Loss during the fit, in nats, of several kinds: minus a bound on log Z, as energies alone teach; then minus "
+        "the mean log density of reweighted buffers of draws; then, in the two last stages, minus bounds on the log "
+        "density of what the collective variables are read off, and of the draws. Dotted lines: the temperature changes."
+    )
+
+    def __init__(
+        self,
+        start: float,
+        cess: float,
+        steps: int,
+        count: int,
+        warm: float,
+        rounds: int,
+        fresh: int | None,
+        refine: float,
+        plain: float,
+        reading: float,
+    ):
+        super().__init__(start, cess, max(1, round(plain * steps)), count, warm, False, rounds, fresh, refine)
+        self.read, self.last = self.steps + max(1, round(reading * steps)), steps
+        self.stage = "plain"
+        self.rows: Tensor | None = None
+
+    def course(self, step: int) -> tuple[int, int]:
+        """The learning rate falls once in each stage, in the first as in `ReweightedAnnealing`."""
+        return {"plain": super().course(step), "reading": (self.steps, self.read), "": (self.read, self.last)}[
+            self.stage
+        ]
+
+    def due(self, step: int) -> bool:
+        """Whether a new buffer is to be drawn after so many steps, or a new stage begins."""
+        return super().due(step) or step in (self.steps, self.read)
+
+    def advance(self, step: int, draws: list[Draws]) -> None:
+        """Take a buffer of draws, made at the present temperature, and go on to the next temperature or stage."""
+        if self.stage == "reading":
+            self.stage, self.rows = "", None
+            return
+        if _HOT < self.beta < 1 or step == self.steps:
+            possible = draws[0].x[torch.isfinite(draws[0].log_importance)]
+            self.rows = possible if self.rows is None else torch.cat([self.rows, possible])
+        super().advance(step, draws)
+        if step == self.steps:
+            self.stage, self.count = "reading", 0
+
+    def batch(self, size: int, seed: int, device: torch.device) -> Params:
+        """Configurations as their weights ask; as they come, for what is read off them."""
+        if self.stage != "reading" or self.rows is None:
+            return super().batch(size, seed, device)
+        index = torch.randint(
+            len(self.rows), (size,), generator=torch.Generator(device).manual_seed(seed), device=device
+        )
+        return {"x": self.rows[index]}
+
+    def tensors(self) -> Params:
+        """The buffers, for a checkpoint."""
+        return super().tensors() if self.rows is None else {**super().tensors(), "rows": self.rows}
+
+    def state(self) -> dict[str, Any]:
+        """JSON that `load` takes back."""
+        return {**super().state(), "stage": self.stage}
+
+    def load(self, state: dict[str, Any], tensors: Params) -> None:
+        """Take back what `state` and `tensors` returned."""
+        super().load(state, tensors)
+        self.stage, self.rows = state["stage"], tensors.get("rows")
