@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from bayescg import nets
 from bayescg.arguments import check_counts, check_numbers, widths
-from bayescg.distributions import GeometricPath, LatentMixture, StratifiedMixture
-from bayescg.errors import DataError
-from bayescg.features import UnboundedCoordinates
-from bayescg.modelling import Batch, Schedule, SystemModel, tempering
-from bayescg.systems import DoubleWell, System
+from bayescg.distributions import Boltzmann, GeometricPath, LatentMixture, StratifiedMixture, WrappedNormal
+from bayescg.errors import ConfigError, DataError
+from bayescg.features import UnboundedCoordinates, aligned
+from bayescg.modelling import Batch, Schedule, StagedAnnealing, SystemModel, tempering
+from bayescg.systems import DoubleWell, MolecularSystem, System
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "gaussian": {"components": 8, "beta_start": 0.02, "cess": 0.9, "guard": 400.0},
+    "flow": {"components": 32, "beta_start": 0.1, "cess": 0.5, "guard": 1000.0},
+}
+"""What suits a generator, where an argument is None."""
 
 
 class EmbeddedPhysics(SystemModel):
@@ -29,9 +37,10 @@ class EmbeddedPhysics(SystemModel):
 
     Minus the loss is a bound on :math:`\log Z_\beta`; the gap is the Kullback-Leibler divergence from
     :math:`q(x, z)` to :math:`p_\beta(x) r(z \mid x)`, never less than that from q(x) to p(x). The CV of a
-    configuration is r(z | x), a diagonal Gaussian.
+    configuration is r(z | x).
 
-    This divergence hardly notices a well that q(x) leaves out: one that holds the fraction m costs m nats. Three things
+    **A Gaussian generator**, for toy systems: r is a diagonal Gaussian, too, and all is learned at once. This
+    divergence hardly notices a well that q(x) leaves out: one that holds the fraction m costs m nats. Three things
     guard it. q(z) is a mixture of Gaussians with weights of its own, and every batch holds draws of every component
     in equal number (:class:`bayescg.distributions.StratifiedMixture`). :math:`\beta` rises from `beta_start` to 1 in
     steps that the draws' conditional effective sample size allows, each after the loss has converged. And the opposite
@@ -44,6 +53,14 @@ class EmbeddedPhysics(SystemModel):
     correlations, the same for all z. The components keep equal weights until :math:`\beta = 1`, so that the networks
     learn those in rare basins as well.
 
+    **A flow**, ``generator="flow"``, for molecules, whose sixty coordinates and more no Gaussian given two numbers can
+    hold: x | z is a :class:`bayescg.nets.SplineFlow` that reads z, which are angles; r(z | x) is a wrapped normal
+    density, q(z) a mixture of such. Trained at once, z tells nothing: the flow does without. So it is trained in
+    stages (:class:`bayescg.modelling.StagedAnnealing`): first the flow alone, as a
+    :class:`bayescg.models.BoltzmannGenerator` is; then, from its draws, r and q(z) beside a decoder of where the heavy
+    atoms lie, superposed, which is too weak to be right unless z moves the molecule as a whole; then, with r as it is,
+    q(z) and the flow that reads z, from weighted draws: the divergence from :math:`p(x) r(z \mid x)` to q(x, z).
+
     Parameters
     ----------
     system : System
@@ -51,19 +68,23 @@ class EmbeddedPhysics(SystemModel):
         Number of CVs.
     hidden : sequence of int
         Widths of the hidden layers of generator and reverse map.
-    components : int
-        Of q(z); 1 for the standard normal density of the paper.
+    components : int, optional
+        Of q(z); 1 for the standard normal density of the paper. Default: 8, with a flow 32.
     wake : float
-        Weight of the divergence from p to q.
-    beta_start : float
-        First inverse temperature, in units of the system's own; 1 for no tempering.
-    cess : float
-        Conditional effective sample size that a step in temperature keeps.
+        Weight of the divergence from p to q; of Gaussian generators.
+    beta_start : float, optional
+        First inverse temperature, in units of the system's own; 1 for no tempering. Default: 0.02, with a flow 0.1.
+    cess : float, optional
+        Conditional effective sample size that a step in temperature keeps. Default: 0.9, with a flow 0.5.
     coordinates : UnboundedCoordinates, optional
         Default: those of :func:`bayescg.features.unbounded_coordinates` for a molecule, flat ones for a toy system.
     guard : float, optional
         Energy, in kT above that of the structure which a molecule starts from, above which it grows like a logarithm
-        (``bayescg.systems.guard``). Not for toy systems, which can be given guarded.
+        (``bayescg.systems.guard``). Not for toy systems, which can be given guarded. Default: 400, with a
+        flow 1000.
+    generator : {"gaussian", "flow"}
+    layers, bins, buffer, rounds, fresh : int
+        Of a flow and its training, as of :class:`bayescg.models.BoltzmannGenerator`.
 
     References
     ----------
@@ -89,70 +110,145 @@ class EmbeddedPhysics(SystemModel):
         system: System,
         latent_dim: int = 1,
         hidden: Sequence[int] = (64, 64),
-        components: int = 8,
+        components: int | None = None,
         wake: float = 0.5,
-        beta_start: float = 0.02,
-        cess: float = 0.9,
+        beta_start: float | None = None,
+        cess: float | None = None,
         coordinates: UnboundedCoordinates | None = None,
-        guard: float = 400.0,
+        guard: float | None = None,
+        generator: str = "gaussian",
+        layers: int = 6,
+        bins: int = 6,
+        buffer: int = 50_000,
+        rounds: int = 3,
+        fresh: int = 300_000,
     ):
         super().__init__()
-        check_counts(latent_dim=(latent_dim, 1), components=(components, 1))
+        if generator not in DEFAULTS:
+            raise ConfigError(f"generator={generator!r} is not known; use one of {', '.join(DEFAULTS)}")
+        if generator == "flow" and not isinstance(system, MolecularSystem):
+            raise ConfigError("a flow's latent angles are read off a molecule's atoms: use generator='gaussian' here")
+        suited = DEFAULTS[generator]
+        components = int(suited["components"] if components is None else components)
+        beta_start = float(suited["beta_start"] if beta_start is None else beta_start)
+        cess = float(suited["cess"] if cess is None else cess)
+        guard = float(suited["guard"] if guard is None else guard)
+        check_counts(latent_dim=(latent_dim, 1), components=(components, 1), layers=(layers, 1), bins=(bins, 2))
+        check_counts(buffer=(buffer, 100), rounds=(rounds, 1), fresh=(fresh, 100))
         check_numbers(wake=(wake, "[0, inf)"), beta_start=(beta_start, "(0, 1]"), cess=(cess, "(0, 1)"))
         self.begin(system, coordinates, guard)
         self.latent_dim, self.hidden, self.components = latent_dim, widths(hidden), components
-        self.wake, self.beta_start, self.cess = float(wake), float(beta_start), float(cess)
-        size, self.molecule = self.system.dim, self.system.reference is not None
-        self.generator = nets.ConditionalGaussian(latent_dim, size, self.hidden, correlated=self.molecule)
-        readable = self.system.readable(torch.zeros(size))
-        self.reverse = nets.ConditionalGaussian(len(readable), latent_dim, self.hidden)
-        self.prior = LatentMixture(components, latent_dim)
+        self.wake, self.beta_start, self.cess, self.generator = float(wake), beta_start, cess, generator
+        self.layers, self.bins, self.buffer, self.rounds, self.fresh = layers, bins, buffer, rounds, fresh
+        self.molecule, self.flow = self.system.reference is not None, generator == "flow"
+        self.prior = LatentMixture(components, latent_dim, angular=self.flow)
+        size, inputs = self.system.dim, len(self.system.readable(torch.zeros(self.system.dim)))
+        if isinstance(system, MolecularSystem) and self.flow:
+            circular = self.system.circular.tolist()
+            self.decoder = nets.SplineFlow(
+                [i in circular for i in range(size)], layers, bins, self.hidden, context=4 * latent_dim
+            )
+            self.reverse = nets.AngleReader(inputs, latent_dim, self.hidden)
+            self.superposed = aligned(system.topology, system.start)  # by heavy atoms
+            self.placement = nets.Placement(
+                latent_dim, self._atoms(self.inputs(torch.as_tensor(system.start)[None]))[0]
+            )
+        else:
+            self.decoder = nets.ConditionalGaussian(latent_dim, size, self.hidden, correlated=self.molecule)
+            self.reverse = nets.ConditionalGaussian(inputs, latent_dim, self.hidden)
         self.register_buffer("beta", torch.ones(()))
 
     def guide(self, batch: Batch) -> None:
-        """Z ~ q(z); x ~ N(mu(z), diag sigma(z)^2)."""
+        """Z ~ q(z); x ~ q(x | z). Of draws that a flow learns from, z ~ r(z | x)."""
         with self._draws(batch) as prior:
-            z = pyro.sample("z", prior)
-            pyro.sample("x", self.generator(z))
+            if batch.x is None:
+                z = None if batch.stage == "plain" else pyro.sample("z", prior)
+                pyro.sample("x", self._generated(z, batch))
+            elif batch.stage != "plain":
+                pyro.sample("z", self._read(batch.x, learns=batch.stage == "reading"))
 
     def model(self, batch: Batch) -> None:
-        """X ~ exp(-beta U(x) / kT), of a molecule as stated above; z ~ r(z | x)."""
-        with self._draws(batch):
-            x = pyro.sample("x", GeometricPath(self.system, self.beta), obs=batch.x)
-            pyro.sample("z", self.reverse(self.system.readable(x)))
+        """X ~ exp(-beta U(x) / kT), of a molecule as stated above; z ~ r(z | x). Of draws, x or its atoms and z ~ q."""
+        with self._draws(batch) as prior:
+            if batch.x is None:
+                x = pyro.sample("x", (Boltzmann if self.flow else GeometricPath)(self.system, self.beta))
+                if batch.stage != "plain":
+                    pyro.sample("z", self._read(x))
+                return
+            z = None if batch.stage == "plain" else pyro.sample("z", prior)
+            if batch.stage == "reading" and z is not None:
+                pyro.sample("atoms", self.placement(z), obs=self._atoms(batch.x))
+            else:
+                pyro.sample("x", self._generated(z, batch), obs=batch.x)
 
     def schedule(self, steps: int, members: int | None, frames: bool) -> Schedule:
-        """Beta rises as the draws allow, unless it begins at 1."""
-        return tempering(self.beta_start, self.cess, steps, self.wake)
+        """Beta rises as the draws allow, unless it begins at 1; with a flow, in stages.
+
+        Raises
+        ------
+        ConfigError
+            Refits cannot share the buffers of a flow.
+        """
+        if not self.flow:
+            return tempering(self.beta_start, self.cess, steps, self.wake)
+        if members is not None:
+            raise ConfigError(
+                "a flow learns from buffers of its own draws, which refits cannot share: use uncertainty='none' and "
+                "fit it with several seeds"
+            )
+        return StagedAnnealing(self.beta_start, self.cess, steps, self.buffer, self.rounds, self.fresh)
 
     def cv(self, x: Tensor) -> torch.distributions.Distribution:
         """r(z | x) for positions ``(n, atoms, 3)`` or ``(n, dim)``: batch shape ``(n,)``, event ``(latent_dim,)``."""
-        return self.reverse(self.system.readable(self.inputs(x)))
+        return self._read(self.inputs(x))
 
     def reset(self) -> None:
-        """Draw fresh weights; soft torsions begin spread over all their values, each draw's in a narrow range."""
+        """Draw fresh weights. Soft torsions of a Gaussian begin spread over all values; a flow begins blind to z."""
         super().reset()
-        if len(self.system.circular):
-            with torch.no_grad():
+        with torch.no_grad():
+            if isinstance(self.decoder, nets.SplineFlow):
+                self.decoder.forget_context()
+            elif len(self.system.circular):
                 z = self.prior(self.prior.drawn(1000)).rsample()
-            self.generator.spread(z, self.system.circular, sd=0.3)
+                self.decoder.spread(z, self.system.circular, sd=0.3)
 
     @classmethod
     def example(cls) -> tuple[EmbeddedPhysics, None, None]:
         """A double well in the plane, by the plain bound at its own temperature: a loss with exact gradients."""
         return cls(DoubleWell(), hidden=(8,), components=2, wake=0.0, beta_start=1.0), None, None
 
+    def _generated(self, z: Tensor | None, batch: Batch) -> TorchDistribution:
+        """q(x | z); of a flow, without z, q(x), its stiff coordinates as wide as they are hot."""
+        if isinstance(self.decoder, nets.SplineFlow):
+            context = self.beta.new_zeros(len(batch), 4 * self.latent_dim) if z is None else nets.harmonics(z)
+            return self.decoder(context, widen=self.beta.rsqrt())
+        return self.decoder(z)
+
+    def _read(self, x: Tensor, learns: bool = True) -> TorchDistribution:
+        """r(z | x), of the model's coordinates."""
+        if not self.flow:
+            return self.reverse(self.system.readable(x))
+        mean, sd = self.reverse(self.system.readable(x))
+        return WrappedNormal(mean, sd) if learns else WrappedNormal(mean.detach(), sd.detach())
+
+    def _atoms(self, x: Tensor) -> Tensor:
+        """Where the heavy atoms lie, superposed, in nm: ``(..., 3 heavy atoms)``."""
+        places = self.superposed(self.system.positions(x)).unflatten(-1, (-1, 3))
+        return places[..., self.superposed.fitted, :].flatten(-2)
+
     @contextmanager
     def _draws(self, batch: Batch) -> Iterator[StratifiedMixture]:
-        """Plate over the draws, each counting as its component's weight asks; gives q(z)."""
-        if batch.index is not None and len(batch) < self.components:
-            raise DataError(f"a batch of {len(batch)} draws has none of some of the {self.components} components")
-        generating = batch.index is None  # as many draws of each component, then, as its weight makes of them
-        component = batch.index % self.components if batch.index is not None else self.prior.drawn(len(batch))
-        free = (self.beta >= 1.0).to(self.beta.dtype) if self.molecule else 1.0
+        """Plate over the draws; gives q(z). Without a flow, each counts as the weight of its component asks."""
+        index = (
+            None if self.flow else batch.index
+        )  # without, as many draws of each component as its weight makes of them
+        if index is not None and len(index) < self.components:
+            raise DataError(f"a batch of {len(index)} draws has none of some of the {self.components} components")
+        component = self.prior.drawn(len(batch)) if index is None else index % self.components
+        free = 1.0 if self.flow or not self.molecule else (self.beta >= 1.0).to(self.beta.dtype)
         prior = self.prior(component, free)
         with batch.plate("frames"):
-            if generating or self.components == 1:
+            if index is None or self.components == 1:
                 yield prior
             else:
                 with poutine.scale(scale=prior.share):

@@ -1,18 +1,13 @@
 """Gaussian mixtures that can be reparameterised: each draw comes from a component that is given."""
 
-import math
 from typing import Any, ClassVar
 
 import torch
 from pyro.distributions import TorchDistribution
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import constraints
 
-__all__ = ["LatentMixture", "StratifiedMixture"]
-
-_PACE = 20.0
-"""The components' weights follow a change of temperature sooner than the networks, which must not do it in their place
-by moving a component from one well to another."""
+__all__ = ["StratifiedMixture"]
 
 
 class StratifiedMixture(TorchDistribution):
@@ -75,55 +70,3 @@ class StratifiedMixture(TorchDistribution):
         standard = (value.unsqueeze(-2) - self.mean_of) / self.sd_of
         normal = -0.5 * (standard.square() + 1.8378770664093453).sum(-1) - self.sd_of.log().sum(-1)
         return torch.logsumexp(log_weights + normal, -1)
-
-
-class LatentMixture(nn.Module):
-    """Trainable weights, means and widths of a `StratifiedMixture`; with one component, the standard normal density.
-
-    Parameters
-    ----------
-    components, dim : int
-
-    Examples
-    --------
-    >>> prior = LatentMixture(4, 1)
-    >>> prior(torch.arange(8) % 4).share
-    tensor([1., 1., 1., 1., 1., 1., 1., 1.], grad_fn=<MvBackward0>)
-    """
-
-    logits: Tensor
-    mean: Tensor
-    log_sd: Tensor
-
-    def __init__(self, components: int, dim: int):
-        super().__init__()
-        self.components, self.dim = components, dim
-        for name, shape in (("logits", (components,)), ("mean", (components, dim)), ("log_sd", (components, dim))):
-            if components > 1:
-                self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
-            else:
-                self.register_buffer(name, torch.zeros(shape))
-
-    def forward(self, component: Tensor, free: Tensor | float = 1.0) -> StratifiedMixture:
-        """The mixture whose draws come from the given components, ``(B,)``; where `free` is 0, of equal weights."""
-        return StratifiedMixture(free * _PACE * self.logits, self.mean, self.log_sd.exp(), component)
-
-    def drawn(self, count: int) -> Tensor:
-        """Components of so many draws, as many of each as its weight makes of them.
-
-        By the inverse of the cumulative weights, the same random numbers for all members of an ensemble.
-        """
-        below = torch.softmax(_PACE * self.logits.double(), -1).cumsum(-1)
-        even = torch.rand(count, dtype=below.dtype, device=below.device)
-        return (even.unsqueeze(-1) * below[..., -1:] >= below[..., :-1]).sum(-1)
-
-    def reset_parameters(self) -> None:
-        """Spread the components evenly over the standard normal density."""
-        if self.components == 1:
-            return
-        seed = int(torch.randint(2**31, ()))
-        even = torch.quasirandom.SobolEngine(self.dim, scramble=True, seed=seed).draw(self.components)
-        with torch.no_grad():
-            self.logits.zero_()
-            self.mean.copy_(torch.special.ndtri(even.clamp(0.01, 0.99)))
-            self.log_sd.fill_(-math.log(self.components) / self.dim)

@@ -3,6 +3,7 @@
 from bayescg.nets.effective_dynamics.propagator import log_propagator, rate_matrix
 from bayescg.nets.effective_dynamics.scoring import fisher_scoring
 from bayescg.nets.effective_dynamics.smooth_function import SmoothFunction
+from bayescg.nets.embedded_physics.angles import AngleReader, Placement, harmonics
 from bayescg.nets.force_matching_potential.linear_evidence import LinearEvidence
 from bayescg.nets.force_matching_potential.prior_energy import BondedEnergy, HarmonicEnergy
 from bayescg.nets.force_matching_potential.quadrature_box import QuadratureBox
@@ -41,6 +42,7 @@ __all__ = [
     "ACTIVATIONS",
     "BOUND",
     "MLP",
+    "AngleReader",
     "BondedEnergy",
     "CoarsePotential",
     "ConditionalGaussian",
@@ -51,6 +53,7 @@ __all__ = [
     "LinearPosterior",
     "ParticleEnergy",
     "ParticleFunctions",
+    "Placement",
     "QuadratureBox",
     "RandomWaves",
     "RitzModes",
@@ -73,6 +76,7 @@ __all__ = [
     "fan_in",
     "fisher_scoring",
     "gaussian",
+    "harmonics",
     "log_propagator",
     "packed",
     "packed_diffusion",

@@ -93,7 +93,7 @@ class SplineFlow(nn.Module):
         context: int = 0,
     ):
         super().__init__()
-        size = len(circular)
+        size, self.context = len(circular), context
         self.register_buffer("circular", torch.tensor([bool(c) for c in circular]), persistent=False)
         self.register_buffer("centre", torch.zeros(size))
         self.register_buffer("scale", torch.ones(size))
@@ -119,6 +119,12 @@ class SplineFlow(nn.Module):
             if name.endswith("net.0.weight"):  # reads the context last
                 state[name] = nn.functional.pad(state[name], (0, value.shape[1] - state[name].shape[1]))
         self.load_state_dict(state)
+
+    def forget_context(self) -> None:
+        """Let the density be the same whatever the context is, until it is trained."""
+        for layer in cast("list[Coupling]", list(self.layers)):
+            first = cast("nn.Linear", layer.net[0])
+            nn.init.zeros_(first.weight[:, first.in_features - self.context :])
 
     def forward(self, context: Tensor | None = None, widen: Tensor | float = 1.0) -> dist.TorchDistribution:
         """The distribution, coordinates that are not circular wider by a factor; one for each row of a context."""

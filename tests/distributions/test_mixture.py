@@ -2,8 +2,7 @@
 
 import torch
 
-from bayescg.distributions import StratifiedMixture
-from bayescg.distributions.mixture import LatentMixture
+from bayescg.distributions import LatentMixture, StratifiedMixture
 from bayescg.recording.functional import call_with
 
 LOGITS, MEAN, SD = (

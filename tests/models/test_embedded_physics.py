@@ -7,7 +7,10 @@ import pytest
 import torch
 
 import bayescg as bcg
+from bayescg import checkpoint
 from bayescg.errors import ConfigError, DataError, ModelError
+from bayescg.inference.job import Job
+from bayescg.inference.resuming import restore, save
 from bayescg.inference.reweighting import evidence, weighted_draws
 from bayescg.models import EmbeddedPhysics
 
@@ -132,6 +135,7 @@ def test_what_makes_no_sense_is_refused():
     system = bcg.systems.DoubleWell()
     refused: tuple[dict[str, Any], ...] = (
         {"latent_dim": 0}, {"components": 0}, {"wake": -1.0}, {"beta_start": 0.0}, {"cess": 1.0},
+        {"generator": "normal"}, {"generator": "flow"}, {"rounds": 0}, {"fresh": 10}, {"buffer": 10},
     )  # fmt: skip
     for wrong in refused:
         with pytest.raises(ConfigError):
@@ -147,3 +151,86 @@ def test_what_makes_no_sense_is_refused():
         bcg.fit(EmbeddedPhysics(system, hidden=(4,)), steps=1, batch_size=4)
     with pytest.raises(DataError, match="2 coordinates"):
         EmbeddedPhysics(system).cv(torch.zeros(3, 5))
+
+
+FLOW: dict[str, Any] = {"generator": "flow", "latent_dim": 2, "hidden": (8,), "components": 4, "layers": 2, "bins": 3}
+FLOW |= {"beta_start": 0.5, "buffer": 200, "fresh": 300, "rounds": 1}
+
+
+@pytest.fixture(scope="module")
+def angles():
+    """A few steps of each stage of a flow with latent angles."""
+    model = EmbeddedPhysics(bcg.systems.alanine_dipeptide("amber96", "obc1", 300.0), **FLOW)
+    return bcg.fit(model, steps=60, batch_size=32, compile="off", seed=0)
+
+
+def test_a_flow_generates_molecules_and_reads_angles(angles):
+    x = angles.generate(50, seed=1)[0]
+    assert x.shape == (50, 22, 3)
+    cv = angles.cv(x)
+    assert (cv.batch_shape, cv.event_shape) == ((50,), (2,))
+    assert cv.mean.abs().max() <= math.pi
+    assert 0.15 <= cv.stddev.min() <= cv.stddev.max() <= math.pi / 2
+    c, s = math.cos(1.0), math.sin(1.0)
+    moved = x @ torch.tensor([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]]) + 0.5
+    away = angles.cv(moved).mean - cv.mean
+    assert torch.atan2(away.sin(), away.cos()).abs().max() < 5e-3
+
+
+def test_every_energy_of_a_flow_is_counted(angles):
+    at_one = [stage["beta"] >= 1 for stage in angles.diagnostics["tempering"]]
+    assert angles.cost["energy_gradients"] == round(0.2 * 42) * 32
+    assert angles.cost["energy_evaluations"] == angles.cost["energy_gradients"] + 200 * at_one.count(False) + 300 * sum(
+        at_one
+    )
+
+
+def flow_job(steps):
+    model = EmbeddedPhysics(bcg.systems.alanine_dipeptide("amber96", "obc1", 300.0), **FLOW)
+    settings = {
+        "steps": steps, "batch_size": 32, "validation": 0.0, "uncertainty": "none", "members": None,
+        "learning_rate": 1e-3, "clip": 100.0, "seed": 0, "objective": "elbo", "particles": 16,
+    }  # fmt: skip
+    return Job(model, None, settings, "off", torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    "stop", [pytest.param(15, marks=pytest.mark.slow), 23, pytest.param(27, marks=pytest.mark.slow)]
+)
+def test_an_interrupted_flow_ends_the_same(uninterrupted, stop, tmp_path):
+    """In each stage: of 30 steps 21 are plain, and 3 reading."""
+    first, second = flow_job(30), flow_job(30)
+    while first.step < stop:
+        first.advance()
+    save(first, tmp_path)
+    saved = checkpoint.latest(tmp_path)
+    assert saved is not None
+    restore(second, saved, tmp_path)
+    assert second.schedule.stage == first.schedule.stage
+    while not second.finished:
+        second.advance()
+    for name, value in uninterrupted.params.items():
+        assert torch.equal(value, second.params[name]), name
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    job = flow_job(30)
+    while not job.finished:
+        job.advance()
+    return job
+
+
+def test_each_stage_trains_what_belongs_to_it():
+    """First the flow, then r and its decoder, then the flow that reads: else nothing moves, not by momentum either."""
+    job = flow_job(60)
+    begun, ends = {k: v.clone() for k, v in job.params.items()}, {}
+    while not job.finished:
+        stage = job.schedule.stage
+        job.advance()
+        ends[stage] = {k: v.clone() for k, v in job.params.items()}
+    trained = [
+        {k.split(".")[1] for k in before if not torch.equal(before[k], after[k])}
+        for before, after in ((begun, ends["plain"]), (ends["plain"], ends["reading"]), (ends["reading"], ends[""]))
+    ]
+    assert trained == [{"decoder"}, {"prior", "reverse", "placement"}, {"prior", "decoder"}]

@@ -123,6 +123,18 @@ def test_a_flow_begins_as_a_plain_one_whatever_the_context():
             assert (given(context).log_prob(x[:, None]) - plain().log_prob(x)[:, None]).abs().max() < 1e-10
 
 
+def test_a_flow_that_forgets_its_context_has_one_density_and_learns_anew():
+    flow = stirred(KINDS["mixed"], context=3)
+    flow.forget_context()
+    x, context = flow(torch.zeros(3, dtype=torch.float64))((5,)), torch.randn(5, 3, dtype=torch.float64)
+    zero = flow(torch.zeros(5, 3, dtype=torch.float64)).log_prob(x)
+    with torch.no_grad():
+        assert (flow(context).log_prob(x) - zero).abs().max() < 1e-12
+    flow(context).log_prob(x.detach()).sum().backward()
+    gradients = [p.grad for name, p in flow.named_parameters() if name.endswith("net.0.weight")]
+    assert all(g is not None and g[:, -3:].abs().max() > 0 for g in gradients)
+
+
 def test_a_flow_without_context_is_as_it_ever_was():
     """To rounding of numbers that were stored before there were contexts; its fresh weights are the same, too."""
     torch.manual_seed(0)

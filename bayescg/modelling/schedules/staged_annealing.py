@@ -13,6 +13,12 @@ from bayescg.recording.functional import Params
 
 __all__ = ["StagedAnnealing"]
 
+_PLAIN, _READING = 0.7, 0.1
+"""Of all steps, those of the first two stages."""
+
+_WARM, _REFINE = 0.2, 0.45
+"""Of the plain steps, those at the first temperature and those at the last."""
+
 _HOT = 0.3
 """Inverse temperature from which on draws of the annealing are read, too: rare basins are less rare there."""
 
@@ -31,33 +37,20 @@ class StagedAnnealing(ReweightedAnnealing):
 
     Parameters
     ----------
-    start, cess, steps, count, warm, rounds, fresh, refine
-        As of `ReweightedAnnealing`; `warm` and `refine` are fractions of the plain steps.
-    plain, reading : float
-        Fractions of all steps.
+    start, cess, steps, count, rounds, fresh
+        As of `ReweightedAnnealing`. Of all steps seven tenths are plain and one is reading.
     """
 
     caption = (
         "Loss during the fit, in nats, of several kinds: minus a bound on log Z, as energies alone teach; then minus "
-        "the mean log density of reweighted buffers of draws; then, in the two last stages, minus bounds on the log "
-        "density of what the collective variables are read off, and of the draws. Dotted lines: the temperature changes."
+        "the mean log density of reweighted buffers of draws; then minus bounds on the log density of what the "
+        "collective variables are read off, and of the draws themselves. Dotted lines: the temperature changes."
     )
 
-    def __init__(
-        self,
-        start: float,
-        cess: float,
-        steps: int,
-        count: int,
-        warm: float,
-        rounds: int,
-        fresh: int | None,
-        refine: float,
-        plain: float,
-        reading: float,
-    ):
-        super().__init__(start, cess, max(1, round(plain * steps)), count, warm, False, rounds, fresh, refine)
-        self.read, self.last = self.steps + max(1, round(reading * steps)), steps
+    def __init__(self, start: float, cess: float, steps: int, count: int, rounds: int, fresh: int):
+        plain = max(1, round(_PLAIN * steps))
+        super().__init__(start, cess, plain, count, _WARM, rounds=rounds, fresh=fresh, refine=_REFINE)
+        self.read, self.last = plain + max(1, round(_READING * steps)), steps
         self.stage = "plain"
         self.rows: Tensor | None = None
 
