@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,16 @@ from bayescg.topologies import read_topology
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
-__all__ = ["SAMPLES", "UNRELIABLE", "WORST_K", "Evidence", "evidence", "reweighted", "weighted_draws"]
+__all__ = [
+    "SAMPLES",
+    "UNRELIABLE",
+    "WORST_K",
+    "Evidence",
+    "draws_of_refits",
+    "evidence",
+    "reweighted",
+    "weighted_draws",
+]
 
 SAMPLES = 200_000
 PARTICLES = 16
@@ -93,13 +103,9 @@ def reweighted(fit: Any, samples: int = SAMPLES, seed: int = 0) -> Frames:
 
     _check_queries(fit)
     states = _states(fit)
-    check_counts(samples=(samples, BLOCKS * len(states)), seed=(seed, 0))
     each = samples // len(states)
     parts, weights, tails, by_refit = [], [], [], []
-    for number, state in enumerate(states):
-        # torch looks at 32 bits of a seed
-        seed_of_refit = seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-        draws = draw(fit.model, list(fit.weights.names), state, each, seed_of_refit, PARTICLES)
+    for draws in draws_of_refits(fit, samples, seed):
         log_weight, k = pareto_smoothed(draws.log_importance.double().cpu().numpy())
         weight = np.exp(log_weight - log_weight.max())
         parts.append(draws.x)
@@ -139,6 +145,26 @@ def _states(fit: Any) -> list[Params]:
     trained = state_of(fit.model)
     refits = fit.weights.tensors if fit.weights.members else {}
     return [trained, *({**trained, **{k: v[m] for k, v in refits.items()}} for m in range(fit.weights.members or 0))]
+
+
+def draws_of_refits(fit: Any, samples: int, seed: int) -> Iterator[Draws]:
+    """Draws with their log weights of the trained model, and of every refit where there are some: `samples` in all.
+
+    Raises
+    ------
+    DataError
+        The model learned from frames.
+    ConfigError
+        There are too few samples.
+    """
+    _check_queries(fit)
+    states = _states(fit)
+    check_counts(samples=(samples, BLOCKS * len(states)), seed=(seed, 0))
+    for number, state in enumerate(states):
+        # torch looks at 32 bits of a seed
+        seed_of_refit = seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        names, each = list(fit.weights.names), samples // len(states)
+        yield draw(fit.model, names, state, each, seed_of_refit, PARTICLES)
 
 
 def weighted_draws(fit: Any, samples: int, seed: int) -> Draws:
