@@ -1,6 +1,8 @@
 """Questions asked of a fit: does it predict what was seen, and how do free energies look along its CVs."""
 
-from bayescg.analysis.compare import Compared, Comparison, compare
+from bayescg.analysis.comparing.compare import compare
+from bayescg.analysis.comparing.comparison_table import Compared, Comparison
+from bayescg.analysis.comparing.evidence_bounds import Bounds
 from bayescg.analysis.coverage import Calibrated, Coverage, coverage
 from bayescg.analysis.divergence import jensen_shannon
 from bayescg.analysis.force_bands import ForceBands, calibrated, force_bands
@@ -27,6 +29,7 @@ from bayescg.inference.reweighting import reweighted
 
 __all__ = [
     "Audit",
+    "Bounds",
     "Calibrated",
     "ChapmanKolmogorov",
     "Committor",

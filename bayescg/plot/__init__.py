@@ -4,6 +4,7 @@ Save one with ``figure.savefig("name.png")``. Colours are told apart by colour-b
 """
 
 from bayescg.plot.coarse_planes import coarse_grained
+from bayescg.plot.comparisons import comparison
 from bayescg.plot.diffusions import effective_dynamics
 from bayescg.plot.eigenmodes import chapman_kolmogorov, committor, eigenfunctions, spectrum, timescales
 from bayescg.plot.energies import free_energy
@@ -22,6 +23,7 @@ __all__ = [
     "chapman_kolmogorov",
     "coarse_grained",
     "committor",
+    "comparison",
     "cv",
     "effective_dynamics",
     "eigenfunctions",

@@ -202,3 +202,12 @@ def test_mixing_draws_where_replicas_came_from(share, tmp_path):
     assert np.array_equal(left.lines[-1].get_ydata(), share, equal_nan=True)
     assert np.array_equal(right.lines[-1].get_ydata(), [0.5, 0.4, 0.6])
     assert [bar.get_height() for bar in right.patches] == [0.2, 0.2, 0.2]
+
+
+def test_a_comparison_has_a_row_for_each_candidate(frames, tmp_path):
+    candidates = {name: (lambda x, k=k: x.flatten(1)[:, :k]) for name, k in (("one", 1), ("two", 2), ("all", 4))}
+    ordered = Frames.from_numpy(np.asarray(frames.positions), unit="reduced", dt=1.0, temperature_kT=1.0)
+    table = bcg.analysis.compare(candidates, ordered, "vampe", lag=1.0, modes=1, blocks=5)
+    left, right = drawn(plot.comparison(table), tmp_path)
+    assert [text.get_text() for text in left.get_yticklabels()] == [row.name for row in table.rows]
+    assert right.get_xlabel() == "difference from the best"

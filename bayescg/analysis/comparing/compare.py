@@ -1,147 +1,80 @@
-"""Which of several fits describes held-out blocks best, and whether the data can tell."""
+"""Which of several models describes held-out blocks best, and whether the data can tell."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from scipy.stats import t
 
+from bayescg.analysis.comparing.block_scores import (
+    BlockScores,
+    in_blocks,
+    log_density,
+    minus_squared_force_error,
+    trajectory_of,
+)
+from bayescg.analysis.comparing.comparison_table import Compared, Comparison, estimate
+from bayescg.analysis.comparing.cross_validation import cross_validated
+from bayescg.analysis.comparing.evidence_bounds import Bounds, bounds_of_all
+from bayescg.analysis.comparing.mixture_weights import pseudo_bma, stacking
 from bayescg.analysis.fit_checks import check_question
 from bayescg.analysis.kinetics.scores import SCORES, common_diffusion, kinetic_score
-from bayescg.analysis.quantity import Quantity
 from bayescg.arguments import check_counts
-from bayescg.data import Frames, Pairs, evenly, seen_by_blocks, statistical_inefficiency
-from bayescg.errors import ConfigError
+from bayescg.data import Frames, Pairs, evenly
+from bayescg.errors import ConfigError, DataError
 from bayescg.inference import Fit
+from bayescg.inference.reweighting import SAMPLES
+from bayescg.modelling import HasPotential, Model
+from bayescg.systems import System
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-__all__ = ["Compared", "Comparison", "compare"]
+__all__ = ["compare"]
 
 _LONGER = 3
 _LOOKED_AT = 50
-_BLOCKS = (3, 20)
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One of those that were compared.
-
-    Attributes
-    ----------
-    name : str
-    score, se : float
-        Mean over held-out blocks, higher is better, and its standard error.
-    difference, difference_se : float
-        To the best, 0 for that one, else negative; and the standard error of the difference, block by block.
-    blocks : ndarray, (blocks,)
-        The score of each.
-    in_sample : float or None
-        Of kinetic scores: that of modes on the frames that they were found on, which is too good.
-    """
-
-    name: str
-    score: float
-    se: float
-    difference: float
-    difference_se: float
-    blocks: np.ndarray
-    in_sample: float | None = None
-
-
-@dataclass(frozen=True, repr=False)
-class Comparison:
-    """A table of fits, the best first.
-
-    Attributes
-    ----------
-    rows : tuple of Compared
-    score : str
-    lag : float or None
-    warnings : tuple of str
-    seen : float
-        Part of the variance that the blocks show, as neighbours are correlated: standard errors are mended by it.
-    trained_on : tuple of str
-        Those that were trained on some of these frames.
-    """
-
-    rows: tuple[Compared, ...]
-    score: str
-    lag: float | None
-    warnings: tuple[str, ...]
-    seen: float = 1.0
-    trained_on: tuple[str, ...] = ()
-
-    def __getitem__(self, name: str) -> Compared:
-        return next(row for row in self.rows if row.name == name)
-
-    @property
-    def best(self) -> str:
-        """Name of the one with the highest score."""
-        return self.rows[0].name
-
-    @property
-    def tied(self) -> list[str]:
-        """The best, and those that it does not beat with 95 % certainty, by Student's t: of these take the simplest.
-
-        The standard errors are about the held-out frames: that another seed of the training would score differently is
-        not in them.
-        """
-        certain = t.ppf(0.975, len(self.rows[0].blocks) - 1)
-        return [r.name for r in self.rows if -r.difference <= certain * r.difference_se]
-
-    def difference(self, name: str, other: str) -> Quantity:
-        """By how much the score of one is above that of the other, with the interval of Student's t over the blocks."""
-        blocks = self[name].blocks - self[other].blocks
-        mean, se = _mean(blocks, self.seen)
-        draws = mean + se * t.ppf(np.arange(1, 1000) / 1000, len(blocks) - 1)
-        return replace(Quantity.of(draws, "nat" if self.score == "log_score" else ""), mean=mean, sd=se)
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row for each, indexed by name."""
-        import pandas as pd
-
-        columns = ("score", "se", "difference", "difference_se")
-        return pd.DataFrame(
-            {c: [getattr(r, c) for r in self.rows] for c in columns}, index=pd.Index([r.name for r in self.rows])
-        )
-
-    def __repr__(self) -> str:
-        width = max(len(r.name) for r in self.rows)
-        at = "" if self.lag is None else f" at lag {self.lag:g}"
-        on = f"on frames of the training of {', '.join(self.trained_on)}" if self.trained_on else "held out"
-        lines = [f"{self.score}{at}, {on}, higher is better"]
-        for r in self.rows:
-            apart = "" if r is self.rows[0] else f"   {r.difference:+.3g} ± {r.difference_se:.2g} from the best"
-            lines.append(f"  {r.name:<{width}}  {r.score:.5g} ± {r.se:.2g}{apart}")
-        return "\n".join([*lines, *(f"  warning: {w}" for w in self.warnings)])
+_ALL = ("log_score", "forces", "log_z", *SCORES)
 
 
 def compare(
     fits: Mapping[str, Any],
-    on: Frames | Pairs,
+    on: Frames | Pairs | None = None,
     score: str = "log_score",
     *,
     lag: float | None = None,
     modes: int | Mapping[str, int] = 3,
     diffusion: Any = None,
     blocks: int | None = None,
+    folds: int | None = None,
+    restarts: int = 1,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    workers: int | None = 0,
+    cluster: Any = None,
+    out: str | Path | None = None,
+    progress: bool | None = None,
+    **training: Any,
 ) -> Comparison:
-    r"""Compare fits by how well they describe blocks of frames that were held out.
+    r"""Compare models by how well they describe blocks of frames that they have not seen.
 
     Each score is a mean over contiguous blocks, and so is the difference of two of them, taken block by block: what is
     hard or easy for all alike drops out, so that its standard error is smaller than those of the scores. Leaving out
     single frames or pairs instead (PSIS-LOO) would leave their neighbours in time among the data.
 
+    Another seed of a training gives another score. Of fits of which a name has one alone, the errors are about the
+    held-out frames only; of several fits of a name, which differ in their seeds, errors and ties hold what training
+    adds. With `folds` all candidates are trained anew, on all folds but one, and scored on that: the folds scatter by
+    the frames in them and by the trainings alike, and nothing need be held out beforehand.
+
     - ``"log_score"``: log density of a frame with the latent variables integrated out, or of the later frame of a pair
       given the first one, at the trained parameters, in nats. The density is one of features: only fits of the same
-      features and lag can be compared, unless it is relative to equilibrium (`ReversibleDeepMSM`).
+      features and lag can be compared, unless it is relative to equilibrium (`ReversibleDeepMSM`). Beside it stand the
+      weights of a mixture of the candidates (stacking, pseudo-BMA+).
+    - ``"forces"``: minus the mean square of what a potential misses of a component of the forces, in their unit. What
+      degrees of freedom that it does not know do to them is in all scores, and in no difference.
+    - ``"log_z"``: of fits that learned from a system's energies, without frames, the evidence lower bound of log Z: the
+      higher, the nearer is the fit to the system. `Comparison.bounds` has the estimate and the upper bound as well.
     - ``"vamp2"``, ``"vampe"``, ``"timescales"``: for anything with functions of slow modes, whatever its features and
       loss. The modes are found on all other blocks. With :math:`C_{00}, C_{0\tau}` the covariances of these on the
       block, :math:`\nu` their eigenvalues on the others, and A the Dirichlet form of the generator there, they are
@@ -158,18 +91,39 @@ def compare(
     Parameters
     ----------
     fits : mapping
-        Names of fits; for kinetic scores also of models and of functions from positions to (n, functions).
-    on : Frames or Pairs
-        That none of the fits was trained on.
-    score : {"log_score", "vamp2", "vampe", "timescales"}
+        Names of fits, or of lists of fits that differ in their seeds. With `folds` also of models; for kinetic scores
+        of models and of functions from positions to (n, functions); for forces of systems.
+    on : Frames or Pairs, optional
+        That none of the fits was trained on; with `folds`, all there are.
+    score : {"log_score", "forces", "log_z", "vamp2", "vampe", "timescales"}
     lag : float, optional
-        Of ``"vamp2"`` and ``"vampe"``; None: that of the pairs, or of the fits where they agree.
+        Of ``"vamp2"`` and ``"vampe"``, and of models that learn from pairs; None: that of the pairs, or of the fits
+        where they agree.
     modes : int or mapping of str to int
         Of kinetic scores: how many slow modes count, for all or for each.
     diffusion : optional
         Of ``"timescales"``, one for all; None: as for :func:`bayescg.analysis.spectrum`, the same for each.
     blocks : int, optional
-        None: of log scores as many, up to 20, as are long against what their differences remember; else 10.
+        None: of log scores and forces as many, up to 20, as are long against what their differences remember; else 10.
+    folds : int, optional
+        Of a cross-validation, 3 or more; 5 to 10 are usual. An interval is a Student t of one less.
+    restarts : int
+        Trainings on each fold, whose mean counts.
+    samples : int
+        Of ``"log_z"``: energies that are computed for each fit.
+    seed : int
+    workers : int or None
+        Processes of this machine for the folds; None: as many as cores; 0: this one.
+    cluster : optional
+        A Dask scheduler, as for :func:`bayescg.experiments.map`.
+    out : path, optional
+        A directory where the scores of folds are kept: the same call goes on there.
+    progress : bool, optional
+        Show a progress bar over the folds; None: in a terminal.
+    **training
+        Of the folds, arguments of :func:`bayescg.fit` such as ``steps=2000``, for all candidates. None: those that a
+        fit was made with, or the model's own. Trained values are scored, and nothing else is trained: neither refits
+        of an ensemble nor a Laplace posterior.
 
     Returns
     -------
@@ -181,6 +135,10 @@ def compare(
     ConfigError
         An unknown score, fits without a density, densities or scores that are not of the same thing, or `modes` that
         leave one out.
+    DataError
+        Frames without forces, too few for the folds, or of which a density is not finite.
+    RunError
+        Some trainings of folds failed, after all others were finished.
 
     References
     ----------
@@ -198,39 +156,122 @@ def compare(
     """
     if not isinstance(fits, Mapping) or not fits:
         raise ConfigError('fits must be a mapping of names to fits or functions: {"torsions": fit, ...}')
+    if score not in _ALL:
+        raise ConfigError(f"score={score!r} is not known; use {', '.join(_ALL)}")
+    candidates = {name: list(each) if isinstance(each, list | tuple) else [each] for name, each in fits.items()}
+    if empty := [name for name, each in candidates.items() if not each]:
+        raise ConfigError(f"{empty[0]}: there is no fit in its list")
+    check_counts(restarts=(restarts, 1), samples=(samples, 1), seed=(seed, 0))
+    if score == "log_z":
+        if on is not None or folds is not None:
+            raise ConfigError("score='log_z' is of fits without frames: it takes neither frames nor folds=")
+        scores, bounds = bounds_of_all(candidates, samples, seed)
+        return _table(scores, score, None, [], [], None, candidates, bounds)
     frames = on.frames if isinstance(on, Pairs) else on
-    least = 2 if score == "log_score" else 3
-    check_question(frames, blocks=(least if blocks is None else blocks, least))
-    if score != "log_score" and score not in SCORES:
-        raise ConfigError(f"score={score!r} is not known; use log_score, {', '.join(SCORES)}")
-    lag = _common_lag(fits, on, score, lag)
-    if score == "timescales":
-        diffusion = common_diffusion(fits, diffusion, frames)
+    kinetic = score in SCORES
+    least = 3 if kinetic else 2
+    check_question(
+        frames, blocks=(least if blocks is None else blocks, least), folds=(3 if folds is None else folds, 3)
+    )
+    assert on is not None
+    assert frames is not None
+    lag = _common_lag(candidates, on, score, lag)
     counts = modes if isinstance(modes, Mapping) else dict.fromkeys(fits, modes)
-    if score != "log_score" and set(counts) != set(fits):
+    if kinetic and set(counts) != set(fits):
         raise ConfigError(f"modes= is of {', '.join(counts) or 'nothing'}; give it for each of {', '.join(fits)}")
     check_counts(**{f"modes of {name}": (count, 1) for name, count in counts.items()})
-    share = 1.0
     if score == "log_score":
-        scores, share = _log_scores(fits, on, blocks)
+        _check_densities(candidates, folds is not None)
+    if score == "forces":
+        _check_forces(candidates, frames)
+    if score == "timescales":
+        diffusion = common_diffusion({name: each[0] for name, each in candidates.items()}, diffusion, frames)
+    if folds is not None:
+        if several := [name for name, each in candidates.items() if len(each) > 1]:
+            raise ConfigError(f"{several[0]} is a list of fits; with folds= give one, or its model, and restarts=")
+        how = {"workers": workers, "cluster": cluster, "progress": progress, "out": out, "training": training}
+        scores = cross_validated(
+            {name: each[0] for name, each in candidates.items()}, frames, score, lag=lag, modes=counts,
+            diffusion=diffusion, folds=folds, restarts=restarts, seed=seed, **how,
+        )  # fmt: skip
     else:
-        scores = {
-            name: kinetic_score(fit, frames, score, lag, diffusion, counts[name], blocks or 10)
-            for name, fit in fits.items()
-        }
-    best = max((values for values, _, _ in scores.values()), key=lambda values: values.mean())
-    rows = [
-        Compared(n, *_mean(v, share), *_mean(v - best, share), v, in_sample) for n, (v, in_sample, _) in scores.items()
-    ]
-    rows.sort(key=lambda row: -row.score)
-    trained_on = [name for name, fit in fits.items() if isinstance(fit, Fit) and _shares(fit.frames, frames)]
-    warnings = _warnings(trained_on, max(memory for _, _, memory in scores.values()), len(best))
+        if training or restarts > 1:
+            raise ConfigError(
+                f"{', '.join([*training, *(['restarts'] * (restarts > 1))])}: nothing is trained but with folds="
+            )
+        scores = _scores(candidates, on, frames, score, lag, counts, diffusion, blocks)
+    trained_on = []
+    if folds is None:
+        trained_on = [
+            n for n, each in candidates.items() if any(_shares(f.frames, frames) for f in each if isinstance(f, Fit))
+        ]
+    warnings = _warnings(trained_on, scores.memory, next(iter(scores.of.values())).shape[1])
     if score == "vamp2" and len(set(counts.values())) > 1:
         warnings.append("vamp2 gains by any further mode, be it noise: to compare numbers of modes use vampe")
-    return Comparison(tuple(rows), score, lag, tuple(warnings), share, tuple(trained_on))
+    return _table(scores, score, lag, warnings, trained_on, folds, candidates, {})
 
 
-def _common_lag(fits: Mapping[str, Any], on: Frames | Pairs, score: str, lag: float | None) -> float | None:
+def _scores(
+    candidates: Mapping[str, Sequence[Any]], on: Frames | Pairs, frames: Frames, score: str, lag: float | None,
+    modes: Mapping[str, int], diffusion: Any, blocks: int | None,
+) -> BlockScores:  # fmt: skip
+    """Of candidates as they are, on frames that were held out."""
+    if score in SCORES:
+        each = {
+            name: [kinetic_score(fit, frames, score, lag, diffusion, modes[name], blocks or 10) for fit in fits]
+            for name, fits in candidates.items()
+        }
+        return BlockScores(
+            {name: np.stack([values for values, _, _ in results]) for name, results in each.items()},
+            max(memory for results in each.values() for _, _, memory in results),
+            in_sample={name: float(np.mean([above for _, above, _ in results])) for name, results in each.items()},
+        )
+    data: Frames | Pairs = frames
+    if score == "log_score" and next(iter(candidates.values()))[0].model.needs_pairs:
+        assert lag is not None
+        data = on if isinstance(on, Pairs) else on.lagged(lag)
+    of_one = log_density if score == "log_score" else minus_squared_force_error
+    series = {name: np.stack([of_one(fit, data) for fit in fits]) for name, fits in candidates.items()}  # type: ignore[arg-type]
+    scores = in_blocks(series, trajectory_of(data), data.weights, blocks)
+    if score == "log_score":
+        mixed = {n: np.logaddexp.reduce(rows, axis=0) - np.log(len(rows)) for n, rows in series.items()}
+        return replace(scores, densities=mixed)
+    return scores
+
+
+def _table(
+    scores: BlockScores, score: str, lag: float | None, warnings: list[str], trained_on: list[str], folds: int | None,
+    candidates: Mapping[str, Sequence[Any]], bounds: Mapping[str, Bounds],
+) -> Comparison:  # fmt: skip
+    refitted = folds is not None
+    best = max(scores.of, key=lambda name: scores.of[name].mean())
+    mixing: dict[str, tuple[float, float]] = {}
+    if scores.densities:
+        stacked = stacking(np.stack(list(scores.densities.values())), scores.weight)
+        averaged = pseudo_bma([values.mean(0) for values in scores.of.values()], scores.worth)
+        mixing = {n: (float(a), float(b)) for n, a, b in zip(scores.of, stacked, averaged, strict=True)}
+    rows = []
+    for name, values in scores.of.items():
+        plain = estimate({1: values}, scores.seen, refitted)
+        apart = estimate({1: values, -1: scores.of[best]}, scores.seen, refitted) if name != best else None
+        rows.append(
+            Compared(
+                name, plain.mean, plain.se, *((apart.mean, apart.se, apart.dof) if apart else (0.0, 0.0, plain.dof)),
+                values, scores.in_sample.get(name), *mixing.get(name, (None, None)),
+            )
+        )  # fmt: skip
+    rows.sort(key=lambda row: -row.score)
+    lone = (
+        [] if refitted else [name for name, each in candidates.items() if len(each) == 1 and isinstance(each[0], Fit)]
+    )
+    return Comparison(
+        tuple(rows), score, lag, tuple(warnings), scores.seen, tuple(trained_on), folds, tuple(lone), dict(bounds)
+    )
+
+
+def _common_lag(
+    candidates: Mapping[str, Sequence[Any]], on: Frames | Pairs, score: str, lag: float | None
+) -> float | None:
     """The lag that all are compared at; None for what knows none.
 
     Raises
@@ -238,14 +279,12 @@ def _common_lag(fits: Mapping[str, Any], on: Frames | Pairs, score: str, lag: fl
     ConfigError
         There are several, or it is not that of the pairs.
     """
-    if score == "timescales":
+    if score in ("timescales", "forces"):
         if lag is not None:
-            raise ConfigError(f"score='timescales' is of the generator and has no lag, got lag={lag!r}")
+            raise ConfigError(f"score={score!r} has no lag, got lag={lag!r}")
         return None
-    of_models = {name: getattr(_model(fit), "lag", None) for name, fit in fits.items()}
+    of_models = {name: getattr(_model(fit), "lag", None) for name, fits in candidates.items() for fit in fits}
     trained = {name: t for name, t in of_models.items() if t is not None}
-    if score == "log_score":
-        _check_densities(fits)
     of_pairs = on.lag if isinstance(on, Pairs) else None
     if lag is None or score == "log_score":
         lags = {round(v, 9) for v in (*trained.values(), *(v for v in (of_pairs, lag) if v is not None))}
@@ -259,66 +298,52 @@ def _common_lag(fits: Mapping[str, Any], on: Frames | Pairs, score: str, lag: fl
     return lag
 
 
-def _check_densities(fits: Mapping[str, Any]) -> None:
+def _check_densities(candidates: Mapping[str, Sequence[Any]], refitted: bool) -> None:
     """Refuse log densities that live on different spaces, and what is no log density."""
     spaces = {}
-    for name, fit in fits.items():
+    for name, fit in ((name, fit) for name, fits in candidates.items() for fit in fits):
         model = _model(fit)
         pairs = bool(getattr(model, "needs_pairs", False))
         kind = getattr(model, "kind", None)
         density = getattr(model, "density", None) if pairs else "features" if kind == "evidence" else None
-        if not isinstance(fit, Fit) or density is None or not model.needs_frames:
+        if not isinstance(fit, (Fit, Model) if refitted else Fit) or density is None or not model.needs_frames:
+            if isinstance(fit, Model) and density is not None:
+                raise ConfigError(f"{name}: this {type(model).__name__} is not trained: give fits, or folds=")
             raise ConfigError(
                 f"{name}: {type(model).__name__} has no density of frames or pairs, hence no log score; compare its "
-                "functions by vampe or vamp2"
+                "functions by vampe or vamp2, a potential by forces, what learned from energies by log_z"
             )
         features = getattr(model, "features", None)
         of = "equilibrium" if density == "equilibrium" else None if features is None else repr(features.config())
-        spaces[name] = (pairs, of, getattr(model, "rank", None) if density == "features" else None)
+        what = getattr(model, "evidence", "labels") if model.conditional else ""
+        spaces[name] = (pairs, what, of, getattr(model, "rank", None) if density == "features" else None)
     if len(set(spaces.values())) > 1:
         each = ", ".join(
-            f"{n}: {'pairs' if p else 'frames'} by {o or 'coordinates'}" for n, (p, _, o) in spaces.items()
+            f"{n}: {what or ('pairs' if p else 'frames')} by {o or 'coordinates'}"
+            for n, (p, what, o, _) in spaces.items()
         )
         raise ConfigError(f"log densities of different spaces cannot be compared ({each:.300}); use vampe or vamp2")
 
 
-def _log_scores(
-    fits: Mapping[str, Fit], on: Frames | Pairs, blocks: int | None
-) -> tuple[dict[str, tuple[np.ndarray, None, float]], float]:
-    """Mean of each block, none in sample, and the memory of differences as a part of all; what blocks see of them."""
-    pairs = next(iter(fits.values())).model.needs_pairs
-    frames = on.frames if isinstance(on, Pairs) else on
-    densities, data = {}, frames
-    for name, fit in fits.items():
-        if pairs:
-            data = on if isinstance(on, Pairs) else on.lagged(getattr(fit.model, "lag"))  # noqa: B009
-        density = fit.log_density(data)[0].double().cpu().numpy()
-        if getattr(fit.model, "density", None) == "features":  # whitened by each fit's own training frames
-            back = fit.model.scale.back.double()  # type: ignore[union-attr]
-            density = density - 0.5 * float(torch.logdet(back @ back.T))  # type: ignore[operator]
-        densities[name] = density
-    n = len(data)
-    series = np.stack(list(densities.values()), 1)
-    apart = series - series[:, :1] if len(fits) > 1 else series
-    g = 1.0
-    if data.order is not None and np.ptp(apart, axis=0).any():
-        trajectory = data.frames.trajectory[data.i] if isinstance(data, Pairs) else data.trajectory
-        g = statistical_inefficiency(apart, trajectory)
-    if blocks is None:
-        blocks = int(np.clip(n / (5 * g), *_BLOCKS))
-    weight = np.ones(n) if data.weights is None else np.asarray(data.weights, np.float64)
-    ids = np.arange(n) * blocks // n
-    total = np.bincount(ids, weight)
-    scores = {name: (np.bincount(ids, weight * d) / total, None, g / n) for name, d in densities.items()}
-    return scores, seen_by_blocks(g, n / blocks)
+def _check_forces(candidates: Mapping[str, Sequence[Any]], frames: Frames) -> None:
+    if frames.forces is None:
+        raise DataError(
+            "the frames have no forces to compare with: bcg.sampling.mapped_forces(frames, system, mapping) maps those "
+            "of the atoms"
+        )
+    for name, fit in ((name, fit) for name, fits in candidates.items() for fit in fits):
+        if not isinstance(fit, System) and not isinstance(_model(fit), HasPotential):
+            raise ConfigError(f"{name}: {type(_model(fit)).__name__} has no potential, hence no forces to score")
+        dim = getattr(_model(fit), "dim", None)
+        if dim is not None and dim != frames.dim:
+            raise ConfigError(
+                f"{name} is a potential of {dim} coordinates, and the frames have {frames.dim}: forces of other beads "
+                "are of different things"
+            )
 
 
 def _model(fit: Any) -> Any:
-    return getattr(fit, "model", fit) if isinstance(fit, Fit) else fit
-
-
-def _mean(values: np.ndarray, seen: float) -> tuple[float, float]:
-    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values) * seen))
+    return fit.model if isinstance(fit, Fit) else fit
 
 
 def _shares(data: Frames | Pairs | None, frames: Frames) -> bool:

@@ -77,6 +77,19 @@ class Covariances:
             add(self.weight), add(self.first), add(self.second), add(self.dirichlet), self.shift, self.run[starts]
         )
 
+    def moved(self, shift: np.ndarray) -> Covariances:
+        """The same sums, of functions from which another `shift` (m,) was taken."""
+        off = self.shift - shift
+        cross = self.first[:, :, None] * off
+        first = self.first + self.weight[:, None] * off
+        second = self.second + cross + cross.mT + np.multiply.outer(self.weight, np.outer(off, off))
+        return replace(self, first=first, second=second, shift=shift)
+
+    def joined(self, others: Covariances) -> Covariances:
+        """These blocks and, after them, others of the same functions and shift."""
+        fields = ("weight", "first", "second", "dirichlet", "run")
+        return replace(self, **{k: np.concatenate([getattr(self, k), getattr(others, k)]) for k in fields})
+
     def few(self) -> Covariances:
         """Twenty blocks of neighbours, or what there are where they are fewer."""
         return self.merged(np.arange(len(self)) * 20 // len(self)) if len(self) > 20 else self

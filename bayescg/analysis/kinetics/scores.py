@@ -16,7 +16,7 @@ from bayescg.analysis.kinetics.spectrum import bases_of, diffusion_of
 from bayescg.data import Frames, evenly
 from bayescg.errors import ConfigError
 
-__all__ = ["SCORES", "common_diffusion", "kinetic_score"]
+__all__ = ["SCORES", "common_diffusion", "kinetic_score", "score_of_fold"]
 
 SCORES = ("vamp2", "vampe", "timescales")
 _CHECKED = 100
@@ -53,6 +53,24 @@ def kinetic_score(
         float(_score(small, even, even, modes, score)[0]),
         blocks_of(cells, modes, on.order is not None).inefficiency,
     )
+
+
+def score_of_fold(
+    fit: Any, train: Frames, test: Frames, score: str, lag: float | None, diffusion: Any, modes: int
+) -> tuple[float, float]:
+    """Score of frames that were held out, by modes that were found on those of the training.
+
+    Returns
+    -------
+    score, memory : float
+        The latter as of `kinetic_score`, as a part of both.
+    """
+    bases, like, _ = bases_of(fit)
+    sums = [accumulate(bases[0], part, lag=lag, diffusion=diffusion, like=like) for part in (train, test)]
+    cells, ends = sums[0], [part.moved(sums[0].shift).merged(np.zeros(len(part), int)) for part in sums]
+    small = ends[0].joined(ends[1]).projected(reduced(cells.few(), modes))
+    memory = blocks_of(cells, modes, train.order is not None).inefficiency * len(train) / (len(train) + len(test))
+    return float(_score(small, np.eye(2)[:1], np.eye(2)[1:], modes, score)[0]), memory
 
 
 def common_diffusion(candidates: Mapping[str, Any], diffusion: Any, on: Frames) -> Any:

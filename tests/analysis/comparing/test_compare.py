@@ -136,7 +136,14 @@ def test_densities_of_frames_prefer_the_dimension_that_is_there():
     found = compare(fits, test)
     assert found.best == "2 CV"
     assert found.lag is None
-    assert list(found.to_dataframe().columns) == ["score", "se", "difference", "difference_se"]
+    assert list(found.to_dataframe().columns) == [
+        "score",
+        "se",
+        "difference",
+        "difference_se",
+        "stacking",
+        "pseudo_bma",
+    ]
     assert repr(found).startswith("log_score, held out")
 
 

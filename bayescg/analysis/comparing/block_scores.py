@@ -1,0 +1,133 @@
+"""What each of several models makes of each frame or pair, gathered in blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from bayescg.data import Frames, Pairs, seen_by_blocks, statistical_inefficiency
+from bayescg.errors import DataError
+from bayescg.features import Features
+from bayescg.feeding.chunks import chunks
+from bayescg.inference import Fit
+from bayescg.systems import System
+
+__all__ = ["BlockScores", "in_blocks", "log_density", "minus_squared_force_error", "trajectory_of"]
+
+_BLOCKS = (3, 20)
+
+
+@dataclass(frozen=True)
+class BlockScores:
+    """Scores of all candidates in the same blocks.
+
+    Attributes
+    ----------
+    of : dict of str to ndarray, (trainings, blocks)
+    memory : float
+        Of what tells candidates apart, as a part of all frames.
+    seen : float
+        Part of the variance that the blocks show.
+    worth : float
+        Independent frames that all are worth.
+    in_sample : dict of str to float
+    densities : dict of str to ndarray, (n,)
+        Log densities, of several trainings that of their even mixture; empty where the scores are none.
+    weight : ndarray, (n,)
+    """
+
+    of: dict[str, np.ndarray]
+    memory: float
+    seen: float = 1.0
+    worth: float = 1.0
+    in_sample: dict[str, float] = field(default_factory=dict)
+    densities: dict[str, np.ndarray] = field(default_factory=dict)
+    weight: np.ndarray = field(default_factory=lambda: np.ones(0))
+
+
+def in_blocks(
+    series: Mapping[str, np.ndarray],
+    trajectory: np.ndarray | None,
+    weight: np.ndarray | None,
+    blocks: int | None = None,
+    fold: np.ndarray | None = None,
+) -> BlockScores:
+    """Gather scores of single frames in blocks.
+
+    Parameters
+    ----------
+    series : mapping of str to ndarray, (trainings, n)
+    trajectory : ndarray, (n,) or None
+        Of each frame, which follow each other in time; None: they are independent.
+    weight : ndarray, (n,) or None
+    blocks : int, optional
+        None: as many, up to 20, as are long against what differences between candidates remember.
+    fold : ndarray, (n,), optional
+        Blocks that are there already, each scored by fits of its own.
+    """
+    n = next(iter(series.values())).shape[1]
+    w = np.ones(n) if weight is None else np.asarray(weight, np.float64)
+    columns = np.stack([values.mean(0) for values in series.values()], 1)
+    apart = columns - columns[:, :1] if len(series) > 1 else columns
+    if fold is not None:  # what its own training does to a fold is no memory of the frames
+        sizes = np.bincount(fold)
+        apart = apart - np.stack([np.bincount(fold, column) / sizes for column in apart.T], 1)[fold]
+    g = 1.0
+    if trajectory is not None and np.ptp(apart, axis=0).any():
+        g = statistical_inefficiency(apart, trajectory)
+    count = int(np.clip(n / (5 * g), *_BLOCKS)) if blocks is None else blocks
+    ids = np.arange(n) * count // n if fold is None else fold
+    total = np.bincount(ids, w)
+    of = {name: np.stack([np.bincount(ids, w * row) / total for row in rows]) for name, rows in series.items()}
+    worth = float(w.sum() ** 2 / np.square(w).sum()) / g
+    return BlockScores(of, g / n, seen_by_blocks(g, n / len(total)), worth, weight=w)
+
+
+def log_density(fit: Fit, data: Frames | Pairs) -> np.ndarray:
+    """Log density of each frame, or of the later frame of each pair, at the trained values, ``(n,)``.
+
+    Raises
+    ------
+    DataError
+        One is not finite.
+    """
+    density = fit.log_density(data)[0].double().cpu().numpy()
+    if getattr(fit.model, "density", None) == "features":  # whitened by each fit's own training frames
+        back = fit.model.scale.back.double()  # type: ignore[union-attr]
+        density = density - 0.5 * float(torch.logdet(back @ back.T))  # type: ignore[operator]
+    return _finite(density, f"the log density by {type(fit.model).__name__}")
+
+
+def minus_squared_force_error(potential: Fit | System, frames: Frames) -> np.ndarray:
+    """Minus the mean square over components of the force that a potential misses, for each frame, ``(n,)``."""
+    system = potential.system() if isinstance(potential, Fit) else potential
+    if isinstance(potential, Fit) and isinstance(features := getattr(potential.model, "features", None), Features):
+        features.check_frames(frames)
+    like = next(potential.model.parameters()) if isinstance(potential, Fit) else None
+    parts, start = [], 0
+    for x in chunks(frames, like):
+        forces = system.forces(x.flatten(1)).detach().double().cpu().numpy().reshape(len(x), -1)
+        seen = frames.gather(np.arange(start, start + len(x)), "forces").reshape(len(x), -1)
+        parts.append(-np.square(forces - seen).mean(1))
+        start += len(x)
+    return _finite(np.concatenate(parts), "the force")
+
+
+def trajectory_of(data: Frames | Pairs) -> np.ndarray | None:
+    """Which trajectory each frame or pair is of, ``(n,)``; None where they have no order."""
+    if data.order is None:
+        return None
+    return data.frames.trajectory[data.i] if isinstance(data, Pairs) else data.trajectory
+
+
+def _finite(values: np.ndarray, what: str) -> np.ndarray:
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        raise DataError(
+            f"{what} is not finite for {len(bad)} of {len(values)} frames (the first: {bad[:5].tolist()}); it describes"
+            " nothing there: leave it out of the comparison, or train it otherwise"
+        )
+    return values

@@ -1,0 +1,156 @@
+"""Cross-validation over contiguous folds: every candidate is trained anew on all other folds, and scored on each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bayescg.analysis.comparing.block_scores import (
+    BlockScores,
+    in_blocks,
+    log_density,
+    minus_squared_force_error,
+    trajectory_of,
+)
+from bayescg.analysis.kinetics.scores import score_of_fold
+from bayescg.data import Frames, Pairs
+from bayescg.errors import ConfigError, DataError
+from bayescg.inference import Fit, fit
+from bayescg.many.dispatch import calls, carry_out
+from bayescg.modelling import Model
+
+__all__ = ["cross_validated", "refit_settings"]
+
+_FEWEST = 3
+_POINT = ("laplace", "ensemble", "bootstrap")
+"""Uncertainties beside the trained values, which alone are scored."""
+_SETTINGS = ("steps", "batch_size", "validation", "learning_rate", "clip", "objective", "particles", "uncertainty")
+
+
+def cross_validated(
+    candidates: Mapping[str, Any],
+    frames: Frames,
+    score: str,
+    *,
+    lag: float | None,
+    modes: Mapping[str, int],
+    diffusion: Any,
+    folds: int,
+    restarts: int,
+    seed: int,
+    training: Mapping[str, Any],
+    out: str | Path | None,
+    **how: Any,
+) -> BlockScores:
+    """Scores of each fold by fits that have not seen it; the arguments are those of `compare`.
+
+    A fold is one contiguous part of the frames, so that few of them have neighbours in time among those of the
+    training.
+
+    Raises
+    ------
+    ConfigError
+        A candidate is no model, or the folds are too few.
+    DataError
+        Some fold holds no frame, or no pair.
+    """
+    if folds < _FEWEST:
+        raise ConfigError(f"folds={folds}: at least {_FEWEST} are needed for an error of what they say")
+    if len(frames) < 2 * folds:
+        raise DataError(f"{len(frames)} frames are too few for {folds} folds; give more frames, or fewer folds")
+    for name, candidate in candidates.items():
+        if not isinstance(candidate, Fit | Model) or not _model(candidate).needs_frames:
+            raise ConfigError(
+                f"{name}: a {type(candidate).__name__} is not trained on frames, so that there is nothing to refit; "
+                "leave folds= out"
+            )
+    fold = np.arange(len(frames)) * folds // len(frames)
+    refit = _Refit(dict(candidates), frames, fold, score, lag, dict(modes), diffusion, seed, dict(training))
+    settings = [
+        {"candidate": name, "fold": k, "restart": r}
+        for name in candidates
+        for k in range(folds)
+        for r in range(restarts)
+    ]
+    jobs, where = calls(refit, settings, out)
+    results = iter(carry_out(jobs, where, **how))
+    parts = {name: [[np.asarray(next(results)) for _ in range(restarts)] for _ in range(folds)] for name in candidates}
+    if score in ("log_score", "forces"):
+        series = {name: np.concatenate([np.stack(each) for each in by_fold], 1) for name, by_fold in parts.items()}
+        data = [refit.held_out(next(iter(candidates)), k) for k in range(folds)]
+        numbers = np.repeat(np.arange(folds), list(map(len, data)))
+        paths = [trajectory_of(part) for part in data]
+        apart = [path + k * (int(path.max()) + 1) for k, path in enumerate(paths) if path is not None]
+        weight = None if frames.weights is None else frames.weights
+        scores = in_blocks(series, np.concatenate(apart) if apart else None, weight, fold=numbers)
+        if score == "log_score":
+            scores.densities.update({name: _mixture(rows) for name, rows in series.items()})
+        return scores
+    of = {name: np.array([[value[0] for value in each] for each in by_fold]).T for name, by_fold in parts.items()}
+    memory = max(float(value[1]) for by_fold in parts.values() for each in by_fold for value in each)
+    return BlockScores(of, memory)
+
+
+def refit_settings(candidate: Fit | Model, training: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `bayescg.fit`: those of a fit, and over them what is given.
+
+    Only trained values are scored: what comes beside them, as refits of an ensemble do, is not trained again.
+    """
+    before = {k: candidate.settings[k] for k in _SETTINGS} if isinstance(candidate, Fit) else {}
+    settings = {**before, **training}
+    uncertainty = settings.get("uncertainty") or _model(candidate).uncertainty
+    return settings | {"uncertainty": "none" if uncertainty in _POINT else uncertainty, "progress": False}
+
+
+@dataclass(frozen=True)
+class _Refit:
+    """One training on all folds but one, and the scores of that."""
+
+    candidates: dict[str, Any]
+    frames: Frames
+    fold: np.ndarray
+    score: str
+    lag: float | None
+    modes: dict[str, int]
+    diffusion: Any
+    seed: int
+    training: dict[str, Any]
+
+    def __call__(self, candidate: str, fold: int, restart: int) -> Sequence[float]:
+        subject = self.candidates[candidate]
+        number = list(self.candidates).index(candidate)
+        seed = int(np.random.SeedSequence([self.seed, number, fold, restart]).generate_state(1)[0] // 2)
+        train = self.frames.subset(self.fold != fold)
+        settings = refit_settings(subject, self.training)
+        data = train.lagged(self._lag(candidate)) if _model(subject).needs_pairs else train
+        trained = fit(_model(subject), data, **{**settings, "seed": seed})
+        if self.score == "log_score":
+            return log_density(trained, self.held_out(candidate, fold)).tolist()
+        if self.score == "forces":
+            return minus_squared_force_error(trained, self.frames.subset(self.fold == fold)).tolist()
+        test = self.frames.subset(self.fold == fold)
+        return score_of_fold(trained, train, test, self.score, self.lag, self.diffusion, self.modes[candidate])
+
+    def held_out(self, candidate: str, fold: int) -> Frames | Pairs:
+        """What a fold holds of what the candidate is a density of."""
+        test = self.frames.subset(self.fold == fold)
+        pairs = _model(self.candidates[candidate]).needs_pairs and self.score == "log_score"
+        return test.lagged(self._lag(candidate)) if pairs else test
+
+    def _lag(self, candidate: str) -> float:
+        lag = getattr(_model(self.candidates[candidate]), "lag", None) or self.lag
+        if lag is None:
+            raise ConfigError(f"{candidate} learns from pairs of frames a lag time apart: give lag=")
+        return lag
+
+
+def _model(candidate: Any) -> Any:
+    return candidate.model if isinstance(candidate, Fit) else candidate
+
+
+def _mixture(rows: np.ndarray) -> np.ndarray:
+    return np.logaddexp.reduce(rows, axis=0) - np.log(len(rows))
