@@ -110,8 +110,8 @@ def minus_squared_force_error(potential: Fit | System, frames: Frames) -> np.nda
     parts, start = [], 0
     for x in chunks(frames, like):
         forces = system.forces(x.flatten(1)).detach().double().cpu().numpy().reshape(len(x), -1)
-        seen = frames.gather(np.arange(start, start + len(x)), "forces").reshape(len(x), -1)
-        parts.append(-np.square(forces - seen).mean(1))
+        observed = frames.gather(np.arange(start, start + len(x)), "forces").reshape(len(x), -1)
+        parts.append(-np.square(forces - observed).mean(1))
         start += len(x)
     return _finite(np.concatenate(parts), "the force")
 
