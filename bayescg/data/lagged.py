@@ -15,7 +15,7 @@ from bayescg.errors import DataError
 __all__ = ["Pairs"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Pairs:
     """Index pairs: frame ``j[k]`` comes `lag` after frame ``i[k]`` in the same trajectory.
 
@@ -34,8 +34,8 @@ class Pairs:
     >>> frames = Frames.from_numpy(np.arange(5.0)[:, None], unit="reduced", dt=1.0)
     >>> pairs = frames.lagged(2.0)
     >>> now, later = pairs.gather([0, 1])
-    >>> len(pairs), later.ravel() - now.ravel()
-    (3, array([2., 2.]))
+    >>> pairs, later.ravel() - now.ravel()
+    (Pairs(3, lag=2.0, frames=Frames(5 x 1, reduced, 1 trajectory, dt=1.0)), array([2., 2.]))
     """
 
     i: np.ndarray
@@ -45,6 +45,9 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.i)
+
+    def __repr__(self) -> str:
+        return f"Pairs({len(self)}, lag={self.lag}, frames={self.frames})"
 
     def __getitem__(self, index: Any) -> "Pairs":
         return self.subset([index] if isinstance(index, int | np.integer) else index)
