@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayescg.analysis.binning import circular_of, cv_values, edges_of, in_cells
 from bayescg.analysis.block_bootstrap import inefficiency, weights_of
 from bayescg.analysis.drift import NOT_AT_EQUILIBRIUM, ends_of, moves
-from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of, wrap
+from bayescg.analysis.evaluation import wrap
 from bayescg.analysis.fit_checks import check_landscape
 from bayescg.analysis.free_energy.profile import FreeEnergy, mean_of_draws, members_in_turn
 from bayescg.analysis.free_energy.refits import apart_in_log_z
@@ -125,15 +126,13 @@ def free_energy(
         frames = reweighted(fit, seed=seed)
     if frames.bias is not None:  # path by path, as visits are counted
         frames = frames.subset(np.argsort(frames.bias.replica, kind="stable"))
-    values, names, cv_units = _values(fit, frames, cv)
+    values, names, cv_units = cv_values(fit, frames, cv)
     k = values.shape[2]
-    if periodic is not None and np.size(periodic) not in (1, k):
-        raise ConfigError(f"periodic={periodic!r} must be one answer, or one for each of the {k} CV(s)")
-    circular = tuple(np.broadcast_to([u == "rad" for u in cv_units] if periodic is None else periodic, k).tolist())
+    circular = circular_of(periodic, cv_units)
     w = weights_of(frames)
     w = w / w.mean()
     bins = _bins(values, w, range, circular) if bins is None else bins
-    edges = _edges(values, bins, range, circular)
+    edges = edges_of(values, bins, range, circular)
     values = np.where(circular, wrap(values), values)
     g = inefficiency(values.mean(0), frames, circular)
     if "refits" in frames.provenance and (refits := len(np.unique(frames.trajectory))) < 3:
@@ -145,7 +144,7 @@ def free_energy(
     runs = _runs(frames)
     (effective, visited, mass), untold = np.zeros((3, bins**k)), np.zeros(bins**k, dtype=bool)
     for rows, m in members_in_turn(draws, len(values)):
-        cell, within = _cells(values[m], edges)
+        cell, within = in_cells(values[m], edges)
         moved = runs | np.r_[True, np.diff(np.where(within, cell, -1)) != 0]
         held = effective_frames(cell[within], w[within], bins**k, None if frames.order is None else moved[within])
         effective += held / len(values)
@@ -248,66 +247,14 @@ def _warnings(fit: Fit | None, frames: Frames, g: float, ids: np.ndarray, where:
         yield f"no band for {where}: {few}; {remedy(frames)}" + ", or use fewer bins" * (cvs > 1)
 
 
-def _values(fit: Fit | None, frames: Frames, cv: Any) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
-    """Values (members, n, k) with their names and units."""
-    if cv is None:
-        if fit is None:
-            raise ConfigError("free_energy needs a fit, or cv=")
-        values = np.moveaxis(evaluate(lambda x: fit.cv_draws(x).movedim(0, 1), frames), 1, 0)
-        if fixed := getattr(fit.model, "fixed_cvs", 0):  # only these mean the same in every draw
-            values = values[..., :fixed]
-        k = values.shape[2]
-        names, cv_units = tuple(f"CV {i + 1}" if k > 1 else "CV" for i in np.arange(k)), ("",) * k
-    else:
-        parts = named_observables(list(cv) if isinstance(cv, list | tuple) else [cv], fit, frames)
-        columns = [evaluate(p, frames).reshape(len(frames), -1) for p in parts]
-        values, sizes = np.concatenate(columns, 1)[None], [c.shape[1] for c in columns]
-        names = tuple(
-            f"{label(p)}{f' {i + 1}' if s > 1 else ''}" for p, s in zip(parts, sizes, strict=True) for i in np.arange(s)
-        )
-        cv_units = tuple(unit_of(p) for p, s in zip(parts, sizes, strict=True) for _ in np.arange(s))
-    if values.shape[2] not in (1, 2):
-        raise DataError(f"a free energy is drawn over one or two CVs, not {values.shape[2]}; choose with cv=")
-    return values, names, cv_units
-
-
 def _bins(values: np.ndarray, w: np.ndarray, limits: Any, circular: Sequence[bool]) -> int:
     """As many bins for each CV as frames and their weights allow; values (members, n, k)."""
     k = values.shape[2]
     bins, first = bins_for(len(w), k), np.where(circular, wrap(values[0]), values[0])
     while bins > FEWEST_BINS:
-        cell, within = _cells(first, _edges(values, bins, limits, circular))
+        cell, within = in_cells(first, edges_of(values, bins, limits, circular))
         cell, held = cell[within], w[within]
         if not told_share(effective_frames(cell, held, bins**k) < FEWEST, np.bincount(cell, held, bins**k)):
             break
         bins = max(FEWEST_BINS, round(0.7 * bins))
     return bins
-
-
-def _edges(values: np.ndarray, bins: int, limits: Any, circular: Sequence[bool]) -> tuple[np.ndarray, ...]:
-    k = values.shape[2]
-    if limits is None:
-        low, high = values.min((0, 1)), values.max((0, 1))
-        pad = 1e-6 * (high - low) + 1e-12
-        pairs = [(-np.pi, np.pi) if c else (lo, hi + p) for c, lo, hi, p in zip(circular, low, high, pad, strict=True)]
-    else:
-        if np.size(limits) != 2 * k:
-            raise ConfigError(f"range= needs (lo, hi) for each of the {k} CV(s), not {limits!r}")
-        pairs = np.asarray(limits, dtype=np.float64).reshape(k, 2).tolist()
-    if any(c and max(abs(lo), abs(hi)) > 2 * np.pi + 1e-6 for c, (lo, hi) in zip(circular, pairs, strict=True)):
-        raise ConfigError(
-            f"range={limits!r} of an angle is in radians, from -pi to pi; for degrees give np.deg2rad(...)"
-        )
-    if any(not lo < hi for lo, hi in pairs):
-        raise ConfigError(f"range={limits!r}: each lower bound must lie below its upper bound")
-    return tuple(np.linspace(lo, hi, bins + 1) for lo, hi in pairs)
-
-
-def _cells(values: np.ndarray, edges: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Number of each frame's bin (n,), and whether it is in one."""
-    cell, within = np.zeros(len(values), dtype=np.int64), np.ones(len(values), dtype=bool)
-    for v, e in zip(values.T, edges, strict=True):
-        index = np.searchsorted(e, v, side="right") - 1
-        within &= (index >= 0) & (index < len(e) - 1)
-        cell = cell * (len(e) - 1) + index
-    return cell, within
