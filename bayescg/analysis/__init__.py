@@ -5,6 +5,9 @@ from bayescg.analysis.comparing.comparison_table import Compared, Comparison
 from bayescg.analysis.comparing.evidence_bounds import Bounds
 from bayescg.analysis.coverage import Calibrated, Coverage, coverage
 from bayescg.analysis.divergence import jensen_shannon
+from bayescg.analysis.experimental.ensemble import Ensemble, Measured
+from bayescg.analysis.experimental.maximum_entropy import maximum_entropy
+from bayescg.analysis.experimental.posterior_ensemble import experiments
 from bayescg.analysis.force_bands import ForceBands, calibrated, force_bands
 from bayescg.analysis.free_energy.audit import Audit, audit
 from bayescg.analysis.free_energy.estimate import free_energy
@@ -37,10 +40,12 @@ __all__ = [
     "Comparison",
     "Coverage",
     "DiffusionDraws",
+    "Ensemble",
     "Flatness",
     "ForceBands",
     "FreeEnergy",
     "IntegratorCheck",
+    "Measured",
     "Mixing",
     "ObservableCheck",
     "PredictiveCheck",
@@ -60,12 +65,14 @@ __all__ = [
     "compare",
     "coverage",
     "effective_dynamics",
+    "experiments",
     "flat_from",
     "force_bands",
     "free_energy",
     "implied_timescales",
     "integrator_check",
     "jensen_shannon",
+    "maximum_entropy",
     "mixing",
     "next_seeds",
     "predictive_check",

@@ -13,6 +13,7 @@ from bayescg.features.chain import Chain, chain
 from bayescg.features.contacts import Contacts, contacts, native_contacts
 from bayescg.features.coordinates import Aligned, Cartesian, Flat, aligned, cartesian
 from bayescg.features.distances import Distances, distances
+from bayescg.features.forward_models import KARPLUS, Couplings, ForwardModel, InverseSixth, karplus, noe, pre
 from bayescg.features.interface import Features, HasPositions, features_from_config
 from bayescg.features.internal import LOG_ROTATIONS, InternalCoordinates, internal_coordinates
 from bayescg.features.invariants import Invariants, invariants
@@ -21,18 +22,22 @@ from bayescg.features.torsions import Torsions, torsions
 from bayescg.features.unbounded import UnboundedCoordinates, unbounded_coordinates
 
 __all__ = [
+    "KARPLUS",
     "LOG_ROTATIONS",
     "Aligned",
     "Beads",
     "Cartesian",
     "Chain",
     "Contacts",
+    "Couplings",
     "Distances",
     "Features",
     "Flat",
+    "ForwardModel",
     "HasPositions",
     "InternalCoordinates",
     "Invariants",
+    "InverseSixth",
     "Radii",
     "Torsions",
     "UnboundedCoordinates",
@@ -45,8 +50,11 @@ __all__ = [
     "features_from_config",
     "internal_coordinates",
     "invariants",
+    "karplus",
     "native_contacts",
+    "noe",
     "observables",
+    "pre",
     "radii",
     "torsions",
     "unbounded_coordinates",

@@ -1,0 +1,1 @@
+"""Ensembles from simulation and experiment together."""

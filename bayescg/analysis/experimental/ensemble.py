@@ -1,0 +1,147 @@
+"""The ensemble that simulation and experiment agree on, as draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayescg.analysis.evaluation import evaluate, named_observables, unit_of
+from bayescg.analysis.quantity import Quantity
+from bayescg.analysis.resampled import Resampled
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bayescg.data import Frames
+
+__all__ = ["Averages", "Ensemble", "Measured", "quantity"]
+
+
+class Averages:
+    """Averages over frames whose weights are multiplied by exp(-g), g constant in each cell.
+
+    Parameters
+    ----------
+    drawing : Resampled
+        Draws of the simulation's own weights.
+    cell : ndarray of int, (n,)
+    cells : int
+    values : ndarray, (n, k)
+        What is averaged.
+    """
+
+    def __init__(self, drawing: Resampled, cell: np.ndarray, cells: int, values: np.ndarray):
+        self._factors = drawing.factors
+        self._mass, self._mass_in_draws = drawing.sums(cell, cells)
+        parts = [drawing.sums(cell, cells, values=column) for column in values.T]
+        self._sum, self._sum_in_draws = (np.stack([p[i] for p in parts], -1) for i in (0, 1))
+
+    def __call__(self, g: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """Averages ``(m, k)`` with errors `g` ``(m, cells)`` in draws of the simulation of these numbers ``(m,)``."""
+        tilt = _tilt(g)
+        whole = self._of_all(tilt)
+        sums = np.einsum("mc,mck->mk", tilt, self._sum_in_draws[draws])
+        each = sums / (tilt * self._mass_in_draws[draws]).sum(1, keepdims=True)
+        return whole + self._factors[draws, None] * (each - whole)
+
+    def of_all(self, g: np.ndarray) -> np.ndarray:
+        """Averages ``(m, k)`` over all frames as they are simulated."""
+        return self._of_all(_tilt(g))
+
+    def _of_all(self, tilt: np.ndarray) -> np.ndarray:
+        return tilt @ self._sum / (tilt @ self._mass)[:, None]
+
+
+def _tilt(g: np.ndarray) -> np.ndarray:
+    return np.exp(-(g - g.min(1, keepdims=True)))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One datum.
+
+    Attributes
+    ----------
+    name, unit : str
+    value, sd : float
+        As measured.
+    simulated, predicted : Quantity
+        By the simulation alone, and by the ensemble.
+    frames : float
+        How many effective frames make the simulated average.
+    """
+
+    name: str
+    unit: str
+    value: float
+    sd: float
+    simulated: Quantity
+    predicted: Quantity
+    frames: float
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    r"""What :func:`bayescg.analysis.experiments` returns: an ensemble that simulation and experiment agree on.
+
+    Attributes
+    ----------
+    frames : Frames
+        The simulation's, with the mean weights of the ensemble.
+    data : tuple of Measured
+    error : DataArray, (draw, bin) or (draw, bin_x, bin_y)
+        What the force field's free energy is off by, kT; its mean over the frames is zero.
+    noise : dict
+        For each forward model its error's standard deviation in draws, ``(draws,)``; with `scale` and `offset` if
+        these were asked for.
+    effective : float
+        What share of the simulation's effective frames a typical draw leaves.
+    warnings : tuple of str
+    """
+
+    frames: Frames
+    data: tuple[Measured, ...]
+    error: xr.DataArray
+    noise: dict[str, np.ndarray]
+    effective: float
+    warnings: tuple[str, ...]
+    doubt: str | None
+    drawing: Resampled
+    cell: np.ndarray
+    simulation: Frames
+
+    def average(self, observable: str | Callable[..., Any]) -> Quantity:
+        """Average of a function of positions, ``(n,)``, or of an observable by name; of a region, its population.
+
+        Raises
+        ------
+        ConfigError, DataError
+            As of :func:`bayescg.analysis.predictive_check`.
+        """
+        (function,) = named_observables([observable], None, self.simulation)
+        return self.average_of(evaluate(function, self.simulation), unit_of(function))
+
+    def average_of(self, values: np.ndarray, unit: str = "") -> Quantity:
+        """Average of numbers of the frames, ``(n,)``."""
+        g = self.error.values.reshape(len(self.error), -1)
+        averages = Averages(self.drawing, self.cell, g.shape[1], np.asarray(values, dtype=np.float64)[:, None])
+        return quantity(averages(g, np.arange(len(g)))[:, 0], averages.of_all(g)[:, 0], unit, self.doubt)
+
+    def __repr__(self) -> str:
+        rows = [
+            f"  {d.name:24s} measured {d.value:8.3g} ± {d.sd:.2g}, simulated {d.simulated.mean:8.3g}, "
+            f"now {d.predicted.mean:8.3g} ± {d.predicted.sd:.2g} {d.unit}"
+            for d in self.data
+        ]
+        told = [f"  warning: {text}" for text in self.warnings]
+        head = f"Ensemble of {len(self.frames)} frames, {self.effective:.0%} of the simulation's effective ones left"
+        return "\n".join([head, *rows, *told])
+
+
+def quantity(draws: np.ndarray, of_all: np.ndarray, unit: str, doubt: str | None) -> Quantity:
+    """Draws of an average as a quantity, `of_all` what they were if the simulation were exact."""
+    parts = {"sampling": float((draws - of_all).std()), "parameter": float(of_all.std())}
+    return Quantity.of(draws, unit, doubt, sd_by_source=parts)
