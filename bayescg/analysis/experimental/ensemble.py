@@ -136,9 +136,9 @@ class Ensemble:
             f"now {d.predicted.mean:8.3g} ± {d.predicted.sd:.2g} {d.unit}"
             for d in self.data
         ]
-        told = [f"  warning: {text}" for text in self.warnings]
+        warned = [f"  warning: {text}" for text in self.warnings]
         head = f"Ensemble of {len(self.frames)} frames, {self.effective:.0%} of the simulation's effective ones left"
-        return "\n".join([head, *rows, *told])
+        return "\n".join([head, *rows, *warned])
 
 
 def quantity(draws: np.ndarray, of_all: np.ndarray, unit: str, doubt: str | None) -> Quantity:

@@ -57,20 +57,20 @@ def maximum_entropy(frames: Frames, data: Mapping[str, Sequence[float]], forward
     -0.0
     """
     check_positive(theta=theta)
-    taken = measurements(data, forward, frames)
-    probe = np.array([[1.0, 2.0]]).T * np.ones(len(taken.names))
-    if not np.allclose(taken.seen(probe), probe):
+    measured = measurements(data, forward, frames)
+    probe = np.array([[1.0, 2.0]]).T * np.ones(len(measured.names))
+    if not np.allclose(measured.seen(probe), probe):
         raise ConfigError("maximum entropy takes data that are averages over frames; NOEs and relaxation rates are not")
     w0 = weights_of(frames)
-    log_w0, off = np.log(w0 / w0.sum()), taken.per_frame - taken.value
+    log_w0, off = np.log(w0 / w0.sum()), measured.per_frame - measured.value
 
     def dual(tilt: np.ndarray) -> tuple[float, np.ndarray]:
         log_w = log_w0 - off @ tilt
         total = logsumexp(log_w)
-        precision = theta * taken.sd**2 * tilt
+        precision = theta * measured.sd**2 * tilt
         return float(total + 0.5 * tilt @ precision), precision - np.exp(log_w - total) @ off
 
-    tilt = minimize(dual, np.zeros(len(taken.names)), jac=True, method="BFGS", options={"gtol": 1e-9}).x
+    tilt = minimize(dual, np.zeros(len(measured.names)), jac=True, method="BFGS", options={"gtol": 1e-9}).x
     log_w = log_w0 - off @ tilt
     weights = np.exp(log_w - log_w.max())
     return replace(frames, weights=weights.astype(np.float32), bias=None, koopman=None)

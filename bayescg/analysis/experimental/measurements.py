@@ -85,15 +85,17 @@ def measurements(data: Mapping[str, Sequence[float]], forward: Any, frames: Fram
                 f"{name!r} is {pair!r}: give its value and its standard deviation, which is above 0 (of several "
                 "measurements, of their mean)"
             )
-    own = isinstance(forward, Mapping)
-    models = [_Own(name, forward[name]) for name in data if name in forward] if own else _models(forward)
+    if isinstance(forward, Mapping):
+        models: list[Any] = [_Own(name, forward[name]) for name in data if name in forward]
+    else:
+        models = _models(forward)
     every = [(model, k, name) for model in models for k, name in enumerate(model.names)]
-    taken: dict[int, list[tuple[int, str]]] = {}
+    columns_of: dict[int, list[tuple[int, str]]] = {}
     for name in data:
         model, column = _match(name, every)
-        taken.setdefault(models.index(model), []).append((column, name))
+        columns_of.setdefault(models.index(model), []).append((column, name))
     names, blocks, groups = [], [], []
-    for number, columns in sorted(taken.items()):
+    for number, columns in sorted(columns_of.items()):
         model = models[number]
         values = model.values(frames) if isinstance(model, _Own) else evaluate(model, frames)
         blocks.append(values[:, [column for column, _ in columns]])

@@ -120,7 +120,7 @@ def experiments(
     check_landscape(
         None, frames, cv, periodic, 0.9, bins=(bins or 2, 2), draws=(draws, 20), steps=(steps, 10), seed=(seed, 0)
     )
-    taken = measurements(data, forward, frames)
+    measured = measurements(data, forward, frames)
     values, names, cv_units = cv_values(None, frames, cv)
     circular = circular_of(periodic, cv_units)
     k = len(names)
@@ -129,16 +129,17 @@ def experiments(
     cell, _ = in_cells(position, edges)
     cells = (len(edges[0]) - 1) ** k
     g_frames = max(
-        inefficiency(position, frames, circular), inefficiency(taken.per_frame, frames, [False] * len(taken.names))
+        inefficiency(position, frames, circular),
+        inefficiency(measured.per_frame, frames, [False] * len(measured.names)),
     )
     drawing = resampled(frames, g_frames, draws, seed)
     prior = ForceFieldError([0.5 * (e[1:] + e[:-1]) for e in edges], circular)
-    averages = Averages(drawing, cell, cells, taken.per_frame)
-    nuisances = _Nuisances(taken, scale, offset)
+    averages = Averages(drawing, cell, cells, measured.per_frame)
+    nuisances = _Nuisances(measured, scale, offset)
 
     def log_likelihood(normal: np.ndarray, chains: np.ndarray) -> np.ndarray:
-        seen = taken.seen(averages(prior.errors(normal[:, : prior.size])[0], chains))
-        return nuisances.log_likelihood(seen, normal[:, prior.size :])
+        predicted = measured.seen(averages(prior.errors(normal[:, : prior.size])[0], chains))
+        return nuisances.log_likelihood(predicted, normal[:, prior.size :])
 
     rng = np.random.default_rng([seed, 2])
     normal = rng.normal(size=(draws, prior.size + nuisances.size))
@@ -148,7 +149,7 @@ def experiments(
             half = normal
         normal = elliptical_slice(log_likelihood, normal, rng)
     g = prior.errors(normal[:, : prior.size])[0]
-    seen, whole = taken.seen(averages(g, everyone)), taken.seen(averages.of_all(g))
+    predicted, whole = measured.seen(averages(g, everyone)), measured.seen(averages.of_all(g))
     w0 = weights_of(frames)
     mass = np.bincount(cell, w0, cells) / w0.sum()
     tilt = np.exp(-g)
@@ -161,18 +162,18 @@ def experiments(
             f"a typical draw leaves {effective:.1%} of the simulation's effective frames: data and simulation hardly "
             "overlap; simulate what the data ask for (umbrella sampling along the CV), or look for a wrong datum"
         )
-    simulated = [average(column, frames, draws, seed, "") for column in taken.per_frame.T]
-    without = taken.seen(np.stack([q.draws for q in simulated], -1))
+    simulated = [average(column, frames, draws, seed, "") for column in measured.per_frame.T]
+    without = measured.seen(np.stack([q.draws for q in simulated], -1))
     rows = [
         Measured(
-            name, unit, float(taken.value[i]), float(taken.sd[i]),
+            name, unit, float(measured.value[i]), float(measured.sd[i]),
             quantity(without[:, i], np.full(1, without[:, i].mean()), unit, simulated[i].warning),
-            quantity(seen[:, i], whole[:, i], unit, doubt),
-            effective_frames(w0 * np.abs(taken.per_frame[:, i])) / g_frames,
+            quantity(predicted[:, i], whole[:, i], unit, doubt),
+            effective_frames(w0 * np.abs(measured.per_frame[:, i])) / g_frames,
         )
-        for i, (name, unit) in enumerate(zip(taken.names, taken.units(), strict=True))
+        for i, (name, unit) in enumerate(zip(measured.names, measured.units(), strict=True))
     ]  # fmt: skip
-    before = taken.seen(averages(prior.errors(half[:, : prior.size])[0], everyone))
+    before = measured.seen(averages(prior.errors(half[:, : prior.size])[0], everyone))
     shape = (draws, *(len(e) - 1 for e in edges))
     dims = ("draw", "bin") if k == 1 else ("draw", "bin_x", "bin_y")
     centres = {d: 0.5 * (e[1:] + e[:-1]) for d, e in zip(dims[1:], edges, strict=True)}
@@ -184,45 +185,45 @@ def experiments(
         attrs={"unit": "kT"},
     )
     weights = np.maximum(w0 * tilt.mean(0)[cell], 0.0)
-    told = [*_warnings(rows, taken, before, seen), *([doubt] if doubt else [])]
+    texts = [*_warnings(rows, measured, before, predicted), *([doubt] if doubt else [])]
     return Ensemble(
         replace(frames, weights=weights.astype(np.float32), bias=None, koopman=None), tuple(rows), error,
-        nuisances.told(normal[:, prior.size :]), effective, tuple(told), doubt, drawing, cell, frames,
+        nuisances.told(normal[:, prior.size :]), effective, tuple(texts), doubt, drawing, cell, frames,
     )  # fmt: skip
 
 
 class _Nuisances:
     """What is unknown of each forward model, as standard normal numbers: its error, and a factor and an offset."""
 
-    def __init__(self, taken: Measurements, scale: bool, offset: bool):
-        self._taken, self._scale, self._offset = taken, scale, offset
+    def __init__(self, measured: Measurements, scale: bool, offset: bool):
+        self._measured, self._scale, self._offset = measured, scale, offset
         self._each = 1 + scale + offset
-        self.size = self._each * len(taken.groups)
+        self.size = self._each * len(measured.groups)
 
     def _of(self, group: Group, number: int, normal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         part = normal[:, number * self._each : (number + 1) * self._each]
         tau = group.error * np.tan(0.5 * np.pi * (2 * ndtr(np.abs(part[:, :1])) - 1))
         a = np.exp(_SCALE * part[:, 1:2]) if self._scale else np.ones_like(tau)
-        wide = float(np.abs(self._taken.value[group.columns]).max())
+        wide = float(np.abs(self._measured.value[group.columns]).max())
         b = wide * part[:, -1:] if self._offset else np.zeros_like(tau)
         return np.minimum(tau, _MOST * group.error), a, b
 
-    def log_likelihood(self, seen: np.ndarray, normal: np.ndarray) -> np.ndarray:
-        """Of the data, ``(m,)``, where so much is seen ``(m, k)``."""
-        total = np.zeros(len(seen))
-        for number, group in enumerate(self._taken.groups):
+    def log_likelihood(self, predicted: np.ndarray, normal: np.ndarray) -> np.ndarray:
+        """Of the data, ``(m,)``, where so much is predicted ``(m, k)``."""
+        total = np.zeros(len(predicted))
+        for number, group in enumerate(self._measured.groups):
             tau, a, b = self._of(group, number, normal)
-            variance = self._taken.sd[group.columns] ** 2 + tau**2
-            off = self._taken.value[group.columns] - a * seen[:, group.columns] - b
+            variance = self._measured.sd[group.columns] ** 2 + tau**2
+            off = self._measured.value[group.columns] - a * predicted[:, group.columns] - b
             total -= 0.5 * (off**2 / variance + np.log(variance)).sum(1)
         return np.where(np.isfinite(total), total, -np.inf)
 
     def told(self, normal: np.ndarray) -> dict[str, np.ndarray]:
         """Draws by the name of each forward model's first datum."""
         draws: dict[str, np.ndarray] = {}
-        for number, group in enumerate(self._taken.groups):
-            name = self._taken.names[group.columns][0]
-            name = name.partition("(")[0] if len(self._taken.groups) == 1 else name
+        for number, group in enumerate(self._measured.groups):
+            name = self._measured.names[group.columns][0]
+            name = name.partition("(")[0] if len(self._measured.groups) == 1 else name
             tau, a, b = self._of(group, number, normal)
             draws[name] = tau[:, 0]
             draws |= {f"{name} scale": a[:, 0]} if self._scale else {}
@@ -230,9 +231,9 @@ class _Nuisances:
         return draws
 
 
-def _warnings(rows: Sequence[Measured], taken: Measurements, half: np.ndarray, seen: np.ndarray) -> list[str]:
+def _warnings(rows: Sequence[Measured], measured: Measurements, half: np.ndarray, predicted: np.ndarray) -> list[str]:
     texts = []
-    ends = taken.seen(np.stack([taken.per_frame.min(0), taken.per_frame.max(0)]))
+    ends = measured.seen(np.stack([measured.per_frame.min(0), measured.per_frame.max(0)]))
     for row, (first, last) in zip(rows, ends.T, strict=True):
         low, high = min(first, last), max(first, last)
         if not low - _FAR * row.sd <= row.value <= high + _FAR * row.sd:
@@ -240,7 +241,9 @@ def _warnings(rows: Sequence[Measured], taken: Measurements, half: np.ndarray, s
                 f"{row.name} = {row.value:g} {row.unit} lies outside what any frame gives, {low:.3g} to {high:.3g}: "
                 "another unit, another atom, or conformations that the simulation never saw"
             )
-    memory = [np.corrcoef(a, b)[0, 1] for a, b in zip(half.T, seen.T, strict=True) if np.ptp(a) > 0 and np.ptp(b) > 0]
+    memory = [
+        np.corrcoef(a, b)[0, 1] for a, b in zip(half.T, predicted.T, strict=True) if np.ptp(a) > 0 and np.ptp(b) > 0
+    ]
     if memory and max(memory) > _REMEMBERED:
         texts.append(
             f"chains still remember where they were half their steps ago (correlation {max(memory):.2f}): give more "
