@@ -4,6 +4,7 @@ from bayescg.analysis.comparing.compare import compare
 from bayescg.analysis.comparing.comparison_table import Compared, Comparison
 from bayescg.analysis.comparing.evidence_bounds import Bounds
 from bayescg.analysis.coverage import Calibrated, Coverage, coverage
+from bayescg.analysis.cv_information import CVInformation, cv_information
 from bayescg.analysis.divergence import jensen_shannon
 from bayescg.analysis.experimental.ensemble import Ensemble, Measured
 from bayescg.analysis.experimental.maximum_entropy import maximum_entropy
@@ -33,6 +34,7 @@ from bayescg.inference.reweighting import reweighted
 __all__ = [
     "Audit",
     "Bounds",
+    "CVInformation",
     "Calibrated",
     "ChapmanKolmogorov",
     "Committor",
@@ -64,6 +66,7 @@ __all__ = [
     "committor",
     "compare",
     "coverage",
+    "cv_information",
     "effective_dynamics",
     "experiments",
     "flat_from",

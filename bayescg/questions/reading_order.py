@@ -21,6 +21,7 @@ QUESTIONS = {
     "coarse_against_all_atom": "CoarseAgainstAllAtom",
     "averages": "Averages",
     "collective_variables": "CollectiveVariables",
+    "what_cvs_follow": "WhatCVsFollow",
     "latent_potential": "LatentPotential",
     "predictions": "Predictions",
     "exact_eigenfunction": "BesideTheExactEigenfunction",

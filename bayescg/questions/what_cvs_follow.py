@@ -1,0 +1,50 @@
+"""How much the CVs of a molecule that was learned from energies tell of it, and what they follow."""
+
+from __future__ import annotations
+
+import bayescg as bcg
+from bayescg.questions.finding import Finding, Table
+from bayescg.questions.question import Context, Question
+from bayescg.questions.samples import TRUST
+
+__all__ = ["WhatCVsFollow"]
+
+_COLLAPSED = 1.0
+"""Nats: less than three states that are told apart."""
+
+
+class WhatCVsFollow(Question):
+    """Mutual information of CVs and configurations, and the variance of observables that the CVs explain."""
+
+    def applies(self, context: Context) -> bool:
+        """To the CVs of a molecule that were learned from energies: their weights cannot tell that they collapsed."""
+        from bayescg.modelling import HasBasis, HasCV
+
+        model = context.fit.model
+        learned = isinstance(model, HasCV) and not isinstance(model, HasBasis)
+        return context.weighted and learned and context.frames.topology is not None
+
+    def ask(self, context: Context) -> Finding:
+        """A quantity, and a table."""
+        names = list(dict.fromkeys([*context.torsions, *context.observables]))
+        found = bcg.analysis.cv_information(
+            context.fit, context.frames, context.functions(names), context.settings.draws, context.seed
+        )
+        finding = Finding()
+        finding.add("cv_information", found.mutual_information)
+        finding.diagnostics["explained_by_cvs"] = found.explained
+        finding.in_words.add("explained_by_cvs")
+        finding.tables["What the collective variables follow"] = Table(
+            ("observable", "R squared"),
+            [(name, f"{value:.2f}") for name, value in found.explained.items()],
+            note="The fraction of an observable's variance that is known where the collective variables are; of a "
+            "torsion, that of its cosine and of its sine.",
+        )
+        told = found.mutual_information.mean
+        finding.remark(TRUST, f"The collective variables tell {told:.2g} nats of a configuration.")
+        if told < _COLLAPSED:
+            finding.warnings.append(
+                f"the collective variables tell {told:.2g} nats of a configuration, less than {_COLLAPSED:g}: they "
+                "have collapsed, and no free energy over them means anything; give the fit more steps, or more of them"
+            )
+        return finding
