@@ -10,7 +10,7 @@ from bayescg.questions.samples import TRUST
 __all__ = ["WhatCVsFollow"]
 
 _COLLAPSED = 1.0
-"""Nats: less than three states that are told apart."""
+"""Nats: less than three states that are nats apart."""
 
 
 class WhatCVsFollow(Question):
@@ -27,24 +27,24 @@ class WhatCVsFollow(Question):
     def ask(self, context: Context) -> Finding:
         """A quantity, and a table."""
         names = list(dict.fromkeys([*context.torsions, *context.observables]))
-        found = bcg.analysis.cv_information(
+        information = bcg.analysis.cv_information(
             context.fit, context.frames, context.functions(names), context.settings.draws, context.seed
         )
         finding = Finding()
-        finding.add("cv_information", found.mutual_information)
-        finding.diagnostics["explained_by_cvs"] = found.explained
+        finding.add("cv_information", information.mutual_information)
+        finding.diagnostics["explained_by_cvs"] = information.explained
         finding.in_words.add("explained_by_cvs")
         finding.tables["What the collective variables follow"] = Table(
             ("observable", "R squared"),
-            [(name, f"{value:.2f}") for name, value in found.explained.items()],
+            [(name, f"{value:.2f}") for name, value in information.explained.items()],
             note="The fraction of an observable's variance that is known where the collective variables are; of a "
             "torsion, that of its cosine and of its sine.",
         )
-        told = found.mutual_information.mean
-        finding.remark(TRUST, f"The collective variables tell {told:.2g} nats of a configuration.")
-        if told < _COLLAPSED:
+        nats = information.mutual_information.mean
+        finding.remark(TRUST, f"The collective variables tell {nats:.2g} nats of a configuration.")
+        if nats < _COLLAPSED:
             finding.warnings.append(
-                f"the collective variables tell {told:.2g} nats of a configuration, less than {_COLLAPSED:g}: they "
+                f"the collective variables tell {nats:.2g} nats of a configuration, less than {_COLLAPSED:g}: they "
                 "have collapsed, and no free energy over them means anything; give the fit more steps, or more of them"
             )
         return finding
