@@ -1,4 +1,4 @@
-"""The command line: ``bayescg list | run | sweep | resume | report | export | check | calibrate``."""
+"""The command line: ``bayescg list | run | sweep | resume | report | compare | export | check | calibrate``."""
 
 from __future__ import annotations
 
@@ -59,6 +59,8 @@ SET = "Another value for one setting, such as fit.steps=5000; may be repeated."
 ASK = "Another value for a setting of analysis: all is asked anew of the same fit; may be repeated."
 QUICK = "Small sizes, to see in seconds that everything works; the numbers mean nothing."
 REFITS = "The mean CVs of all refits of an ensemble or bootstrap, or those of the trained values alone."
+SCORES = "log_score, forces, log_z, vamp2, vampe or timescales"
+FOLDS = "Train all anew on folds of the frames, and score each where it was not trained; else: on frames held out."
 _TABLE = "docs/calibration.md"
 
 
@@ -196,6 +198,37 @@ def report(
         _show(summary.read(directory), directory)
     else:
         _screen.print(f"report  {escape(str(page))}")
+
+
+@app.command()
+def compare(
+    directories: Annotated[list[Path], typer.Argument(help="Directories of finished runs.", metavar="DIR...")],
+    score: Annotated[str | None, typer.Option(help=f"{SCORES}. Default: the sharpest that all have.")] = None,
+    folds: Annotated[int | None, typer.Option(min=3, help=FOLDS)] = None,
+    restarts: Annotated[int, typer.Option(min=1, help="Trainings on each fold.")] = 1,
+    lag: Annotated[float | None, typer.Option(help="Of vamp2 and vampe.")] = None,
+    modes: Annotated[int, typer.Option(min=1, help="Slow modes that count.")] = 3,
+    workers: Annotated[int, typer.Option(min=0, help="Processes for the folds; 0: this one.")] = 0,
+    figure: Annotated[Path | None, typer.Option(help="Where to draw the scores: a file .png, .svg or .pdf.")] = None,
+) -> None:
+    """Say which of several runs' models the frames prefer, and whether they can tell."""
+    from bayescg.experiments.comparing_runs import compare_runs
+    from bayescg.questions.alternatives import said_of
+
+    asked_of_folds = {} if folds is None else {"restarts": restarts, "workers": workers}
+    result = compare_runs(directories, score, folds, lag=lag, modes=modes, **asked_of_folds)
+    finding = said_of(result)
+    for table in finding.tables.values():
+        _table(table.columns, table.rows)
+        _screen.print(f"[dim] {escape(table.note)}[/dim]")
+    for sentences in finding.remarks.values():
+        for line in sentences:
+            _screen.print(f" {escape(line)}")
+    for warning in finding.warnings:
+        _screen.print(f"[yellow]warning: {escape(warning)}[/yellow]")
+    if figure is not None:
+        finding.figures["comparison"].draw().savefig(figure, dpi=150)
+        _screen.print(f"figure  {escape(str(figure))}")
 
 
 @app.command()

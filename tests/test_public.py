@@ -68,7 +68,7 @@ ARGUMENTS = {
     "bayescg.experiments.map": "run settings cluster",
 }
 
-COMMANDS = {"list", "run", "sweep", "resume", "report", "export", "check"}
+COMMANDS = {"list", "run", "sweep", "resume", "report", "export", "check", "compare"}
 
 
 def thing(path: str) -> Any:

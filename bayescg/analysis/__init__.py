@@ -3,6 +3,7 @@
 from bayescg.analysis.comparing.compare import compare
 from bayescg.analysis.comparing.comparison_table import Compared, Comparison
 from bayescg.analysis.comparing.evidence_bounds import Bounds
+from bayescg.analysis.comparing.score_choice import score_of
 from bayescg.analysis.coverage import Calibrated, Coverage, coverage
 from bayescg.analysis.cv_information import CVInformation, cv_information
 from bayescg.analysis.divergence import jensen_shannon
@@ -83,6 +84,7 @@ __all__ = [
     "recommended_step",
     "reliability",
     "reweighted",
+    "score_of",
     "spectrum",
     "stein_check",
 ]

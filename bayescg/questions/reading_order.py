@@ -32,6 +32,7 @@ QUESTIONS = {
     "free_energies": "FreeEnergies",
     "reaction_rates": "ReactionRates",
     "held_out": "HeldOut",
+    "alternatives": "Alternatives",
     "mixture_modes": "MixtureModes",
     "reference": "HeldToReference",
     "training": "Training",

@@ -82,7 +82,10 @@ def _kind(entry: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     if entry.get("title") in _TABLES:
         return _TABLES[entry["title"]]
     if entry.get("type") == "object":
-        inner = entry.get("additionalProperties") or next(iter(entry["patternProperties"].values()))
+        inner = entry.get("additionalProperties")
+        if inner is True:
+            return "table: any"
+        inner = inner or next(iter(entry["patternProperties"].values()))
         return f"table: {_kind(inner, schema)}"
     words = {"integer": "whole number", "number": "number", "boolean": "`true` or `false`", "string": "text"}
     bounds = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}

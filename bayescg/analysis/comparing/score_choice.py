@@ -1,0 +1,48 @@
+"""The score by which models of a kind are compared where none is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bayescg.errors import ConfigError
+from bayescg.modelling import HasBasis, HasPotential, Model
+
+__all__ = ["score_of"]
+
+
+def score_of(models: Sequence[Model]) -> str:
+    """Score of :func:`bayescg.analysis.compare` that all of these models have, the sharpest first.
+
+    Raises
+    ------
+    ConfigError
+        There is none.
+
+    Examples
+    --------
+    >>> from bayescg.models import GeneratorEigenfunctions, PredictiveCV, ReversibleDeepMSM
+    >>> score_of([PredictiveCV(latent_dim=1), PredictiveCV(latent_dim=2)])
+    'log_score'
+    >>> score_of([ReversibleDeepMSM(states=2), GeneratorEigenfunctions(modes=1)])
+    'vampe'
+    """
+    if not any(model.needs_frames for model in models):
+        return "log_z"
+    if all(isinstance(model, HasPotential) and model.conditional and not model.needs_pairs for model in models):
+        return "forces"
+    if all(_has_density(model) for model in models) and len({model.needs_pairs for model in models}) == 1:
+        return "log_score"
+    if all(isinstance(model, HasBasis) for model in models):
+        return (
+            "timescales"
+            if all(getattr(model, "lag", None) is None and not model.needs_pairs for model in models)
+            else "vampe"
+        )
+    names = ", ".join(dict.fromkeys(type(model).__name__ for model in models))
+    raise ConfigError(f"{names}: there is no score that all of these have")
+
+
+def _has_density(model: Model) -> bool:
+    if model.conditional or not model.needs_frames:
+        return False
+    return bool(getattr(model, "density", None)) if model.needs_pairs else model.kind == "evidence"
