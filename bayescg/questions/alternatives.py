@@ -46,12 +46,12 @@ class Alternatives(Question):
 
     def check(self, experiment: Any, model: type[Model]) -> None:
         """Refuse arguments that the model does not take."""
-        known = set(inspect.signature(model).parameters)
+        accepted = set(inspect.signature(model).parameters)
         for name, arguments in experiment.analysis.alternatives.items():
-            if unknown := sorted(set(arguments) - known):
+            if unknown := sorted(set(arguments) - accepted):
                 raise ConfigError(
                     f"analysis.alternatives.{name}: {model.__name__} takes no argument {unknown[0]!r}; there are "
-                    f"{', '.join(sorted(known))}"
+                    f"{', '.join(sorted(accepted))}"
                 )
 
     def applies(self, context: Context) -> bool:
