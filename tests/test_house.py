@@ -42,6 +42,7 @@ RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 
 TOP = {"pyproject.toml", "bayescg", "models", "tests", "tutorials", "README.md"}
 CARRIED = {"docs", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "SECURITY.md", "constraints.txt"}
+CARRIED |= {"MANIFEST.in"}
 
 ORIGINS = {"found", "told", "asked", "given", "own", "one", "made", "seen", "known", "drawn", "chosen", "kept", "taken"}
 """Names of locals that say how something came about; a longer function says what it is."""
