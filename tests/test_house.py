@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -276,3 +277,34 @@ CHANGES = {
 def test_a_test_that_changes_shared_state_fails_and_is_undone(guard, what):
     with pytest.raises(pytest.fail.Exception, match=what.split()[-1]), guard():
         CHANGES[what]()
+
+
+def test_docstrings_of_the_site_refer_to_names_that_it_has():
+    """What a role of a public docstring names is on a page of docs/reference; other names have double backquotes."""
+    rooms = re.findall(r"^   (bayescg[.\w]*)$", (ROOT / "docs" / "reference" / "index.md").read_text(), re.MULTILINE)
+    homes = {"bayescg.fit": "bayescg.inference.run.fit", "bayescg.Fit": "bayescg.inference.fitted.Fit"}
+    for page in rooms:
+        path = ROOT.joinpath(*page.split("."))
+        source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        homes |= {
+            f"{page}.{name.rpartition('.')[2]}": name for name, _ in imports(source) if name.startswith("bayescg")
+        }
+        homes |= {f"{page}.{n.name}": f"{page}.{n.name}" for n in parsed(source).body if isinstance(n, DEFINITIONS)}
+    targets = {*rooms, *homes, "bayescg.inference.uncertainty"}
+    faults = []
+    for home in homes.values():
+        path = ROOT.joinpath(*home.split(".")[:-1]).with_suffix(".py")
+        public = (
+            [n for n in parsed(path).body if getattr(n, "name", "") == home.rpartition(".")[2]]
+            if path.is_file()
+            else []
+        )
+        for node in (n for top in public for n in ast.walk(top) if isinstance(n, DEFINITIONS) and n.name[0] != "_"):
+            for target in re.findall(r":[a-z]+:`~?(bayescg\.[.\w]+)`", ast.get_docstring(node) or ""):
+                if target not in targets and target.rpartition(".")[0] not in homes:
+                    faults.append(f"{named(path)}: {target}")
+    assert len(homes) > 200
+    assert not faults
+
+
+DEFINITIONS = (ast.FunctionDef, ast.ClassDef)

@@ -1,7 +1,7 @@
 """The directive `experiment`: what one is, its figure, the command, how long it takes, and its file.
 
-Its argument is the name, its content what to look at in the figure, `docs/figures/NAME.png`. A shipped experiment that
-no page shows ends the build.
+Its argument is the name, its content what to look at in the figure, `docs/figures/NAME.png` unless `figure` says
+otherwise. A shipped experiment that no page shows ends the build.
 """
 
 from docutils import nodes
@@ -21,7 +21,7 @@ class Experiment(SphinxDirective):
 
     required_arguments = 1
     has_content = True
-    option_spec = {"time": directives.unchanged_required, "alt": directives.unchanged_required}  # noqa: RUF012
+    option_spec = dict.fromkeys(("time", "alt", "figure"), directives.unchanged_required)
 
     def run(self) -> list[nodes.Node]:
         """Description, command, figure, and the file folded away."""
@@ -34,7 +34,8 @@ class Experiment(SphinxDirective):
         ]
         text = self.parse_content_to_nodes()
         if "alt" in self.options:
-            image = nodes.image(uri=f"figures/{name}.png", alt=self.options["alt"])
+            place = self.options.get("figure", f"figures/{name}.png")
+            image = nodes.image(uri=place, alt=self.options["alt"])
             parts.append(nodes.figure("", image, nodes.caption("", "", *text[0].children)))
         else:
             parts += text

@@ -86,7 +86,7 @@ class Compared:
         Of kinetic scores: that of modes on the frames that they were found on, which is too good.
     stacking, pseudo_bma : float or None
         Of log scores, weights with which the candidates' densities are to be mixed:
-        :func:`bayescg.analysis.comparing.mixture_weights.stacking` and ``pseudo_bma``.
+        ``bayescg.analysis.comparing.mixture_weights.stacking`` and ``pseudo_bma``.
     """
 
     name: str

@@ -49,7 +49,7 @@ def experiments(
     r"""Ensemble that simulation and measured averages agree on, and how sure it is.
 
     The force field's free energy is off by g(s), a function of one or two CVs with a Gaussian process prior
-    (:class:`~bayescg.analysis.experimental.force_field_error.ForceFieldError`), so that frames weigh
+    (``bayescg.analysis.experimental.force_field_error``), so that frames weigh
     :math:`w_n \propto w^0_n e^{-g(s_n)}`, and data d are
 
     .. math:: d_k \sim N(a\, f_k(\langle O_k \rangle_w) + b, \sigma_k^2 + \tau^2), \qquad \tau \sim HC(\tau_0)
