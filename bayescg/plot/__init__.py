@@ -14,6 +14,7 @@ from bayescg.plot.foretold import reliability
 from bayescg.plot.integrators import energy_errors, equipartition, phase_portrait, vibrations
 from bayescg.plot.latent_energies import latent_energies
 from bayescg.plot.mean_force import mean_force
+from bayescg.plot.measured import measured_averages
 from bayescg.plot.predicted import predicted
 from bayescg.plot.predictive_checks import predictive_check, ramachandran
 from bayescg.plot.side_by_side import methods, planes
@@ -34,6 +35,7 @@ __all__ = [
     "latent_energies",
     "loss",
     "mean_force",
+    "measured_averages",
     "methods",
     "mixing",
     "phase_portrait",

@@ -30,6 +30,7 @@ QUESTIONS = {
     "lag_times": "LagTimes",
     "mean_forces": "MeanForces",
     "free_energies": "FreeEnergies",
+    "measured_averages": "MeasuredAverages",
     "reaction_rates": "ReactionRates",
     "held_out": "HeldOut",
     "alternatives": "Alternatives",

@@ -94,6 +94,10 @@ class Ensemble:
     data : tuple of Measured
     error : DataArray, (draw, bin) or (draw, bin_x, bin_y)
         What the force field's free energy is off by, kT; its mean over the frames is zero.
+    names, cv_units : tuple of str
+        Of the CVs.
+    visited : DataArray of bool
+        Cells with frames.
     noise : dict
         For each forward model its error's standard deviation in draws, ``(draws,)``; with `scale` and `offset` if
         these were asked for.
@@ -105,6 +109,9 @@ class Ensemble:
     frames: Frames
     data: tuple[Measured, ...]
     error: xr.DataArray
+    names: tuple[str, ...]
+    cv_units: tuple[str, ...]
+    visited: xr.DataArray
     noise: dict[str, np.ndarray]
     effective: float
     warnings: tuple[str, ...]

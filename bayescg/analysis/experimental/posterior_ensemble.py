@@ -186,9 +186,11 @@ def experiments(
     )
     weights = np.maximum(w0 * tilt.mean(0)[cell], 0.0)
     texts = [*_warnings(rows, measured, before, predicted), *([doubt] if doubt else [])]
+    visited = error[0].copy(data=(mass > 0).reshape(shape[1:])).drop_vars("draw")
+    weighted = replace(frames, weights=weights.astype(np.float32), bias=None, koopman=None)
     return Ensemble(
-        replace(frames, weights=weights.astype(np.float32), bias=None, koopman=None), tuple(rows), error,
-        nuisances.told(normal[:, prior.size :]), effective, tuple(texts), doubt, drawing, cell, frames,
+        weighted, tuple(rows), error, names, cv_units, visited, nuisances.told(normal[:, prior.size :]), effective,
+        tuple(texts), doubt, drawing, cell, frames,
     )  # fmt: skip
 
 
