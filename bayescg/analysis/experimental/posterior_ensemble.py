@@ -29,7 +29,7 @@ _BINS = {1: 36, 2: 24}
 _SCALE = 0.5  # of the logarithm of an unknown factor
 _FEWEST = 0.05
 _FAR = 3.0
-_REMEMBERED = 0.3
+_REMEMBERED = 0.2
 _MOST = 1e6
 
 
@@ -246,7 +246,7 @@ def _warnings(rows: Sequence[Measured], measured: Measurements, half: np.ndarray
     memory = [
         np.corrcoef(a, b)[0, 1] for a, b in zip(half.T, predicted.T, strict=True) if np.ptp(a) > 0 and np.ptp(b) > 0
     ]
-    if memory and max(memory) > _REMEMBERED:
+    if memory and max(memory) > _REMEMBERED + 3 / len(half) ** 0.5:
         texts.append(
             f"chains still remember where they were half their steps ago (correlation {max(memory):.2f}): give more "
             "steps="
