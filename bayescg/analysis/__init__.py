@@ -5,6 +5,9 @@ from bayescg.analysis.comparing.comparison_table import Compared, Comparison
 from bayescg.analysis.comparing.evidence_bounds import Bounds
 from bayescg.analysis.comparing.score_choice import score_of
 from bayescg.analysis.coverage import Calibrated, Coverage, coverage
+from bayescg.analysis.criticism.checklist import checklist
+from bayescg.analysis.criticism.checklist_table import Check, Checklist
+from bayescg.analysis.criticism.prior_check import prior_check
 from bayescg.analysis.cv_information import CVInformation, cv_information
 from bayescg.analysis.divergence import jensen_shannon
 from bayescg.analysis.experimental.ensemble import Ensemble, Measured
@@ -38,6 +41,8 @@ __all__ = [
     "CVInformation",
     "Calibrated",
     "ChapmanKolmogorov",
+    "Check",
+    "Checklist",
     "Committor",
     "Compared",
     "Comparison",
@@ -63,6 +68,7 @@ __all__ = [
     "average",
     "calibrated",
     "chapman_kolmogorov",
+    "checklist",
     "commitment_probabilities",
     "committor",
     "compare",
@@ -80,6 +86,7 @@ __all__ = [
     "mixing",
     "next_seeds",
     "predictive_check",
+    "prior_check",
     "rates",
     "recommended_step",
     "reliability",

@@ -24,6 +24,7 @@ QUESTIONS = {
     "what_cvs_follow": "WhatCVsFollow",
     "latent_potential": "LatentPotential",
     "predictions": "Predictions",
+    "checks": "Checks",
     "exact_eigenfunction": "BesideTheExactEigenfunction",
     "slow_modes": "EigenvaluesAndTimescales",
     "diffusion_along_cv": "DiffusionAlongCV",

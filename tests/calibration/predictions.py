@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from scipy.stats import norm
 
-from bayescg.analysis import ObservableCheck, Quantity, predictive_check
+from bayescg.analysis import ObservableCheck, Quantity, checklist, predictive_check
+from bayescg.analysis.criticism.checklist import dynamics
 from bayescg.experiments import Row
 from tests.calibration.comparisons import frames_of
 
@@ -47,6 +48,23 @@ def p_values(seed: int, kept: float, count: int) -> dict[str, Quantity]:
     return {name: score(getattr(checked, name)) for name in ("p_mean", "p_sd")}
 
 
+def of_checklist(seed: int, kept: float, count: int, sure: bool = False) -> dict[str, Quantity]:
+    """Normal scores of the p-value of a distribution, by a posterior of a quarter of as many frames as are checked.
+
+    The refits of one that is `sure` all say the same: the control.
+    """
+    rng = np.random.default_rng([seed, 1])
+    sd = 2 * ((1 + kept) / (1 - kept) / count) ** 0.5
+    fit: Any = Exact(sd * rng.normal() + (0.0 if sure else sd) * rng.normal(size=19))
+    return {"p": score(checklist(fit, frames_of(seed, kept, count), [first], samples=1000, seed=seed)["first"].p)}
+
+
+def of_modes(seed: int) -> dict[str, Quantity]:
+    """Correlations of a mode at up to five times its lag, of a process without any other memory."""
+    frames = frames_of(seed, 0.9, 10_000)
+    return {"p": score(dynamics(lambda x: x, frames, 1, seed, lag=2.0)[0].p)}
+
+
 def score(p: float) -> Quantity:
     z, half = float(norm.ppf(np.clip(p, 5e-4, 1 - 5e-4))), float(norm.ppf(0.95))
     return Quantity(z, 1.0, (z - half, z + half), np.array([z]), "")
@@ -60,4 +78,23 @@ ROWS = [
         lambda: {"p_mean": 0.0, "p_sd": 0.0},
     )
     for kept, count in ((0.0, 200), (0.9, 2000), (0.98, 5000))
+]
+ROWS += [
+    Row(
+        f"checklist-{count}-frames-memory-{kept:g}",
+        f"p-value of a distribution on {count} frames, worth {round(count * (1 - kept) / (1 + kept))}; control: refits "
+        "that all say the same",
+        partial(of_checklist, kept=kept, count=count),
+        lambda: {"p": 0.0},
+        partial(of_checklist, kept=kept, count=count, sure=True),
+    )
+    for kept, count in ((0.0, 400), (0.9, 4000), (0.98, 10_000))
+]
+ROWS += [
+    Row(
+        "checklist-correlations-of-a-mode",
+        "p-value of correlations at 2 to 5 lags, foretold by those of one, on 10 000 frames worth 526",
+        of_modes,
+        lambda: {"p": 0.0},
+    )
 ]

@@ -98,7 +98,9 @@ def test_runs_of_other_frames_are_refused(runs: list[Path], folder: Path) -> Non
 def test_a_run_asks_of_other_models(folder: Path) -> None:
     alternatives = "analysis.alternatives={'two CVs' = {latent_dim = 2}}"
     results: dict[str, Any] = run(
-        load(folder / "springs.toml", changes=[alternatives, "analysis.folds=3"]), folder / "asked", silent
+        load(folder / "springs.toml", changes=[alternatives, "analysis.folds=3", "analysis.checks=true"]),
+        folder / "asked",
+        silent,
     )
     quantity = results["quantities"]["score_of_two_CVs_above_this_run"]
     assert quantity["ci90"][0] < quantity["mean"] < quantity["ci90"][1]
@@ -107,6 +109,10 @@ def test_a_run_asks_of_other_models(folder: Path) -> None:
         ["two CVs", "this run"], ["this run", "two CVs"]
     )  # fmt: skip
     assert (folder / "asked" / "figures" / "comparison.png").exists()
+    checks = words["tables"]["Checks"]["rows"]
+    assert [row[0] for row in checks] == ["x1", "energy", "all coordinates"]
+    assert {row[-1] for row in checks} <= {"passes", "FAILS"}
+    assert results["diagnostics"]["checks_failed"] == [row[0] for row in checks if row[-1] == "FAILS"]
 
 
 def test_an_alternative_that_cannot_be_is_refused_before_anything_is_computed(folder: Path) -> None:
