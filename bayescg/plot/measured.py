@@ -39,9 +39,9 @@ def measured_averages(ensemble: Ensemble, level: float = 0.9) -> Figure:
         left.errorbar(off, rows + offset, xerr=[off - low, high - off], fmt="o", ms=4, color=colour, label=label)
     left.axvline(0, color=INK, lw=0.8)
     left.axvspan(-1, 1, color=ORANGE, alpha=0.2, lw=0, label="measured ± sd")
-    left.set(xlabel="off by, in sd of the measurement", ylim=(len(data) - 0.5, -0.5))
+    left.set(xlabel="off by, in sd of the measurement", ylim=(len(data), -0.5))
     left.set_yticks(rows, [d.name for d in data])
-    left.legend(frameon=False, fontsize=9)
+    left.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", handletextpad=0.4, columnspacing=1.0)
     error, dims = ensemble.error, ensemble.error.dims[1:]
     axes = [in_degrees(error[d].values, unit) for d, unit in zip(dims, ensemble.cv_units, strict=True)]
     if len(dims) == 1:

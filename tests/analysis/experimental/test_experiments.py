@@ -144,6 +144,7 @@ def test_the_dual_is_the_direct_minimum():
 
 def test_data_beyond_the_simulation_are_told():
     ensemble = experiments(TWO, {"mean": (7.0, 0.1)}, {"mean": first}, first, draws=50, steps=50)
+    assert any("mean stays" in text for text in ensemble.warnings)
     assert any("mean = 7" in text and "outside what any frame gives, -1 to 1" in text for text in ensemble.warnings)
 
 
