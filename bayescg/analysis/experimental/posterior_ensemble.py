@@ -236,12 +236,18 @@ class _Nuisances:
 def _warnings(rows: Sequence[Measured], measured: Measurements, half: np.ndarray, predicted: np.ndarray) -> list[str]:
     texts = []
     ends = measured.seen(np.stack([measured.per_frame.min(0), measured.per_frame.max(0)]))
-    for row, (first, last) in zip(rows, ends.T, strict=True):
+    errors = [group.error for group in measured.groups for _ in measured.names[group.columns]]
+    for row, error, (first, last) in zip(rows, errors, ends.T, strict=True):
         low, high = min(first, last), max(first, last)
         if not low - _FAR * row.sd <= row.value <= high + _FAR * row.sd:
             texts.append(
                 f"{row.name} = {row.value:g} {row.unit} lies outside what any frame gives, {low:.3g} to {high:.3g}: "
                 "another unit, another atom, or conformations that the simulation never saw"
+            )
+        elif abs(row.predicted.mean - row.value) > _FAR * max(np.hypot(row.sd, error), row.predicted.sd):
+            texts.append(
+                f"{row.name} stays at {row.predicted.mean:.3g} {row.unit}, far from what is measured: look for a wrong "
+                "assignment or forward model, or for conformations that the simulation never saw"
             )
     memory = [
         np.corrcoef(a, b)[0, 1] for a, b in zip(half.T, predicted.T, strict=True) if np.ptp(a) > 0 and np.ptp(b) > 0

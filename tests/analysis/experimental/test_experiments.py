@@ -144,8 +144,13 @@ def test_the_dual_is_the_direct_minimum():
 
 def test_data_beyond_the_simulation_are_told():
     ensemble = experiments(TWO, {"mean": (7.0, 0.1)}, {"mean": first}, first, draws=50, steps=50)
-    assert any("mean stays" in text for text in ensemble.warnings)
     assert any("mean = 7" in text and "outside what any frame gives, -1 to 1" in text for text in ensemble.warnings)
+
+
+def test_data_that_contradict_each_other_are_told():
+    data, both = {"mean": (0.0, 0.05), "again": (0.8, 0.05)}, {"mean": first, "again": first}
+    ensemble = experiments(TWO, data, both, first, draws=50, steps=100)
+    assert [text.split()[0] for text in ensemble.warnings if "far from what is measured" in text] == ["mean", "again"]
 
 
 def test_an_ensemble_of_few_frames_has_no_interval():
