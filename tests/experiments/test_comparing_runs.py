@@ -96,12 +96,9 @@ def test_runs_of_other_frames_are_refused(runs: list[Path], folder: Path) -> Non
 
 
 def test_a_run_asks_of_other_models(folder: Path) -> None:
-    alternatives = "analysis.alternatives={'two CVs' = {latent_dim = 2}}"
-    results: dict[str, Any] = run(
-        load(folder / "springs.toml", changes=[alternatives, "analysis.folds=3", "analysis.checks=true"]),
-        folder / "asked",
-        silent,
-    )
+    changes = ["analysis.alternatives={'two CVs' = {latent_dim = 2}}", "analysis.folds=3", "analysis.checks=true"]
+    longer = load(folder / "springs.toml", changes=[*changes, "fit.held_out=0.5", "simulation.time=60.0"])
+    results: dict[str, Any] = run(longer, folder / "asked", silent)
     quantity = results["quantities"]["score_of_two_CVs_above_this_run"]
     assert quantity["ci90"][0] < quantity["mean"] < quantity["ci90"][1]
     words = json.loads((folder / "asked" / "findings.json").read_text())
