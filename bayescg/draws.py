@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-__all__ = ["interval", "pareto_k", "pareto_smoothed", "to_tree"]
+__all__ = ["ecdf_band", "interval", "pareto_k", "pareto_smoothed", "to_tree"]
 
 _ROUNDING = 1e-5  # of log weights in single precision
 _NARROW = 0.69
@@ -74,6 +74,27 @@ def interval(draws: np.ndarray, level: float = 0.9, axis: int = 0) -> np.ndarray
     """
     tail = (1 - level) / 2
     return np.quantile(draws, [tail, 1 - tail], axis=axis, method="weibull")
+
+
+def ecdf_band(u: np.ndarray, level: float = 0.99) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Where the distribution function of numbers in [0, 1] is looked at, its values, and a band for uniform ones.
+
+    The band is one for the whole function: it leaves none of it in a share `level` of all sets of uniform numbers.
+
+    References
+    ----------
+    T. Säilynoja, P.-C. Bürkner, A. Vehtari, Stat. Comput. 32, 32 (2022).
+
+    Examples
+    --------
+    >>> at, values, low, high = ecdf_band(np.random.default_rng(0).random(100))
+    >>> bool(((values >= low) & (values <= high)).all())
+    True
+    """
+    from arviz_stats.ecdf_utils import ecdf_pit
+
+    at, values, low, high = ecdf_pit(np.asarray(u, np.float64), level, 2000)
+    return at, values, low, high
 
 
 def pareto_k(log_weights: np.ndarray) -> np.ndarray:

@@ -32,6 +32,7 @@ from bayescg.analysis.predictive import ObservableCheck, PredictiveCheck, predic
 from bayescg.analysis.quantity import Quantity
 from bayescg.analysis.reliability import Reliability, commitment_probabilities, reliability
 from bayescg.analysis.resampled import average
+from bayescg.analysis.simulated_truth import Simulated, simulated_truth
 from bayescg.analysis.stein_check import SteinCheck, stein_check
 from bayescg.inference.reweighting import reweighted
 
@@ -62,6 +63,7 @@ __all__ = [
     "RecommendedStep",
     "Reliability",
     "Seeds",
+    "Simulated",
     "SlowModes",
     "SteinCheck",
     "audit",
@@ -92,6 +94,7 @@ __all__ = [
     "reliability",
     "reweighted",
     "score_of",
+    "simulated_truth",
     "spectrum",
     "stein_check",
 ]

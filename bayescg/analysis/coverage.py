@@ -21,7 +21,7 @@ from bayescg.many.dispatch import calls, carry_out
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Calibrated", "Coverage", "acceptance", "coverage"]
+__all__ = ["Calibrated", "Coverage", "acceptance", "coverage", "halved", "judged"]
 
 _BIAS = 0.3
 _FAMILIES = 0.01
@@ -208,12 +208,12 @@ def coverage(
     run_all = partial(_answers, seeds=range(seed, seed + repeats), names=list(truth), level=level, **how)
     answers = run_all(experiment, out=out)
     if control is None:
-        controls = {name: [_halved(a) for a in values] for name, values in answers.items()}
+        controls = {name: [halved(a) for a in values] for name, values in answers.items()}
     else:
         controls = run_all(control, out=None if out is None else Path(out) / "control")
     cells = cells or len(truth)
     return Coverage(
-        tuple(_judged(n, float(t), answers[n], controls[n], level, cells) for n, t in truth.items()), level, repeats
+        tuple(judged(n, float(t), answers[n], controls[n], level, cells) for n, t in truth.items()), level, repeats
     )
 
 
@@ -271,7 +271,8 @@ def _answers(
     return {name: [result[name] for result in results] for name in names}
 
 
-def _halved(answer: list[Any]) -> list[Any]:
+def halved(answer: list[Any]) -> list[Any]:
+    """An answer (mean, sd, low, high) with an interval half as wide."""
     mean, sd, low, high = answer
     if low is None:
         return answer
@@ -279,9 +280,10 @@ def _halved(answer: list[Any]) -> list[Any]:
     return [mean, sd / 2, middle - quarter, middle + quarter]
 
 
-def _judged(
+def judged(
     name: str, truth: float, answers: list[list[Any]], controls: list[list[Any]], level: float, cells: int
 ) -> Calibrated:
+    """What answers (mean, sd, low, high) of all repeats say of a truth; those without an interval have None for it."""
     mean, sd, low, high = np.array([a for a in answers if a[2] is not None], np.float64).reshape(-1, 4).T
     _, _, *ends = np.array([a for a in controls if a[2] is not None], np.float64).reshape(-1, 4).T
     spread = float(mean.std(ddof=1)) if len(mean) > 1 else math.nan

@@ -17,6 +17,7 @@ from bayescg.plot.mean_force import mean_force
 from bayescg.plot.measured import measured_averages
 from bayescg.plot.predicted import predicted
 from bayescg.plot.predictive_checks import predictive_check, ramachandran
+from bayescg.plot.rank_functions import ranks
 from bayescg.plot.side_by_side import methods, planes
 from bayescg.plot.walks import mixing
 
@@ -43,6 +44,7 @@ __all__ = [
     "predicted",
     "predictive_check",
     "ramachandran",
+    "ranks",
     "reliability",
     "spectrum",
     "timescales",
