@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
@@ -19,6 +20,7 @@ __all__ = ["UnboundedCoordinates", "unbounded_coordinates"]
 _SCAN = 72
 _ACCESSIBLE = 10.0  # kT
 _SOFT = 0.25
+_SEEN = 20_000  # frames
 _STEPS = {"bond": 1e-3, "angle": 1e-2, "torsion": 2e-2}  # nm and radians, of the second differences
 _ROTOR = 2 * math.pi / 3
 _BENT = 0.02
@@ -145,7 +147,7 @@ class UnboundedCoordinates(Features):
         r, angle, torsion = self.internal.parts(self.scale.to(u.dtype) * u)
         turned = 0.5 * self.window.to(u.dtype) * torch.erf(torsion / math.sqrt(2))
         turned = turned - turned @ self.shear.to(u.dtype).T
-        bent = _BENT + (math.pi - 2 * _BENT) * torch.sigmoid(_logit(angle0) + angle)
+        bent = _bent(_logit(angle0) + angle)
         return torch.cat([r0 * r.exp(), bent, torsion0 + turned], -1)
 
     def log_abs_det_jacobian(self, u: Tensor) -> Tensor:
@@ -187,22 +189,29 @@ class UnboundedCoordinates(Features):
 
 
 def unbounded_coordinates(system: Any) -> UnboundedCoordinates:
-    """Coordinates for a generator of a molecule, from energies around the structure that its system starts from.
+    """Coordinates for a generator of a molecule, from the energies of its system, or from frames.
 
-    A second difference of the energy gives each coordinate its thermal width. A torsion is soft where a rigid rotation
-    reaches more than a quarter of its window at a cost of less than 10 kT; the window's ends then lie where the
-    rotation costs most. Hydrogens that hang three on one atom, and whose exchange leaves the energy as it is, share a
-    third of the circle.
+    Of a system, a second difference of the energy, around the structure that it starts from, gives each coordinate its
+    thermal width. A torsion is soft where a rigid rotation reaches more than a quarter of its window at a cost of less
+    than 10 kT; the window's ends then lie where the rotation costs most. Hydrogens that hang three on one atom, and
+    whose exchange leaves the energy as it is, share a third of the circle.
+
+    Of frames, a coordinate is as wide as it is seen to be. A torsion is soft where it is seen in more than a quarter
+    of its window, whose ends then lie where it is seen least. Any three hydrogens on one atom share a third of the
+    circle.
 
     Parameters
     ----------
-    system : System
-        A molecule with ``start``, a structure near a minimum; its temperature sets the widths.
+    system : System or Frames
+        A molecule with ``start``, a structure near a minimum, whose temperature sets the widths; or frames of one
+        molecule, of all its atoms or of some that are bonded to each other, not weighted.
 
     Raises
     ------
     ConfigError
-        This is no molecular system, it has no structure, or the energy around it is not finite.
+        This is no molecular system and no frames, it has no structure, or the energy around it is not finite.
+    TopologyError
+        The atoms of the frames are not bonded to each other, or three that must span a plane lie on a line.
 
     Examples
     --------
@@ -211,11 +220,13 @@ def unbounded_coordinates(system: Any) -> UnboundedCoordinates:
     >>> [u.names[i] for i in u.soft][:2], len(u.rotors)
     (['phi ALA-2', 'psi ALA-2'], 3)
     """
+    if hasattr(system, "gather") and getattr(system, "topology", None) is not None:
+        return _of_frames(system)
     if getattr(system, "topology", None) is None or not hasattr(system, "energy"):
         raise ConfigError(
             f"a {type(system).__name__} has no energies of a molecule, from which the widths are taken: give a system, "
-            "such as bcg.systems.from_openmm(openmm_system, topology, temperature, positions), or take "
-            "bcg.features.internal_coordinates(topology)"
+            "such as bcg.systems.from_openmm(openmm_system, topology, temperature, positions), frames of a molecule, "
+            "or take bcg.features.internal_coordinates(topology)"
         )
     internal = internal_coordinates(system.topology)
     if getattr(system, "start", None) is None:
@@ -261,22 +272,64 @@ def unbounded_coordinates(system: Any) -> UnboundedCoordinates:
     return UnboundedCoordinates(internal, middle.tolist(), scale.tolist(), rotors)
 
 
+def _of_frames(frames: Any) -> UnboundedCoordinates:
+    """As wide as at most 20 000 frames are, evenly spaced."""
+    rows = np.linspace(0, len(frames) - 1, min(len(frames), _SEEN)).astype(np.int64)
+    x = torch.as_tensor(frames.gather(rows)).double()
+    internal = internal_coordinates(frames)
+    internal.check(x)
+    r, theta, torsion = internal.parts(internal(x))
+    rotors = _hydrogens(frames.topology, internal)
+    placed = [int(row[0]) for row in internal.zmatrix[3:]]
+    turns = torch.ones(len(placed), dtype=torch.float64)  # of which a torsion's window is one
+    for first, *others in ([placed.index(atom) for atom in rotor] for rotor in rotors):
+        sides = torsion[:, others].mean(0).sign() * _ROTOR
+        torsion[:, first] += (torsion[:, others] - sides).sum(-1) / 3
+        turns[first] = 3.0
+    around = turns * torsion
+    middle = torch.atan2(around.sin().mean(0), around.cos().mean(0))
+    offset = torch.atan2((around - middle).sin(), (around - middle).cos())  # of the window, as of a circle
+    soft = torch.zeros(len(placed), dtype=torch.bool)
+    for number, column in enumerate(offset.T):
+        counts = torch.histc(column, _SCAN, -math.pi, math.pi)
+        soft[number] = float((counts > 0).double().mean()) > _SOFT
+        if soft[number]:
+            near = torch.stack([counts.roll(k) for k in range(-_SCAN // 16, _SCAN // 16 + 1)]).sum(0)
+            middle[number] += 2 * math.pi * (int(near.argmin()) + 0.5) / _SCAN  # half a turn from there
+    torsions = torch.atan2(middle.sin(), middle.cos()) / turns
+    centre = torch.cat([r.log().mean(0).exp(), _bent(_logit(theta).mean(0)), torsions]).tolist()
+    for _first, *others in ([placed.index(atom) for atom in rotor] for rotor in rotors):
+        for other in others:
+            where = internal.size - len(placed) + other
+            centre[where] = math.copysign(_ROTOR, centre[where])
+    plain = UnboundedCoordinates(internal, centre, [1.0] * internal.size, rotors)
+    width = plain(x).std(0, correction=0).clamp(1e-6, 1.0)
+    width[internal.size - len(placed) :][soft] = 1.0
+    return UnboundedCoordinates(internal, centre, width.tolist(), rotors)
+
+
+def _hydrogens(topology: Any, internal: InternalCoordinates) -> list[list[int]]:
+    """Groups of three hydrogens on one atom, the first of each placed by the others."""
+    hydrogen = {a.index for a in topology.atoms if a.element is not None and a.element.symbol == "H"}
+    rows = [[int(atom) for atom in row] for row in internal.zmatrix[3:]]
+    groups = ([first, *(row[0] for row in rows if row[1:] == [b, a, first])] for first, b, a, _ in rows)
+    return [group for group in groups if len(group) == 3 and hydrogen.issuperset(group)]
+
+
+def _bent(logit: Tensor) -> Tensor:
+    return _BENT + (math.pi - 2 * _BENT) * torch.sigmoid(logit)
+
+
 def _logit(angle: Tensor) -> Tensor:
     return torch.logit((angle - _BENT) / (math.pi - 2 * _BENT))
 
 
 def _rotors(system: Any, internal: InternalCoordinates, x: Tensor) -> list[list[int]]:
     """Groups of three hydrogens on one atom that no energy tells apart, the first of each placed by the others."""
-    topology, _ = read_topology(system.topology)
-    hydrogen = {a.index for a in topology.atoms if a.element is not None and a.element.symbol == "H"}
-    rows = [[int(atom) for atom in row] for row in internal.zmatrix[3:]]
     rotors = []
-    for first, b, a, _d in rows:
-        others = [row[0] for row in rows if row[1:] == [b, a, first]]
-        if len(others) != 2 or not {first, *others} <= hydrogen:
-            continue
+    for group in _hydrogens(read_topology(system.topology)[0], internal):
         swapped = x.clone()
-        swapped[[first, *others]] = x[[*others, first]]
+        swapped[group] = x[[*group[1:], group[0]]]
         if abs(float(system.energy(swapped.flatten()) - system.energy(x.flatten()))) < 1e-6 * system.kT:
-            rotors.append([first, *others])
+            rotors.append(group)
     return rotors

@@ -1,12 +1,15 @@
 """Unbounded coordinates: a bijection with its volume, and hydrogens that cannot be told apart."""
 
 import math
+from typing import Any
 
+import mdtraj
 import pytest
 import torch
 from torch import Tensor
 
 import bayescg as bcg
+from bayescg.data import Frames
 from bayescg.errors import ConfigError
 from bayescg.features import UnboundedCoordinates, features_from_config, unbounded_coordinates
 
@@ -85,3 +88,52 @@ def test_what_makes_no_sense_is_refused(coordinates: UnboundedCoordinates) -> No
     broken.start = system.start  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(ConfigError, match="not finite"):
         unbounded_coordinates(broken)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.fixture(scope="module")
+def heavy_frames() -> Frames:
+    """Heavy atoms of alanine dipeptide with bonds, angles and torsions of known widths; psi all round the circle."""
+    return _frames("not element H")
+
+
+def _frames(select: str) -> Frames:
+    system = bcg.systems.alanine_dipeptide()
+    topology = mdtraj.Topology.from_openmm(system.topology)
+    atoms: Any = topology.select(select)
+    top, start = topology.subset(atoms), torch.as_tensor(system.start[atoms]).double()
+    internal = bcg.features.internal_coordinates(top).double()
+    generator = torch.Generator().manual_seed(0)
+    width = torch.tensor([{"bond": 0.003, "angle": 0.05, "torsion": 0.1}[k] for k in internal.kinds]).double()
+    y = internal(start) + width * torch.randn(500, internal.size, generator=generator, dtype=torch.float64)
+    psi = internal.names.index("psi ALA-2")
+    y[:, psi] = 2.5 * torch.rand(500, generator=generator, dtype=torch.float64) - 0.5  # seen in 40 % of the circle
+    x = internal.positions(y).float().numpy()
+    return Frames.from_numpy(x, unit="nm", temperature=300.0, topology=top)
+
+
+def test_widths_of_frames_are_those_that_are_seen(heavy_frames: Frames) -> None:
+    coordinates = unbounded_coordinates(heavy_frames).double()
+    assert (coordinates.size, coordinates.rotors) == (24, [])
+    assert [coordinates.names[i] for i in coordinates.soft] == ["psi ALA-2"]
+    x = torch.as_tensor(heavy_frames.positions).double()
+    u = coordinates(x)
+    torch.testing.assert_close(torch.pdist(coordinates.positions(u)[0]), torch.pdist(x[0]), atol=1e-6, rtol=0)
+    stiff = coordinates.stiff
+    torch.testing.assert_close(u[:, stiff].std(0), torch.ones(23).double(), atol=0.03, rtol=0)
+    assert u[:, stiff].mean(0).abs().max() < 0.2
+    end = coordinates.middle[coordinates.soft] + math.pi  # of the window: where nothing is seen
+    assert not -0.5 < float(torch.remainder(end + 0.5, 2 * math.pi) - 0.5) < 2.0
+
+
+def test_hydrogens_of_frames_share_a_third_of_the_circle() -> None:
+    frames = _frames("all")
+    coordinates = unbounded_coordinates(frames).double()
+    assert sorted(map(sorted, coordinates.rotors)) == [[0, 2, 3], [11, 12, 13], [19, 20, 21]]
+    x = torch.as_tensor(frames.positions[:50]).double()
+    swapped = x.clone()
+    for rotor in coordinates.rotors:
+        swapped[:, rotor] = x[:, [*rotor[1:], rotor[0]]]
+    torch.testing.assert_close(coordinates(swapped), coordinates(x), atol=1e-7, rtol=0)
+    placed = [int(row[0]) for row in coordinates.internal.zmatrix[3:]]
+    leaders = [41 + placed.index(rotor[0]) for rotor in coordinates.rotors]
+    assert coordinates(x)[:, leaders].abs().max() < 4.0  # methyl groups turn by less than their window
