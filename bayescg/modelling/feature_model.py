@@ -93,6 +93,15 @@ class FeatureModel(Model):
             )
         return self.features.positions(x)
 
+    @property
+    def conformations(self) -> bool:
+        """Whether the density of frames, less `log_volume`, is one of conformations, whatever their coordinates."""
+        return hasattr(self.features, "log_abs_det_jacobian")
+
+    def log_volume(self, x: Tensor) -> Tensor:
+        """Log of the volume of conformations, rigid motions apart, per volume of inputs ``(n, size)``; see above."""
+        return self.features.log_abs_det_jacobian(x)  # type: ignore[union-attr,operator]
+
     def setup(self, frames: Any) -> None:
         """Standardise with mean and standard deviation of the features over the frames."""
         y = self.sample(frames)

@@ -34,6 +34,8 @@ class HeldOut(Question):
         assert test is not None
         few = test.subset(evenly(test, _FRAMES))
         density = fit.log_density(few, fit.weights.members, seed=context.seed).double().cpu().numpy()
+        if (volume := fit.log_volume(few)) is not None:  # of conformations, whatever their coordinates
+            density = density - volume.double().cpu().numpy()
         mean = average(density.mean(0), few, context.settings.draws, context.seed, "nat")
         draws, sources = mean.draws, mean.sd_by_source
         if len(density) > 1:

@@ -95,6 +95,8 @@ def log_density(fit: Fit, data: Frames | Pairs) -> np.ndarray:
         One is not finite.
     """
     density = fit.log_density(data)[0].double().cpu().numpy()
+    if (volume := fit.log_volume(data)) is not None:
+        density = density - volume.double().cpu().numpy()
     if getattr(fit.model, "density", None) == "features":  # whitened by each fit's own training frames
         back = fit.model.scale.back.double()  # type: ignore[union-attr]
         density = density - 0.5 * float(torch.logdet(back @ back.T))  # type: ignore[operator]

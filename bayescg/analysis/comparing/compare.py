@@ -69,8 +69,10 @@ def compare(
 
     - ``"log_score"``: log density of a frame with the latent variables integrated out, or of the later frame of a pair
       given the first one, at the trained parameters, in nats. The density is one of features: only fits of the same
-      features and lag can be compared, unless it is relative to equilibrium (`ReversibleDeepMSM`). Beside it stand the
-      weights of a mixture of the candidates (stacking, pseudo-BMA+).
+      features and lag can be compared, unless it is relative to equilibrium (`ReversibleDeepMSM`), or over coordinates
+      of conformations (:class:`bayescg.features.UnboundedCoordinates`, `InternalCoordinates`): it is then that of
+      conformations, rigid motions apart, whatever their coordinates. Beside it stand the weights of a mixture of the
+      candidates (stacking, pseudo-BMA+).
     - ``"forces"``: minus the mean square of what a potential misses of a component of the forces, in their unit. What
       degrees of freedom that it does not know do to them is in all scores, and in no difference.
     - ``"log_z"``: of fits that learned from a system's energies, without frames, the evidence lower bound of log Z: the
@@ -315,6 +317,8 @@ def _check_densities(candidates: Mapping[str, Sequence[Any]], refitted: bool) ->
             )
         features = getattr(model, "features", None)
         of = "equilibrium" if density == "equilibrium" else None if features is None else repr(features.config())
+        if density == "features" and not pairs and getattr(model, "conformations", False):
+            of = "conformations"
         what = getattr(model, "evidence", "labels") if model.conditional else ""
         spaces[name] = (pairs, what, of, getattr(model, "rank", None) if density == "features" else None)
     if len(set(spaces.values())) > 1:
