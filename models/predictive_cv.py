@@ -13,8 +13,13 @@ from torch import Tensor, nn
 from bayescg import nets
 from bayescg.arguments import check_counts, check_positive, widths
 from bayescg.data import toy_curve
-from bayescg.features import Features
+from bayescg.errors import ConfigError
+from bayescg.features import Features, HasPositions, UnboundedCoordinates, features_from_config, unbounded_coordinates
 from bayescg.modelling import Batch, FeatureModel
+
+DECODERS = ("gaussian", "flow")
+NARROWEST = 0.3
+"""Of z given a frame, before a flow: finer than that, z would be a code that the flow takes long to learn."""
 
 
 class PredictiveCV(FeatureModel):
@@ -28,6 +33,18 @@ class PredictiveCV(FeatureModel):
     and a posterior; the guide q(z | y), a diagonal Gaussian, is the CV of a configuration with its intrinsic
     uncertainty.
 
+    A Gaussian whose width no z changes blurs what bends a molecule. With ``decoder="flow"`` the conformation x itself
+    comes from z through a normalising flow (:class:`bayescg.nets.SplineFlow`), over bonds, angles and torsions
+    stretched to real numbers u, circular where angles are, and z has such a density, too:
+
+    .. math:: z \sim p(z), \qquad u(x) \mid z \sim p(u \mid z)
+
+    The density is that of conformations, rigid motions apart, whatever scales u has.
+
+    Such a decoder needs no z to be right, and would leave z without meaning. So the frames are observed a second time,
+    through the features and the Gaussian above, which say what of x the CVs are to hold; no density counts that term,
+    and the flow moves no CV. So that z is no code of single frames, q(z | y) is at least 0.3 wide.
+
     Parameters
     ----------
     features : Features or None
@@ -40,6 +57,12 @@ class PredictiveCV(FeatureModel):
         Shape a and rate b of the prior over the weights' precisions.
     dim : int, optional
         Number of flat coordinates when `features` is None; taken from the frames when absent.
+    decoder : {"gaussian", "flow"}
+        A flow needs features that are positions, such as those of :func:`bayescg.features.aligned`.
+    layers, bins : int
+        Of the flow: coupling layers, each with networks of the widths `hidden`, and bins of their splines.
+    coordinates : UnboundedCoordinates, optional
+        What the flow is over; by default :func:`bayescg.features.unbounded_coordinates` of the training frames.
 
     References
     ----------
@@ -65,21 +88,46 @@ class PredictiveCV(FeatureModel):
         hidden: Sequence[int] = (64, 64),
         ard: tuple[float, float] = (1.0, 30.0),
         dim: int | None = None,
+        decoder: str = "gaussian",
+        layers: int = 6,
+        bins: int = 8,
+        coordinates: UnboundedCoordinates | None = None,
     ):
         super().__init__()
-        check_counts(latent_dim=(latent_dim, 1))
+        check_counts(latent_dim=(latent_dim, 1), layers=(layers, 1), bins=(bins, 2))
         check_positive(**{f"ard[{i}]": value for i, value in enumerate(ard)})
+        if decoder not in DECODERS:
+            raise ConfigError(f"decoder={decoder!r} is not known; use one of {', '.join(DECODERS)}")
         self.latent_dim, self.hidden, self.ard = latent_dim, widths(hidden), tuple(ard)
+        self.layers, self.bins, self.coordinates = layers, bins, coordinates
+        self.back: nets.FlowDecoder | None = None
+        self.flows = decoder == "flow"
         self.begin(features, dim)
 
     def build(self, size: int) -> None:
-        """Decoder, noise and encoder."""
+        """Decoder, noise and encoder; a flow where what it is over is known already."""
         self.decoder = nets.MLP(self.latent_dim, size, self.hidden)
         self.log_noise = nn.Parameter(torch.zeros(size))
-        self.encoder = nets.ConditionalGaussian(size, self.latent_dim, self.hidden)
+        narrowest = NARROWEST if self.flows else 0.0
+        self.encoder = nets.ConditionalGaussian(size, self.latent_dim, self.hidden, narrowest=narrowest)
+        if self.flows and (self.coordinates is not None or not isinstance(self.features, HasPositions)):
+            sizes = {"layers": self.layers, "bins": self.bins, "hidden": self.hidden}
+            self.back = nets.FlowDecoder(self.latent_dim, size, self.features, self.coordinates, **sizes)
+
+    def setup(self, frames: Any) -> None:
+        """Standardise the features over the frames, and what a flow is over."""
+        if self.flows and self.back is None and isinstance(self.features, HasPositions):
+            self.coordinates = unbounded_coordinates(frames)
+            self.build(self.features.size)
+        super().setup(frames)
+        if self.back is not None:
+            self.back.place(self.sample(frames))
 
     def model(self, batch: Batch) -> None:
-        """Theta ~ ARD; z ~ N(0, I); y ~ N(decoder(z), diag(noise^2))."""
+        """Theta ~ ARD; z ~ N(0, I); y ~ N(decoder(z), diag(noise^2)); or z and u of flows, and y beside."""
+        if self.back is not None:
+            self._flow(batch, self.back)
+            return
         decoder = nets.random_net(self, "decoder", {"weight": nets.ard(*self.ard), "bias": nets.gaussian(3.0)})
         log_noise = pyro.sample("log_noise", nets.gaussian(3.0)(self.log_noise))
         with batch.plate("frames"):
@@ -87,14 +135,29 @@ class PredictiveCV(FeatureModel):
             y = dist.Normal(self.scale.inverse(decoder(z)), self.scale.width * log_noise.exp())
             pyro.sample("x", y.to_event(1), obs=batch.x)
 
+    def _flow(self, batch: Batch, back: nets.FlowDecoder) -> None:
+        """Z ~ p(z); y ~ p(u | z), read as y; beside, z and y of the Gaussian decoder."""
+        with batch.plate("frames"):
+            z = pyro.sample("z", back.latent())
+            pyro.sample("x", back(z), obs=batch.x)
+            mean, sd = self.scale.inverse(self.decoder(z)), self.scale.width * self.log_noise.exp()
+            beside = torch.cat([torch.zeros_like(z), mean], -1), torch.cat([torch.ones_like(z), sd.expand_as(mean)], -1)
+            pyro.sample("beside", dist.Normal(*beside).to_event(1), infer={"is_auxiliary": True})
+
     def guide(self, batch: Batch) -> None:
         """Z ~ encoder(y)."""
         with batch.plate("frames"):
-            pyro.sample("z", self.encoder(self.scale(batch.x)))
+            z = pyro.sample("z", self.encoder(self.scale(batch.x)))
+            if self.back is not None and batch.x is not None:
+                pyro.sample("beside", dist.Delta(torch.cat([z, batch.x], -1)).to_event(1), infer={"is_auxiliary": True})
 
     def cv(self, x: Tensor) -> torch.distributions.Distribution:
         """q(z | y(x)) for positions ``(n, atoms, 3)``: batch shape ``(n,)``, event shape ``(latent_dim,)``."""
         return self.encoder(self.scale(self.inputs(x)))
+
+    def log_volume(self, x: Tensor) -> Tensor | None:
+        """Log of the volume of conformations per volume of what the density is over: `FeatureModel.log_volume`."""
+        return super().log_volume(x) if self.coordinates is None else torch.zeros_like(x[..., 0])
 
     def network(self) -> list[nn.Module]:
         """What features pass on their way to the CVs; see :class:`bayescg.modelling.HasNetwork`."""
@@ -104,6 +167,21 @@ class PredictiveCV(FeatureModel):
         """Draw fresh weights; the noise starts at half the spread of each coordinate."""
         super().reset()
         nn.init.constant_(self.log_noise, -0.7)
+
+    def config(self) -> dict[str, Any]:
+        """JSON that rebuilds the model."""
+        coordinates = None if self.coordinates is None else self.coordinates.config()
+        return {**super().config(), "decoder": DECODERS[self.flows], "coordinates": coordinates}
+
+    def arguments(self, *without: str) -> dict[str, Any]:
+        """Arguments as JSON; those of the decoder are told by `config`."""
+        return super().arguments("decoder", "coordinates", *without)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> PredictiveCV:
+        """Model with the given configuration."""
+        coordinates = config["coordinates"] and features_from_config(config["coordinates"])
+        return super().from_config({**config, "coordinates": coordinates})
 
     @classmethod
     def example(cls) -> tuple[PredictiveCV, Any, None]:

@@ -32,6 +32,7 @@ from bayescg.nets.phase_space.random_waves import RandomWaves
 from bayescg.nets.phase_space.uphill import uphill
 from bayescg.nets.phase_space.widening import power_law, widening
 from bayescg.nets.predictive_coarse_graining.coarse_potential import CoarsePotential
+from bayescg.nets.predictive_cv.flow_decoder import FlowDecoder
 from bayescg.nets.random import ard, fan_in, gaussian, random_net
 from bayescg.nets.reversible_deep_msm.soft_states import SoftStates
 from bayescg.nets.spline_flow import BOUND, SplineFlow
@@ -48,6 +49,7 @@ __all__ = [
     "ConditionalGaussian",
     "DescriptorEnergy",
     "DirichletForms",
+    "FlowDecoder",
     "HarmonicEnergy",
     "LinearEvidence",
     "LinearPosterior",

@@ -18,7 +18,7 @@ class ConditionalGaussian(nn.Module):
 
     The forward pass returns a distribution of batch shape ``x.shape[:-1]`` and event shape ``(outputs,)``. It is
     diagonal; `correlated`, its draws are multiplied by a unit lower triangular matrix, one for all inputs, which begins
-    as the identity.
+    as the identity. No standard deviation is below `narrowest`.
 
     Examples
     --------
@@ -33,10 +33,12 @@ class ConditionalGaussian(nn.Module):
         hidden: Sequence[int] = (64, 64),
         activation: str = "tanh",
         correlated: bool = False,
+        narrowest: float = 0.0,
     ):
         super().__init__()
         self.net = MLP(inputs, 2 * outputs, hidden, activation)
         self.lower = nn.Parameter(torch.zeros(outputs, outputs)) if correlated else None
+        self.narrowest = narrowest
 
     def reset_parameters(self) -> None:
         """Forget all correlations; the network resets itself."""
@@ -69,7 +71,10 @@ class ConditionalGaussian(nn.Module):
         mean, log_scale = self.net(x).chunk(2, -1)
         # soft limits keep exp() finite in float32 without a flat gradient inside the useful range
         log_scale = 8.0 * torch.tanh(log_scale / 8.0)
-        diagonal = dist.Normal(mean, log_scale.exp()).to_event(1)
+        scale = log_scale.exp()
+        if self.narrowest:
+            scale = (scale.square() + self.narrowest**2).sqrt()
+        diagonal = dist.Normal(mean, scale).to_event(1)
         if self.lower is None:
             return diagonal
         mixing = self.lower.tril(-1) + torch.eye(len(self.lower), dtype=mean.dtype, device=mean.device)

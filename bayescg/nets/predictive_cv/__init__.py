@@ -1,0 +1,1 @@
+"""What predictive CVs alone need."""
