@@ -31,11 +31,11 @@ from bayescg.topologies import read_topology
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
-__all__ = ["check", "frames_of", "learns_from_frames", "methods", "model_class", "model_of", "system_of"]
+__all__ = ["check", "frames_of", "learns_from_frames", "methods", "model_class", "model_of", "peers", "system_of"]
 
 FEATURES = (
     "aligned", "cartesian", "contacts", "distances", "internal_coordinates", "native_contacts", "radii",
-    "torsions", "none",
+    "torsions", "unbounded_coordinates", "none",
 )  # fmt: skip
 _OF_TOPOLOGIES = ("contacts", "distances", "torsions")
 
@@ -52,7 +52,9 @@ def check(experiment: Experiment) -> None:
         _check_arguments("system", getattr(systems, experiment.system.name), experiment.system)
     _choose("features.name", experiment.features.name, FEATURES)
     if experiment.features.name != "none":
-        _check_arguments("features", getattr(features, experiment.features.name), experiment.features, ("top",))
+        _check_arguments(
+            "features", getattr(features, experiment.features.name), experiment.features, ("top", "system")
+        )
     model = model_class(experiment.model.name)
     if experiment.features.name != "none" and "features" not in inspect.signature(model).parameters:
         raise ConfigError(f'{experiment.model.name} takes no features: set features.name = "none"')
@@ -69,7 +71,7 @@ def check(experiment: Experiment) -> None:
     _check_names(experiment)
     for name in QUESTIONS:
         find_question(name).check(experiment, model)
-    for other in list(methods(experiment).values())[1:]:
+    for other in [*list(methods(experiment).values())[1:], *peers(experiment).values()]:
         check(other)
     device_of(experiment.run.device)
 
@@ -106,6 +108,15 @@ def methods(experiment: Experiment) -> dict[str, Experiment]:
         experiments[name] = experiment.model_copy(
             update={"model": model, "fit": study.fit, "data": data, "compare": None}
         )
+    return experiments
+
+
+def peers(experiment: Experiment) -> dict[str, Experiment]:
+    """An experiment for each model that stands beside that of ``[model]``, by name."""
+    experiments = {}
+    for name, other in experiment.beside.items():
+        more = {k: v for k, v in (("features", other.features), ("fit", other.fit)) if v is not None}
+        experiments[name] = experiment.model_copy(update={"model": other.model, "beside": {}, **more})
     return experiments
 
 

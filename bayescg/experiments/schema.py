@@ -9,6 +9,7 @@ from bayescg.questions.sections import Names, Range, Section
 
 __all__ = [
     "Analysis",
+    "Beside",
     "CoarseGraining",
     "Compare",
     "Data",
@@ -278,6 +279,17 @@ class Compare(Section):
         return self
 
 
+class Beside(Section):
+    """``[beside.NAME]``: another model, trained on the same frames, to lay beside that of ``[model]``.
+
+    `model` is a table like ``[model]``; `features` and `fit` are those of the experiment where they are absent.
+    """
+
+    model: Named
+    features: Named | None = None
+    fit: Training | None = None
+
+
 class Experiment(Section):
     """A whole experiment file."""
 
@@ -296,11 +308,19 @@ class Experiment(Section):
     long_steps: LongSteps | None = None
     analysis: Analysis = Analysis()
     compare: Compare | None = None
+    beside: dict[Name, Beside] = Field(default={})
 
     @model_validator(mode="after")
     def _has_frames(self) -> Self:
         if self.data.frames is None and self.system is None:
             raise ValueError("there is nothing to fit: give [data] frames = ..., or both [system] and [simulation]")
+        return self
+
+    @model_validator(mode="after")
+    def _beside_one_model_of_frames(self) -> Self:
+        others = (self.compare, self.umbrella, self.coarse_graining, self.labels, self.long_steps)
+        if self.beside and (others != (None,) * 5 or (self.simulation is None and self.data.frames is None)):
+            raise ValueError("[beside] is for one model that learns from frames, of a simulation or of your own")
         return self
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -229,12 +229,15 @@ def _model(annotation: Any) -> type[BaseModel] | None:
 
 def _fields(path: list[str]) -> Mapping[str, Any]:
     model: type[BaseModel] = Experiment
-    for part in path:
+    parts = iter(path)
+    for part in parts:
         field = model.model_fields.get(part)
         inner = _model(field.annotation) if field else None
-        if inner is None:
+        if field is None or inner is None:
             return {}
         model = inner
+        if get_origin(field.annotation) is dict:  # the next part is a name of the user's
+            next(parts, None)
     return model.model_fields
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +34,7 @@ def ask(
     lag: float | None = None,
     simulated: Frames | None = None,
     at_trained: Frames | None = None,
+    beside: Mapping[str, Fit] | None = None,
     seed: int = 0,
     **settings: Any,
 ) -> Finding:
@@ -59,6 +60,8 @@ def ask(
         potential, ``provenance["potential_draws"]`` is their number.
     at_trained : Frames, optional
         Dynamics of the potential at the trained values, beside those of draws.
+    beside : mapping of str to Fit, optional
+        Other models, trained on the same frames, by the names that they are given.
     seed : int
     **settings
         Keys of ``[analysis]`` of an experiment's file, and of the `Settings` of questions of your own.
@@ -101,6 +104,7 @@ def ask(
         lag=lag,
         simulated=simulated,
         at_trained=at_trained,
+        beside=beside or {},
     )
     topology, size = context.frames.topology, context.frames.positions[0].size
     named = getattr(context.system, "observables", {})

@@ -52,6 +52,8 @@ class Context:
         Of dynamics at the trained values, beside those of draws.
     peers : mapping of str to Frames or None
         Of dynamics by other integrators, by their names; None of one that left the range of numbers.
+    beside : mapping of str to Fit
+        Of other models of the same frames, trained on the same of them, by name.
     """
 
     fit: Any
@@ -65,6 +67,7 @@ class Context:
     simulated: Frames | None = None
     at_trained: Frames | None = None
     peers: Mapping[str, Frames | None] = field(default_factory=dict)
+    beside: Mapping[str, Any] = field(default_factory=dict)
     _kept: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property

@@ -25,6 +25,7 @@ QUESTIONS = {
     "latent_potential": "LatentPotential",
     "predictions": "Predictions",
     "checks": "Checks",
+    "beside_others": "BesideOthers",
     "exact_eigenfunction": "BesideTheExactEigenfunction",
     "slow_modes": "EigenvaluesAndTimescales",
     "diffusion_along_cv": "DiffusionAlongCV",

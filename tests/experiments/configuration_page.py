@@ -33,7 +33,10 @@ def page() -> str:
     for name, field in Experiment.model_fields.items():
         definition = _resolved(schema["properties"][name], schema)
         section = next(s for s in (field.annotation, *getattr(field.annotation, "__args__", ())) if inspect.isclass(s))
-        parts.append(f"## [{name}]{', needed' if field.is_required() else ''}\n")
+        named = ""
+        if "properties" not in definition and "patternProperties" in definition:  # tables, by names of one's own
+            definition, named = _resolved(next(iter(definition["patternProperties"].values())), schema), ".NAME"
+        parts.append(f"## [{name}{named}]{', needed' if field.is_required() else ''}\n")
         if definition.get("title") == "Named":
             parts.append(_NAMED[name]())
         elif section is Analysis:
@@ -137,7 +140,7 @@ def _systems() -> str:
 def _features() -> str:
     text = 'What the model reads of positions, by `name`: `"none"`, or a function of `bayescg.features`.'
     makers = {name: getattr(features, name) for name in build.FEATURES if name != "none"}
-    return f"{text}\n\n{_signatures(makers, ('top',))}"
+    return f"{text}\n\n{_signatures(makers, ('top', 'system'))}"
 
 
 def _models() -> str:

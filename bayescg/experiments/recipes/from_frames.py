@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bayescg.experiments import build
@@ -11,12 +13,17 @@ from bayescg.questions import Context
 
 if TYPE_CHECKING:
     from bayescg.experiments.schema import Experiment
+    from bayescg.inference import Fit
 
 __all__ = ["FromFrames", "simulated_energies", "source"]
 
 
 class FromFrames(OneFit):
-    """Frames, fit, questions."""
+    """Frames, fit, fits of other models beside it, questions."""
+
+    def __init__(self, experiment: Experiment, path: Path):
+        super().__init__(experiment, path)
+        self.beside: dict[str, Fit] = {}
 
     @classmethod
     def serves(cls, experiment: Experiment) -> bool:
@@ -30,12 +37,15 @@ class FromFrames(OneFit):
         number = len(self.train)
         words = f"{number} frames" if lag is None else f"pairs of {number} frames, {lag:g} apart"
         yield "fit", f"{self.experiment.model.name} on {words}", self._fit
+        for name, other in build.peers(self.experiment).items():
+            yield f"fit {name}", f"{other.model.name} on the same frames", partial(self._fit_beside, name, other)
         self.subject = f"{len(self.frames)} frames, {len(self.test)} of them held out"
 
     def context(self) -> Context:
         """The fit and all frames."""
         settings, seed = self.experiment.analysis, self.experiment.run.seed
-        return Context(self.fit, self.frames, settings, seed, self.train, self.test, self.system)
+        data = self.train, self.test, self.system
+        return Context(self.fit, self.frames, settings, seed, *data, beside=self.beside)
 
     def energies(self) -> int:
         """Those of the simulation."""
@@ -49,6 +59,10 @@ class FromFrames(OneFit):
     def _fit(self) -> None:
         places = self.path / "fit", self.path / "trajectories"
         self.fit = fitted(self.experiment, self.train, *places, run_dir=self.path)
+
+    def _fit_beside(self, name: str, other: Experiment) -> None:
+        places = self.path / "beside" / name, self.path / "trajectories"
+        self.beside[name] = fitted(other, self.train, *places, run_dir=places[0])
 
 
 def source(experiment: Experiment) -> str:
