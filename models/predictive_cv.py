@@ -155,8 +155,13 @@ class PredictiveCV(FeatureModel):
         """q(z | y(x)) for positions ``(n, atoms, 3)``: batch shape ``(n,)``, event shape ``(latent_dim,)``."""
         return self.encoder(self.scale(self.inputs(x)))
 
-    def log_volume(self, x: Tensor) -> Tensor | None:
-        """Log of the volume of conformations per volume of what the density is over: `FeatureModel.log_volume`."""
+    @property
+    def conformations(self) -> bool:
+        """Whether the density is one of conformations: of features that are their coordinates, or by a flow."""
+        return (self.flows and isinstance(self.features, HasPositions)) or super().conformations
+
+    def log_volume(self, x: Tensor) -> Tensor:
+        """As of `FeatureModel`; a flow's density is one of conformations as it is."""
         return super().log_volume(x) if self.coordinates is None else torch.zeros_like(x[..., 0])
 
     def network(self) -> list[nn.Module]:

@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MODELS = Path(__file__).parent / "models" / "third_party"
+DIPEPTIDE = str(Path(__file__).parent / "experiments" / "alanine-dipeptide.toml")
 SMALL = [
     "--quick",
     *(f"--set={c}" for c in ("simulation.time=40.0", "fit.steps=20", "fit.members=3", "analysis.draws=10")),
@@ -54,7 +55,7 @@ def test_the_version_is_told() -> None:
     assert re.fullmatch(r"bayescg \d+\.\d+\.\d+\n", bayescg("--version").stdout)
 
 
-RUN = ["run", "alanine-dipeptide", "--seed", "2", *SMALL]
+RUN = ["run", DIPEPTIDE, "--seed", "2", *SMALL]
 MISTAKES = [
     (["run", "alanine-dipeptid"], 1, 'did you mean "alanine-dipeptide"?'),
     (["run", "alanine-dipeptide", "--set", "fit.stepz=1"], 1, 'did you mean "steps"?'),
@@ -181,7 +182,7 @@ def test_a_finished_run_is_not_run_again(ended: list[tuple[Path, subprocess.Comp
 
 def started(path: Path, until: Callable[[], bool], *more: str) -> subprocess.Popen[str]:
     """A run in a process of its own, some way into its work."""
-    command = [sys.executable, "-m", "bayescg.cli", "run", "alanine-dipeptide", "--out", str(path), *SMALL, *more]
+    command = [sys.executable, "-m", "bayescg.cli", "run", DIPEPTIDE, "--out", str(path), *SMALL, *more]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not until() and process.poll() is None and time.monotonic() < deadline:
@@ -248,7 +249,7 @@ main()
 def early(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[str, int], tuple[int, str]]]:
     """Directory of a run, and how forks of it have ended that got a signal where a module is about to be imported."""
     folder = tmp_path_factory.mktemp("early")
-    arguments = [str(folder), json.dumps(STOPS), "run", "alanine-dipeptide", "--out", folder / "run", *SMALL]
+    arguments = [str(folder), json.dumps(STOPS), "run", DIPEPTIDE, "--out", folder / "run", *SMALL]
     done = subprocess.run([sys.executable, "-c", EARLY, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     ends = json.loads(done.stdout[done.stdout.index("[[") :])
@@ -272,7 +273,7 @@ def test_a_signal_in_the_first_second_says_that_it_stopped(
 @pytest.mark.slow
 def test_killed_again_and_again_a_run_ends_with_the_same_numbers(tmp_path: Path) -> None:
     undisturbed, path = tmp_path / "undisturbed", tmp_path / "run"
-    assert bayescg("run", "alanine-dipeptide", "--out", undisturbed, *SMALL, *LONG_FIT).returncode == 0
+    assert bayescg("run", DIPEPTIDE, "--out", undisturbed, *SMALL, *LONG_FIT).returncode == 0
     moments: list[Callable[[], bool]] = [
         lambda: (path / ".lock").exists(),
         lambda: any((path / "trajectories").glob("*.xtc")),

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 
 from bayescg.experiments import Experiment, load, run
 
+DIPEPTIDE = Path(__file__).parent / "alanine-dipeptide.toml"
+
 
 def silent(_: str) -> None:
     """Say nothing."""
@@ -30,7 +32,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 def small() -> Callable[..., Experiment]:
     def make(*changes: str, **more: Any) -> Experiment:
         size = ("simulation.time=40.0", "fit.steps=20", "fit.members=3", "analysis.draws=10", "analysis.samples=100")
-        return load("alanine-dipeptide", quick=True, changes=[*size, *changes], **more)
+        return load(DIPEPTIDE, quick=True, changes=[*size, *changes], **more)
 
     return make
 

@@ -27,7 +27,7 @@ NAME = "alanine-dipeptide"
         ("analysis.samples=10", ["analysis.samples = 10", "greater than or equal to 100"]),
         ("run.seed=-1", ["run.seed = -1", "greater than or equal to 0"]),
         ("simulation.time=-1.0", ["simulation.time = -1.0", "greater than 0"]),
-        ("simulation.temperatures=[330.0,500.0]", ["simulation.temperatures", 'engine = "openmm"']),
+        ("simulation.engine=openmm", ["simulation.temperatures", 'engine = "openmm"']),
         ("data.frames=3", ["data.frames = 3", "list"]),
         ("experiment.name='a/b'", ['experiment.name = "a/b"', "pattern"]),
         ("analysis.regions.x.psi=[1.0]", ["analysis.regions.x.psi", "at least 2"]),

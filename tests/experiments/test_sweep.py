@@ -160,13 +160,14 @@ def test_an_experiment_whose_workers_are_killed_ends_with_the_numbers_of_an_undi
         "fit.checkpoint_every": 20, "analysis.draws": 10, "analysis.samples": 100,
     }  # fmt: skip
     settings = [{"seed": seed, **size} for seed in range(2)]
-    undisturbed = bcg.experiments.map("alanine-dipeptide", settings, out=tmp_path / "undisturbed", workers=2)
+    file = Path(__file__).parent / "alanine-dipeptide.toml"
+    undisturbed = bcg.experiments.map(str(file), settings, out=tmp_path / "undisturbed", workers=2)
     first, second = (tmp_path / "killed" / name_of(one) for one in settings)
     killers = [
         kill_when((first / "trajectories" / "simulation.json").exists, first / ".lock"),  # while it equilibrates
         kill_when(lambda: any(second.glob("checkpoint/*.json")), second / ".lock"),
     ]
-    killed = bcg.experiments.map("alanine-dipeptide", settings, out=tmp_path / "killed", workers=2)
+    killed = bcg.experiments.map(str(file), settings, out=tmp_path / "killed", workers=2)
     for thread in killers:
         thread.join()
     for one, other in zip(undisturbed, killed, strict=True):
