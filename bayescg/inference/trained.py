@@ -262,21 +262,6 @@ class TrainedModel:
             columns.append(torch.stack(rows))
         return torch.cat(columns, 1)
 
-    def log_volume(self, frames: Any) -> Tensor | None:
-        """Log of the volume of conformations, rigid motions apart, per volume of what `log_density` is over, ``(n,)``.
-
-        `log_density` less this is a density of conformations, whatever the coordinates. None where it is not known.
-
-        Parameters
-        ----------
-        frames : Frames, Tensor or ndarray
-        """
-        if self.model.needs_pairs or not getattr(self.model, "conformations", False):
-            return None
-        with torch.no_grad():
-            volume: Any = self.model.log_volume
-            return torch.cat([volume(fields["x"]) for fields in observations(self.model, frames)])
-
     def guide_quality(self, frames: Any, particles: int = 200, seed: int = 0) -> dict[str, float]:
         """Pareto k and effective fraction of the guide's importance weights, each frame's own, in a few numbers.
 

@@ -27,6 +27,7 @@ class HeldOut(Question):
     def ask(self, context: Context) -> Finding:
         """One quantity, and diagnostics of the guide."""
         from bayescg.analysis import Quantity
+        from bayescg.analysis.comparing.conformations import log_volume
         from bayescg.analysis.resampled import average
         from bayescg.data import evenly
 
@@ -34,8 +35,7 @@ class HeldOut(Question):
         assert test is not None
         few = test.subset(evenly(test, _FRAMES))
         density = fit.log_density(few, fit.weights.members, seed=context.seed).double().cpu().numpy()
-        if (volume := fit.log_volume(few)) is not None:  # of conformations, whatever their coordinates
-            density = density - volume.double().cpu().numpy()
+        density = density - log_volume(fit, few)
         mean = average(density.mean(0), few, context.settings.draws, context.seed, "nat")
         draws, sources = mean.draws, mean.sd_by_source
         if len(density) > 1:

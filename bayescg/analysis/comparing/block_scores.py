@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from bayescg.analysis.comparing.conformations import log_volume
 from bayescg.data import Frames, Pairs, seen_by_blocks, statistical_inefficiency
 from bayescg.errors import DataError
 from bayescg.features import Features
@@ -94,9 +95,7 @@ def log_density(fit: Fit, data: Frames | Pairs) -> np.ndarray:
     DataError
         One is not finite.
     """
-    density = fit.log_density(data)[0].double().cpu().numpy()
-    if (volume := fit.log_volume(data)) is not None:
-        density = density - volume.double().cpu().numpy()
+    density = fit.log_density(data)[0].double().cpu().numpy() - log_volume(fit, data)
     if getattr(fit.model, "density", None) == "features":  # whitened by each fit's own training frames
         back = fit.model.scale.back.double()  # type: ignore[union-attr]
         density = density - 0.5 * float(torch.logdet(back @ back.T))  # type: ignore[operator]

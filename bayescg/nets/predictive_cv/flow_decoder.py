@@ -10,7 +10,6 @@ from pyro.contrib.zuko import ZukoToPyro
 from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
-from bayescg.features import Features, UnboundedCoordinates
 from bayescg.nets.spline_flow import SplineFlow
 
 __all__ = ["FlowDecoder"]
@@ -48,8 +47,8 @@ class FlowDecoder(nn.Module):
         self,
         latent_dim: int,
         size: int,
-        features: Features | None = None,
-        coordinates: UnboundedCoordinates | None = None,
+        features: nn.Module | None = None,
+        coordinates: nn.Module | None = None,
         *,
         layers: int,
         bins: int,
@@ -57,8 +56,8 @@ class FlowDecoder(nn.Module):
     ):
         super().__init__()
         self.features, self.coordinates = features, coordinates
-        over = size if coordinates is None else coordinates.size
-        soft = [] if coordinates is None else coordinates.soft.tolist()
+        over: Any = size if coordinates is None else coordinates.size
+        soft = [] if coordinates is None else coordinates.get_buffer("soft").tolist()
         self.prior = SplineFlow([False] * latent_dim, 2 * latent_dim, bins, hidden)
         self.flow = SplineFlow([i in soft for i in range(over)], layers, bins, hidden, context=latent_dim)
 
@@ -93,7 +92,7 @@ class _Conformations(dist.TorchDistribution):
     arg_constraints: ClassVar[dict[str, Any]] = {}
     has_rsample = True
 
-    def __init__(self, over: dist.TorchDistribution, features: Any, coordinates: UnboundedCoordinates):
+    def __init__(self, over: dist.TorchDistribution, features: Any, coordinates: Any):
         self.over, self.features, self.coordinates = over, features, coordinates
         super().__init__(over.batch_shape, Size([features.size]), validate_args=False)
 
