@@ -128,20 +128,22 @@ class EmbeddedPhysics(SystemModel):
             raise ConfigError(f"generator={generator!r} is not known; use one of {', '.join(DEFAULTS)}")
         if generator == "flow" and not isinstance(system, MolecularSystem):
             raise ConfigError("a flow's latent angles are read off a molecule's atoms: use generator='gaussian' here")
-        suited = DEFAULTS[generator]
-        components = int(suited["components"] if components is None else components)
-        beta_start = float(suited["beta_start"] if beta_start is None else beta_start)
-        cess = float(suited["cess"] if cess is None else cess)
-        guard = float(suited["guard"] if guard is None else guard)
-        check_counts(latent_dim=(latent_dim, 1), components=(components, 1), layers=(layers, 1), bins=(bins, 2))
+        stated = {"components": components, "beta_start": beta_start, "cess": cess, "guard": guard}
+        suited = DEFAULTS[generator] | {name: value for name, value in stated.items() if value is not None}
+        check_counts(
+            latent_dim=(latent_dim, 1), components=(suited["components"], 1), layers=(layers, 1), bins=(bins, 2)
+        )
         check_counts(buffer=(buffer, 100), rounds=(rounds, 1), fresh=(fresh, 100))
-        check_numbers(wake=(wake, "[0, inf)"), beta_start=(beta_start, "(0, 1]"), cess=(cess, "(0, 1)"))
-        self.begin(system, coordinates, guard)
-        self.latent_dim, self.hidden, self.components = latent_dim, widths(hidden), components
-        self.wake, self.beta_start, self.cess, self.generator = float(wake), beta_start, cess, generator
+        check_numbers(
+            wake=(wake, "[0, inf)"), beta_start=(suited["beta_start"], "(0, 1]"), cess=(suited["cess"], "(0, 1)")
+        )
+        self.begin(system, coordinates, suited["guard"])
+        self.latent_dim, self.hidden, self.components = latent_dim, widths(hidden), int(suited["components"])
+        self.wake, self.beta_start, self.cess = float(wake), float(suited["beta_start"]), float(suited["cess"])
+        self.generator = generator
         self.layers, self.bins, self.buffer, self.rounds, self.fresh = layers, bins, buffer, rounds, fresh
         self.molecule, self.flow = self.system.reference is not None, generator == "flow"
-        self.prior = LatentMixture(components, latent_dim, angular=self.flow)
+        self.prior = LatentMixture(self.components, latent_dim, angular=self.flow)
         size, inputs = self.system.dim, len(self.system.readable(torch.zeros(self.system.dim)))
         if isinstance(system, MolecularSystem) and self.flow:
             circular = self.system.circular.tolist()
