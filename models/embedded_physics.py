@@ -82,7 +82,8 @@ class EmbeddedPhysics(SystemModel):
         Energy, in kT above that of the structure which a molecule starts from, above which it grows like a logarithm
         (``bayescg.systems.guard``). Not for toy systems, which can be given guarded. Default: 400, with a
         flow 1000.
-    generator : {"gaussian", "flow"}
+    generator : {None, "gaussian", "flow"}
+        None: a flow for a molecule.
     layers, bins, buffer, rounds, fresh : int
         Of a flow and its training, as of :class:`bayescg.models.BoltzmannGenerator`.
 
@@ -116,7 +117,7 @@ class EmbeddedPhysics(SystemModel):
         cess: float | None = None,
         coordinates: UnboundedCoordinates | None = None,
         guard: float | None = None,
-        generator: str = "gaussian",
+        generator: str | None = None,
         layers: int = 6,
         bins: int = 6,
         buffer: int = 50_000,
@@ -124,6 +125,8 @@ class EmbeddedPhysics(SystemModel):
         fresh: int = 300_000,
     ):
         super().__init__()
+        if generator is None:
+            generator = "flow" if isinstance(system, MolecularSystem) else "gaussian"
         if generator not in DEFAULTS:
             raise ConfigError(f"generator={generator!r} is not known; use one of {', '.join(DEFAULTS)}")
         if generator == "flow" and not isinstance(system, MolecularSystem):

@@ -87,7 +87,7 @@ def test_without_tempering_a_well_is_lost_and_only_the_audit_says_so(untempered)
 def peptide():
     """A few steps on alanine dipeptide: enough to see that everything fits together."""
     system = bcg.systems.alanine_dipeptide("amber96", "obc1", 300.0)
-    model = EmbeddedPhysics(system, latent_dim=2, hidden=(8,), components=2, beta_start=0.5)
+    model = EmbeddedPhysics(system, latent_dim=2, hidden=(8,), components=2, beta_start=0.5, generator="gaussian")
     return bcg.fit(model, steps=40, batch_size=64, compile="trace", seed=0)
 
 
@@ -113,7 +113,8 @@ def test_a_molecules_guard_is_counted(peptide):
 def test_a_molecule_is_given_again_to_load(peptide, tmp_path):
     peptide.save(tmp_path)
     again = bcg.Fit.load(tmp_path, model=EmbeddedPhysics(
-        bcg.systems.alanine_dipeptide("amber96", "obc1", 300.0), latent_dim=2, hidden=(8,), components=2, beta_start=0.5
+        bcg.systems.alanine_dipeptide("amber96", "obc1", 300.0), latent_dim=2, hidden=(8,), components=2,
+        beta_start=0.5, generator="gaussian",
     ))  # fmt: skip
     x = peptide.generate(20, seed=1)[0]
     assert (again.cv(x).mean == peptide.cv(x).mean).all()
@@ -153,7 +154,7 @@ def test_what_makes_no_sense_is_refused():
         EmbeddedPhysics(system).cv(torch.zeros(3, 5))
 
 
-FLOW: dict[str, Any] = {"generator": "flow", "latent_dim": 2, "hidden": (8,), "components": 4, "layers": 2, "bins": 3}
+FLOW: dict[str, Any] = {"latent_dim": 2, "hidden": (8,), "components": 4, "layers": 2, "bins": 3}
 FLOW |= {"beta_start": 0.5, "buffer": 200, "fresh": 300, "rounds": 1}
 
 
