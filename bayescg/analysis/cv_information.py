@@ -42,12 +42,16 @@ class CVInformation:
     mutual_information : Quantity
         Nats. Two equal states that are told apart are worth log 2; 0: the CVs have collapsed.
     explained : dict of str to float
-        Of each observable, the fraction of its variance that is known where the CVs are (R squared); of an angle, of
-        the variances of its cosine and its sine, ``"cos phi"``, ``"sin phi"``.
+        Of each observable, the fraction of its variance that is known where the mean CVs are, ``fit.cv(x).mean`` (R
+        squared); of an angle, of the variances of its cosine and its sine, ``"cos phi"``, ``"sin phi"``. A CV that
+        tells next to nothing may still have a mean that tells much: read it beside the mutual information.
+    explained_by_draw : dict of str to float
+        The same where one draw of the CVs is known, which their own width blurs.
     """
 
     mutual_information: Quantity
     explained: dict[str, float] = field(default_factory=dict)
+    explained_by_draw: dict[str, float] = field(default_factory=dict)
 
 
 def cv_information(
@@ -58,9 +62,8 @@ def cv_information(
     .. math:: I(z; x) = E_{p(x)\,r(z | x)}\Bigl[\log r(z \mid x) - \log \sum_m w_m\, r(z \mid x_m)\Bigr]
 
     with r the distribution ``fit.cv(x)``. The frames :math:`x_m`, one half of them, are not those that z comes from:
-    what is too narrow to be seen twice would tell nothing of the others. What the CVs say of an observable, too, is its
-    mean over the 20 frames of the one half whose CVs are nearest to those of a frame of the other. Both take one draw
-    of the CVs for each frame: what their own width blurs is not known.
+    what is too narrow to be seen twice would tell nothing of the others. What the CVs say of an observable is its mean
+    over the 20 frames of the one half whose CVs are nearest to those of a frame of the other.
 
     Parameters
     ----------
@@ -112,19 +115,27 @@ def cv_information(
         except NotImplementedError as error:
             raise ModelError(f"the CVs of {type(fit.model).__name__} have no density") from error
     information = average(gain.double().cpu().numpy(), first, draws, seed, "nats")
-    angular = isinstance(near, WrappedNormal)
-    places, of = (_embedded(value, angular) for value in (others, z))
-    nearest = KDTree(places).query(of, k=_NEIGHBOURS)[1]
-    explained = {}
-    for function in named_observables(observables, fit, frames):
-        of_first, of_second = evaluate(function, first), evaluate(function, second)
-        parts = {"": lambda value: value}
-        if unit_of(function) == "rad":
-            parts = {"cos ": np.cos, "sin ": np.sin}
-        for prefix, part in parts.items():
-            foretold = np.average(part(of_second)[nearest], axis=1, weights=weights_of(second)[nearest])
-            explained[prefix + label(function)] = _r_squared(part(of_first), foretold, weights_of(first))
-    return CVInformation(information, explained)
+    angular, values = isinstance(near, WrappedNormal), _values(observables, fit, first, second)
+    of_mean: dict[str, float] = {}
+    of_draw: dict[str, float] = {}
+    for explained, there, here in ((of_mean, far.mean, near.mean), (of_draw, others, z)):
+        nearest = KDTree(_embedded(there, angular)).query(_embedded(here, angular), k=_NEIGHBOURS)[1]
+        for name, (of_first, of_second) in values.items():
+            foretold = np.average(of_second[nearest], axis=1, weights=weights_of(second)[nearest])
+            explained[name] = _r_squared(of_first, foretold, weights_of(first))
+    return CVInformation(information, of_mean, of_draw)
+
+
+def _values(
+    observables: Sequence[str | Callable[..., Any]], fit: Any, first: Frames, second: Frames
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Values of observables of two sets of frames by name; of an angle its cosine and its sine."""
+    table = {}
+    for function in named_observables(observables, fit, first):
+        values = evaluate(function, first), evaluate(function, second)
+        parts = {"cos ": np.cos, "sin ": np.sin} if unit_of(function) == "rad" else {"": np.asarray}
+        table |= {prefix + label(function): (part(values[0]), part(values[1])) for prefix, part in parts.items()}
+    return table
 
 
 def _log_marginal(cv: Any, z: torch.Tensor, weights: np.ndarray) -> torch.Tensor:

@@ -33,12 +33,16 @@ class WhatCVsFollow(Question):
         finding = Finding()
         finding.add("cv_information", information.mutual_information)
         finding.diagnostics["explained_by_cvs"] = information.explained
-        finding.in_words.add("explained_by_cvs")
+        finding.diagnostics["explained_by_draws_of_cvs"] = information.explained_by_draw
+        finding.in_words |= {"explained_by_cvs", "explained_by_draws_of_cvs"}
         finding.tables["What the collective variables follow"] = Table(
-            ("observable", "R squared"),
-            [(name, f"{value:.2f}") for name, value in information.explained.items()],
-            note="The fraction of an observable's variance that is known where the collective variables are; of a "
-            "torsion, that of its cosine and of its sine.",
+            ("observable", "R squared", "of one draw"),
+            [
+                (name, f"{value:.2f}", f"{information.explained_by_draw[name]:.2f}")
+                for name, value in information.explained.items()
+            ],
+            note="The fraction of an observable's variance that is known where the mean collective variables are, and "
+            "where one draw of them is; of a torsion, that of its cosine and of its sine.",
         )
         nats = information.mutual_information.mean
         finding.remark(TRUST, f"The collective variables tell {nats:.2g} nats of a configuration.")

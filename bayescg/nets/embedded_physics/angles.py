@@ -16,6 +16,10 @@ __all__ = ["AngleReader", "Placement", "harmonics"]
 _ATOM = 0.1
 """nm; how far atoms move, about."""
 
+_PACE = 10.0
+"""The width, a tenth of that in the end, follows sooner than the networks: as long as it is wide the angles need tell
+nothing."""
+
 
 def harmonics(angle: Tensor) -> Tensor:
     """Cosines and sines of angles ``(..., dim)`` and of their doubles, ``(..., 4 dim)``: what a network sees of them.
@@ -85,4 +89,6 @@ class Placement(nn.Module):
 
     def forward(self, angle: Tensor) -> dist.TorchDistribution:
         """Distribution of the coordinates given angles ``(..., angles)``."""
-        return dist.Normal(self.reference + _ATOM * self.net(harmonics(angle)), _ATOM * self.log_sd.exp()).to_event(1)
+        return dist.Normal(
+            self.reference + _ATOM * self.net(harmonics(angle)), _ATOM * (_PACE * self.log_sd).exp()
+        ).to_event(1)

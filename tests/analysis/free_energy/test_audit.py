@@ -138,7 +138,9 @@ def test_rates_over_seeds() -> None:
 def test_a_lost_basin_of_a_molecule_is_found() -> None:
     """Without tempering, one basin of alanine dipeptide; the alpha basin holds 12 % at 300 K."""
     system = bcg.systems.alanine_dipeptide("amber96", "obc1", 300.0)
-    model = EmbeddedPhysics(system, latent_dim=2, hidden=(16,), components=1, wake=0.0, beta_start=1.0, generator="gaussian")
+    model = EmbeddedPhysics(
+        system, latent_dim=2, hidden=(16,), components=1, wake=0.0, beta_start=1.0, generator="gaussian"
+    )
     fit = bcg.fit(model, steps=400, seed=0, **QUICK)
     told = bcg.analysis.audit(fit, samples=20_000)
     assert told.guarded_fraction is not None
