@@ -1,15 +1,31 @@
 """Checks of arguments that many functions share: whole numbers, numbers in an interval, widths of networks."""
 
+from __future__ import annotations
+
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bayescg.errors import ConfigError
 
-__all__ = ["check_counts", "check_numbers", "check_paths", "check_positive", "did_you_mean", "widths"]
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = [
+    "array_of",
+    "check_counts",
+    "check_numbers",
+    "check_paths",
+    "check_positive",
+    "did_you_mean",
+    "names_of",
+    "positive_pair",
+    "whole_rows",
+    "widths",
+]
 
 
 def check_counts(**counts: tuple[Any, int]) -> None:
@@ -98,6 +114,93 @@ def widths(hidden: Any) -> tuple[int, ...]:
     if sizes is None or not all(isinstance(n, Integral) and not isinstance(n, bool) and int(n) > 0 for n in sizes):
         raise ConfigError(f"hidden={hidden!r} must be a sequence of widths, whole numbers of at least 1: (64, 64), say")
     return tuple(int(n) for n in sizes)
+
+
+def names_of(value: Any, name: str) -> tuple[str, ...]:
+    """Names, such as the kinds of particles.
+
+    Raises
+    ------
+    ConfigError
+        No sequence of texts.
+
+    Examples
+    --------
+    >>> names_of([1, 2], "kinds")
+    Traceback (most recent call last):
+    bayescg.errors.ConfigError: kinds=[1, 2] must be a list of names
+    """
+    words = tuple(value) if isinstance(value, Sequence) else (value,)
+    if not all(isinstance(word, str) for word in words):
+        raise ConfigError(f"{name}={value!r} must be a list of names")
+    return words
+
+
+def positive_pair(value: Any, name: str) -> tuple[float, float]:
+    """Two positive numbers.
+
+    Raises
+    ------
+    ConfigError
+        Something else.
+
+    Examples
+    --------
+    >>> positive_pair((1.0, -1.0), "ard")
+    Traceback (most recent call last):
+    bayescg.errors.ConfigError: ard=(1.0, -1.0) must be two numbers, positive and finite
+    """
+    numbers = tuple(value) if isinstance(value, Iterable) else ()
+    if len(numbers) != 2 or not all(0 < _float(number) < math.inf for number in numbers):
+        raise ConfigError(f"{name}={value!r} must be two numbers, positive and finite")
+    return numbers
+
+
+def whole_rows(rows: Any, what: str) -> list[list[int]]:
+    """Rows of whole numbers, such as pairs of atoms.
+
+    Raises
+    ------
+    ConfigError
+        Something else; `what` says of what they are.
+
+    Examples
+    --------
+    >>> whole_rows([(0, 1.5)], "pairs of atoms")
+    Traceback (most recent call last):
+    bayescg.errors.ConfigError: [(0, 1.5)] must be pairs of atoms: sequences of whole numbers
+    """
+    try:
+        lists = [[int(n) for n in row] for row in rows]
+        if all(i == n for numbers, row in zip(lists, rows, strict=True) for i, n in zip(numbers, row, strict=True)):
+            return lists
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ConfigError(f"{rows!r} must be {what}: sequences of whole numbers")
+
+
+def array_of(value: Any, what: str) -> np.ndarray:
+    """A float64 array of numbers.
+
+    Raises
+    ------
+    ConfigError
+        It is of something else.
+
+    Examples
+    --------
+    >>> array_of("all", "box=")
+    Traceback (most recent call last):
+    bayescg.errors.ConfigError: box= takes an array of numbers, not 'all'
+    """
+    import numpy as np  # here, as `import bayescg` alone does without
+
+    try:
+        if not np.iscomplexobj(value):
+            return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        pass
+    raise ConfigError(f"{what} takes an array of numbers, not {value!r}")
 
 
 def _float(value: Any) -> float:

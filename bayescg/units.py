@@ -63,7 +63,7 @@ def energy_factor(unit: str) -> float:
 
 
 def _factor(quantity: str, unit: str, factors: dict[str, float]) -> float:
-    if unit not in factors:
+    if not isinstance(unit, str) or unit not in factors:
         raise UnitError(f"unknown unit of {quantity} {unit!r}; use one of {', '.join(factors)}")
     return factors[unit]
 

@@ -81,10 +81,10 @@ class Autoencoder(FeatureModel):
     ):
         super().__init__()
         check_counts(latent_dim=(latent_dim, 1))
-        if unknown := set(regularise or ()) - set(TERMS):
-            raise ModelError(f"regularise has no term {', '.join(sorted(unknown))}; there are {', '.join(TERMS)}")
         if regularise is not None and not isinstance(regularise, Mapping):
             raise ModelError('regularise maps terms to their strengths: {"gradient": 0.1}, say')
+        if unknown := set(regularise or ()) - set(TERMS):
+            raise ModelError(f"regularise has no term {', '.join(map(str, unknown))}; there are {', '.join(TERMS)}")
         self.latent_dim, self.hidden, self.regularise = latent_dim, widths(hidden), dict(regularise or {})
         check_numbers(**{name: (strength, "[0, inf)") for name, strength in self.regularise.items()})
         if self.regularise:  # variances of a batch are no sums over its frames

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bayescg import distributions, nets
-from bayescg.arguments import check_counts, check_positive, widths
+from bayescg.arguments import check_counts, check_positive, names_of, widths
 from bayescg.data import Frames, toy_shots
 from bayescg.errors import ConfigError, DataError
 from bayescg.features import Features
@@ -97,7 +97,8 @@ class MultitaskCV(FeatureModel):
         super().__init__()
         check_counts(latent_dim=(latent_dim, 1), basins=(basins, 2))
         check_positive(prior=prior)
-        self.latent_dim, self.tasks, self.regions, self.basins = latent_dim, tuple(tasks), tuple(regions), basins
+        self.latent_dim, self.basins = latent_dim, basins
+        self.tasks, self.regions = names_of(tasks, "tasks"), names_of(regions, "regions")
         self.hidden, self.heads, self.prior = widths(hidden), widths(heads), float(prior)
         unknown = [task for task in self.tasks if task not in _COLUMNS]
         if unknown or not self.tasks:

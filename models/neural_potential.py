@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad
 
 from bayescg import nets
-from bayescg.arguments import check_counts, check_positive
+from bayescg.arguments import check_counts, check_positive, names_of
 from bayescg.data import Frames, evenly
 from bayescg.errors import ConfigError, DataError
 from bayescg.modelling import Batch, PotentialModel
@@ -105,7 +105,7 @@ class NeuralPotential(PotentialModel):
         nets.check_smooth(activation)
         if energy is not None and not isinstance(energy, nn.Module):
             raise ConfigError(f"energy= is a {type(energy).__name__}: give a torch module from positions to energies")
-        self.random, self.width, self.blocks, self.cutoff = tuple(random), width, blocks, cutoff
+        self.random, self.width, self.blocks, self.cutoff = names_of(random, "random"), width, blocks, cutoff
         self.handed, self.activation, self.prior = handed, activation, float(prior)
         self.register_buffer("shift", torch.zeros(()))  # energy of a particle
         self.register_buffer("scale", torch.ones(()))  # energy of what the network calls 1
@@ -113,7 +113,8 @@ class NeuralPotential(PotentialModel):
         self.log_noise = nn.Parameter(torch.zeros(2))  # in these
         self.net: Any = None if energy is None else nets.SuppliedEnergy(energy)
         self.energy = None if energy is None else type(energy).__name__  # a file of a fit holds its weights alone
-        self.kinds, self.species = kinds and tuple(kinds), species and tuple(species)
+        self.kinds = None if kinds is None else names_of(kinds, "kinds")
+        self.species = None if species is None else names_of(species, "species")
         self.begin_potential(topology, dim, temperature, temperature_kT)
         if self.kinds is not None or self.topology is not None:
             self._build(self.kinds or kinds_of(self.topology))

@@ -13,7 +13,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from bayescg import nets
-from bayescg.arguments import check_counts, check_numbers, check_positive, widths
+from bayescg.arguments import check_counts, check_numbers, positive_pair, widths
 from bayescg.data import toy_curve
 from bayescg.distributions import GeometricPath, LatticeDensity, LatticeMixture, StratifiedLattice
 from bayescg.features import Features
@@ -103,8 +103,7 @@ class PredictiveCoarseGraining(TwoWayModel):
         super().__init__()
         check_counts(latent_dim=(latent_dim, 1))
         check_numbers(wake=(wake, "[0, inf)"), beta_start=(beta_start, "(0, 1]"), cess=(cess, "(0, 1)"))
-        check_positive(**{f"ard[{i}]": value for i, value in enumerate(ard)})
-        self.latent_dim, self.degree, self.ard = latent_dim, degree, tuple(ard)
+        self.latent_dim, self.degree, self.ard = latent_dim, degree, positive_pair(ard, "ard")
         self.hidden = widths((() if system is None else (32, 32)) if hidden is None else hidden)
         self.nodes = (193 if latent_dim == 1 else 49) if nodes is None else nodes
         self.wake, self.beta_start, self.cess = float(wake), float(beta_start), float(cess)

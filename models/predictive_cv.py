@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bayescg import nets
-from bayescg.arguments import check_counts, check_positive, widths
+from bayescg.arguments import check_counts, positive_pair, widths
 from bayescg.data import toy_curve
 from bayescg.errors import ConfigError
 from bayescg.features import Features, HasPositions, UnboundedCoordinates, features_from_config, unbounded_coordinates
@@ -95,10 +95,9 @@ class PredictiveCV(FeatureModel):
     ):
         super().__init__()
         check_counts(latent_dim=(latent_dim, 1), layers=(layers, 1), bins=(bins, 2))
-        check_positive(**{f"ard[{i}]": value for i, value in enumerate(ard)})
         if decoder not in DECODERS:
             raise ConfigError(f"decoder={decoder!r} is not known; use one of {', '.join(DECODERS)}")
-        self.latent_dim, self.hidden, self.ard = latent_dim, widths(hidden), tuple(ard)
+        self.latent_dim, self.hidden, self.ard = latent_dim, widths(hidden), positive_pair(ard, "ard")
         self.layers, self.bins, self.coordinates = layers, bins, coordinates
         self.back: nets.FlowDecoder | None = None
         self.flows = decoder == "flow"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescg import units
+from bayescg.arguments import array_of
 from bayescg.data.bias import Bias
 from bayescg.data.mbar import mbar
 from bayescg.data.readers import geometry
@@ -47,7 +48,10 @@ def numbers(x: Any, source: str) -> np.ndarray:
     if hasattr(x, "value_in_unit"):
         raise UnitError(f'{source} is an OpenMM quantity: give x.value_in_unit(openmm.unit.nanometer) and unit="nm"')
     try:
-        return np.asanyarray(x) if hasattr(x, "dtype") else np.asarray(x, dtype=np.float32)
+        array = np.asanyarray(x) if hasattr(x, "dtype") else np.asarray(x, dtype=np.float32)
+        if np.iscomplexobj(array):
+            raise DataError(f"{source} holds complex numbers")
+        return array
     except (TypeError, ValueError) as error:
         raise DataError(f"{source} is not an array of numbers: {error}") from error
 
@@ -106,7 +110,7 @@ def box_vectors(box: Any, n: int, factor: float, source: str) -> np.ndarray | No
     """Box vectors in nm, (n, 3, 3); one box for all frames takes no memory."""
     if box is None:
         return None
-    vectors = np.asarray(box, dtype=np.float32) * np.float32(factor)
+    vectors = array_of(box, "box=").astype(np.float32) * np.float32(factor)
     if vectors.shape not in ((3, 3), (n, 3, 3)):
         raise DataError(f"{source}: box of shape {vectors.shape}; give vectors, (3, 3) or ({n}, 3, 3)")
     bad = ~(np.isfinite(vectors).all(axis=(-2, -1)) & (np.linalg.det(vectors) > 0))

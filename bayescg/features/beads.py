@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bayescg.arguments import array_of
 from bayescg.errors import ConfigError, DataError, TopologyError
 from bayescg.features.bead_topology import Site, bead_topology, neighbours_of, sites_of
 from bayescg.features.interface import Features, register, scripting
@@ -121,12 +122,12 @@ class Beads(Features):
 
     def bead_positions(self, x: Tensor) -> Tensor:
         """Positions ``(..., atoms, 3)`` to ``(..., beads, 3)``; flat coordinates ``(..., dim)`` to ``(..., beads)``."""
-        matrix = self.matrix.to(x.dtype)
         if self.atoms is not None:
-            return matrix @ self.checked(x)
-        if not scripting() and (x.ndim < 1 or x.shape[-1] != self.columns):
-            raise TopologyError(f"these beads are of {self.columns} flat coordinates, not of {tuple(x.shape)}")
-        return x @ matrix.mT
+            return self.matrix.to(self.checked(x).dtype) @ x
+        if not scripting() and (not isinstance(x, Tensor) or x.ndim < 1 or x.shape[-1] != self.columns):
+            what = tuple(x.shape) if isinstance(x, Tensor) else f"a {type(x).__name__}"
+            raise TopologyError(f"these beads are of {self.columns} flat coordinates, not of {what}")
+        return x @ self.matrix.to(x.dtype).mT
 
     def check_frames(self, frames: Any) -> None:
         """See `Features.check_frames`: a bead of several molecules has no place in a periodic box."""
@@ -184,7 +185,7 @@ def beads(top: Any, beads: Any, centre: str = "mass") -> Beads:
     tensor([43.0448, 71.0782, 30.0493], dtype=torch.float64)
     """
     if isinstance(top, int):
-        matrix = np.atleast_2d(np.asarray(beads, dtype=np.float64))
+        matrix = np.atleast_2d(array_of(beads, "beads="))
         return Beads(top, _rows(matrix, top), [_coordinates(row, k) for k, row in enumerate(matrix)])
     topology, _ = read_topology(top)
     if centre not in ("mass", "geometry"):

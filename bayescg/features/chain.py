@@ -24,7 +24,7 @@ class Chain(Features):
     Raises
     ------
     ConfigError
-        No parts.
+        No parts, or what are no features.
     TopologyError
         The parts expect different numbers of atoms.
     """
@@ -32,6 +32,8 @@ class Chain(Features):
     def __init__(self, *parts: Features):
         if not parts:
             raise ConfigError("a chain of features needs at least one part")
+        if strangers := [part for part in parts if not isinstance(part, Features)]:
+            raise ConfigError(f"a chain is of features, such as bcg.features.torsions(top), not of {strangers[0]!r}")
         if len({part.atoms for part in parts}) > 1:
             counts = ", ".join(f"{type(part).__name__}: {part.atoms}" for part in parts)
             raise TopologyError(f"the parts of a chain were made for different numbers of atoms ({counts})")

@@ -109,6 +109,7 @@ def contacts(
     >>> contacts(topology, pairs=[(4, 8), (1, 18)])(torch.tensor(positions._value)).round(decimals=3)
     tensor([1., 0.])
     """
+    check_positive(cutoff=cutoff)
     topology, rows, labels = labelled_pairs(top, pairs, select)
     lengths = [float(cutoff)] * len(rows)
     return Contacts(topology.n_atoms, rows, labels, lengths, steepness, box=constant_box(top) if box is None else box)
@@ -168,6 +169,7 @@ def native_contacts(
     >>> native.names, bool(native(torch.tensor(positions._value)) > 0.99)
     (['contacts'], True)
     """
+    check_positive(cutoff=cutoff)
     topology, rows, labels = labelled_pairs(top, None, select)
     conformation = read_topology(top)[1] if reference is None else reference
     if conformation is None:

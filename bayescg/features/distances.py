@@ -158,6 +158,8 @@ def labelled_pairs(
     if pairs is not None and select is not None:
         raise ConfigError("give either pairs= or select=, not both")
     if isinstance(select, tuple | list):
+        if len(select) != 2:
+            raise ConfigError(f"select={select!r} must be one selection of atoms, or two")
         first, second = (select_atoms(topology, part).tolist() for part in select)
         pairs = list(dict.fromkeys((min(i, j), max(i, j)) for i, j in product(first, second) if i != j))
     elif pairs is None:

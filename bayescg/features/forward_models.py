@@ -221,6 +221,7 @@ def noe(
 
     Examples
     --------
+    >>> import torch
     >>> from bayescg.systems import peptide
     >>> model = noe(peptide("ACE-ALA-NME")[0], [(7, 9)])
     >>> two = torch.tensor([0.2, 0.4]) ** -6
@@ -257,6 +258,7 @@ def pre(
 
     Examples
     --------
+    >>> import torch
     >>> from bayescg.systems import peptide
     >>> model = pre(peptide("ACE-ALA-NME")[0], [(7, 9)], correlation_time=4000.0)
     >>> round(float(model.measured(torch.tensor(1.5**-6))), 1), model.unit

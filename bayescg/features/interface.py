@@ -6,6 +6,7 @@ from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from bayescg.arguments import whole_rows
 from bayescg.errors import ConfigError, TopologyError
 
 __all__ = ["Features", "HasPositions", "atom_groups", "features_from_config", "register", "scripting"]
@@ -152,7 +153,7 @@ def atom_groups(groups: Sequence[Sequence[int]], per_group: int, atoms: int) -> 
     TopologyError
         An atom that does not exist.
     """
-    rows = [[int(atom) for atom in group] for group in groups]
+    rows = whole_rows(groups, f"groups of {per_group} atoms")
     if not rows:
         raise ConfigError(f"no groups of {per_group} atoms were given")
     for row in rows:

@@ -105,6 +105,7 @@ def invariants(top: Any, pairs: Sequence[Sequence[int]] | None = None) -> Invari
         neighbours[b.index].append(a.index)
     if pairs is None:
         pairs = list(combinations(range(topology.n_atoms), 2))
+    atom_groups(pairs, 2, topology.n_atoms)
     angles = [(a, j, b) for j, around in enumerate(neighbours) for a, b in combinations(sorted(around), 2)]
     torsions = [
         (a, i, j, b)

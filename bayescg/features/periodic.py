@@ -8,6 +8,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from bayescg.arguments import array_of
 from bayescg.errors import ConfigError
 
 __all__ = ["around", "constant_box", "edges", "minimum_image", "neighbours", "reduced"]
@@ -38,7 +39,7 @@ def edges(box: ArrayLike) -> np.ndarray:
     ConfigError
         This is neither, or has no volume.
     """
-    vectors = np.asarray(box, dtype=np.float64)
+    vectors = array_of(box, "box=")
     vectors = np.diag(vectors) if vectors.shape == (3,) else vectors
     if vectors.shape != (3, 3) or not abs(np.linalg.det(vectors)) > 0:
         raise ConfigError("box= takes box vectors, (3, 3), or the lengths of a rectangular box, (3,), in nm")

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bayescg.arguments import check_counts, whole_rows
 from bayescg.errors import ConfigError, TopologyError
 from bayescg.features.interface import Features, register, scripting
 
@@ -30,7 +31,7 @@ class Radii(Features):
     """
 
     def __init__(self, dim: int, groups: Sequence[Sequence[int]]):
-        rows = [list(group) for group in groups]
+        rows = whole_rows(groups, "groups of coordinates")
         if not rows or not all(rows) or any(not 0 <= i < dim for row in rows for i in row):
             raise ConfigError(f"groups={groups!r} must be lists of coordinates, 0 to {dim - 1}")
         super().__init__(size=len(rows), atoms=None)
@@ -70,7 +71,7 @@ def radii(top: Any, groups: Sequence[Sequence[int]]) -> Radii:
     Raises
     ------
     ConfigError
-        A group is empty, or names a coordinate that there is not.
+        A group is empty, or names a coordinate that there is not; `top` is neither.
 
     Examples
     --------
@@ -78,4 +79,6 @@ def radii(top: Any, groups: Sequence[Sequence[int]]) -> Radii:
     >>> plane.names, plane(torch.tensor([3.0, 4.0, 0.0, 2.0, 9.0]))
     (['r(x1, x2)', 'r(x3, x4)'], tensor([5., 2.]))
     """
-    return Radii(top if isinstance(top, int) else top.dim, groups)
+    dim = getattr(top, "dim", top)
+    check_counts(top=(dim, 1))
+    return Radii(dim, groups)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bayescg.arguments import array_of
 from bayescg.errors import ConfigError, TopologyError
 from bayescg.units import BOND_RANGE, plain
 
@@ -23,7 +24,7 @@ def as_reference(reference: Any, atoms: int | None = None, topology: Any = None)
     reference = plain(reference, "nm")
     if isinstance(reference, torch.Tensor):
         reference = reference.detach().cpu()
-    target = np.asarray(reference, dtype=np.float64)
+    target = array_of(reference, "reference=")
     if target.ndim != 2 or target.shape[1] != 3 or atoms not in (None, len(target)):
         raise TopologyError(f"the reference has shape {target.shape} instead of ({atoms or 'atoms'}, 3)")
     bad = ~np.isfinite(target).all(axis=1)

@@ -1,6 +1,6 @@
 """Torsion angles as sines and cosines."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -161,6 +161,8 @@ def torsions(
     topology, _ = read_topology(top)
     residues = None if select is None else {topology.atom(i).residue for i in select_atoms(topology, select)}
     labelled: list[tuple[list[int], str]] = []
+    if not isinstance(kind, Iterable):
+        raise ConfigError(f"kind={kind!r} must be names of torsions, or quadruples of atoms")
     for entry in (kind,) if isinstance(kind, str) else kind:
         if isinstance(entry, str):
             labelled += [

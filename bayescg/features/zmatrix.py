@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from bayescg.arguments import whole_rows
 from bayescg.errors import ConfigError, TopologyError
 from bayescg.features.topology import atom_label
 from bayescg.features.torsions import KINDS, find_torsions
@@ -105,7 +106,7 @@ def checked_zmatrix(rows: Iterable[Sequence[int]], atoms: int) -> tuple[Rows, li
     ConfigError
         A row has the wrong length, places its atom by itself or by a later one, or an atom has no row or two.
     """
-    table = [[int(atom) for atom in row] for row in rows]
+    table = whole_rows(rows, "rows of a z-matrix")
     depth: dict[int, int] = {}
     for number, row in enumerate(table):
         if len(row) != (wanted := min(number + 1, 4)):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.arguments import check_positive
+from bayescg.arguments import check_counts, check_positive
 from bayescg.distributions import system_config, system_from_config
 from bayescg.errors import DataError, ModelError
 from bayescg.modelling.model import Model
@@ -117,7 +117,7 @@ class MapModel(Model):
         Raises
         ------
         ConfigError
-            This is no system, or the lag is not positive.
+            This is no system, or a number is out of range.
         """
         if system is not None:
             check_system(system)
@@ -125,6 +125,7 @@ class MapModel(Model):
         check_positive(**({} if lag is None else {"lag": lag}))
         self.system, self.lag, self.dim = system, lag, dim
         if dim is not None:
+            check_counts(dim=(dim, 1))
             self._prepare(dim)
         if system is not None:
             self.masses.copy_(masses_of(system))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+from bayescg.arguments import check_positive
 from bayescg.distributions import system_config, system_from_config
 from bayescg.features import Features
 from bayescg.modelling.feature_model import FeatureModel
@@ -41,6 +42,7 @@ class TwoWayModel(FeatureModel, SystemModel):
         ConfigError
             This is no system, these are no features, or of a system no coordinates, or a number is out of range.
         """
+        check_positive(guard=guard)
         self.system, self.guard = None, float(guard)
         if system is None:
             self.begin(features, dim)
