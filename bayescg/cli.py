@@ -159,12 +159,16 @@ def sweep(
     except RunError as error:
         results, failed = error.results, error
     from bayescg.experiments.many import sweep as sweeps
+    from bayescg.experiments.many.study import study
 
-    for group in sweeps.write(path, title, settings, results, failed.failures if failed else []):
+    failures = failed.failures if failed else []
+    for group in sweeps.write(path, title, settings, results, failures):
         _show_group(group, path)
+    page = study(settings, results, failures).write(path, title)
     if experiment.data.frames is not None:
         _say("the runs share their frames: seeds differ by training alone, and agree better than by chance")
-    _screen.print(f"numbers  {escape(str(path / 'sweep.json'))}")
+    _screen.print(f"numbers  {escape(str(path / 'runs.csv'))}, runs.nc, sweep.json")
+    _screen.print(f"report   {escape(str(page))}")
     if failed:
         raise failed
 

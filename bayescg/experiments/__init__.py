@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bayescg.experiments.calibration import Row as Row
     from bayescg.experiments.catalogue import names as names
     from bayescg.experiments.many.mapping import map as map
+    from bayescg.experiments.many.study import study as study
     from bayescg.experiments.runner import report as report
     from bayescg.experiments.runner import resume as resume
     from bayescg.experiments.runner import run as run

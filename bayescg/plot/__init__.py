@@ -19,6 +19,7 @@ from bayescg.plot.predicted import predicted
 from bayescg.plot.predictive_checks import predictive_check, ramachandran
 from bayescg.plot.rank_functions import ranks
 from bayescg.plot.side_by_side import methods, planes
+from bayescg.plot.studies_of_runs import study
 from bayescg.plot.walks import mixing
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "ranks",
     "reliability",
     "spectrum",
+    "study",
     "timescales",
     "vibrations",
 ]

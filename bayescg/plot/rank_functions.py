@@ -44,5 +44,5 @@ def ranks(simulated: Simulated) -> Figure:
         ax.set_title(name, fontsize=10)
         ax.set_xlabel("rank of the truth")
     panels[0].set_ylabel("distribution function less uniform")
-    panels[0].legend(frameon=False, fontsize=8)
+    panels[0].legend(frameon=False, fontsize=8, loc="upper right")
     return fig

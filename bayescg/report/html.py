@@ -1,15 +1,22 @@
-"""The page: figures inside it, no script, nothing fetched, readable on light and on dark screens."""
+"""Pages: figures inside, nothing fetched, light and dark; where scripts are off, tables do not sort."""
+
+from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bayescg.checkpoint import write_file
 from bayescg.report import told
 from bayescg.report.figures import Figures
 
-__all__ = ["write_report"]
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+    from bayescg.questions import Table
+
+__all__ = ["write_page", "write_report"]
 
 
 def write_report(
@@ -50,15 +57,10 @@ def write_report(
     OutputError
         It cannot be written.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("bayescg.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    page = environment.get_template("report.html.j2").render(
+    page = _template("report.html.j2").render(
         results=results,
         quick=told.QUICK_RUN if results["diagnostics"].get("quick") else "",
-        figures=[(base64.b64encode(p.read_bytes()).decode("ascii"), *texts) for p, texts in figures.items()],
+        figures=_inside(figures),
         quantities=told.quantity_table(results["quantities"], words.get("truth_is", "truth")),
         words=words,
         sources=_sources(results["quantities"]),
@@ -73,6 +75,52 @@ def write_report(
     )
     write_file(path, page)
     return path
+
+
+def write_page(
+    path: Path,
+    title: str,
+    about: str,
+    warnings: Sequence[str],
+    tables: Mapping[str, Table],
+    figures: Figures,
+    after: Mapping[str, Table],
+    details: Mapping[str, str],
+) -> Path:
+    """Write a page of many runs, whole or not at all; arguments and errors as of `write_report`.
+
+    Tables stand before the figures, or `after` them. A cell that ends with ``report.html`` is a link to the page of a
+    run.
+
+    Returns
+    -------
+    Path
+        `path`.
+    """
+    page = _template("study.html.j2").render(
+        title=title,
+        about=about,
+        warnings=warnings,
+        tables=tables,
+        figures=_inside(figures),
+        after=after,
+        details=details,
+    )
+    write_file(path, page)
+    return path
+
+
+def _template(name: str) -> Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("bayescg.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template(name)
+
+
+def _inside(figures: Figures) -> list[tuple[str, ...]]:
+    return [(base64.b64encode(p.read_bytes()).decode("ascii"), *texts) for p, texts in figures.items()]
 
 
 def _sources(quantities: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str, str, str]]:

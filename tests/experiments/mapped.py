@@ -90,3 +90,12 @@ def fit(
     digest.update(str(fitted.log).encode())
     note(log, "end", seed)
     return {"digest": digest.hexdigest(), "begun": begun, "trained": trained}
+
+
+def measured(seed: int, width: float, log: str, run_dir: Path, seconds: float = 0.0) -> dict[str, Any]:
+    """A number with an interval, after some time."""
+    note(log, "start", seed)
+    time.sleep(seconds)
+    note(log, "end", seed)
+    mean = width + 0.005 * ((seed * 7919) % 11 - 5)
+    return {"height": {"unit": "nm", "mean": mean, "sd": 0.03, "ci90": [mean - 0.05, mean + 0.05], "truth": width}}
