@@ -307,4 +307,12 @@ def test_docstrings_of_the_site_refer_to_names_that_it_has():
     assert not faults
 
 
+def test_the_site_shows_every_experiment_and_model():
+    shown = re.findall(r"^```\{experiment\} (\S+)$", (ROOT / "docs" / "experiments.md").read_text(), re.MULTILINE)
+    assert sorted(shown) == sorted(p.stem for p in (ROOT / "bayescg" / "experiments").glob("*.toml"))
+    listed = re.findall(r"\| ([\w, ]+) \| [-\w]+$", (ROOT / "docs" / "index.md").read_text(), re.MULTILINE)
+    classes = {n.name for n in ast.walk(parsed(ROOT / "models" / "__init__.py")) if isinstance(n, ast.alias)}
+    assert {name for names in listed for name in names.split(", ")} == classes
+
+
 DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
