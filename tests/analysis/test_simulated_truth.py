@@ -57,19 +57,19 @@ def frames():
 
 
 def test_exact_posteriors_have_uniform_ranks(frames):
-    result = simulated_truth(Conjugate(), frames, repeats=100, **QUICK)
+    result = simulated_truth(Conjugate(), frames, repeats=60, **QUICK)
     assert result.ok
     assert result.control_fails
     assert result.coverage.control_fails
     assert list(result.ranks) == ["x1", "x2"]
-    assert result.coverage["x1"].width == pytest.approx(1.0, abs=0.25)
+    assert result.coverage["x1"].width == pytest.approx(1.0, abs=0.3)
     assert "ranks of x1: uniform, x2: uniform; control fails" in repr(result)
     assert len(bcg.plot.ranks(result).axes) == 2
 
 
 @pytest.mark.parametrize("wrong", [Conjugate(claims=0.4), Conjugate(pull=0.3)], ids=["too sure", "biased"])
 def test_wrong_posteriors_are_found_out(frames, wrong):
-    result = simulated_truth(wrong, frames, repeats=60, **QUICK)
+    result = simulated_truth(wrong, frames, repeats=40, **QUICK)
     assert not any(result.uniform.values())
     assert not result.coverage.ok
     assert "NOT UNIFORM" in repr(result)
@@ -79,9 +79,9 @@ def test_truths_may_be_those_of_a_fit(frames):
     """Where frames tell more than the prior, ranks of truths that a posterior draws are uniform, up to its part."""
     settings = {name: value for name, value in QUICK.items() if name not in ("samples",)}
     reference = bcg.fit(Conjugate(), frames, **settings)
-    result = simulated_truth(reference, frames, repeats=40, **QUICK)
+    result = simulated_truth(reference, frames, repeats=25, **QUICK)
     assert all(result.uniform.values())
-    assert result.coverage["x1"].held >= 30
+    assert result.coverage["x1"].held >= 18
 
 
 @pytest.mark.slow
@@ -90,7 +90,7 @@ def test_ranks_of_coarse_graining_are_uniform_where_its_data_tell():
     model, data, _ = bcg.models.PredictiveCoarseGraining.example()
     settings: dict[str, Any] = {"steps": 600, "device": "cpu", "validation": 0.0, "progress": False, "compile": "trace"}
     reference = bcg.fit(model, data, **settings)
-    result = simulated_truth(reference, data, repeats=60, samples=2000, **settings)
+    result = simulated_truth(reference, data, repeats=30, samples=1000, **settings)
     assert result.control_fails
     assert all(row.held >= 0.75 * row.of for row in result.coverage.rows)
 

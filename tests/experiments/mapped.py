@@ -99,3 +99,14 @@ def measured(seed: int, width: float, log: str, run_dir: Path, seconds: float = 
     note(log, "end", seed)
     mean = width + 0.005 * ((seed * 7919) % 11 - 5)
     return {"height": {"unit": "nm", "mean": mean, "sd": 0.03, "ci90": [mean - 0.05, mean + 0.05], "truth": width}}
+
+
+def interrupted(number: int, log: str, flags: str, run_dir: Path) -> dict[str, Any]:
+    """The first time, a Ctrl-C comes during those whose flag is there."""
+    note(log, "start", number)
+    flag = Path(flags) / str(number)
+    if flag.exists():
+        flag.unlink()
+        raise KeyboardInterrupt
+    note(log, "end", number)
+    return {"number": number}

@@ -37,7 +37,7 @@ name = "Autoencoder"
 latent_dim = 1
 hidden = []
 [fit]
-steps = 60
+steps = 30
 batch_size = 256
 learning_rate = 0.03
 uncertainty = "none"

@@ -15,7 +15,7 @@ import xarray as xr
 
 import bayescg as bcg
 from bayescg.analysis import Quantity
-from bayescg.errors import ConfigError, RunError
+from bayescg.errors import ConfigError, Interrupted, RunError
 from bayescg.experiments import study
 from tests.experiments import mapped
 
@@ -111,8 +111,20 @@ def killed_twice(count: int, tmp_path: Path, seconds: float, workers: int) -> No
     assert f"{count} of {count} runs finished" in page
 
 
-def test_a_study_that_is_killed_twice_runs_nothing_twice(tmp_path: Path) -> None:
-    killed_twice(6, tmp_path, 0.2, workers=0)
+def test_a_study_that_is_interrupted_twice_runs_nothing_twice(tmp_path: Path) -> None:
+    """The same in one process, where Ctrl-C comes during the third run and during the fifth."""
+    log, flags = tmp_path / "log", [tmp_path / str(n) for n in (2, 4)]
+    for flag in flags:
+        flag.touch()
+    settings = [{"number": n, "log": str(log), "flags": str(tmp_path)} for n in range(6)]
+    for _ in flags:
+        with pytest.raises(Interrupted):
+            bcg.experiments.map(mapped.interrupted, settings, out=tmp_path / "study", workers=0)
+    results = bcg.experiments.map(mapped.interrupted, settings, out=tmp_path / "study", workers=0)
+    assert [result["number"] for result in results] == list(range(6))
+    lines = log.read_text().splitlines()
+    assert sorted(line.split()[1] for line in lines if line.startswith("end")) == [str(n) for n in range(6)]
+    assert len([line for line in lines if line.startswith("start")]) == 8  # two were begun again
 
 
 @pytest.mark.slow

@@ -152,6 +152,35 @@ def test_folds_go_on_where_they_were_kept(frames, tmp_path):
     assert sum(p.stat().st_mtime_ns != t for p, t in records.items()) == 1
 
 
+@pytest.mark.slow
+def test_an_unconverged_fit_makes_no_third_cv():
+    """Ten data sets of two linear factors: by one fit of each, three CVs are better than two in several of them."""
+    settings = {"steps": 600, "compile": "trace", "validation": 0.1, "learning_rate": 0.02, "batch_size": 128}
+    settings |= {"progress": False, "device": "cpu"}
+    wrong = {"one fit": 0, "folds": 0}
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        z, loadings = rng.normal(size=(2000, 2)), rng.normal(size=(2, 6))
+        x = z @ (loadings / np.linalg.norm(loadings, axis=0)) + 0.5 * rng.normal(size=(2000, 6))
+        data = Frames.from_numpy(x, unit="reduced", temperature_kT=1.0)
+        train, test = data.split(test=0.3, seed=seed)
+        models = {f"{count} CVs": Autoencoder(latent_dim=count, hidden=()) for count in (2, 3)}
+        fits = {n: bcg.fit(m, train, uncertainty="none", seed=seed, **settings) for n, m in models.items()}
+        wrong["one fit"] += compare(fits, test).tied == ["3 CVs"]
+        wrong["folds"] += compare(models, data, folds=5, seed=seed, **settings).tied == ["3 CVs"]
+    assert wrong["one fit"] >= 3  # 6 when this was written
+    assert wrong["folds"] <= 1  # none
+
+
+@pytest.mark.slow
+def test_processes_give_the_scores_of_one(frames):
+    models = {"1": Autoencoder(latent_dim=1, hidden=(4,)), "2": Autoencoder(latent_dim=2, hidden=(4,))}
+    how = {**QUIET, "steps": 5, "folds": 3}
+    alone, shared = (compare(models, frames, workers=workers, **how) for workers in (0, 2))
+    for name in models:
+        assert shared[name].blocks == pytest.approx(alone[name].blocks, abs=1e-6)
+
+
 def test_a_fit_is_trained_again_as_it_was(frames):
     settings = {**QUIET, "steps": 7, "uncertainty": "none"}
     fits = {"2": bcg.fit(Autoencoder(latent_dim=2, hidden=(4,)), frames, **settings)}
