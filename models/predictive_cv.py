@@ -58,7 +58,9 @@ class PredictiveCV(FeatureModel):
     dim : int, optional
         Number of flat coordinates when `features` is None; taken from the frames when absent.
     decoder : {"gaussian", "flow"}
-        A flow needs features that are positions, such as those of :func:`bayescg.features.aligned`.
+        A flow over features that are positions, such as those of :func:`bayescg.features.aligned`, is over the bonds,
+        angles and torsions of these atoms; over others, it is over the features. ``bcg.fit`` then trains no refits
+        unless asked to.
     layers, bins : int
         Of the flow: coupling layers, each with networks of the widths `hidden`, and bins of their splines.
     coordinates : UnboundedCoordinates, optional
@@ -101,6 +103,8 @@ class PredictiveCV(FeatureModel):
         self.layers, self.bins, self.coordinates = layers, bins, coordinates
         self.back: nets.FlowDecoder | None = None
         self.flows = decoder == "flow"
+        if self.flows:  # each refit would take as long again
+            self.uncertainty = "none"  # type: ignore[misc]
         self.begin(features, dim)
 
     def build(self, size: int) -> None:
