@@ -32,12 +32,12 @@ class BesideOthers(Question):
 
     def ask(self, context: Context) -> Finding:
         """By how much the log density is above that of each other model; a row of each observable and model."""
-        finding, model = Finding(), type(context.fit.model).__name__
+        finding = Finding()
         rows: list[tuple[str, ...]] = []
         for name, fit in context.beside.items():
             self._densities(finding, context, name, fit)
             finding.remark(_HEADING, *(f"{name}: {warning}." for warning in fit.diagnostics["warnings"]))
-        for name, fit in {model: context.fit, **context.beside}.items():
+        for name, fit in {"this run": context.fit, **context.beside}.items():
             try:
                 check = checked(context, fit)
             except ModelError as error:
