@@ -46,7 +46,7 @@ class BesideOthers(Question):
             rows += [(f"{observable.name}, {name}", *row_of(observable)[1:-1]) for observable in check]
         order = list(dict.fromkeys(row[0].split(",")[0] for row in rows))
         rows.sort(key=lambda row: order.index(row[0].split(",")[0]))
-        finding.tables[_TABLE] = Table(_COLUMNS, rows, _NOTE)
+        finding.tables[_TABLE] = Table(_COLUMNS, rows, _NOTE, brief=3)
         finding.in_words.add("beside_others")
         return finding
 

@@ -116,8 +116,8 @@ class Predictions(Question):
                 f"the model does not predict held-out frames: {', '.join(wrong)}; train for longer, or give it more "
                 "collective variables or a richer decoder"
             )
-        hint = "p near 0 or 1: more than chance is behind what this average, or spread, is off by"
-        finding.tables[_TABLE] = Table(_COLUMNS, rows, _NOTE, brief=6, hint=hint)
+        hint = "p near 0 or 1: more than chance is behind what it is off by"
+        finding.tables[_TABLE] = Table(_COLUMNS, rows, _NOTE, brief=5, hint=hint)
         finding.in_words.add("predictive_check")
 
 

@@ -61,7 +61,9 @@ def test_the_summary_has_the_published_layout(finished: Path) -> None:
     assert told["pareto_k"] <= told["pareto_k_largest"]
     assert list(told["predictive_check"]) == ["rg", "rmsd", "end_to_end", "phi", "psi"]
     for check in told["predictive_check"].values():
-        assert set(check) == {"p_mean", "p_sd", "bins_in_band", "intrinsic_sd", "unit"}
+        assert set(check) == {
+            "average_off_in_sd", "spread_off", "p_mean", "p_sd", "bins_in_band", "intrinsic_sd", "unit",
+        }  # fmt: skip
         assert 0 <= check["p_mean"] <= 1
     assert any("Monte Carlo error" in w for w in told["warnings"])  # 100 configurations are few
     assert set(found["cost"]) == {"energy_evaluations", "steps", "wall_seconds", "device"}
