@@ -188,7 +188,7 @@ class PredictiveCV(FeatureModel):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> PredictiveCV:
         """Model with the given configuration."""
-        coordinates = config["coordinates"] and features_from_config(config["coordinates"])
+        coordinates = config.get("coordinates") and features_from_config(config["coordinates"])
         return super().from_config({**config, "coordinates": coordinates})
 
     @classmethod
