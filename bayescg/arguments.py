@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-from bayescg.errors import ConfigError
+from bayescg.errors import BayescgError, ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -179,13 +179,13 @@ def whole_rows(rows: Any, what: str) -> list[list[int]]:
     raise ConfigError(f"{rows!r} must be {what}: sequences of whole numbers")
 
 
-def array_of(value: Any, what: str) -> np.ndarray:
+def array_of(value: Any, what: str, kind: type[BayescgError] = ConfigError) -> np.ndarray:
     """A float64 array of numbers.
 
     Raises
     ------
     ConfigError
-        It is of something else.
+        It is of something else; or an error of another `kind`.
 
     Examples
     --------
@@ -200,7 +200,7 @@ def array_of(value: Any, what: str) -> np.ndarray:
             return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
         pass
-    raise ConfigError(f"{what} takes an array of numbers, not {value!r}")
+    raise kind(f"{what} takes an array of numbers, not {value!r}")
 
 
 def _float(value: Any) -> float:

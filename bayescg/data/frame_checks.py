@@ -110,7 +110,7 @@ def box_vectors(box: Any, n: int, factor: float, source: str) -> np.ndarray | No
     """Box vectors in nm, (n, 3, 3); one box for all frames takes no memory."""
     if box is None:
         return None
-    vectors = array_of(box, "box=").astype(np.float32) * np.float32(factor)
+    vectors = array_of(box, "box=", DataError).astype(np.float32) * np.float32(factor)
     if vectors.shape not in ((3, 3), (n, 3, 3)):
         raise DataError(f"{source}: box of shape {vectors.shape}; give vectors, (3, 3) or ({n}, 3, 3)")
     bad = ~(np.isfinite(vectors).all(axis=(-2, -1)) & (np.linalg.det(vectors) > 0))
@@ -185,7 +185,7 @@ def valid_weights(weights: Any, n: int) -> np.ndarray | None:
     """Importance weights, (n,), float64."""
     if weights is None:
         return None
-    w = np.asarray(weights, dtype=np.float64)
+    w = array_of(weights, "weights=", DataError)
     if w.shape != (n,):
         raise DataError(f"weights of shape {w.shape} for {n} frames: give one a frame, ({n},), after any stride")
     bad = np.flatnonzero(~np.isfinite(w) | (w < 0))
@@ -231,7 +231,7 @@ def valid_vectors(vectors: Any, positions: np.ndarray, factor: float, what: str)
     """
     if vectors is None:
         return None
-    f: np.ndarray = np.asanyarray(vectors) if hasattr(vectors, "dtype") else np.asarray(vectors, dtype=np.float32)
+    f = numbers(vectors, what)
     if f.dtype not in (np.float32, np.float64):
         f = f.astype(np.float32)
     if f.shape == (len(positions), positions[:1].size):
@@ -254,7 +254,7 @@ def valid_masses(masses: Any, positions: np.ndarray, topology: Any, source: str)
         elements = [] if topology is None else [atom.element for atom in topology.atoms]
         complete = bool(elements) and all(element is not None and element.mass for element in elements)
         return np.array([element.mass for element in elements]) if complete else None
-    m = np.asarray(masses, dtype=np.float64)
+    m = array_of(masses, "masses=", DataError)
     if m.shape != (positions.shape[1],):
         each = "atom" if positions.ndim == 3 else "coordinate"
         raise DataError(f"{source}: masses of shape {m.shape}: give one for each {each}, ({positions.shape[1]},)")
@@ -267,7 +267,7 @@ def valid_energy(energy: Any, n: int, factor: float, source: str) -> np.ndarray 
     """Energies, (n,), float64, in kJ/mol, NaN where not known; given in units of `factor` kJ/mol."""
     if energy is None:
         return None
-    e = np.asarray(energy, dtype=np.float64)
+    e = array_of(energy, "energy=", DataError)
     if e.shape != (n,):
         raise DataError(f"{source}: energies of shape {e.shape} for {n} frames: give one a frame, ({n},)")
     infinite = np.flatnonzero(np.isinf(e))

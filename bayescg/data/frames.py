@@ -17,7 +17,7 @@ from bayescg.data.readers import geometry
 from bayescg.data.readers.imaging import Imaging
 from bayescg.data.rows import take
 from bayescg.data.store import computed
-from bayescg.errors import DataError
+from bayescg.errors import ConfigError, DataError
 from bayescg.topologies import read_topology
 
 if TYPE_CHECKING:
@@ -183,6 +183,8 @@ class Frames:
         DataError
             Anything else that cannot be right: not finite, empty, weights, forces, energies, labels or commitments that
             do not fit, broken molecules.
+        ConfigError
+            `whole` is neither True nor False.
 
         Examples
         --------
@@ -190,6 +192,8 @@ class Frames:
         >>> Frames.from_numpy(water, unit="angstrom").positions[0, 1]
         array([0.096, 0. , 0. ], dtype=float32)
         """
+        if not isinstance(whole, bool):
+            raise ConfigError(f"whole={whole!r} must be True or False")
         factor = frame_checks.unit_factor(unit)
         joules = 1.0 if unit == "reduced" else units.energy_factor(energy_unit)
         topology = None if topology is None else read_topology(topology)[0]

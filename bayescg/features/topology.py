@@ -24,7 +24,7 @@ def as_reference(reference: Any, atoms: int | None = None, topology: Any = None)
     reference = plain(reference, "nm")
     if isinstance(reference, torch.Tensor):
         reference = reference.detach().cpu()
-    target = array_of(reference, "reference=")
+    target = array_of(reference, "reference=", TopologyError)
     if target.ndim != 2 or target.shape[1] != 3 or atoms not in (None, len(target)):
         raise TopologyError(f"the reference has shape {target.shape} instead of ({atoms or 'atoms'}, 3)")
     bad = ~np.isfinite(target).all(axis=1)
