@@ -61,7 +61,8 @@ class BoltzmannGenerator(SystemModel):
     rounds : int
         In which more and more draws at the system's own temperature are learned from.
     fresh : int, optional
-        Draws, and energies, that each of them adds. Default: `buffer`.
+        Draws, and energies, that each of them adds; the learning rate then begins anew in each. Default: `buffer`, and
+        one course of the learning rate for all steps.
     refine : float
         Fraction of the steps that they have together.
     energy_weight : float

@@ -102,7 +102,8 @@ def test_rounds_grow_and_each_has_its_own_learning_rate():
     assert found.count == 30_000
     assert found.course(1000) == (rounds[-1], 1000)
     early, _ = annealed(until=500, refine=0.4)
-    assert early.course(500) == (0, 600)
+    assert early.course(500) is None  # nothing fresh is wanted: one course for all steps
+    assert annealed(until=500, fresh=20_000, refine=0.4)[0].course(500) == (0, 600)
 
 
 @pytest.mark.parametrize("until", [500, 890])

@@ -47,8 +47,9 @@ class ReweightedAnnealing(Ladder):
 
     That belongs to `rounds` at the system's own temperature. Each draws `fresh` configurations more and learns from all
     that rounds have drawn so far, those of one round weighted by its own density and as many times as its weights are
-    worth; its steps grow as its buffer does, and the learning rate begins anew. What the guide can learn from few draws
-    ends where it knows them by heart: a network of 240 000 numbers and 600 000 draws, say.
+    worth; its steps grow as its buffer does. Where `fresh` is given the learning rate begins anew in each, which rounds
+    of a thousand steps and more need, and short ones do not bear. What the guide can learn from few draws ends where it
+    knows them by heart: a network of 240 000 numbers and 600 000 draws, say.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ class ReweightedAnnealing(Ladder):
         Whether energies go on teaching beside the buffers.
     rounds : int
     fresh : int, optional
-        Draws of a round. Default: `count`.
+        Draws of a round. Default: `count`, and one course of the learning rate for all steps.
     refine : float
 
     References
@@ -89,7 +90,8 @@ class ReweightedAnnealing(Ladder):
         refine: float = 0.2,
     ):
         super().__init__(start, cess, steps)
-        self.count, self.both, self.rounds, self.fresh = count, both, rounds, fresh or count
+        self.count, self.both, self.rounds = count, both, rounds
+        self.fresh, self.anew = fresh or count, fresh is not None
         self.arrived = round((1 - refine) * steps)
         self.next = self.first = max(1, round(warm * steps))
         self.entered = 0
@@ -105,8 +107,10 @@ class ReweightedAnnealing(Ladder):
         """Whether a new buffer is to be drawn after so many steps."""
         return self.next <= step < self.steps
 
-    def course(self, step: int) -> tuple[int, int]:
-        """The learning rate falls once until the system's own temperature is reached, and once in each round."""
+    def course(self, step: int) -> tuple[int, int] | None:
+        """The learning rate falls once in all, or until the system's own temperature is reached and in each round."""
+        if not self.anew:
+            return None
         return (self.entered, self.next) if self.entered else (0, max(self.arrived, step))
 
     def advance(self, step: int, draws: list[Draws]) -> None:

@@ -54,7 +54,7 @@ class StagedAnnealing(ReweightedAnnealing):
         self.stage = "plain"
         self.rows: Tensor | None = None
 
-    def course(self, step: int) -> tuple[int, int]:
+    def course(self, step: int) -> tuple[int, int] | None:
         """The learning rate falls once in each stage, in the first as in `ReweightedAnnealing`."""
         return {"plain": super().course(step), "reading": (self.steps, self.read), "": (self.read, self.last)}[
             self.stage
