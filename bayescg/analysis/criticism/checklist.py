@@ -92,7 +92,8 @@ def checklist(
     ConfigError
         An argument out of range, or a model that is not trained without `folds`.
     DataError
-        Fewer than 10 frames, or too few blocks of them.
+        Fewer than 10 frames, or they are worth too few independent ones for anything to be checked; what a part of the
+        observables needs and has not is in `skipped`.
     ModelError
         The model generates no configurations and has no slow modes.
 
@@ -127,13 +128,27 @@ def checklist(
     else:
         if (size := predictions[0][0][0, 0].numel()) != frames.dim:
             raise DataError(f"the model generates {size} coordinates, and the frames have {frames.dim}")
-        functions = functions_of(observables, trained, frames, system)
-        rows += [_one(function, predictions, frames) for function in functions]
-        joint = _joint(predictions, frames)
-        rows += [joint] if joint is not None else []
+        for function in functions_of(observables, trained, frames, system):
+            try:
+                rows.append(_one(function, predictions, frames))
+            except _TooFewError as error:
+                skipped.append(f"not checked, {label(function)}: {error}")
+        try:
+            joint = _joint(predictions, frames)
+        except _TooFewError as error:
+            skipped.append(f"not checked, all together: {error}")
+        else:  # what is slow in one of them would hide among the others, and blocks be too short for it
+            rows += [] if skipped else joint
+            skipped += [f"not checked, {row.name}: as one of them" for row in joint if skipped]
     if isinstance(trained.model, HasBasis) and getattr(trained.model, "lag", None) is not None:
         rows += dynamics(trained, frames, modes, seed)
+    if not rows:
+        raise DataError("nothing can be checked: " + "; ".join(skipped))
     return Checklist(tuple(rows), level, tuple(skipped))
+
+
+class _TooFewError(DataError):
+    """What an observable remembers is too long for these frames."""
 
 
 def _trained(
@@ -214,13 +229,13 @@ def _one(function: Callable[..., Any], predictions: Predictions, frames: Frames)
     return Check(label(function), "distribution", average, float(np.mean(predicted)), unit_of(function), p)
 
 
-def _joint(predictions: Predictions, frames: Frames) -> Check | None:
+def _joint(predictions: Predictions, frames: Frames) -> list[Check]:
     """Distances of all pairs of atoms, or all coordinates: their leading principal components together."""
     molecular = frames.positions.ndim == 3
     read = _pair_distances if molecular else lambda x: x.flatten(1)
     name = "pair distances" if molecular else "all coordinates"
     if read(torch.as_tensor(frames.gather([0]))).shape[1] < 2:
-        return None
+        return []
     first = read(predictions[0][0][:, :200].flatten(0, 1)).double().numpy()
     mean, scale = first.mean(0), first.std(0) + 1e-12
     axes = np.linalg.svd((first - mean) / scale, full_matrices=False)[2][:_JOINT].T
@@ -238,8 +253,8 @@ def _joint(predictions: Predictions, frames: Frames) -> Check | None:
             each.append(_in_batches(by_draw[:, :, k], 2))
         scores.append(np.concatenate(u, 1))
         expected.append(np.concatenate(each, 2))
-    p = _p(np.concatenate(scores), expected[0], frames)
-    return Check(name, "joint", float("nan"), float("nan"), "", p)
+    p = _p(np.concatenate(scores), expected[0], frames, axes.shape[1])
+    return [Check(name, "joint", float("nan"), float("nan"), "", p)]
 
 
 def _pair_distances(x: Tensor) -> Tensor:
@@ -285,12 +300,14 @@ def _in_batches(by_draw: np.ndarray, order: int) -> np.ndarray:
     return components(u[:, :whole], order).reshape(len(u), _BATCHES, -1, order).mean(2)
 
 
-def _p(scores: np.ndarray, expected: np.ndarray, frames: Frames) -> float:
-    g = inefficiency(scores, frames, (False,) * scores.shape[1])
+def _p(scores: np.ndarray, expected: np.ndarray, frames: Frames, apart: int = 1) -> float:
+    """Of scores of so many observables, in order: the one that remembers longest decides what frames are worth."""
+    parts = np.split(scores, apart, axis=1)
+    g = max(inefficiency(part, frames, (False,) * part.shape[1]) for part in parts)
     blocks = block_ids(frames, g)
     count = int(blocks.max()) + 1
     if len(frames) < _LEAST_WORTH * g:
-        raise DataError(
+        raise _TooFewError(
             f"{len(frames)} frames are worth {len(frames) / g:.2g} independent ones, too few for a check: "
             f"{_LEAST_WORTH} are needed; give longer trajectories"
         )

@@ -96,7 +96,7 @@ class Checklist:
             numbers = [f"{v:9.4g}" if np.isfinite(v) else " " * 9 for v in (r.seen, r.predicted)]
             p = f"{r.p:8.3f}" if r.p >= 1e-3 else f"{r.p:8.0e}"
             lines.append(f"{r.name:<{width}}  {r.kind:<12}  {'  '.join(numbers)}  {p}  {_verdict(r.name in failed)}")
-        many = f"{len(failed)} of {len(self.rows)} checks fail" if failed else f"all {len(self.rows)} checks pass"
+        many = f"{len(failed)} of {len(self.rows)} checks fail" if failed else f"{len(self.rows)} checks, all pass"
         return "\n".join([*lines, f"{many}, at {self.level:g} for all together", *self.skipped])
 
 

@@ -55,8 +55,20 @@ def test_a_right_model_passes():
     table = checked(gauss, frames_of(gauss))
     assert table.passed
     assert [row.name for row in table.rows] == ["x1", "x2", "x3", "all coordinates"]
-    assert "all 4 checks pass" in repr(table)
+    assert "4 checks, all pass" in repr(table)
     assert table.to_dataframe().loc["x1", "verdict"] == "passes"
+
+
+def test_an_observable_that_remembers_too_long_is_left_out_and_named():
+    """Of frames that are worth many draws of one coordinate and few of another."""
+    x = np.random.default_rng(0).normal(size=(1000, 3))
+    x[:, 2] = lfilter([0.02], [1.0, -0.9998], x[:, 2])
+    table = checked(gauss, Frames.from_numpy(x, unit="reduced", dt=1.0, temperature_kT=1.0))
+    assert [row.name for row in table.rows] == ["x1", "x2"]
+    assert [words.partition(":")[0] for words in table.skipped] == [
+        "not checked, x3", "not checked, all coordinates"
+    ]  # fmt: skip
+    assert "not checked, x3: 1000 frames are worth" in repr(table)
 
 
 def shifted(rng, n):
@@ -196,7 +208,7 @@ def test_folds_check_what_they_did_not_see():
         (Generates(gauss), frames_of(gauss), {"samples": 5}, ConfigError, "samples"),
         (Generates(gauss), frames_of(gauss), {"observables": [lambda x: x.sum()]}, DataError, "one value"),
         (Generates(gauss), predictions.frames_of(0, 0.9, 300), {}, DataError, "3 coordinates, and the frames have 1"),
-        (Generates(one), predictions.frames_of(0, 0.999, 300), {}, DataError, "too few for a check"),
+        (Generates(one), predictions.frames_of(0, 0.999, 300), {}, DataError, "nothing can be checked: .*too few"),
     ],
 )
 def test_what_cannot_be_checked_is_refused(subject, frames, arguments, error, message):
