@@ -108,11 +108,12 @@ def over_confident(frames, data, forward, seed: int):
 
 def tilted(frames, data, forward, seed: int, draws: int = 20):
     """Maximum entropy with chi^2 of one a datum, and data drawn anew within their errors."""
+    frames = frames[::10]
     rng, x = np.random.default_rng([seed, 8]), frames.positions[:, 0]
     populations: dict[str, list[float]] = {name: [] for name in BASINS}
     for _ in range(draws):
         again = {k: (v + 0.4 * rng.normal(), 0.4) for k, (v, _) in data.items()}
-        for theta in np.geomspace(100.0, 0.01, 25):
+        for theta in np.geomspace(30.0, 0.03, 13):
             near = bcg.analysis.maximum_entropy(frames, again, forward, theta)
             w = np.asarray(near.weights, dtype=float)
             w /= w.sum()
@@ -150,5 +151,13 @@ ROWS = [
         partial(errors, length=0.7, curves=tuple(SIX), off=0.1),
         truth,
         control=partial(errors, length=0.7, curves=tuple(SIX), off=0.1, how=over_confident),
+    ),
+    Row(
+        "experiments-maximum-entropy",
+        f"{ABOUT} and length 1, three couplings off by .4 Hz: populations by maximum entropy less the truth, 20 sets of "
+        "data drawn anew",
+        partial(errors, how=tilted),
+        truth,
+        expect="no claim",
     ),
 ]
