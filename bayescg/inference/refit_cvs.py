@@ -69,7 +69,12 @@ def turned(means: Tensor, variances: Tensor, gauge: Tensor) -> tuple[Tensor, Ten
 
 
 def mixture(means: Tensor, covariances: Tensor) -> torch.distributions.Distribution:
-    """All refits' normal distributions, counted alike: batch shape ``(n,)``."""
-    parts = torch.distributions.MultivariateNormal(means, covariances)
+    """All refits' normal distributions, counted alike: batch shape ``(n,)``.
+
+    No direction is narrower than a thousandth of the widest: states that share out one probability leave none at all.
+    """
+    widest = covariances.diagonal(dim1=-2, dim2=-1).amax(-1)
+    floor = 1e-6 * widest[..., None, None] * torch.eye(means.shape[-1]).to(means)
+    parts = torch.distributions.MultivariateNormal(means, covariances + floor)
     even = torch.distributions.Categorical(logits=means.new_zeros(means.shape[:2]))
     return torch.distributions.MixtureSameFamily(even, parts)
