@@ -187,6 +187,7 @@ def _overdamped(experiment: Experiment, system: systems.System, directory: Path)
         stride=round(settings.frame_every / settings.dt), equilibration=round(settings.equilibration / settings.dt),
         energy=True, forces=model.conditional and not model.needs_pairs, device=experiment.run.device,
         seed=experiment.run.seed, run_dir=directory,
+        starts=settings.start,
     )  # fmt: skip
     if simulated is system:
         return frames

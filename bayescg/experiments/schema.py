@@ -70,7 +70,8 @@ class Simulation(Section):
     `engine` is OpenMM (:func:`bayescg.sampling.molecular_dynamics`), in so many `processes` and at most for
     `wall_limit`, or all `chains` in one batch (:func:`bayescg.sampling.batched_dynamics`), which knows neither, and may
     begin in equilibrium by tempering at `temperatures`. Toy systems are simulated by ``"overdamped"`` dynamics
-    (:func:`bayescg.sampling.overdamped`), at their own kT or at `temperature_kT`, whose frames are then weighted.
+    (:func:`bayescg.sampling.overdamped`), at their own kT or at `temperature_kT`, whose frames are then weighted; all
+    chains begin at the point `start`, if there is one.
     """
 
     time: float = Field(gt=0)
@@ -84,6 +85,7 @@ class Simulation(Section):
     wall_limit: float | None = Field(default=None, gt=0)
     temperatures: list[float] | None = None
     temperature_kT: float | None = Field(default=None, gt=0)
+    start: list[float] | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _suits_the_engine(self) -> Self:
@@ -91,6 +93,8 @@ class Simulation(Section):
             raise ValueError('simulation.temperatures does nothing with simulation.engine = "openmm"; use "batched"')
         if self.temperature_kT is not None and self.engine != "overdamped":
             raise ValueError('simulation.temperature_kT is for simulation.engine = "overdamped" only')
+        if self.start is not None and self.engine != "overdamped":
+            raise ValueError('simulation.start is for simulation.engine = "overdamped" only')
         return self
 
 
@@ -112,6 +116,13 @@ class Data(Section):
     whole: bool = False
     lag: float | None = Field(default=None, gt=0)
     coordinates: Names | None = Field(default=None, min_length=1)
+    equilibrium: bool = False
+
+    @model_validator(mode="after")
+    def _has_a_lag(self) -> Self:
+        if self.equilibrium and self.lag is None:
+            raise ValueError("data.equilibrium makes weights of pairs: give data.lag")
+        return self
 
 
 class Shooting(Section):

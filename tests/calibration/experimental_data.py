@@ -154,8 +154,7 @@ ROWS = [
     ),
     Row(
         "experiments-maximum-entropy",
-        f"{ABOUT} and length 1, three couplings off by .4 Hz: populations by maximum entropy less the truth, 20 sets of "
-        "data drawn anew",
+        f"{ABOUT} and length 1, three couplings off by .4 Hz: populations by maximum entropy less the truth",
         partial(errors, how=tilted),
         truth,
         expect="no claim",

@@ -59,6 +59,9 @@ class FromFrames(OneFit):
     def _fit(self) -> None:
         places = self.path / "fit", self.path / "trajectories"
         self.fit = fitted(self.experiment, self.train, *places, run_dir=self.path)
+        wanted = self.experiment.data
+        if wanted.equilibrium and wanted.lag is not None:
+            self.frames = self.frames.equilibrium(self.fit, wanted.lag)
 
     def _fit_beside(self, name: str, other: Experiment) -> None:
         places = self.path / "beside" / name, self.path / "trajectories"
