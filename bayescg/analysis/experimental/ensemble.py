@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayescg.analysis.evaluation import evaluate, named_observables, unit_of
+from bayescg.analysis.free_energy.sparse import FEWEST
 from bayescg.analysis.quantity import Quantity
 from bayescg.analysis.resampled import Resampled
+from bayescg.errors import DataError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -132,10 +134,29 @@ class Ensemble:
         return self.average_of(evaluate(function, self.simulation), unit_of(function))
 
     def average_of(self, values: np.ndarray, unit: str = "") -> Quantity:
-        """Average of numbers of the frames, ``(n,)``."""
+        """Average of numbers of the frames, ``(n,)``; where they are only 0 and 1, a population, which has visits.
+
+        Raises
+        ------
+        DataError
+            They are not one finite number for each frame.
+        """
+        values = np.asarray(values, dtype=np.float64)
+        if values.shape != (len(self.simulation),) or not np.isfinite(values).all():
+            raise DataError(
+                f"values of shape {values.shape} for {len(self.simulation)} frames: one finite number a frame is needed"
+            )
         g = self.error.values.reshape(len(self.error), -1)
-        averages = Averages(self.drawing, self.cell, g.shape[1], np.asarray(values, dtype=np.float64)[:, None])
-        return quantity(averages(g, np.arange(len(g)))[:, 0], averages.of_all(g)[:, 0], unit, self.doubt)
+        averages = Averages(self.drawing, self.cell, g.shape[1], values[:, None])
+        draws, whole = averages(g, np.arange(len(g)))[:, 0], averages.of_all(g)[:, 0]
+        doubt, visits = self.doubt, ()
+        if np.isin(values, (0.0, 1.0)).all():
+            visits = tuple(entries(values == side, self.simulation) for side in (1.0, 0.0))
+            if min(visits) < FEWEST and doubt is None:
+                where = "the region" if visits[0] < FEWEST else "what lies outside of the region"
+                doubt = f"{where} was entered {min(visits)} times, fewer than {FEWEST}: simulate longer"
+        draws = draws.clip(values.min(), values.max())  # as Student's t does not
+        return replace(quantity(draws, whole, unit, doubt), visits=visits)
 
     def __repr__(self) -> str:
         rows = [
@@ -146,6 +167,14 @@ class Ensemble:
         warned = [f"  warning: {text}" for text in self.warnings]
         head = f"Ensemble of {len(self.frames)} frames, {self.effective:.0%} of the simulation's effective ones left"
         return "\n".join([head, *rows, *warned])
+
+
+def entries(inside: np.ndarray, frames: Frames) -> int:
+    """How often trajectories begin in a region or enter it; of frames without order, how many are in it."""
+    if frames.order is None or frames.bias is not None:
+        return int(inside.sum())
+    first = np.r_[True, np.diff(frames.trajectory) != 0]
+    return int((inside & (first | ~np.r_[False, inside[:-1]])).sum())
 
 
 def quantity(draws: np.ndarray, of_all: np.ndarray, unit: str, doubt: str | None) -> Quantity:

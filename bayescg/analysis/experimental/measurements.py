@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bayescg.analysis.evaluation import evaluate
+from bayescg.analysis.evaluation import evaluate, named_observables
 from bayescg.errors import ConfigError, DataError
 from bayescg.features.forward_models import ForwardModel
 
@@ -116,7 +116,8 @@ class _Own:
         self.names, self.source = [name], source
 
     def values(self, frames: Frames) -> np.ndarray:
-        values = evaluate(self.source, frames) if callable(self.source) else np.asarray(self.source, dtype=np.float64)
+        (source,) = named_observables([self.source], None, frames) if isinstance(self.source, str) else (self.source,)
+        values = evaluate(source, frames) if callable(source) else np.asarray(source, dtype=np.float64)
         if values.shape != (len(frames),) or not np.isfinite(values).all():
             raise DataError(
                 f"{self.names[0]!r} has values of shape {values.shape} for {len(frames)} frames: one finite number a "

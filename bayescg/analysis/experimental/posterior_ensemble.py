@@ -19,6 +19,7 @@ from bayescg.analysis.experimental.measurements import Group, Measurements, meas
 from bayescg.analysis.fit_checks import check_landscape
 from bayescg.analysis.resampled import average, resampled
 from bayescg.data import effective_frames
+from bayescg.errors import ConfigError
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
@@ -28,6 +29,7 @@ __all__ = ["experiments"]
 _BINS = {1: 36, 2: 24}
 _SCALE = 0.5  # of the logarithm of an unknown factor
 _FEWEST = 0.05
+_FEWEST_FRAMES = 10
 _FAR = 3.0
 _REMEMBERED = 0.2
 _MOST = 1e6
@@ -59,7 +61,8 @@ def experiments(
     (of your own numbers 0: their error belongs into the datum's).
     Each draw is the end of a chain of elliptical slice sampling of its own, with weights :math:`w^0` of a bootstrap
     over blocks of the simulation (or its trajectories, windows or Koopman weights, as for all averages). What no datum
-    sees keeps the prior's width; where the simulation never was there is nothing to weigh.
+    sees keeps the prior's width, up to its scale, which all data inform; where the simulation never was there is nothing
+    to weigh.
 
     Parameters
     ----------
@@ -89,7 +92,7 @@ def experiments(
     -------
     Ensemble
         Its ``average`` and ``average_of`` give averages and populations as quantities; where a draw leaves fewer than
-        5 % of the frames these have no interval.
+        5 % of the frames, or ten independent ones, these have no interval.
 
     Raises
     ------
@@ -125,6 +128,8 @@ def experiments(
     circular = circular_of(periodic, cv_units)
     k = len(names)
     edges = edges_of(values, bins or _BINS[k], None, circular)
+    if (far := np.abs(values[0][:, list(circular)]).max(initial=0.0)) > 2 * np.pi + 1e-6:
+        raise ConfigError(f"a periodic CV is in radians, and here reaches {far:.4g}: give np.deg2rad of it")
     position = np.where(circular, wrap(values[0]), values[0])
     cell, _ = in_cells(position, edges)
     cells = (len(edges[0]) - 1) ** k
@@ -149,19 +154,16 @@ def experiments(
             half = normal
         normal = elliptical_slice(log_likelihood, normal, rng)
     g = prior.errors(normal[:, : prior.size])[0]
-    predicted, whole = measured.seen(averages(g, everyone)), measured.seen(averages.of_all(g))
+    predicted, whole = (
+        nuisances.fitted(measured.seen(a), normal[:, prior.size :]) for a in (averages(g, everyone), averages.of_all(g))
+    )
     w0 = weights_of(frames)
     mass = np.bincount(cell, w0, cells) / w0.sum()
     tilt = np.exp(-g)
     tilt /= (tilt @ mass)[:, None]
     squares = np.bincount(cell, w0**2, cells) / w0.sum() ** 2
     effective = float(np.median(squares.sum() / (tilt**2 @ squares)))
-    doubt = None
-    if effective < _FEWEST:
-        doubt = (
-            f"a typical draw leaves {effective:.1%} of the simulation's effective frames: data and simulation hardly "
-            "overlap; simulate what the data ask for (umbrella sampling along the CV), or look for a wrong datum"
-        )
+    doubt = _doubt(measured, scale or offset, effective, effective_frames(w0) / g_frames)
     simulated = [average(column, frames, draws, seed, "") for column in measured.per_frame.T]
     without = measured.seen(np.stack([q.draws for q in simulated], -1))
     rows = [
@@ -174,6 +176,7 @@ def experiments(
         for i, (name, unit) in enumerate(zip(measured.names, measured.units(), strict=True))
     ]  # fmt: skip
     before = measured.seen(averages(prior.errors(half[:, : prior.size])[0], everyone))
+    errors = [group.error for group in measured.groups for _ in measured.names[group.columns]]
     shape = (draws, *(len(e) - 1 for e in edges))
     dims = ("draw", "bin") if k == 1 else ("draw", "bin_x", "bin_y")
     centres = {d: 0.5 * (e[1:] + e[:-1]) for d, e in zip(dims[1:], edges, strict=True)}
@@ -185,7 +188,7 @@ def experiments(
         attrs={"unit": "kT"},
     )
     weights = np.maximum(w0 * tilt.mean(0)[cell], 0.0)
-    texts = [*_warnings(rows, measured, before, predicted), *([doubt] if doubt else [])]
+    texts = [*_warnings(rows, errors, before, measured.seen(averages(g, everyone))), *([doubt] if doubt else [])]
     visited = error[0].copy(data=(mass > 0).reshape(shape[1:])).drop_vars("draw")
     weighted = replace(frames, weights=weights.astype(np.float32), bias=None, koopman=None)
     return Ensemble(
@@ -210,6 +213,15 @@ class _Nuisances:
         b = wide * part[:, -1:] if self._offset else np.zeros_like(tau)
         return np.minimum(tau, _MOST * group.error), a, b
 
+    def fitted(self, seen: np.ndarray, normal: np.ndarray) -> np.ndarray:
+        """Factor and offset applied to what is seen of an ensemble, ``(m, k)``."""
+        parts = [
+            a * seen[:, group.columns] + b
+            for number, group in enumerate(self._measured.groups)
+            for _, a, b in [self._of(group, number, normal)]
+        ]
+        return np.concatenate(parts, 1)
+
     def log_likelihood(self, predicted: np.ndarray, normal: np.ndarray) -> np.ndarray:
         """Of the data, ``(m,)``, where so much is predicted ``(m, k)``."""
         total = np.zeros(len(predicted))
@@ -233,25 +245,39 @@ class _Nuisances:
         return draws
 
 
-def _warnings(rows: Sequence[Measured], measured: Measurements, half: np.ndarray, predicted: np.ndarray) -> list[str]:
-    texts = []
+def _doubt(measured: Measurements, free: bool, share: float, frames: float) -> str | None:
+    """Why averages have no interval; data with a free factor or offset may lie anywhere."""
     ends = measured.seen(np.stack([measured.per_frame.min(0), measured.per_frame.max(0)]))
-    errors = [group.error for group in measured.groups for _ in measured.names[group.columns]]
-    for row, error, (first, last) in zip(rows, errors, ends.T, strict=True):
-        low, high = min(first, last), max(first, last)
-        if not low - _FAR * row.sd <= row.value <= high + _FAR * row.sd:
-            texts.append(
-                f"{row.name} = {row.value:g} {row.unit} lies outside what any frame gives, {low:.3g} to {high:.3g}: "
-                "another unit, another atom, or conformations that the simulation never saw"
+    columns = zip(measured.names, measured.units(), measured.value, measured.sd, *np.sort(ends, 0), strict=True)
+    for name, unit, value, sd, low, high in columns:
+        if not free and not low - _FAR * sd <= value <= high + _FAR * sd:
+            return (
+                f"{name} = {value:g} {unit} lies outside what any frame gives, {low:.3g} to {high:.3g}: another unit, "
+                "another atom, or conformations that the simulation never saw"
             )
-        elif abs(row.predicted.mean - row.value) > _FAR * max(np.hypot(row.sd, error), row.predicted.sd):
-            texts.append(
-                f"{row.name} stays at {row.predicted.mean:.3g} {row.unit}, far from what is measured: look for a wrong "
-                "assignment or forward model, or for conformations that the simulation never saw"
-            )
-    memory = [
-        np.corrcoef(a, b)[0, 1] for a, b in zip(half.T, predicted.T, strict=True) if np.ptp(a) > 0 and np.ptp(b) > 0
+    if share < _FEWEST:
+        return (
+            f"a typical draw leaves {share:.1%} of the simulation's effective frames: data and simulation hardly "
+            "overlap; simulate what the data ask for (umbrella sampling along the CV), or look for a wrong datum, or "
+            "for a CV that misses what the force field gets wrong"
+        )
+    if share * frames < _FEWEST_FRAMES:
+        return (
+            f"a typical draw leaves {share * frames:.0f} independent frames of the simulation, fewer than "
+            f"{_FEWEST_FRAMES}: simulate longer"
+        )
+    return None
+
+
+def _warnings(rows: Sequence[Measured], errors: Sequence[float], half: np.ndarray, last: np.ndarray) -> list[str]:
+    texts = [
+        f"{row.name} stays at {row.predicted.mean:.3g} {row.unit}, far from what is measured: look for a wrong "
+        "assignment or forward model, data that contradict each other, or conformations that the simulation never saw"
+        for row, error in zip(rows, errors, strict=True)
+        if abs(row.predicted.mean - row.value) > _FAR * max(np.hypot(row.sd, error), row.predicted.sd)
     ]
+    pairs = zip(half.T, last.T, strict=True)
+    memory = [np.corrcoef(a, b)[0, 1] for a, b in pairs if np.ptp(a) > 0 and np.ptp(b) > 0]
     if memory and max(memory) > _REMEMBERED + 3 / len(half) ** 0.5:
         texts.append(
             f"chains still remember where they were half their steps ago (correlation {max(memory):.2f}): give more "

@@ -144,7 +144,27 @@ def test_the_dual_is_the_direct_minimum():
 
 def test_data_beyond_the_simulation_are_told():
     ensemble = experiments(TWO, {"mean": (7.0, 0.1)}, {"mean": first}, first, draws=50, steps=50)
+    assert ensemble.average(first).ci90 is None
     assert any("mean = 7" in text and "outside what any frame gives, -1 to 1" in text for text in ensemble.warnings)
+
+
+def test_a_region_that_was_hardly_entered_has_no_population():
+    ensemble = experiments(TWO, {"mean": (0.2, 0.1)}, {"mean": first}, first, draws=50, steps=20)
+    for beyond, entered in ((3.0, 0), (-3.0, 20_000)):
+        population = ensemble.average(lambda x, beyond=beyond: x[:, 0] > beyond)
+        assert population.visits == (entered, 20_000 - entered)
+        assert population.ci90 is None
+        assert "entered 0 times" in str(population.warning)
+
+
+def test_averages_of_few_frames_stay_among_their_values():
+    few = frames_of(np.random.default_rng(0).normal(size=40))
+    ensemble = experiments(few, {"mean": (0.0, 0.5)}, {"mean": first}, first, draws=200, steps=20)
+    population = ensemble.average(lambda x: x[:, 0] > 0.8)
+    assert population.draws.min() >= 0
+    fewer = frames_of(np.random.default_rng(0).normal(size=9))
+    ensemble = experiments(fewer, {"mean": (0.0, 0.5)}, {"mean": first}, first, draws=50, steps=20)
+    assert "independent frames" in str(ensemble.average(first).warning)
 
 
 def test_data_that_contradict_each_other_are_told():
@@ -182,6 +202,11 @@ def test_what_is_no_datum_is_refused(data, forward, message):
 def test_numbers_that_are_not_of_the_frames_are_refused():
     with pytest.raises(DataError, match=r"shape \(3,\) for 20000 frames"):
         experiments(TWO, {"mean": (0.2, 0.1)}, {"mean": np.zeros(3)}, first)
+
+
+def test_a_periodic_cv_in_degrees_is_refused():
+    with pytest.raises(ConfigError, match="a periodic CV is in radians, and here reaches 100"):
+        experiments(TWO, {"mean": (0.2, 0.1)}, {"mean": first}, lambda x: 100 * x[:, 0], periodic=True)
 
 
 def test_a_name_may_leave_out_the_residue_where_there_is_one():
