@@ -61,7 +61,7 @@ def experiments(
     (of your own numbers 0: their error belongs into the datum's).
     Each draw is the end of a chain of elliptical slice sampling of its own, with weights :math:`w^0` of a bootstrap
     over blocks of the simulation (or its trajectories, windows or Koopman weights, as for all averages). What no datum
-    sees keeps the prior's width, up to its scale, which all data inform; where the simulation never was there is nothing
+    sees keeps the prior's width, up to its scale, which all data inform; where the simulation never was is nothing
     to weigh.
 
     Parameters
