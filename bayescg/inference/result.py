@@ -168,6 +168,8 @@ def _cv_warnings(job: Job, posterior: Posterior) -> list[str]:
         x = torch.as_tensor(frames.gather(evenly(frames, 2000)))
     with torch.no_grad():
         cv = cv_of(model, x.to(next(model.parameters())))
+        if isinstance(cv, torch.distributions.OneHotCategorical):  # states, some of which may be empty
+            return []
         spread, width = cv.mean.std(0, correction=0), cv.variance.mean(0).sqrt()
     return [
         f"CV {number} tells frames hardly apart: its means spread by {s:.2g} over the frames, and in one frame it is "

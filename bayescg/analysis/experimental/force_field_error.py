@@ -13,7 +13,7 @@ __all__ = ["LENGTHS", "SCALE", "ForceFieldError"]
 LENGTHS = (0.3, 1.7)
 """Between which the prior of the length is uniform, in radians; of a CV that is no angle, its range counts as pi."""
 
-SCALE = 2.0
+SCALE = 1.5
 """Scale of the half-normal prior over the error's standard deviation, kT."""
 
 _HARMONICS = {1: 12, 2: 6}
@@ -24,7 +24,7 @@ class ForceFieldError:
     r"""Errors g of free energies, in kT, on cells along CVs: :math:`g \sim GP(0, s^2 k_\ell)`.
 
     .. math:: k_\ell(\phi, \phi') = e^{(\cos(\phi - \phi') - 1) / \ell^2},
-        \quad s \sim HN(2), \quad \ell \sim U(0.3, 1.7)
+        \quad s \sim HN(1.5), \quad \ell \sim U(0.3, 1.7)
 
     The kernel's Fourier coefficients are Bessel functions, so a draw is a sum of cosines and sines with standard normal
     weights. Along a CV that is no angle there are cosines alone, on half a circle. The constant, which no ensemble
