@@ -22,6 +22,8 @@ X = np.zeros((3, 2))
 TOP = bcg.systems.peptide("ACE-ALA-NME")[0]
 CASES = {
     "a unit that is no word": (lambda: frames(unit={}), UnitError, "unknown unit of length"),
+    "a limit in words": (lambda: bcg.data.load("a.xtc", memory_limit="A"), ConfigError, "memory_limit"),
+    "a unit that is an array": (lambda: bcg.data.load("a.xtc", unit=X), UnitError, "name of a unit"),
     "a box of words": (lambda: frames(box={"a": 1}), DataError, "box= takes an array of numbers"),
     "weights of words": (lambda: frames(weights="A"), DataError, "weights= takes an array"),
     "forces of words": (lambda: frames(forces="phi"), DataError, "not an array of numbers"),

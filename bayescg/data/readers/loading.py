@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bayescg.arguments import check_counts
 from bayescg.data.frames import Frames
 from bayescg.data.readers.assembly import Assembly, Decoded, Part, selection
 from bayescg.data.readers.files import (
@@ -22,7 +23,7 @@ from bayescg.data.readers.files import (
     topology_of,
 )
 from bayescg.data.readers.geometry import scan
-from bayescg.errors import BayescgError, ConfigError, DataError, OutputError
+from bayescg.errors import BayescgError, ConfigError, DataError, OutputError, UnitError
 from bayescg.units import plain
 
 if TYPE_CHECKING:
@@ -105,6 +106,9 @@ def load(
     (3, 0.2)
     >>> folder.cleanup()
     """
+    check_counts(memory_limit=(memory_limit, 0))
+    if unit is not None and not isinstance(unit, str):
+        raise UnitError(f"unit={unit!r} must be the name of a unit of length")
     trajectories = sources(paths)
     files = [source for source in trajectories if isinstance(source, Path)]
     full = topology_of(top, trajectories[0])
