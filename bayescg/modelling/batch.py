@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyro
 import torch
@@ -54,7 +55,7 @@ class Batch:
     weight: Tensor | None = None
     index: Tensor | None = None
     total: int = 0
-    stage: str = ""
+    stage: Any = ""  # a string, which a type checker would have to tell apart from tensors in Batch(**tensors)
 
     def __post_init__(self) -> None:
         if self.total < 1:

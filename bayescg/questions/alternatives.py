@@ -85,11 +85,12 @@ def said_of(table: Comparison) -> Finding:
     """A comparison for people: its rows, who is tied, and a figure."""
     finding = Finding(warnings=list(table.warnings))
     columns = ["model", "score", "difference", "verdict"]
-    weighted = table.rows[0].stacking is not None and len(table.rows) > 1
+    best = table.rows[0]
+    weighted = best.stacking is not None and len(table.rows) > 1
     rows: list[tuple[str, ...]] = []
     for row in table.rows:
-        apart = "" if row is table.rows[0] else f"{row.difference:+.3g} ± {row.difference_se:.2g}"
-        verdict = "best" if row is table.rows[0] else "tied" if row.name in table.tied else "behind"
+        apart = "" if row is best else f"{row.difference:+.3g} ± {row.difference_se:.2g}"
+        verdict = "best" if row is best else "tied" if row.name in table.tied else "behind"
         cells = [row.name, f"{row.score:.5g} ± {row.se:.2g}", apart, verdict]
         rows.append((*cells, *([f"{row.stacking:.2f}", f"{row.pseudo_bma:.2f}"] if weighted else [])))
     columns += ["stacking", "pseudo-BMA+"] if weighted else []

@@ -73,4 +73,4 @@ def pseudo_bma(blocks: Sequence[np.ndarray], worth: float, seed: int = 0) -> np.
     scores = np.stack(list(blocks))
     draws = np.random.default_rng(seed).dirichlet(np.ones(scores.shape[1]), _DRAWS)
     total = worth * draws @ scores.T
-    return np.exp(total - logsumexp(total, axis=1, keepdims=True)).mean(0)
+    return np.exp(total - np.asarray(logsumexp(total, axis=1, keepdims=True))).mean(0)

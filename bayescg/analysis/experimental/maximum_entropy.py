@@ -66,7 +66,7 @@ def maximum_entropy(frames: Frames, data: Mapping[str, Sequence[float]], forward
 
     def dual(tilt: np.ndarray) -> tuple[float, np.ndarray]:
         log_w = log_w0 - off @ tilt
-        total = logsumexp(log_w)
+        total = float(np.asarray(logsumexp(log_w)))
         precision = theta * measured.sd**2 * tilt
         return float(total + 0.5 * tilt @ precision), precision - np.exp(log_w - total) @ off
 
