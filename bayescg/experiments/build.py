@@ -138,7 +138,8 @@ def frames_of(experiment: Experiment, directory: Path) -> Frames:
 def _given(experiment: Experiment, directory: Path) -> Frames:
     wanted = experiment.data
     if wanted.frames is not None:
-        arguments = wanted.model_dump(exclude={"frames", "stride", "select", "lag", "coordinates"}, exclude_none=True)
+        ours = {"frames", "stride", "select", "lag", "coordinates", "equilibrium"}
+        arguments = wanted.model_dump(exclude=ours, exclude_none=True)
         return data.load(wanted.frames, stride=wanted.stride, select=wanted.select, **arguments)
     assert experiment.system is not None
     assert experiment.simulation is not None
@@ -151,7 +152,7 @@ def _given(experiment: Experiment, directory: Path) -> Frames:
             return frames
         mapping = features.beads(system.dim, np.eye(system.dim)[_columns(wanted.coordinates, system.dim)])
         return sampling.mapped_forces(frames, system, mapping, aggregation="slice")
-    del settings["temperature_kT"]
+    del settings["temperature_kT"], settings["start"]
     if engine == "batched":
         settings = {k: v for k, v in settings.items() if k not in ("processes", "wall_limit")}
         device = experiment.run.device
