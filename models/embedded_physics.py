@@ -146,7 +146,6 @@ class EmbeddedPhysics(SystemModel):
         self.generator = generator
         self.layers, self.bins, self.buffer, self.rounds, self.fresh = layers, bins, buffer, rounds, fresh
         self.molecule, self.flow = self.system.reference is not None, generator == "flow"
-        self.prior = LatentMixture(self.components, latent_dim, angular=self.flow)
         size, inputs = self.system.dim, len(self.system.readable(torch.zeros(self.system.dim)))
         if isinstance(system, MolecularSystem) and self.flow:
             circular = self.system.circular.tolist()
@@ -161,6 +160,7 @@ class EmbeddedPhysics(SystemModel):
         else:
             self.decoder = nets.ConditionalGaussian(latent_dim, size, self.hidden, correlated=self.molecule)
             self.reverse = nets.ConditionalGaussian(inputs, latent_dim, self.hidden)
+        self.prior = LatentMixture(self.components, latent_dim, angular=self.flow)
         self.register_buffer("beta", torch.ones(()))
 
     def guide(self, batch: Batch) -> None:

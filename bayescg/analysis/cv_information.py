@@ -91,7 +91,7 @@ def cv_information(
     >>> import bayescg as bcg
     >>> from bayescg.models import PredictiveCV
     >>> model, *_ = PredictiveCV.example()
-    >>> x = np.random.default_rng(0).normal(size=(1000, 6))
+    >>> x = np.random.default_rng(0).normal(size=(1000, 4))
     >>> frames = bcg.data.Frames.from_numpy(x, unit="reduced", temperature_kT=1.0)
     >>> fit = bcg.fit(model, frames, steps=100, uncertainty="none", seed=0)
     >>> found = bcg.analysis.cv_information(fit, frames, [lambda x: x[:, 0]])

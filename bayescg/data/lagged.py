@@ -35,7 +35,7 @@ class Pairs:
     >>> pairs = frames.lagged(2.0)
     >>> now, later = pairs.gather([0, 1])
     >>> pairs, later.ravel() - now.ravel()
-    (Pairs(3, lag=2.0, frames=Frames(5 x 1, reduced, 1 trajectory, dt=1.0)), array([2., 2.]))
+    (Pairs(3, lag=2.0, frames=Frames(5 x 1, reduced, 1 trajectory, dt=1)), array([2., 2.]))
     """
 
     i: np.ndarray

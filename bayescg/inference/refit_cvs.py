@@ -71,9 +71,11 @@ def turned(means: Tensor, variances: Tensor, gauge: Tensor) -> tuple[Tensor, Ten
 def mixture(means: Tensor, covariances: Tensor) -> torch.distributions.Distribution:
     """All refits' normal distributions, counted alike: batch shape ``(n,)``.
 
-    No direction is narrower than a thousandth of the widest: states that share out one probability leave none at all.
+    Where covariances are singular in this precision, as those of states that share out one probability, no direction is
+    narrower than a thousandth of the widest.
     """
-    widest = covariances.diagonal(dim1=-2, dim2=-1).amax(-1)
+    flat = torch.linalg.cholesky_ex(covariances).info > 0
+    widest = torch.where(flat, covariances.diagonal(dim1=-2, dim2=-1).amax(-1), 0.0)
     floor = 1e-6 * widest[..., None, None] * torch.eye(means.shape[-1]).to(means)
     parts = torch.distributions.MultivariateNormal(means, covariances + floor)
     even = torch.distributions.Categorical(logits=means.new_zeros(means.shape[:2]))

@@ -47,7 +47,8 @@ class ForceFieldError:
     >>> g, s, length = prior.errors(np.random.default_rng(0).normal(size=(4000, prior.size)))
     >>> g.shape, bool(0.3 < length.min() < length.max() < 1.7)
     ((4000, 36), True)
-    >>> ((g[:, 18] - g[:, 0]) / s).var().round(1)  # 2 - 2 k(pi), over the prior of the length
+    >>> float(((g[:, 18] - g[:, 0]) / s).var().round(1))  # 2 - 2 k(pi), over the prior of the length
+    1.7
 
     """
 
