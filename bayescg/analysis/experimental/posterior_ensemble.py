@@ -143,8 +143,8 @@ def experiments(
     nuisances = _Nuisances(measured, scale, offset)
 
     def log_likelihood(normal: np.ndarray, chains: np.ndarray) -> np.ndarray:
-        predicted = measured.seen(averages(prior.errors(normal[:, : prior.size])[0], chains))
-        return nuisances.log_likelihood(predicted, normal[:, prior.size :])
+        seen_of_chains = measured.seen(averages(prior.errors(normal[:, : prior.size])[0], chains))
+        return nuisances.log_likelihood(seen_of_chains, normal[:, prior.size :])
 
     rng = np.random.default_rng([seed, 2])
     normal = rng.normal(size=(draws, prior.size + nuisances.size))
@@ -154,9 +154,8 @@ def experiments(
             half = normal
         normal = elliptical_slice(log_likelihood, normal, rng)
     g = prior.errors(normal[:, : prior.size])[0]
-    predicted, whole = (
-        nuisances.fitted(measured.seen(a), normal[:, prior.size :]) for a in (averages(g, everyone), averages.of_all(g))
-    )
+    last = measured.seen(averages(g, everyone))
+    predicted, whole = (nuisances.fitted(a, normal[:, prior.size :]) for a in (last, measured.seen(averages.of_all(g))))
     w0 = weights_of(frames)
     mass = np.bincount(cell, w0, cells) / w0.sum()
     tilt = np.exp(-g)
@@ -181,14 +180,14 @@ def experiments(
     dims = ("draw", "bin") if k == 1 else ("draw", "bin_x", "bin_y")
     centres = {d: 0.5 * (e[1:] + e[:-1]) for d, e in zip(dims[1:], edges, strict=True)}
     error = xr.DataArray(
-        (g + np.log(tilt @ mass)[:, None] - (g @ mass)[:, None]).reshape(shape),
+        (g - (g @ mass)[:, None]).reshape(shape),
         dims=dims,
         coords={"draw": everyone, **centres},
         name="force_field_error",
         attrs={"unit": "kT"},
     )
     weights = np.maximum(w0 * tilt.mean(0)[cell], 0.0)
-    texts = [*_warnings(rows, errors, before, measured.seen(averages(g, everyone))), *([doubt] if doubt else [])]
+    texts = [*_warnings(rows, errors, before, last), *([doubt] if doubt else [])]
     visited = error[0].copy(data=(mass > 0).reshape(shape[1:])).drop_vars("draw")
     weighted = replace(frames, weights=weights.astype(np.float32), bias=None, koopman=None)
     return Ensemble(
@@ -222,14 +221,15 @@ class _Nuisances:
         ]
         return np.concatenate(parts, 1)
 
-    def log_likelihood(self, predicted: np.ndarray, normal: np.ndarray) -> np.ndarray:
-        """Of the data, ``(m,)``, where so much is predicted ``(m, k)``."""
-        total = np.zeros(len(predicted))
-        for number, group in enumerate(self._measured.groups):
-            tau, a, b = self._of(group, number, normal)
-            variance = self._measured.sd[group.columns] ** 2 + tau**2
-            off = self._measured.value[group.columns] - a * predicted[:, group.columns] - b
-            total -= 0.5 * (off**2 / variance + np.log(variance)).sum(1)
+    def log_likelihood(self, seen: np.ndarray, normal: np.ndarray) -> np.ndarray:
+        """Of the data, ``(m,)``, where so much is seen of an ensemble, ``(m, k)``."""
+        taus = [
+            np.repeat(self._of(group, number, normal)[0], len(self._measured.names[group.columns]), 1)
+            for number, group in enumerate(self._measured.groups)
+        ]
+        variance = self._measured.sd**2 + np.concatenate(taus, 1) ** 2
+        off = self._measured.value - self.fitted(seen, normal)
+        total = -0.5 * (off**2 / variance + np.log(variance)).sum(1)
         return np.where(np.isfinite(total), total, -np.inf)
 
     def told(self, normal: np.ndarray) -> dict[str, np.ndarray]:
