@@ -59,7 +59,7 @@ SET = "Another value for one setting, such as fit.steps=5000; may be repeated."
 ASK = "Another value for a setting of analysis: all is asked anew of the same fit; may be repeated."
 QUICK = "Small sizes, to see in seconds that everything works; the numbers mean nothing."
 REFITS = "The mean CVs of all refits of an ensemble or bootstrap, or those of the trained values alone."
-SCORES = "log_score, forces, log_z, vamp2, vampe or timescales"
+SCORES = "log_score, forces, commitments, steps, log_z, vamp2, vampe or timescales"
 FOLDS = "Train all anew on folds of the frames, and score each where it was not trained; else: on frames held out."
 _TABLE = "docs/calibration.md"
 

@@ -75,6 +75,7 @@ class EffectiveDynamics(Model):
     """
 
     needs_pairs = True
+    pair_density = "variable"
     conditional = True
     uncertainty = "laplace"
     training_defaults: ClassVar[dict[str, Any]] = {"steps": 1, "batch_size": 4096, "validation": 0.0}

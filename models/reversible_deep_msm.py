@@ -76,7 +76,7 @@ class ReversibleDeepMSM(PairModel):
 
     additive = False
     minimum_batch = 32
-    density = "equilibrium"
+    pair_density = "equilibrium"
     uncertainty = "bootstrap"
     citation = "Mardt, Pasquali, Noé, Wu, PMLR 107, 451 (2020), arXiv:1912.07392; Wu et al., NeurIPS 2018"
     occupation: Tensor

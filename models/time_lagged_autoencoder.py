@@ -56,7 +56,7 @@ class TimeLaggedAutoencoder(PairModel):
     (torch.Size([100, 1]), 1.0)
     """
 
-    density = "features"
+    pair_density = "features"
     uncertainty = "bootstrap"
     citation = "Wehmeyer, Noé, J. Chem. Phys. 148, 241703 (2018), doi:10.1063/1.5011399"
 

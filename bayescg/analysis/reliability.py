@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from bayescg.data import Frames
     from bayescg.inference import Fit
 
-__all__ = ["Reliability", "commitment_probabilities", "reliability"]
+__all__ = ["Reliability", "commitment_probabilities", "log_probability_of_shots", "reliability"]
+
+_LEAST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -134,17 +136,9 @@ def reliability(fit: Fit, shots: Frames, bins: int = 10, seed: int = 0) -> Relia
     True
     """
     check_counts(bins=(bins, 1), seed=(seed, 0))
-    draws = commitment_probabilities(fit, shots)
-    if shots.commitments is None or not shots.commitments.any():
-        raise DataError("these frames hold no shots: bcg.sampling.commitment counts where they end")
-    if shots.commitments.shape[1] != draws.shape[2]:
-        raise DataError(f"shots of {shots.commitments.shape[1]} regions for a fit of {draws.shape[2]}")
-    learned: Any = fit.model
-    theirs, ours = list(shots.provenance.get("regions", learned.regions)), list(learned.regions)
-    if theirs != ours:
-        raise DataError(f"the shots are to {theirs}, and the fit learned of {ours}, in this order")
-    shot = shots.commitments.sum(1) > 0
-    counts, draws = shots.commitments[shot], draws[:, shot]
+    counts, draws = _counts_and_draws(fit, shots)
+    shot = counts.sum(1) > 0
+    counts, draws = counts[shot], draws[:, shot]
     total, p = counts.sum(1), draws.mean(0)
     pairs = np.array_split(np.argsort(p[:, 1:].ravel()), min(bins, p[:, 1:].size))
     n, k, q = (a.ravel() for a in (np.broadcast_to(total[:, None], p[:, 1:].shape), counts[:, 1:], p[:, 1:]))
@@ -155,17 +149,37 @@ def reliability(fit: Fit, shots: Frames, bins: int = 10, seed: int = 0) -> Relia
         ]
     ).T
     weight = number / number.sum()
-    share = np.maximum(counts.sum(0) / counts.sum(), 1e-12)
+    share = np.maximum(counts.sum(0) / counts.sum(), _LEAST)
     below, upto = (stats.binom.cdf(counts[:, 1:] - less, total[:, None], draws[:, :, 1:]).mean(0) for less in (1, 0))
     place = below + (upto - below) * np.random.default_rng(seed).random(below.shape)
     return Reliability(
         foretold, counted, sd, number,
         calibration_error=float(weight @ np.abs(counted - foretold)),
         expected_error=float(weight @ sd * np.sqrt(2 / np.pi)),
-        log_score=float((counts * np.log(np.maximum(p, 1e-12))).sum() / counts.sum()),
+        log_score=float((counts * np.log(np.maximum(p, _LEAST))).sum() / counts.sum()),
         log_score_constant=float((counts.sum(0) * np.log(share)).sum() / counts.sum()),
         inside=float(((place > 0.05) & (place < 0.95)).mean()),
     )  # fmt: skip
+
+
+def log_probability_of_shots(fit: Fit, shots: Frames) -> np.ndarray:
+    """Log probability of where each frame's shots ended, in one order, by the mean of the draws, nats, ``(n,)``."""
+    counts, draws = _counts_and_draws(fit, shots)
+    return (counts * np.log(np.maximum(draws.mean(0), _LEAST))).sum(1)
+
+
+def _counts_and_draws(fit: Fit, shots: Frames) -> tuple[np.ndarray, np.ndarray]:
+    """Shots ``(n, regions)`` and foretold probabilities ``(draws, n, regions)``, of the same regions."""
+    draws = commitment_probabilities(fit, shots)
+    if shots.commitments is None or not shots.commitments.any():
+        raise DataError("these frames hold no shots: bcg.sampling.commitment counts where they end")
+    if shots.commitments.shape[1] != draws.shape[2]:
+        raise DataError(f"shots of {shots.commitments.shape[1]} regions for a fit of {draws.shape[2]}")
+    learned: Any = fit.model
+    theirs, ours = list(shots.provenance.get("regions", learned.regions)), list(learned.regions)
+    if theirs != ours:
+        raise DataError(f"the shots are to {theirs}, and the fit learned of {ours}, in this order")
+    return shots.commitments, draws
 
 
 def _spread(n: np.ndarray, draws: np.ndarray, q: np.ndarray, b: np.ndarray) -> float:

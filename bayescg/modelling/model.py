@@ -73,6 +73,9 @@ class Model(nn.Module, ABC):
         hold (``batch.x`` is None), and the loss is an average over the draws.
     optional_frames : bool
         Whether a model that queries a system may be given frames all the same: ``batch.x`` then holds them.
+    pair_density : {"features", "equilibrium", "variable"} or None
+        Of pairs: what the log density of the later frame is over, given the first one: whitened features, relative to
+        the equilibrium, or one variable in its own unit. None: it has none.
     conditional : bool
         Whether its likelihood is that of labels given the frames (forces, energies), of which it generates none.
     objective : str
@@ -96,6 +99,7 @@ class Model(nn.Module, ABC):
     needs_pairs: ClassVar[bool] = False
     needs_frames: ClassVar[bool] = True
     optional_frames: ClassVar[bool] = False
+    pair_density: ClassVar[str | None] = None
     conditional: ClassVar[bool] = False
     objective: ClassVar[str] = "elbo"
     uncertainty: ClassVar[str] = "none"

@@ -18,6 +18,7 @@ __all__ = ["comparison"]
 
 _NAMES = {
     "log_score": "log score (nat per frame)", "forces": "minus mean square of the missed force",
+    "commitments": "log probability of a frame's shots (nat)", "steps": "minus mean square of the missed step",
     "log_z": "lower bound of log Z (nat)", "vamp2": "VAMP-2", "vampe": "VAMP-E",
     "timescales": "sum of timescales",
 }  # fmt: skip

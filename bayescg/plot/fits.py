@@ -136,7 +136,7 @@ def loss_unit(model: Model) -> str:
     """
     if not model.needs_frames:
         return "nats"
-    likelihood = model.kind != "generalised" or getattr(model, "density", None) is not None
+    likelihood = model.kind != "generalised" or model.pair_density is not None
     return "nats per frame" if likelihood else ""
 
 

@@ -27,6 +27,7 @@ _NOTE = (
 )
 _WHAT = {
     "log_score": "Log density of a frame, in nats", "forces": "Minus the mean square of the missed force",
+    "commitments": "Log probability of a frame's shots, in nats", "steps": "Minus the mean square of the missed step",
     "log_z": "Lower bound of log Z, in nats", "vamp2": "VAMP-2", "vampe": "VAMP-E", "timescales": "Sum of timescales",
 }  # fmt: skip
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
 from bayescg.analysis.comparing.conformations import log_volume
+from bayescg.analysis.reliability import log_probability_of_shots
 from bayescg.data import Frames, Pairs, seen_by_blocks, statistical_inefficiency
 from bayescg.errors import DataError
 from bayescg.features import Features
@@ -16,9 +18,10 @@ from bayescg.feeding.chunks import chunks
 from bayescg.inference import Fit
 from bayescg.systems import System
 
-__all__ = ["BlockScores", "in_blocks", "log_density", "minus_squared_force_error", "trajectory_of"]
+__all__ = ["BY_FRAME", "BlockScores", "by_pairs", "in_blocks", "trajectory_of"]
 
 _BLOCKS = (3, 20)
+_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def in_blocks(
     return BlockScores(of, g / n, seen_by_blocks(g, n / len(total)), worth, weight=w)
 
 
-def log_density(fit: Fit, data: Frames | Pairs) -> np.ndarray:
+def _log_density(fit: Fit, data: Frames | Pairs) -> np.ndarray:
     """Log density of each frame, or of the later frame of each pair, at the trained values, ``(n,)``.
 
     Raises
@@ -96,13 +99,13 @@ def log_density(fit: Fit, data: Frames | Pairs) -> np.ndarray:
         One is not finite.
     """
     density = fit.log_density(data)[0].double().cpu().numpy() - log_volume(fit, data)
-    if getattr(fit.model, "density", None) == "features":  # whitened by each fit's own training frames
+    if fit.model.pair_density == "features":  # whitened by each fit's own training frames
         back = fit.model.scale.back.double()  # type: ignore[union-attr]
         density = density - 0.5 * float(torch.logdet(back @ back.T))  # type: ignore[operator]
     return _finite(density, f"the log density by {type(fit.model).__name__}")
 
 
-def minus_squared_force_error(potential: Fit | System, frames: Frames) -> np.ndarray:
+def _minus_squared_force_error(potential: Fit | System, frames: Frames) -> np.ndarray:
     """Minus the mean square over components of the force that a potential misses, for each frame, ``(n,)``."""
     system = potential.system() if isinstance(potential, Fit) else potential
     if isinstance(potential, Fit) and isinstance(features := getattr(potential.model, "features", None), Features):
@@ -117,11 +120,45 @@ def minus_squared_force_error(potential: Fit | System, frames: Frames) -> np.nda
     return _finite(np.concatenate(parts), "the force")
 
 
+def _minus_squared_step_error(fit: Fit, pairs: Pairs) -> np.ndarray:
+    """Minus the mean square of what a map misses of the later state of each pair, ``(n,)``.
+
+    In units of how far each coordinate and momentum moves over all pairs, so that one that stays where it is has -1.
+    """
+    leap, errors, moved = fit.map(lag=pairs.lag), [], []
+    for start in range(0, len(pairs), _CHUNK):
+        rows = np.arange(start, min(start + _CHUNK, len(pairs)))
+        (q, q_later), (p, p_later) = (
+            (torch.as_tensor(end).double().flatten(1) for end in pairs.gather(rows, field))
+            for field in ("positions", "momenta")
+        )
+        step = leap.step(q, p)
+        errors.append(torch.cat([step.q - q_later, step.p - p_later], 1).detach())
+        moved.append(torch.cat([q_later - q, p_later - p], 1))
+    size = torch.cat(moved).square().mean(0).sqrt()
+    return _finite((-(torch.cat(errors) / size).square().mean(1)).numpy(), "the step")
+
+
+BY_FRAME: Mapping[str, Callable[[Any, Any], np.ndarray]] = {
+    "log_score": _log_density,
+    "forces": _minus_squared_force_error,
+    "commitments": log_probability_of_shots,
+    "steps": _minus_squared_step_error,
+}
+"""What a fit makes of each frame or pair, by the score's name."""
+
+
+def by_pairs(score: str, model: Any) -> bool:
+    """Whether a score is of pairs of frames."""
+    return score == "steps" or (score == "log_score" and model.needs_pairs)
+
+
 def trajectory_of(data: Frames | Pairs) -> np.ndarray | None:
-    """Which trajectory each frame or pair is of, ``(n,)``; None where they have no order."""
+    """Which trajectory each frame or pair is of, ``(n,)``; None where they have no order, or each its own."""
     if data.order is None:
         return None
-    return data.frames.trajectory[data.i] if isinstance(data, Pairs) else data.trajectory
+    of = data.frames.trajectory[data.i] if isinstance(data, Pairs) else data.trajectory
+    return None if len(np.unique(of)) == len(of) else of
 
 
 def _finite(values: np.ndarray, what: str) -> np.ndarray:

@@ -8,14 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from bayescg.analysis.comparing.block_scores import (
-    BlockScores,
-    in_blocks,
-    log_density,
-    minus_squared_force_error,
-    trajectory_of,
-)
+from bayescg.analysis.comparing.block_scores import BY_FRAME, BlockScores, by_pairs, in_blocks, trajectory_of
 from bayescg.analysis.comparing.comparison_table import Compared, Comparison, estimate
 from bayescg.analysis.comparing.cross_validation import cross_validated
 from bayescg.analysis.comparing.evidence_bounds import Bounds, bounds_of_all
@@ -27,14 +22,14 @@ from bayescg.data import Frames, Pairs, evenly
 from bayescg.errors import ConfigError, DataError
 from bayescg.inference import Fit
 from bayescg.inference.reweighting import SAMPLES
-from bayescg.modelling import HasPotential, Model
+from bayescg.modelling import HasMap, HasPotential, Model
 from bayescg.systems import System
 
 __all__ = ["compare"]
 
 _LONGER = 3
 _LOOKED_AT = 50
-_ALL = ("log_score", "forces", "log_z", *SCORES)
+_ALL = (*BY_FRAME, "log_z", *SCORES)
 
 
 def compare(
@@ -69,12 +64,17 @@ def compare(
 
     - ``"log_score"``: log density of a frame with the latent variables integrated out, or of the later frame of a pair
       given the first one, at the trained parameters, in nats. The density is one of features: only fits of the same
-      features and lag can be compared, unless it is relative to equilibrium (`ReversibleDeepMSM`), or over coordinates
+      features and lag can be compared, unless it is relative to equilibrium (`ReversibleDeepMSM`), of one variable in
+      its own unit (:class:`bayescg.models.EffectiveDynamics`), or over coordinates
       of conformations (:class:`bayescg.features.UnboundedCoordinates`, `InternalCoordinates`): it is then that of
       conformations, rigid motions apart, whatever their coordinates. Beside it stand the weights of a mixture of the
       candidates (stacking, pseudo-BMA+).
     - ``"forces"``: minus the mean square of what a potential misses of a component of the forces, in their unit. What
       degrees of freedom that it does not know do to them is in all scores, and in no difference.
+    - ``"commitments"``: log probability of where the shots from a frame ended, in nats, of models that foretell it
+      (:class:`bayescg.models.MultitaskCV`), whatever else they learn from.
+    - ``"steps"``: minus the mean square of what a map (:class:`bayescg.models.ActionMap`) misses of the later state of
+      a pair, in units of how far each coordinate and momentum moves: of one that leaves all as it is, -1.
     - ``"log_z"``: of fits that learned from a system's energies, without frames, the evidence lower bound of log Z: the
       higher, the nearer is the fit to the system. `Comparison.bounds` has the estimate and the upper bound as well.
     - ``"vamp2"``, ``"vampe"``, ``"timescales"``: for anything with functions of slow modes, whatever its features and
@@ -97,7 +97,7 @@ def compare(
         of models and of functions from positions to (n, functions); for forces of systems.
     on : Frames or Pairs, optional
         That none of the fits was trained on; with `folds`, all there are.
-    score : {"log_score", "forces", "log_z", "vamp2", "vampe", "timescales"}
+    score : {"log_score", "forces", "commitments", "steps", "log_z", "vamp2", "vampe", "timescales"}
     lag : float, optional
         Of ``"vamp2"`` and ``"vampe"``, and of models that learn from pairs; None: that of the pairs, or of the fits
         where they agree.
@@ -183,9 +183,11 @@ def compare(
         raise ConfigError(f"modes= is of {', '.join(counts) or 'nothing'}; give it for each of {', '.join(fits)}")
     check_counts(**{f"modes of {name}": (count, 1) for name, count in counts.items()})
     if score == "log_score":
-        _check_densities(candidates, folds is not None)
+        _check_densities(candidates, frames, folds is not None)
     if score == "forces":
         _check_forces(candidates, frames)
+    if score in ("commitments", "steps"):
+        _check_able(candidates, score)
     if score == "timescales":
         diffusion = common_diffusion({name: each[0] for name, each in candidates.items()}, diffusion, frames)
     if folds is not None:
@@ -229,11 +231,10 @@ def _scores(
             in_sample={name: float(np.mean([above for _, above, _ in results])) for name, results in each.items()},
         )
     data: Frames | Pairs = frames
-    if score == "log_score" and next(iter(candidates.values()))[0].model.needs_pairs:
+    if by_pairs(score, _model(next(iter(candidates.values()))[0])):
         assert lag is not None
         data = on if isinstance(on, Pairs) else on.lagged(lag)
-    of_one = log_density if score == "log_score" else minus_squared_force_error
-    series = {name: np.stack([of_one(fit, data) for fit in fits]) for name, fits in candidates.items()}  # type: ignore[arg-type]
+    series = {name: np.stack([BY_FRAME[score](fit, data) for fit in fits]) for name, fits in candidates.items()}
     scores = in_blocks(series, trajectory_of(data), data.weights, blocks)
     if score == "log_score":
         mixed = {n: np.logaddexp.reduce(rows, axis=0) - np.log(len(rows)) for n, rows in series.items()}
@@ -281,18 +282,18 @@ def _common_lag(
     ConfigError
         There are several, or it is not that of the pairs.
     """
-    if score in ("timescales", "forces"):
+    if score in ("timescales", "forces", "commitments"):
         if lag is not None:
             raise ConfigError(f"score={score!r} has no lag, got lag={lag!r}")
         return None
     of_models = {name: getattr(_model(fit), "lag", None) for name, fits in candidates.items() for fit in fits}
     trained = {name: t for name, t in of_models.items() if t is not None}
     of_pairs = on.lag if isinstance(on, Pairs) else None
-    if lag is None or score == "log_score":
+    if lag is None or score in BY_FRAME:
         lags = {round(v, 9) for v in (*trained.values(), *(v for v in (of_pairs, lag) if v is not None))}
         if len(lags) > 1:
             each = ", ".join(f"{name}: {t:g}" for name, t in trained.items())
-            rest = "give one lag= to compare them at" if score != "log_score" else "fit them at one lag"
+            rest = "give one lag= to compare them at" if score not in BY_FRAME else "fit them at one lag"
             raise ConfigError(f"scores at different lags are of different things (trained at {each}); {rest}")
         lag = next(iter(lags), None)
     if lag is None and score != "log_score":
@@ -300,14 +301,14 @@ def _common_lag(
     return lag
 
 
-def _check_densities(candidates: Mapping[str, Sequence[Any]], refitted: bool) -> None:
+def _check_densities(candidates: Mapping[str, Sequence[Any]], frames: Frames, refitted: bool) -> None:
     """Refuse log densities that live on different spaces, and what is no log density."""
     spaces = {}
     for name, fit in ((name, fit) for name, fits in candidates.items() for fit in fits):
         model = _model(fit)
         pairs = bool(getattr(model, "needs_pairs", False))
         kind = getattr(model, "kind", None)
-        density = getattr(model, "density", None) if pairs else "features" if kind == "evidence" else None
+        density = model.pair_density if pairs else "features" if kind == "evidence" else None
         if not isinstance(fit, (Fit, Model) if refitted else Fit) or density is None or not model.needs_frames:
             if isinstance(fit, Model) and density is not None:
                 raise ConfigError(f"{name}: this {type(model).__name__} is not trained: give fits, or folds=")
@@ -319,7 +320,10 @@ def _check_densities(candidates: Mapping[str, Sequence[Any]], refitted: bool) ->
         of = "equilibrium" if density == "equilibrium" else None if features is None else repr(features.config())
         if density == "features" and not pairs and getattr(model, "conformations", False):
             of = "conformations"
-        what = getattr(model, "evidence", "labels") if model.conditional else ""
+        if density == "variable":
+            values = model.inputs(torch.as_tensor(frames.gather(evenly(frames, _LOOKED_AT)))).double()
+            of = f"a variable of mean {values.mean():.4g} and deviation {values.std():.4g}"
+        what = getattr(model, "evidence", "labels") if model.conditional and not pairs else ""
         spaces[name] = (pairs, what, of, getattr(model, "rank", None) if density == "features" else None)
     if len(set(spaces.values())) > 1:
         each = ", ".join(
@@ -327,6 +331,16 @@ def _check_densities(candidates: Mapping[str, Sequence[Any]], refitted: bool) ->
             for n, (p, what, o, _) in spaces.items()
         )
         raise ConfigError(f"log densities of different spaces cannot be compared ({each:.300}); use vampe or vamp2")
+
+
+def _check_able(candidates: Mapping[str, Sequence[Any]], score: str) -> None:
+    """Refuse what says nothing of where shots end, or is no map of a step."""
+    for name, fit in ((name, fit) for name, fits in candidates.items() for fit in fits):
+        model = _model(fit)
+        able = isinstance(model, HasMap) if score == "steps" else getattr(model, "logits", None) and model.fixed_cvs
+        if not isinstance(model, Model) or not able:
+            what = "no map of a time step" if score == "steps" else "no probabilities of commitment"
+            raise ConfigError(f"{name}: {type(model).__name__} has {what}, hence no score {score!r}")
 
 
 def _check_forces(candidates: Mapping[str, Sequence[Any]], frames: Frames) -> None:

@@ -159,7 +159,7 @@ class Comparison:
         """By how much the score of one is above that of the other, with the interval of Student's t."""
         apart = estimate({1: self[name].trainings, -1: self[other].trainings}, self.seen, self.folds is not None)
         draws = apart.mean + apart.se * t.ppf(np.arange(1, 1000) / 1000, apart.dof)
-        unit = {"log_score": "nat", "log_z": "nat"}.get(self.score, "")
+        unit = {"log_score": "nat", "commitments": "nat", "log_z": "nat"}.get(self.score, "")
         return replace(Quantity.of(draws, unit), mean=apart.mean, sd=apart.se)
 
     def to_dataframe(self) -> pd.DataFrame:

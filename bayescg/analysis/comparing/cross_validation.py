@@ -9,13 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bayescg.analysis.comparing.block_scores import (
-    BlockScores,
-    in_blocks,
-    log_density,
-    minus_squared_force_error,
-    trajectory_of,
-)
+from bayescg.analysis.comparing.block_scores import BY_FRAME, BlockScores, by_pairs, in_blocks, trajectory_of
 from bayescg.analysis.kinetics.scores import score_of_fold
 from bayescg.data import Frames, Pairs
 from bayescg.errors import ConfigError, DataError
@@ -79,7 +73,7 @@ def cross_validated(
     jobs, where = calls(refit, settings, out)
     results = iter(carry_out(jobs, where, **how))
     parts = {name: [[np.asarray(next(results)) for _ in range(restarts)] for _ in range(folds)] for name in candidates}
-    if score in ("log_score", "forces"):
+    if score in BY_FRAME:
         series = {name: np.concatenate([np.stack(each) for each in by_fold], 1) for name, by_fold in parts.items()}
         data = [refit.held_out(next(iter(candidates)), k) for k in range(folds)]
         numbers = np.repeat(np.arange(folds), list(map(len, data)))
@@ -128,17 +122,15 @@ class _Refit:
         settings = refit_settings(subject, self.training)
         data = train.lagged(self._lag(candidate)) if _model(subject).needs_pairs else train
         trained = fit(_model(subject), data, **{**settings, "seed": seed})
-        if self.score == "log_score":
-            return log_density(trained, self.held_out(candidate, fold)).tolist()
-        if self.score == "forces":
-            return minus_squared_force_error(trained, self.frames.subset(self.fold == fold)).tolist()
+        if self.score in BY_FRAME:
+            return BY_FRAME[self.score](trained, self.held_out(candidate, fold)).tolist()
         test = self.frames.subset(self.fold == fold)
         return score_of_fold(trained, train, test, self.score, self.lag, self.diffusion, self.modes[candidate])
 
     def held_out(self, candidate: str, fold: int) -> Frames | Pairs:
         """What a fold holds of what the candidate is a density of."""
         test = self.frames.subset(self.fold == fold)
-        pairs = _model(self.candidates[candidate]).needs_pairs and self.score == "log_score"
+        pairs = by_pairs(self.score, _model(self.candidates[candidate]))
         return test.lagged(self._lag(candidate)) if pairs else test
 
     def _lag(self, candidate: str) -> float:

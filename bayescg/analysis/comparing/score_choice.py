@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bayescg.errors import ConfigError
-from bayescg.modelling import HasBasis, HasPotential, Model
+from bayescg.modelling import HasBasis, HasMap, HasPotential, Model
 
 __all__ = ["score_of"]
 
@@ -32,6 +32,10 @@ def score_of(models: Sequence[Model]) -> str:
         return "forces"
     if all(_has_density(model) for model in models) and len({model.needs_pairs for model in models}) == 1:
         return "log_score"
+    if all(isinstance(model, HasMap) for model in models):
+        return "steps"
+    if all(getattr(model, "logits", None) and model.fixed_cvs for model in models):
+        return "commitments"
     if all(isinstance(model, HasBasis) for model in models):
         return (
             "timescales"
@@ -43,6 +47,6 @@ def score_of(models: Sequence[Model]) -> str:
 
 
 def _has_density(model: Model) -> bool:
-    if model.conditional or not model.needs_frames:
+    if not model.needs_frames or (model.conditional and not model.needs_pairs):
         return False
-    return bool(getattr(model, "density", None)) if model.needs_pairs else model.kind == "evidence"
+    return model.pair_density is not None if model.needs_pairs else model.kind == "evidence"
