@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 
 from bayescg.analysis.fit_checks import check_question
+from bayescg.analysis.kinetics.chain_quantities import chain_quantity
 from bayescg.analysis.kinetics.covariances import runs
 from bayescg.analysis.kinetics.spectrum import bases_of
 from bayescg.arguments import check_positive
@@ -18,12 +19,11 @@ from bayescg.data.pairs import steps_of
 from bayescg.errors import ConfigError, DataError
 from bayescg.feeding.chunks import chunks
 
-__all__ = ["Seeds", "next_seeds"]
+__all__ = ["Seeds", "next_seeds", "seeds_or_why"]
 
 _PRIOR = 0.02
 _DRAWS = 16
 _MANY = 200
-_LARGEST_CORRELATION = 1 - 1e-9
 
 
 @dataclass(frozen=True)
@@ -37,23 +37,34 @@ class Seeds:
     state : ndarray of int, (n,)
         States of these.
     quantity : str
+    value : float
+        Of the quantity, at the expected probabilities.
     draws : ndarray, (200,)
         Of the quantity, from the frames that there are.
     expected_sd : float
         Of the quantity after the next trajectories, by a linearisation; NaN where nothing is known of some state.
     counts : ndarray, (states,)
         Lag times that trajectories spent in each state.
+    entered : ndarray of int, (states,)
+        Number, from 0, of the trajectory that was first in each state; -1: none was.
     crossings : (int, int)
-        How often they went from one end of the slowest process to the other, and back.
+        How often trajectories went from one end of the process in question to the other, and back; of populations, it
+        is the slowest.
+    warning : str or None
+        Why the frames do not define the quantity; `value` and `draws` are then NaN, and all seeds are in the states
+        with the fewest counts.
     """
 
     index: np.ndarray
     state: np.ndarray
     quantity: str
+    value: float
     draws: np.ndarray
     expected_sd: float
     counts: np.ndarray
+    entered: np.ndarray
     crossings: tuple[int, int]
+    warning: str | None = None
 
     @property
     def sd(self) -> float:
@@ -83,10 +94,10 @@ def next_seeds(
     States follow each other in a lag with probabilities :math:`P_i \sim` Dirichlet, counts of transitions plus 0.02 for
     each pair of states that was seen in either direction. To first order, the variance of a quantity Q is
     :math:`\sum_i q_i / (n_i + 1)` with n_i the counts from state i and :math:`q_i` the variance of
-    :math:`\partial Q / \partial P_{ij}` over :math:`j \sim P_i`. A trajectory of L lags from state s is expected to add
-    :math:`V_{sj} = \sum_{t < L} (P^t)_{sj}` counts; seeds are taken one by one, each the best after those before, on
-    average over 16 draws of P. A share of them begins in the states with the fewest counts instead, which finds what no
-    trajectory has seen yet.
+    :math:`\partial Q / \partial P_{ij}` over :math:`j \sim P_i`; for a timescale, Q is the eigenvalue. A trajectory of
+    L lags from state s is expected to add :math:`V_{sj} = \sum_{t < L} (P^t)_{sj}` counts; seeds are taken one by one,
+    each the best after those before, on average over 16 draws of P. A share of them begins in the states with the
+    fewest counts instead, which finds what no trajectory has seen yet.
 
     Where trajectories begin does not enter the likelihood of the transitions: such rows stay right however seeds were
     chosen from earlier ones, which trajectories resampled as a whole do not. Do not stop by the standard deviation
@@ -136,7 +147,28 @@ def next_seeds(
     >>> len(seeds.index), bool(seeds.expected_sd < seeds.sd)
     (4, True)
     """
+    seeds = seeds_or_why(fit, frames, quantity, n, length, lag=lag, region=region, explore=explore, seed=seed)
+    if seeds.warning is not None:
+        raise DataError(seeds.warning)
+    return seeds
+
+
+def seeds_or_why(
+    fit: Any,
+    frames: Frames,
+    quantity: str,
+    n: int,
+    length: float | None = None,
+    *,
+    lag: float | None = None,
+    region: Sequence[int] | None = None,
+    explore: float = 0.5,
+    seed: int = 0,
+) -> Seeds:
+    """As :func:`next_seeds`, but a quantity that the frames do not define is no error: `Seeds.warning` says why."""
     check_question(frames, n=(n, 1), seed=(seed, 0))
+    if n > len(frames):
+        raise ConfigError(f"n={n} seeds are more than the {len(frames)} frames to choose them from")
     if not 0 <= explore <= 1:
         raise ConfigError(f"explore={explore!r} is a share, from 0 to 1")
     if frames.dt is None or frames.order is None:
@@ -147,37 +179,44 @@ def next_seeds(
     steps = steps_of(lag, every)
     length = float(length or np.median(whole.stop - whole.start) * every)
     check_positive(length=length)
-    state = _states(fit, frames)
-    count = int(state.max()) + 1
-    counts = _transitions(state, whole.start, whole.stop, steps, count)
-    held = np.bincount(state, minlength=count)
-    of = _quantity(quantity, region, lag, held)
+    number = _states(fit, frames)
+    held = np.bincount(number)
+    visited = np.flatnonzero(held)
+    state = (np.cumsum(held > 0) - 1)[number]  # among those that were visited
+    counts = _transitions(state, whole.start, whole.stop, steps, len(visited))
+    asked_of = chain_quantity(quantity, region, lag, visited)
     rng = np.random.default_rng(seed)
-    rows = counts + _PRIOR * ((counts + counts.T > 0) | np.eye(count, dtype=bool))
-    visited = held > 0
-    rows[~visited] = np.eye(count)[~visited]
-    draws = [_drawn_rows(rows, rng) for _ in range(_MANY)]
-    values = np.array([of(p)[0] for p in draws])
-    if not np.isfinite(values).all():
-        raise DataError(
-            f"{quantity}: the frames do not define it, as trajectories connect too few states; simulate from more of "
-            "them, or use fewer states"
-        )
+    pairs = (counts + counts.T > 0) | np.eye(len(visited), dtype=bool)
+    rows = counts + _PRIOR * pairs
+    expected = rows / rows.sum(1, keepdims=True)
+    warning = asked_of.undefined() or _apart(pairs, visited)
+    draws, value = np.full(_MANY, np.nan), float("nan")
+    weights = np.zeros((1, len(visited)))
+    visits = _visits(expected[None], max(1, round(length / lag)))
+    if warning is None:
+        p = _drawn_rows(rows, rng)
+        draws, value = asked_of.values(p), float(asked_of.values(expected[None])[0])
+        weights, visits = asked_of.spreads(p[:_DRAWS]), _visits(p[:_DRAWS], max(1, round(length / lag)))
     n_i = counts.sum(1)
-    weights, visits = zip(*((of(p)[1], _visits(p, max(1, round(length / lag)))) for p in draws[:_DRAWS]), strict=True)
-    picked = _picked(np.array(weights), np.array(visits), n_i, visited, n, round(explore * n))
-    index = np.array([rng.choice(np.flatnonzero(state == s)) for s in picked])
-    added = n_i + np.mean(visits, 0)[picked].sum(0)
-    before, after = (np.mean([(w[visited] / (c[visited] + 1)).sum() for w in weights]) for c in (n_i, added))
-    slow = _slow_function(rows / rows.sum(1, keepdims=True))
+    picked = _picked(weights, visits, n_i, n, n if warning else round(explore * n))
+    first = np.r_[0, np.cumsum(np.bincount(state))[:-1]]
+    by_state = np.argsort(state, kind="stable")
+    index = _frames_in(picked, np.split(by_state, first[1:]), rng)
+    after = n_i + visits.mean(0)[picked].sum(0)
+    entered = np.full(len(held), -1)
+    entered[visited] = np.searchsorted(whole.stop, by_state[first], side="right")
+    was, will_be = ((weights / (c + 1)).sum() for c in (n_i, after))
     return Seeds(
         index=index,
-        state=np.array(picked),
+        state=visited[picked],
         quantity=quantity,
-        draws=values,
-        expected_sd=float(values.std(ddof=1) * np.sqrt(after / before)) if before > 0 else float("nan"),
+        value=value,
+        draws=draws,
+        expected_sd=float(draws.std(ddof=1) * np.sqrt(will_be / was)) if was > 0 else float("nan"),
         counts=held / steps,
-        crossings=_crossings(slow[state], whole.start),
+        entered=entered,
+        crossings=_crossings(_slow_function(expected, asked_of.mode)[state], whole.start),
+        warning=warning,
     )
 
 
@@ -204,90 +243,61 @@ def _transitions(state: np.ndarray, start: np.ndarray, stop: np.ndarray, steps: 
     return np.bincount(state[first] * count + state[first + steps], minlength=count**2).reshape(count, count) / steps
 
 
-def _quantity(name: str, region: Any, lag: float, held: np.ndarray) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
-    """Function from P to a quantity and its variance for one more count from each state, (states,)."""
-    match = re.fullmatch(r"log t([1-9]\d*)", name)
-    visited = int((held > 0).sum())
-    if match and visited <= int(match[1]):
-        raise DataError(f"{name}: {visited} states were visited, and a timescale more than that is not defined")
-    if match:
-        return lambda p: _log_timescale(p, int(match[1]), lag, held > 0)
-    if name != "logit p":
-        raise ConfigError(f"quantity={name!r} is not known; use 'log t1', 'log t2', ..., or 'logit p' with region=")
-    inside = np.zeros(len(held))
-    if region is None or not np.isin(region, np.flatnonzero(held)).any():
-        raise DataError(f"{name}: no visited state is in region={region!r}, so that its population is not defined")
-    inside[np.intersect1d(region, np.arange(len(held)))] = 1.0
-    if inside[held > 0].all():
-        raise DataError(f"{name}: all visited states are in region={region!r}")
-    return lambda p: _logit_population(p, inside, held > 0)
-
-
-def _log_timescale(p: np.ndarray, mode: int, lag: float, seen: np.ndarray) -> tuple[float, np.ndarray]:
-    q, out = p[np.ix_(seen, seen)], np.zeros(len(p))
-    values, right = np.linalg.eig(q)
-    order = np.argsort(-np.abs(values))
-    k = order[mode]
-    value = min(float(np.abs(values[k])), _LARGEST_CORRELATION)
-    left = np.linalg.pinv(right)[k]
-    if value <= 0:
-        return float("nan"), out
-    slopes = (np.conj(values[k]) / value * left[:, None] * right[:, k]).real  # of |value|, by the elements of P
-    spread = (q * slopes**2).sum(1) - (q * slopes).sum(1) ** 2
-    out[seen] = spread.clip(0) / (value * np.log(value)) ** 2
-    return float(np.log(-lag / np.log(value))), out
-
-
-def _logit_population(p: np.ndarray, inside: np.ndarray, seen: np.ndarray) -> tuple[float, np.ndarray]:
-    q, out, a = p[np.ix_(seen, seen)], np.zeros(len(p)), inside[seen]
-    m = len(q)
-    try:
-        pi = np.linalg.solve((np.eye(m) - q + np.ones((m, m))).T, np.ones(m))
-        z = np.linalg.solve(np.eye(m) - q + np.outer(np.ones(m), pi), a)
-    except np.linalg.LinAlgError:
-        return float("nan"), out
-    share = float(pi @ a)
-    out[seen] = pi**2 * ((q @ z**2) - (q @ z) ** 2).clip(0) / (share * (1 - share)) ** 2
-    return float(np.log(share / (1 - share))) if 0 < share < 1 else float("nan"), out
+def _apart(pairs: np.ndarray, visited: np.ndarray) -> str | None:
+    """Why states that no trajectory connects define neither timescales nor populations."""
+    parts, part = connected_components(pairs, directed=False)
+    if parts == 1:
+        return None
+    a, b = (int(visited[np.argmax(part == k)]) for k in (0, 1))
+    return (
+        f"trajectories connect too few states: {parts} groups of them are apart, of which {a} and {b} are; simulate "
+        "from more of them, or use fewer states"
+    )
 
 
 def _drawn_rows(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rows of probabilities, each Dirichlet; elements that are zero stay so."""
-    gamma = rng.standard_gamma(rows)
-    gamma[gamma.sum(1) <= 0] = rows[gamma.sum(1) <= 0]
-    return gamma / gamma.sum(1, keepdims=True)
+    """Matrices (200, states, states) whose rows are Dirichlet; elements that are zero stay so."""
+    gamma = rng.standard_gamma(np.broadcast_to(rows, (_MANY, *rows.shape)))
+    gamma = np.where(gamma.sum(2, keepdims=True) > 0, gamma, rows)  # of few counts, all may be too small for a number
+    return gamma / gamma.sum(2, keepdims=True)
 
 
 def _visits(p: np.ndarray, length: int) -> np.ndarray:
-    """Expected counts (states, states) from each state that a trajectory adds, by where it begins."""
-    total, power = np.zeros_like(p), np.eye(len(p))
+    """Expected counts (draws, states, states) that a trajectory adds from each state, by where it begins."""
+    total, power = np.zeros_like(p), np.broadcast_to(np.eye(p.shape[1]), p.shape)
     for _ in range(length):
         total += power
         power = power @ p
     return total
 
 
-def _picked(
-    weights: np.ndarray, visits: np.ndarray, counts: np.ndarray, seen: np.ndarray, n: int, explored: int
-) -> list[int]:
+def _frames_in(states: np.ndarray, members: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """A frame of each state, of those that are there more than once another one each time, as long as there are."""
+    index = np.empty(len(states), dtype=np.int64)
+    for state in np.unique(states):
+        places, frames = np.flatnonzero(states == state), members[state]
+        index[places] = rng.choice(frames, len(places), replace=len(places) > len(frames))
+    return index
+
+
+def _picked(weights: np.ndarray, visits: np.ndarray, counts: np.ndarray, n: int, explored: int) -> np.ndarray:
     """States to begin in: those with the fewest counts, then greedily by the expected variance."""
-    visited, now, states = np.flatnonzero(seen), counts.copy(), []
+    now, states = counts.copy(), []
     for k in range(n):
         if k < explored:
-            best = int(visited[np.argmin(now[visited])])
+            best = int(np.argmin(now))
         else:
-            after = now + visits[:, visited]
-            gain = (weights[:, None] * (1 / (now + 1) - 1 / (after + 1))).sum(2).mean(0)
-            best = int(visited[np.argmax(gain)])
+            gain = (weights[:, None] * (1 / (now + 1) - 1 / (now + visits + 1))).sum(2).mean(0)
+            best = int(np.argmax(gain))
         states.append(best)
         now = now + visits[:, best].mean(0)
-    return states
+    return np.array(states)
 
 
-def _slow_function(p: np.ndarray) -> np.ndarray:
-    """Right eigenvector of the slowest process, (states,)."""
+def _slow_function(p: np.ndarray, mode: int) -> np.ndarray:
+    """Right eigenvector of a mode, (states,)."""
     values, right = np.linalg.eig(p)
-    return np.real(right[:, np.argsort(-np.abs(values))[min(1, len(p) - 1)]])
+    return np.real(right[:, np.argsort(-np.abs(values))[min(mode, len(p) - 1)]])
 
 
 def _crossings(slow: np.ndarray, start: np.ndarray) -> tuple[int, int]:

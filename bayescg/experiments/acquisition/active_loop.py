@@ -17,9 +17,12 @@ from bayescg.checkpoint import write_file
 from bayescg.errors import CheckpointError, ConfigError
 from bayescg.experiments.acquisition.acquire import Acquisition
 from bayescg.experiments.acquisition.next_labels import Labels
+from bayescg.experiments.acquisition.next_seeds import Seeding
 from bayescg.experiments.acquisition.next_shots import Shots
 from bayescg.experiments.acquisition.next_windows import Windows
 from bayescg.inference import Fit
+from bayescg.modelling import Model
+from bayescg.questions.finding import finite
 from bayescg.stopping import claimed
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ActiveRun", "Round", "active"]
 
-ACQUISITIONS: dict[str, type[Acquisition]] = {"labels": Labels, "shots": Shots, "windows": Windows}
+ACQUISITIONS: dict[str, type[Acquisition]] = {"labels": Labels, "seeds": Seeding, "shots": Shots, "windows": Windows}
 
 _LIMITS = {"sd": "(0, inf)", "evaluations": "(0, inf]", "rounds": "[1, inf]"}
 
@@ -66,9 +69,9 @@ class ActiveRun:
     Attributes
     ----------
     fit : Fit
-        Of the last round.
+        Of the last round; of ``"seeds"`` the function of states, where one was given.
     frames : Frames
-        All that was learned from: shots, or frames of windows.
+        All that was learned from: shots, frames of windows, or short trajectories.
     quantity : Quantity
     history : list of Round
     reason : str
@@ -112,13 +115,15 @@ def active(
     ----------
     system : System
     model : Model or Fit
-        What learns. For ``"windows"``, a fit, along whose CV they stand.
-    acquire : {"shots", "windows", "labels"} or a class of :class:`bayescg.experiments.acquisition.Acquisition`
+        What learns. For ``"windows"``, a fit, along whose CV they stand; for ``"seeds"`` also a function of states.
+    acquire : {"shots", "seeds", "windows", "labels"} or a class of :class:`bayescg.experiments.acquisition.Acquisition`
         ``"shots"``: shots from configurations whose outcome tells most about the committor; arguments as of
-        :class:`~bayescg.experiments.acquisition.Shots`. ``"windows"``: umbrella windows, more of them side by side
-        where the answer scatters and longer ones where replicas did not mix; arguments as of
-        :class:`~bayescg.experiments.acquisition.Windows`. ``"labels"``: energies and forces where a learned potential
-        goes and is least certain; arguments as of :class:`~bayescg.experiments.acquisition.Labels`.
+        :class:`~bayescg.experiments.acquisition.Shots`. ``"seeds"``: short trajectories from where they tell most about
+        a slow process; arguments as of :class:`~bayescg.experiments.acquisition.Seeding`. ``"windows"``: umbrella
+        windows, more of them side by side where the answer scatters and longer ones where replicas did not mix;
+        arguments as of :class:`~bayescg.experiments.acquisition.Windows`. ``"labels"``: energies and forces where a
+        learned potential goes and is least certain; arguments as of
+        :class:`~bayescg.experiments.acquisition.Labels`.
     until : mapping
         When to stop, whichever comes first: ``"sd"`` of the quantity, ``"evaluations"`` of forces, ``"rounds"``. A
         quantity that has no interval, as its `warning` says, is not sure enough whatever its sd.
@@ -126,7 +131,8 @@ def active(
         Folder of the loop.
     quantity : str or callable, optional
         What the loop is to find: a name, or a function of the fit and all frames so far that gives a `Quantity`, or
-        draws of one. Default: of shots ``"committor"``, of windows ``"dF"``, of labels ``"forces"``.
+        draws of one. Default: of shots ``"committor"``, of seeds ``"log t1"``, of windows ``"dF"``, of labels
+        ``"forces"``.
     seed : int
     say : callable, optional
         Gets a line a round.
@@ -178,7 +184,7 @@ def active(
     value_of = _quantity(acquisition, quantity)
     path, history = Path(out), list[Round]()
     with claimed(path):
-        _identify(path / "active.json", system, model, acquisition, seed)
+        _identify(path / "active.json", system, model, acquisition, seed, quantity)
         query: dict[str, Any] | None = acquisition.begin()
         while True:
             began, number = time.perf_counter(), len(history)
@@ -190,7 +196,7 @@ def active(
             value = _as_quantity(value_of(fit, frames))
             cost, seconds = int(frames.provenance["cost"]["force_evaluations"]), time.perf_counter() - began
             history.append(Round(number, len(frames), cost, value.mean, value.sd, seconds))
-            write_file(path / "history.json", json.dumps([asdict(r) for r in history], indent=1))
+            write_file(path / "history.json", json.dumps(finite([asdict(r) for r in history]), indent=1))
             if say is not None:
                 say(f"round {number}: {len(frames):,} frames, {cost:,} evaluations, {value.mean:.4g} ± {value.sd:.2g}")
             reason = _reason(until, history, value)
@@ -241,17 +247,26 @@ def _as_quantity(value: Any) -> Quantity:
     return Quantity.of(draws, unit="")
 
 
-def _identify(path: Path, system: System, model: Any, acquisition: Acquisition, seed: int) -> None:
+def _identify(path: Path, system: System, model: Any, acquisition: Acquisition, seed: int, quantity: Any) -> None:
     """Note whose folder it is, or refuse that of another loop; when to stop may be another."""
     learner = model.model if isinstance(model, Fit) else model
-    config = {"model": type(learner).__name__, **learner.config()}
+    config = {"model": _name(learner)}
+    if isinstance(learner, Model):
+        config = {"model": type(learner).__name__, **learner.config()}
+    number = next(iter(acquisition.quantities)) if quantity is None else quantity
     mine = {"acquire": type(acquisition).__name__, "system": repr(system), "seed": seed, **config}
+    mine["quantity"] = number if isinstance(number, str) else _name(number)
     mine = json.loads(json.dumps({**mine, **acquisition.identity()}, default=repr))
     theirs = _noted(path, mine)
     if different := [key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)]:
         raise CheckpointError(
             f"{path.parent} holds another active loop (different: {', '.join(sorted(different))}): give another out="
         )
+
+
+def _name(function: Any) -> str:
+    """Of a function, the same in another process."""
+    return getattr(function, "__qualname__", type(function).__name__)
 
 
 def _noted(path: Path, content: dict[str, Any]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class SoftStates(nn.Module):
         now, later = (v.detach().double().cpu().numpy() for v in (x, y))
         correlation = (now.T @ later + later.T @ now) / (2 * len(now))
         values, axes = np.linalg.eigh(correlation)
-        slow = axes * values.clip(0.0)
+        slow = axes * (values.clip(0.0) if values.max() > 0 else 1.0)  # of trajectories begun at one point, none is
         t, states = now @ slow, len(self.start)
         try:
             centres, cell = kmeans2(t, states, minit="++", rng=np.random.default_rng(seed), missing="raise")

@@ -8,6 +8,7 @@ from scipy.linalg import expm
 import bayescg as bcg
 from bayescg.analysis import next_seeds
 from bayescg.analysis.kinetics import seeds as module
+from bayescg.analysis.kinetics.chain_quantities import chain_quantity
 from bayescg.data import Frames
 from bayescg.errors import ConfigError, DataError
 from bayescg.truth.grid import Grid
@@ -75,12 +76,11 @@ def test_a_few_rounds_of_seeds(well):
 
 def test_the_first_seed_is_the_best_of_all():
     """By adding the expected visits of each, and looking at the variance."""
-    p, counts = chain(3), np.array([3.0, 9.0, 1.0, 20.0, 5.0, 2.0])
-    weights, visits = module._log_timescale(p, 1, EVERY, np.ones(6, bool))[1], module._visits(p, 4)
-    variance = [(weights / (counts + visits[s] + 1)).sum() for s in range(6)]
-    picked = module._picked(weights[None], visits[None], counts, np.ones(6, bool), 3, 0)
-    assert picked[0] == int(np.argmin(variance))
-    assert module._picked(weights[None], visits[None], counts, np.ones(6, bool), 3, 3)[0] == 2
+    p, counts = chain(3)[None], np.array([3.0, 9.0, 1.0, 20.0, 5.0, 2.0])
+    weights, visits = chain_quantity("log t1", None, EVERY, np.arange(6)).spreads(p), module._visits(p, 4)
+    variance = [(weights / (counts + visits[0, s] + 1)).sum() for s in range(6)]
+    assert module._picked(weights, visits, counts, 3, 0)[0] == int(np.argmin(variance))
+    assert module._picked(weights, visits, counts, 3, 3)[0] == 2
 
 
 def chain(seed=0, n=6):
@@ -93,20 +93,22 @@ def chain(seed=0, n=6):
 def test_the_variance_of_a_quantity_is_that_of_its_derivatives(name):
     """One count more is one draw of a row: the derivative along it, by differences."""
     p = chain()
-    of = module._quantity(name, [0, 2], EVERY, np.ones(6))
-    weights = of(p)[1]
+    quantity = chain_quantity(name, [0, 2], EVERY, np.arange(6))
+    weights = quantity.spreads(p[None])[0]
     for i in (0, 3):
         slopes = []
         for j in range(6):
             move = np.zeros_like(p)
             move[i] = np.eye(6)[j] - p[i]
-            slopes.append((of(p + 1e-6 * move)[0] - of(p - 1e-6 * move)[0]) / 2e-6)
+            ends = quantity.values(np.stack([p + 1e-6 * move, p - 1e-6 * move]))
+            ends = ends if name == "logit p" else np.exp(-EVERY / np.exp(ends))  # eigenvalues
+            slopes.append((ends[0] - ends[1]) / 2e-6)
         assert weights[i] == pytest.approx(p[i] @ np.square(slopes), rel=1e-4)
 
 
 def test_a_trajectory_visits_as_many_states_as_it_is_long():
-    visits = module._visits(chain(), 7)
-    assert np.allclose(visits.sum(1), 7)
+    visits = module._visits(chain()[None], 7)
+    assert np.allclose(visits.sum(2), 7)
 
 
 def test_what_seeds_say_of_themselves(well):
@@ -121,12 +123,27 @@ def test_what_seeds_say_of_themselves(well):
     assert explored.counts[explored.state[0]] == explored.counts[explored.counts > 0].min()
 
 
+def test_seeds_in_one_state_are_different_frames_as_long_as_there_are():
+    members = [np.array([4, 7, 9]), np.array([2])]
+    index = module._frames_in(np.array([0, 1, 0, 1, 0]), members, np.random.default_rng(0))
+    assert sorted(index[[0, 2, 4]]) == [4, 7, 9]
+    assert index[[1, 3]].tolist() == [2, 2]
+
+
+def test_states_are_entered_first_by_one_trajectory():
+    x = np.array([[-1.4, -1.4], [-1.4, 0.0], [0.0, 1.4]])
+    seeds = next_seeds(lambda x: ((x[:, 0] + 1.4) * 5).round(), frames_of(x), n=2)
+    assert seeds.entered[[0, 7, 14]].tolist() == [0, 1, 2]
+    assert (seeds.entered >= 0).sum() == seeds.states == 3
+
+
 def test_crossings_are_counted_each_way():
     slow = np.array([0.0, 0.5, 1.0])
     path = np.array([0, 1, 2, 1, 2, 0, 2, 2, 2, 0])
     assert module._crossings(slow[path], np.array([0, 7])) == (2, 2)
 
 
+APART = frames_of(np.concatenate([np.full((3, 20), -1.0), np.full((3, 20), 1.0)]))
 FEW = frames_of(np.tile(np.linspace(-1.2, -0.9, 20), (3, 1)))
 
 
@@ -137,13 +154,15 @@ FEW = frames_of(np.tile(np.linspace(-1.2, -0.9, 20), (3, 1)))
         (lambda: next_seeds(cells, FEW, "rate"), ConfigError, "is not known"),
         (lambda: next_seeds(cells, FEW, "logit p"), DataError, "no visited state is in region"),
         (lambda: next_seeds(cells, FEW, "logit p", region=range(20)), DataError, "all visited states"),
+        (lambda: next_seeds(cells, APART), DataError, "2 groups of them are apart, of which 4 and 16"),
         (lambda: next_seeds(cells, FEW, n=0), ConfigError, "n"),
+        (lambda: next_seeds(cells, FEW, n=61), ConfigError, "n=61 seeds are more than the 60 frames"),
         (lambda: next_seeds(cells, FEW, explore=2), ConfigError, "is a share"),
         (lambda: next_seeds(cells, FEW, lag=99.0), DataError, "use a shorter one"),
         (lambda: next_seeds(lambda x: x[:, 0].long() - 9, FEW), DataError, "states are numbers from 0"),
-        (lambda: next_seeds(cells, Frames.from_numpy(np.ones((9, 1)), unit="reduced")), DataError, "no time axis"),
+        (lambda: next_seeds(cells, Frames.from_numpy(np.ones((12, 1)), unit="reduced")), DataError, "no time axis"),
     ],
-    ids=["modes", "unknown", "no region", "everything", "none", "share", "lag", "states", "time"],
+    ids=["modes", "unknown", "no region", "everything", "apart", "none", "many", "share", "lag", "states", "time"],
 )
 def test_requests_that_the_data_do_not_define_are_refused(ask, kind, says):
     with pytest.raises(kind, match=says):
