@@ -16,6 +16,7 @@ from bayescg.errors import DataError, Interrupted, ModelError
 from bayescg.inference.posterior_tree import posterior_tree
 from bayescg.inference.refit_cvs import rotations
 from bayescg.inference.reweighting import SAMPLES, reweighted
+from bayescg.inference.sampled_path import sampled_path
 from bayescg.inference.stored import read_fit, write_fit
 from bayescg.inference.trained import TrainedModel
 from bayescg.inference.uncertainty import MEMBERS, Posterior
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from bayescg.data import Frames
+    from bayescg.systems import System
 
 __all__ = ["Fit", "warned_if_failing"]
 
@@ -114,6 +116,42 @@ class Fit(TrainedModel):
         if self.frames is None:
             raise DataError("this fit was loaded without the frames that it was trained on; give them as frames=")
         return self.frames
+
+    def sample_path(
+        self, x0: Any, steps: int, draws: int | None = None, seed: int = 0, system: System | None = None
+    ) -> Frames:
+        r"""Trajectories of a kernel that was learned: of :class:`bayescg.models.ReversibleDeepMSM` with a generator.
+
+        Parameters
+        ----------
+        x0 : Frames, Tensor or ndarray
+            Where trajectories begin, one at each: positions ``(n, atoms, 3)`` in nm, or ``(n, dim)``.
+        steps : int
+            Of the lag time.
+        draws : int, optional
+            So many draws of the posterior, each with trajectories of its own, are told apart by analyses of the
+            frames; None: the trained values.
+        seed : int
+        system : System, optional
+            Steps are accepted with probability :math:`\min\{1, e^{-eta U(y)} \mu(x) / (e^{-eta U(x)} \mu(y))\}`, so
+            that the trajectories keep the system's Boltzmann distribution in place of the model's :math:`\mu`; those
+            that are not make them slower. ``provenance["acceptance"]`` is a score of the model.
+
+        Returns
+        -------
+        Frames
+            Trajectory by trajectory, draw by draw, the first frame of each one step after its start.
+
+        Raises
+        ------
+        ModelError
+            The model has no transitions, or the fit no parameter uncertainty to draw from.
+        ConfigError
+            There are not so many refits.
+        DataError
+            The starts are no configurations of the model's.
+        """
+        return sampled_path(self.model, self.weights, self.frames, x0, steps, draws, seed, system)
 
     def posterior(
         self, draws: int | None = None, seed: int = 0, frames: Frames | None = None, subset: int = 200

@@ -18,6 +18,7 @@ from bayescg.modelling.schedules.schedule import Schedule  # noqa: E402
 from bayescg.modelling.schedules.staged_annealing import StagedAnnealing  # noqa: E402
 from bayescg.modelling.schedules.weighted import Draws  # noqa: E402
 from bayescg.modelling.system_model import SystemModel, box_of  # noqa: E402
+from bayescg.modelling.transition import HasTransition  # noqa: E402
 from bayescg.modelling.two_way_model import TwoWayModel  # noqa: E402
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "HasMap",
     "HasNetwork",
     "HasPotential",
+    "HasTransition",
     "MapModel",
     "Model",
     "PairModel",

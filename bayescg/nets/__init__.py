@@ -35,6 +35,7 @@ from bayescg.nets.predictive_coarse_graining.coarse_potential import CoarsePoten
 from bayescg.nets.predictive_cv.flow_decoder import FlowDecoder
 from bayescg.nets.random import ard, fan_in, gaussian, random_net
 from bayescg.nets.reversible_deep_msm.soft_states import SoftStates
+from bayescg.nets.reversible_deep_msm.state_densities import StateDensities
 from bayescg.nets.spline_flow import BOUND, SplineFlow
 from bayescg.nets.training_range import TrainingRange
 from bayescg.nets.whiten import Whiten
@@ -64,6 +65,7 @@ __all__ = [
     "SplineEnergy",
     "SplineFlow",
     "Standardise",
+    "StateDensities",
     "SuppliedEnergy",
     "TangentMLP",
     "TrainingRange",

@@ -218,8 +218,8 @@ class Coupling(nn.Module):
         """The splines of the moved coordinates, given the kept ones ``(..., kept)`` and a context."""
         straight, turning = kept[..., : self.straight], kept[..., self.straight :] * (math.pi / BOUND)
         inputs = torch.cat([straight, turning.cos(), turning.sin()], -1)
-        if not self.kept:  # of a single coordinate
-            inputs = kept.new_zeros(*kept.shape[:-1], 1)
+        if not self.kept:  # of a single coordinate, whose splines are those of the context
+            inputs = kept.new_zeros(*(kept if context is None else context).shape[:-1], 1)
         if context is not None:
             inputs = torch.cat([inputs, context.expand(*inputs.shape[:-1], -1)], -1)
         knots = self.net(inputs).unflatten(-1, (-1, 3 * self.bins - 1))

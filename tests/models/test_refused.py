@@ -77,6 +77,8 @@ def test_a_system_is_a_system(name):
         ("ReversibleDeepMSM", {"states": 0}),
         ("ReversibleDeepMSM", {"states": 2.5}),
         ("ReversibleDeepMSM", {"concentration": -1.0}),
+        ("ReversibleDeepMSM", {"generator": "diffusion"}),
+        ("ReversibleDeepMSM", {"layers": 0}),
         ("PredictiveCV", {"ard": (1.0, 0.0)}),
         ("PredictiveCV", {"dim": 0}),
         ("GeneratorEigenfunctions", {"sparsity": "a"}),
