@@ -17,6 +17,7 @@ __all__ = [
     "Labels",
     "LongSteps",
     "Named",
+    "Seeding",
     "Shooting",
     "Simulation",
     "Training",
@@ -212,6 +213,20 @@ class Labels(Section):
     draws: int = Field(default=200, ge=2)
 
 
+class Seeding(Section):
+    """``[seeds]``: rounds of short trajectories from where they tell most, :func:`bayescg.experiments.active`.
+
+    A round has ``simulation.chains`` trajectories of ``simulation.time``, those of the first begin at
+    ``simulation.start``, and transitions are counted over ``data.lag``. The loop ends after `rounds`, or when
+    ``analysis.seeds_quantity`` has an interval and a standard deviation of at most `sd`. `explore` is the share of the
+    seeds in the states with the fewest counts. Walkers that simulate as long without new seeds are laid beside.
+    """
+
+    rounds: int = Field(default=20, ge=1)
+    sd: float = Field(default=0.2, gt=0)
+    explore: float = Field(default=0.5, ge=0, le=1)
+
+
 class LongSteps(Section):
     """``[long_steps]``: a map of the time step ``data.lag`` from short trajectories, and long ones by it.
 
@@ -316,6 +331,7 @@ class Experiment(Section):
     umbrella: Umbrella | None = None
     coarse_graining: CoarseGraining | None = None
     labels: Labels | None = None
+    seeds: Seeding | None = None
     long_steps: LongSteps | None = None
     analysis: Analysis = Analysis()
     compare: Compare | None = None
@@ -329,8 +345,8 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _beside_one_model_of_frames(self) -> Self:
-        others = (self.compare, self.umbrella, self.coarse_graining, self.labels, self.long_steps)
-        if self.beside and (others != (None,) * 5 or (self.simulation is None and self.data.frames is None)):
+        others = (self.compare, self.umbrella, self.coarse_graining, self.labels, self.seeds, self.long_steps)
+        if self.beside and (others != (None,) * 6 or (self.simulation is None and self.data.frames is None)):
             raise ValueError("[beside] is for one model that learns from frames, of a simulation or of your own")
         return self
 
@@ -346,6 +362,16 @@ class Experiment(Section):
     def _labels_of_a_system(self) -> Self:
         if self.labels is not None and (self.simulation is None or self.data.frames is not None):
             raise ValueError("[labels] asks a system: give [system] and [simulation], and no frames of your own")
+        return self
+
+    @model_validator(mode="after")
+    def _seeds_of_a_toy_system(self) -> Self:
+        simulated = self.simulation if self.data.frames is None else None
+        if self.seeds is not None and (simulated is None or simulated.engine != "overdamped" or not simulated.start):
+            raise ValueError(
+                '[seeds] simulates: give [system], [simulation] with engine = "overdamped" and start, and no frames of '
+                "your own; of molecules, call bcg.experiments.active"
+            )
         return self
 
     @model_validator(mode="after")

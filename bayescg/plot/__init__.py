@@ -18,6 +18,7 @@ from bayescg.plot.measured import measured_averages
 from bayescg.plot.predicted import predicted
 from bayescg.plot.predictive_checks import predictive_check, ramachandran
 from bayescg.plot.rank_functions import ranks
+from bayescg.plot.rounds import seeded_rounds
 from bayescg.plot.side_by_side import methods, planes
 from bayescg.plot.studies_of_runs import study
 from bayescg.plot.walks import mixing
@@ -47,6 +48,7 @@ __all__ = [
     "ramachandran",
     "ranks",
     "reliability",
+    "seeded_rounds",
     "spectrum",
     "study",
     "timescales",

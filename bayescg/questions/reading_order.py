@@ -27,6 +27,7 @@ QUESTIONS = {
     "checks": "Checks",
     "beside_others": "BesideOthers",
     "exact_eigenfunction": "BesideTheExactEigenfunction",
+    "seeded_rounds": "SeededRounds",
     "slow_modes": "EigenvaluesAndTimescales",
     "diffusion_along_cv": "DiffusionAlongCV",
     "lag_times": "LagTimes",

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import logit
 
 from bayescg.errors import ConfigError
 
 __all__ = ["Population", "Timescale", "chain_quantity"]
 
 _LEAST_CORRELATION, _LARGEST_CORRELATION = 1e-9, 1 - 1e-9
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -63,15 +65,17 @@ class Population:
 
     def values(self, p: np.ndarray) -> np.ndarray:
         """Of each draw, (draws,)."""
-        share = _stationary(p) @ self.inside
-        return np.log(share / (1 - share))
+        return logit(self._share(_stationary(p)))
 
     def spreads(self, p: np.ndarray) -> np.ndarray:
         """Variance for one more count from each state, (draws, states)."""
         pi = _stationary(p)
-        share = pi @ self.inside
+        share = self._share(pi)
         z = np.linalg.solve(np.eye(p.shape[1]) - p + pi[:, None, :], self.inside[None, :, None])
         return pi**2 * _row_variances(p, z.mT) / (share * (1 - share))[:, None] ** 2
+
+    def _share(self, pi: np.ndarray) -> np.ndarray:
+        return (pi @ self.inside).clip(_ROUNDING, 1 - _ROUNDING)
 
 
 def chain_quantity(name: str, region: Any, lag: float, visited: np.ndarray) -> Timescale | Population:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from bayescg.analysis.fit_checks import check_question
 from bayescg.analysis.kinetics.chain_quantities import chain_quantity
 from bayescg.analysis.kinetics.covariances import runs
 from bayescg.analysis.kinetics.spectrum import bases_of
+from bayescg.analysis.quantity import Quantity
 from bayescg.arguments import check_positive
 from bayescg.data import Frames
 from bayescg.data.pairs import steps_of
@@ -24,6 +25,7 @@ __all__ = ["Seeds", "next_seeds", "seeds_or_why"]
 _PRIOR = 0.02
 _DRAWS = 16
 _MANY = 200
+_CROSSINGS, _QUIET = 10, 3
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,26 @@ class Seeds:
         """How many states were visited."""
         return int((self.counts > 0).sum())
 
+    def estimate(self, rounds: Sequence[int]) -> Quantity:
+        """The quantity, with an interval where it may be believed.
+
+        A well that no trajectory has seen is missed in silence: an interval takes ten crossings of the process each
+        way, and three rounds without a new state.
+
+        Parameters
+        ----------
+        rounds : sequence of int
+            How many of the trajectories each round had.
+        """
+        up, down = self.crossings
+        quiet = len(rounds) - 1 - int(np.searchsorted(np.cumsum(rounds), self.entered.max(), side="right"))
+        why = self.warning
+        if why is None and min(up, down) < _CROSSINGS:
+            why = f"the process was crossed {up} times one way and {down} the other: {_CROSSINGS} each way are needed"
+        elif why is None and quiet < _QUIET:
+            why = f"a state was new {quiet} rounds ago: {_QUIET} without are needed"
+        return replace(Quantity.of(self.draws, "", why, visits=(up, down)), mean=self.value)
+
 
 def next_seeds(
     fit: Any,
@@ -101,8 +123,8 @@ def next_seeds(
 
     Where trajectories begin does not enter the likelihood of the transitions: such rows stay right however seeds were
     chosen from earlier ones, which trajectories resampled as a whole do not. Do not stop by the standard deviation
-    alone: runs that have not seen a well yet are sure of the others. At least ten `crossings` each way, and three
-    rounds without a new state, go with it.
+    alone: runs that have not seen a well yet are sure of the others. `Seeds.estimate` asks for crossings and rounds
+    without a new state as well.
 
     Parameters
     ----------

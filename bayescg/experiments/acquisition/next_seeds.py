@@ -6,7 +6,6 @@ import copy
 import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -34,19 +33,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Seeding"]
 
-CROSSINGS = 10
-"""Each way, from which on the standard deviation of a slow process is believed."""
-
-QUIET = 3
-"""Rounds without a new state, from which on it is."""
-
 
 class Seeding(Acquisition):
     """Rounds of short trajectories from frames of those before, chosen by :func:`bayescg.analysis.next_seeds`.
 
-    The standard deviation alone is no reason to stop: a well that no trajectory has seen is missed in silence. The
-    quantity has an interval from 10 crossings of the process each way, and three rounds without a new state, on. As
-    long as the trajectories do not define it at all, the next ones begin in the states with the fewest counts.
+    The standard deviation alone is no reason to stop: the quantity has an interval from ten crossings of the process
+    each way, and three rounds without a new state, on (:meth:`bayescg.analysis.Seeds.estimate`). As long as the
+    trajectories do not define it at all, the next ones begin in the states with the fewest counts.
 
     Parameters
     ----------
@@ -171,8 +164,9 @@ class Seeding(Acquisition):
         self.seeds = None
         x = np.concatenate(self.rounds)
         cost = {"force_evaluations": len(x) * self.count * self.stride}
+        note = {"sampler": "seeds", "rounds": [len(new) for new in self.rounds], "cost": cost}
         return to_frames(
-            self.system, x.reshape(-1, x.shape[2]), {"sampler": "seeds", "cost": cost}, dt=self.times["frame_every"],
+            self.system, x.reshape(-1, x.shape[2]), note, dt=self.times["frame_every"],
             trajectory=np.repeat(np.arange(len(x)), x.shape[1]),
         )  # fmt: skip
 
@@ -188,16 +182,8 @@ class Seeding(Acquisition):
 
     def asked_for(self, name: str, fit: Any, frames: Frames) -> Quantity:
         """The quantity of this name, and, in `seeds`, where to begin next."""
-        seeds = self.seeds = self._next(name, fit, frames)
-        up, down = seeds.crossings
-        last = np.cumsum([len(x) for x in self.rounds])
-        quiet = len(self.rounds) - 1 - int(np.searchsorted(last, seeds.entered.max(), side="right"))
-        why = seeds.warning
-        if why is None and min(up, down) < CROSSINGS:
-            why = f"the process was crossed {up} times one way and {down} the other: {CROSSINGS} each way are needed"
-        elif why is None and quiet < QUIET:
-            why = f"a state was new {quiet} rounds ago: {QUIET} without are needed"
-        return replace(Quantity.of(seeds.draws, "", why, visits=(up, down)), mean=seeds.value)
+        self.seeds = self._next(name, fit, frames)
+        return self.seeds.estimate([len(x) for x in self.rounds])
 
     def _next(self, name: str, fit: Any, frames: Frames) -> Seeds:
         return seeds_or_why(

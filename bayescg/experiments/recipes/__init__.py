@@ -8,13 +8,15 @@ from bayescg.experiments.recipes.label_and_learn import LabelAndLearn
 from bayescg.experiments.recipes.learn_bias_reweight import LearnBiasReweight
 from bayescg.experiments.recipes.long_dynamics import LongDynamics
 from bayescg.experiments.recipes.recipe import Recipe
+from bayescg.experiments.recipes.seed_and_simulate import SeedAndSimulate
 from bayescg.experiments.recipes.several_methods import SeveralMethods
 from bayescg.experiments.schema import Experiment
 
 __all__ = ["RECIPES", "Recipe", "recipe_of"]
 
 RECIPES: tuple[type[Recipe], ...] = (
-    SeveralMethods, LearnBiasReweight, CoarseGrained, LabelAndLearn, LongDynamics, FromFrames, FromEnergies,
+    SeveralMethods, LearnBiasReweight, CoarseGrained, LabelAndLearn, SeedAndSimulate, LongDynamics, FromFrames,
+    FromEnergies,
 )  # fmt: skip
 
 
