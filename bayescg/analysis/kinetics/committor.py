@@ -58,7 +58,8 @@ def committor(
     Draws are those of a Bayesian bootstrap over blocks that are long against the memory of q. What they average are the
     jackknife's pseudo-values of the coefficients of q and of the roots of the rates, whose mean has less bias; and as
     for :func:`spectrum` they are moved away from it by a factor with the Student t of so many blocks. Rates have no
-    interval from fewer than 10 passages, nor where the ends of trajectories differ from their beginnings.
+    interval from fewer than 10 passages, nor where several trajectories do not begin at equilibrium and are too short
+    to forget it.
 
     Parameters
     ----------

@@ -66,10 +66,11 @@ def spectrum(
     too large.
 
     No mode has an interval where the slowest one relaxes fewer than 40 times in the data, counted as `relaxations` of
-    the result says, nor where the ends of trajectories differ from their beginnings, as where these are all in one
-    well. The first was measured: at 20 relaxations 90 % intervals of double, quadruple and harmonic wells hold the
-    truth as seldom as 64 times in a hundred. Modes with heavy tails, as the second of a spring, need more than 100:
-    there they hold it 80 times in a hundred.
+    the result says, nor where several trajectories do not begin at equilibrium, as where they all begin in one well,
+    and are too short to forget it (of trajectories that do, this is said one time in twenty). The first was measured:
+    at 20 relaxations 90 % intervals of double, quadruple and harmonic wells hold the truth as seldom as 64 times in a
+    hundred. Modes with heavy tails, as the second of a spring, need more than 100: there they hold it 80 times in a
+    hundred.
 
     With a lag a mode has no interval where its correlation :math:`\nu` is not above what noise gives: 95 % of the
     largest correlations that remain when the deviations of the blocks from their average are given random signs. The
