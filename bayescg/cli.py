@@ -292,7 +292,7 @@ def calibrate(
     rows = calibration.rows_of(files or [Path("tests/calibration")])
     failed = False
     for row, file in calibration.selected(rows, only or []).items():
-        cells = sum(len(r.truth()) for r, other in rows.items() if other == file and r.expect == "right")
+        cells = sum(len(r.truth()) for r, other in rows.items() if other == file and r.judged)
         unfinished = out / f"{row.name}-{repeats}-{seed}"
         how = {"workers": workers, "cluster": cluster, "out": unfinished}
         result, seconds = calibration.calibrate(row, file, repeats, seed, cells or None, **how)

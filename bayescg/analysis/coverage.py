@@ -65,10 +65,15 @@ class Calibrated:
     control_of: int
 
     @property
-    def ok(self) -> bool:
-        """Whether as many intervals hold the truth as should, and the bias is at most 0.3 standard deviations."""
+    def holds(self) -> bool:
+        """Whether as many intervals hold the truth as should."""
         low, high = self.acceptance
-        return self.of > 0 and low <= self.held <= high and abs(self.bias) <= _BIAS
+        return self.of > 0 and low <= self.held <= high
+
+    @property
+    def ok(self) -> bool:
+        """Whether they do, and the bias is at most 0.3 standard deviations."""
+        return self.holds and abs(self.bias) <= _BIAS
 
     @property
     def control_fails(self) -> bool:

@@ -71,7 +71,7 @@ class LagTimes(Question):
             finding.figures["timescales"] = Drawing(
                 lambda: bcg.plot.timescales(timescales, None if np.isnan(rates).all() else (1.0 / rates).tolist()),
                 "Implied timescales against lag with 90 % bands; they should be flat. Grey: shorter than the lag "
-                "itself. No point: at that lag the mode cannot be told from noise.",
+                "itself. No point: at that lag the mode has no interval; the warnings say why.",
             )
         if fit_lag is not None and len(tested) > 1:
             self._test(finding, context, fit_lag, tested, modes)

@@ -12,13 +12,19 @@ from bayescg.errors import ConfigError
 from bayescg.experiments import calibration
 
 ROWS = """
+from dataclasses import replace
 from functools import partial
 import numpy as np
+from bayescg.analysis import Quantity
 from bayescg.experiments import Row
 
 def mean(seed, width):
     rng = np.random.default_rng(seed)
     return {"mean": rng.normal() + width * rng.normal(size=999)}
+
+def shifted(seed):
+    draws = mean(seed, 1.0)["mean"]
+    return {"mean": replace(Quantity.of(draws, ""), mean=draws.mean() + 1.0)}
 
 def truth():
     return {"mean": 0.0}
@@ -28,6 +34,8 @@ ROWS = [
     Row("narrow", "a number, half as wide", partial(mean, width=0.5), truth),
     Row("known", "a number, half as wide", partial(mean, width=0.5), truth, expect="no claim"),
     Row("control", "a number, another control", partial(mean, width=1.0), truth, partial(mean, width=1.0)),
+    Row("shifted", "a number, whose mean is not", shifted, truth),
+    Row("interval", "a number, whose mean is not", shifted, truth, expect="interval"),
     Row("refuses", "a number, to be refused", partial(mean, width=1.0), truth, expect="refused"),
 ]
 """
@@ -55,14 +63,16 @@ def test_one_command_writes_the_table_and_says_which_rows_fail(rows: Path) -> No
         "narrow": "FAILED",
         "known": "no claim",
         "control": "FAILED: control passes",
+        "shifted": "FAILED",
+        "interval": "ok, intervals only",
         "refuses": "FAILED: not refused",
     }
     page = (rows / "docs" / "calibration.md").read_text()
     assert page == calibration.table(calibration.read(rows / "docs" / "calibration.md"))
     lines = [line for line in page.splitlines() if line.startswith("| a number")]
-    assert len(lines) == 5
-    low, high = acceptance(60, cells=3)
-    assert f"of 60 | {low} to {high} |" in lines[0]  # of three cells: rows that claim no interval are none
+    assert len(lines) == 7
+    low, high = acceptance(60, cells=5)
+    assert f"of 60 | {low} to {high} |" in lines[0]  # of five cells: rows that claim no interval are none
     assert "held" in text
 
 

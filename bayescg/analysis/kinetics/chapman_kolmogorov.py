@@ -32,7 +32,8 @@ def implied_timescales(
 ) -> xr.DataArray:
     """Draws of implied timescales for each of several lags, (lag, draw, mode): flat where the modes are resolved.
 
-    Where a mode has no interval, as where its correlation after a lag cannot be told from noise, draws are NaN.
+    Where a mode has no interval, as where its correlation after a lag cannot be told from noise, draws are NaN, and the
+    attribute ``refused`` says why, a sentence for each lag and mode.
 
     Parameters
     ----------
@@ -65,12 +66,13 @@ def implied_timescales(
 
 
 def against_lag(found: Sequence[SlowModes]) -> xr.DataArray:
-    """Draws of the timescales of several lags, (lag, draw, mode), NaN for modes without an interval."""
+    """Draws of the timescales of several lags, (lag, draw, mode), NaN for modes without an interval; and why."""
     import xarray as xr
 
     each = [modes.timescales.where(~modes.timescales["mode"].isin(list(modes.refused))) for modes in found]
     lags = xr.DataArray([modes.lag for modes in found], dims="lag", name="lag")
-    return xr.concat(each, dim=lags).assign_attrs(unit=found[0].unit)
+    why = [f"no timescale at lag {modes.lag:g}: {text}" for modes in found for text in modes.refused.values()]
+    return xr.concat(each, dim=lags).assign_attrs(unit=found[0].unit, refused=list(dict.fromkeys(why)))
 
 
 @dataclass(frozen=True)

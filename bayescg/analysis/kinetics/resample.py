@@ -15,6 +15,7 @@ from bayescg.errors import DataError
 __all__ = ["Resampled", "resample", "root_rates"]
 
 MOST_LOST = 0.01
+FAR = 3.0  # standard deviations above noise
 TINY = 1e-6  # a correlation of less, or none, is as good as lost
 
 
@@ -29,6 +30,8 @@ class Resampled:
         Rates of all frames without their bias, and the bias as a part of them.
     lost : ndarray of bool, (modes,)
         Whether a mode decays within the lag: its correlation is not above noise, or is not in some of the draws.
+    barely : ndarray of bool, (modes,)
+        Whether its correlation is not far above noise, which the draws take into account.
     coefficients, constant : ndarray, (draws, m, modes) and (draws, modes)
         Of the eigenfunctions in the functions of the basis.
     rank : int
@@ -44,6 +47,7 @@ class Resampled:
     centre: np.ndarray
     bias: np.ndarray
     lost: np.ndarray
+    barely: np.ndarray
     coefficients: np.ndarray
     constant: np.ndarray
     rank: int
@@ -112,17 +116,20 @@ def resample(
         for vectors, m in ((turned, point), (all_turned, boots))
     )
     rates = np.square(np.maximum(centre + factors[:, None] * wider * (boot - boot.mean(0)), floor))
-    lost = ~resolved[:modes]
+    lost, barely = ~resolved[:modes], np.zeros(modes, dtype=bool)
     if lag is not None:
         lost |= (boots.values[:, :modes] >= 1.0).mean(0) > MOST_LOST
         least = np.maximum(limits[:modes], norm.isf(MOST_LOST) * boots.values[:, :modes].std(0))
-        for k in np.flatnonzero(~lost):
-            rates[:, k] = _selected(rates[:, k], lag, least[k])
+        correlation = np.exp(-lag * rates)
+        barely = ~lost & (correlation.mean(0) - least <= FAR * correlation.std(0))
+        for k in np.flatnonzero(barely):
+            rates[:, k] = -np.log(_selected(correlation[:, k], least[k])) / lag
     return Resampled(
         rates=rates,
         centre=np.square(centre),
         bias=2 * bias / centre,
         lost=lost,
+        barely=barely,
         coefficients=c0 + factors[:, None, None] * (c - c0),
         constant=k0 + factors[:, None] * (k - k0),
         rank=p.shape[1],
@@ -150,21 +157,18 @@ def _solved(cov: Covariances, modes: int, weights: Sequence[np.ndarray]) -> tupl
             p = p[:, :-1]
 
 
-def _selected(rates: np.ndarray, lag: float, limit: float) -> np.ndarray:
-    """Draws (draws,) of a rate, of a mode that would not be told of if its correlation were below a limit.
+def _selected(correlation: np.ndarray, limit: float) -> np.ndarray:
+    """Draws (draws,) of the correlation of a mode that would not be told of if it were below a limit.
 
     Correlations that pass the limit by chance are too large. Their error, a Gaussian with the spread of the draws, is
     that of estimates beyond the limit: for each true correlation the probability of one as large, given that it
-    passes, takes the place of that of any. Where the estimate is well above the limit the two are the same.
+    passes, takes the place of that of any. Intervals are right then, whatever the true one; means are not.
     """
-    correlation = np.exp(-lag * rates)
     centre, sd = max(correlation.mean(), limit), correlation.std()
-    if centre - limit > 3 * sd:
-        return rates
     true = np.linspace(TINY, centre + 5 * sd, 2000)
     above = np.exp(norm.logsf((centre - true) / sd) - norm.logsf((limit - true) / sd))
-    below = (rankdata(correlation, method="ordinal") - 0.5) / len(rates)
-    return -np.log(np.interp(below, above, true)) / lag
+    below = (rankdata(correlation, method="ordinal") - 0.5) / len(correlation)
+    return np.interp(below, above, true)
 
 
 def _coefficients(

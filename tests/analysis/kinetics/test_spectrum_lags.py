@@ -30,6 +30,7 @@ def test_a_timescale_far_below_the_lag_is_told_to_be_unknown(spring):
     found = implied_timescales(powers, spring, [0.2, 6.0], modes=2, draws=100)
     assert bool(found.sel(lag=6.0, mode=2).isnull().all())
     assert not bool(found.sel(lag=0.2).isnull().any())
+    assert "no timescale at lag 6: mode 2 decays within the lag 6: use a shorter one" in found.attrs["refused"]
     legend = plot.timescales(found).axes[0].get_legend_handles_labels()[1]
     assert legend == ["mode 1", "mode 2"]
     assert plot.timescales(found[1:]).axes[0].get_legend_handles_labels()[1][1] == "mode 2, no interval"

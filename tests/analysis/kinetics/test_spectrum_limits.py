@@ -52,6 +52,16 @@ def test_fast_modes_are_unresolved_where_slow_ones_are_not(springs):
     assert all(1 not in one.refused for one in found)
     assert all(3 in one.refused for one in found)  # exp(-4.8), and noise would have to reach both of modes 2 and 3
     assert not any(mode in group for one in found for group in one.degenerate for mode in [2])
+    assert all((np.diff(one.mean.values) >= 0).all() for one in found)
+
+
+@pytest.mark.parametrize("lag", [None, 0.1])
+def test_a_second_mode_on_rare_frames_needs_many_relaxations(springs, lag):
+    """Of a spring at 80 relaxations of the first mode it would hold the truth three times in four."""
+    short = [spectrum(powers, frames_of(x[:800], 0.05), lag, modes=2, draws=20) for x in springs]
+    assert sum(2 in one.refused for one in short) >= 19
+    assert sum("mode 2 relaxes about" in w for one in short for w in one.warnings) >= 1
+    assert all(not spectrum(powers, frames_of(x, 0.05), lag, modes=2, draws=20).refused for x in springs[:5])
 
 
 def two_wells(rate, n=400, runs=20):
