@@ -58,11 +58,12 @@ def free_energy(
 
     Draws are made by a Bayesian bootstrap over contiguous blocks of frames, at least five times as long as the CV's
     statistical inefficiency, times the draws of the CV itself where the fit has them (ensemble, bootstrap) and `cv` is
-    the fit's own. Frames of draws of a fitted potential (``fit.system(draws=...)``) spread as these draws do: each is a
-    possible truth, and only what chance makes of its frames is averaged out. Intervals of a plain block bootstrap are
-    too narrow when there are few blocks; here each draw of a log probability is moved away from the estimate of all
-    frames by a random factor :math:`\sqrt{(n+1)/\chi^2_{n-1}}`, n the number of blocks, which gives a Student t with n
-    - 1 degrees of freedom.
+    the fit's own. The two are taken as independent: intervals are wider than need be, by up to 1.4, of a bootstrap's
+    CVs that move with the frames, as if centred on them. Frames of draws of a fitted potential
+    (``fit.system(draws=...)``) spread as these draws do: each is a possible truth, and only what chance makes of its
+    frames is averaged out. Intervals of a plain block bootstrap are too narrow when there are few blocks; here each
+    draw of a log probability is moved away from the estimate of all frames by a random factor
+    :math:`\sqrt{(n+1)/\chi^2_{n-1}}`, n the number of blocks, which gives a Student t with n - 1 degrees of freedom.
 
     Parameters
     ----------

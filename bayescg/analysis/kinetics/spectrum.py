@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["bases_of", "diffusion_of", "spectrum"]
 
 LEAST_RELAXATIONS = 40
-LEAST_OF_SECOND = 300, 100
+LEAST_OF_SECOND = 500, 100
 LEAST_OF_OTHERS = 6000, 300
 LEAST_BLOCKS = 10
 _MOBILITY = (
@@ -71,7 +71,7 @@ def spectrum(
     the result says, nor where several trajectories do not begin at equilibrium, as where they all begin in one well,
     and are too short to forget it (of trajectories that do, this is said one time in twenty). The first was measured:
     at 20 relaxations 90 % intervals of double, quadruple and harmonic wells hold the truth as seldom as 64 times in a
-    hundred. Nor have modes after the first an interval that hang on rare frames: the second needs 300 relaxations of
+    hundred. Nor have modes after the first an interval that hang on rare frames: the second needs 500 relaxations of
     its own, or 100 in the share of the frames on which it lives (Kish's, of its square), further ones 6000 or 300.
     Without this the second and third mode of a spring, whose tails are heavy, would hold the truth 77 and 53 times in
     a hundred at 60 to 100 relaxations of the first.
