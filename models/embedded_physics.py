@@ -26,6 +26,11 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 """What suits a generator, where an argument is None."""
 
+TRAINING: dict[str, dict[str, Any]] = {
+    "gaussian": {"batch_size": 256, "learning_rate": 5e-3},
+    "flow": {"steps": 26_000, "batch_size": 256, "learning_rate": 1e-3},
+}
+
 
 class EmbeddedPhysics(SystemModel):
     r"""Embedded physics (Schöberl, Zabaras, Koutsourelakis 2020): a generator trained on energies alone.
@@ -162,6 +167,11 @@ class EmbeddedPhysics(SystemModel):
             self.reverse = nets.ConditionalGaussian(inputs, latent_dim, self.hidden)
         self.prior = LatentMixture(self.components, latent_dim, angular=self.flow)
         self.register_buffer("beta", torch.ones(()))
+
+    @property
+    def training_defaults(self) -> dict[str, Any]:  # type: ignore[override]
+        """Of a Gaussian generator the steps are a bound: the fit is over soon after the temperatures are."""
+        return TRAINING[self.generator]
 
     def guide(self, batch: Batch) -> None:
         """Z ~ q(z); x ~ q(x | z). Of draws that a flow learns from, z ~ r(z | x)."""

@@ -154,8 +154,12 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        """Whether all steps are done, or the held-out loss has long stopped improving."""
-        return self.best.stopped or self.step >= self.settings["steps"]
+        """Whether all steps are done, the schedule is over, or the held-out loss has long stopped improving."""
+        return self.best.stopped or self._last
+
+    @property
+    def _last(self) -> bool:
+        return self.step >= self.settings["steps"] or self.schedule.over(self.step)
 
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must agree on to be gone on from."""
@@ -197,7 +201,7 @@ class Job:
     @property
     def _due(self) -> bool:
         """Whether held-out frames are looked at after this step."""
-        return self.step % self.interval == 0 or self.step == self.settings["steps"]
+        return self.step % self.interval == 0 or self._last
 
     def _look(self) -> None:
         """Go back where a step since the last look was not finite, to the state before it."""

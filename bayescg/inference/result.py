@@ -171,6 +171,8 @@ def _cv_warnings(job: Job, posterior: Posterior) -> list[str]:
         if isinstance(cv, torch.distributions.OneHotCategorical):  # states, some of which may be empty
             return []
         spread, width = cv.mean.std(0, correction=0), cv.variance.mean(0).sqrt()
+        if job.data is None:  # a state of rare draws, which hardly spread, may be all that there is to tell
+            spread = 0.5 * (cv.mean.amax(0) - cv.mean.amin(0))
     return [
         f"CV {number} tells frames hardly apart: its means spread by {s:.2g} over the frames, and in one frame it is "
         f"uncertain by {w:.2g}; it has collapsed, or there is no more to tell (fewer CVs, a shorter lag, more steps?)"

@@ -69,6 +69,21 @@ def test_its_own_temperature_is_reached_however_slowly_the_loss_falls():
     assert "still falling at beta = 0.02" in tempering.warnings()[0]
 
 
+def test_a_fit_whose_temperatures_converge_early_is_over_early():
+    """With six tenths of its steps at the temperatures before the last; the learning rate falls over all of them."""
+    tempering = AdaptiveTempering(0.9, 0.9, 4000)
+    feed(tempering, torch.zeros(300))
+    tempering.advance(300, [gaussian_draws(energy_sd=0.1)])
+    assert [tempering.over(step) for step in (499, 500)] == [False, True]
+    assert tempering.course(400) == (0, 500)
+    model = EmbeddedPhysics(bcg.systems.Harmonic((1.0,)), hidden=(4,), components=2, beta_start=0.2)
+    fit = bcg.fit(model, steps=4000, batch_size=64, learning_rate=1e-2, compile="trace", seed=0)
+    stages = fit.diagnostics["tempering"]
+    assert all(stage["converged"] for stage in stages)
+    assert fit.cost["steps"] == math.ceil(stages[-1]["step"] / 0.6) < 3000
+    assert fit.log[-1]["step"] == fit.cost["steps"]
+
+
 def test_a_fit_too_short_says_where_it_ended():
     model = EmbeddedPhysics(bcg.systems.Harmonic((1.0,)), hidden=(4,), components=2)
     fit = bcg.fit(model, steps=10, batch_size=16, compile="off", seed=0)

@@ -81,6 +81,7 @@ def test_without_tempering_a_well_is_lost_and_only_the_audit_says_so(untempered)
     assert told.missing_mass_ci90[0] < 1 - 0.991654 < told.missing_mass_ci90[1]
     assert told.forward_ess_fraction < 0.01
     assert any("leaves out" in w for w in told.warnings)
+    assert any("hardly apart" in w for w in untempered.diagnostics["warnings"])
 
 
 @pytest.fixture(scope="module")
@@ -121,15 +122,16 @@ def test_a_molecule_is_given_again_to_load(peptide, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [11, 12, 13])
-def test_tempering_keeps_both_wells(seed):
-    fit = bcg.fit(EmbeddedPhysics(bcg.systems.DoubleWell(), hidden=(32, 32)), steps=3000, batch_size=1000,
-                  learning_rate=5e-3, seed=seed)  # fmt: skip
-    found = difference(fit, samples=200_000)
-    assert abs(found.mean - 4.7776) < 0.1
+@pytest.mark.parametrize("seed", [0, 11, 12, 13])
+def test_with_nothing_said_both_wells_are_kept_and_the_audit_costs_less(seed):
+    fit = bcg.fit(EmbeddedPhysics(bcg.systems.DoubleWell()), seed=seed)
+    assert fit.diagnostics["warnings"] == []
+    assert fit.cost["energy_evaluations"] < 2e6
+    assert abs(difference(fit, samples=200_000).mean - 4.7776) < 0.1
     told = bcg.analysis.audit(fit, samples=50_000)
+    assert told.energy_evaluations < fit.cost["energy_evaluations"]
     assert not told.warnings
-    assert told.missing_mass_ci90[1] < 1e-3
+    assert told.missing_mass_ci90[1] < 3e-3
 
 
 def test_what_makes_no_sense_is_refused():

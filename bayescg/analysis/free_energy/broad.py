@@ -23,7 +23,7 @@ _WIDER = 10.0
 def anneal_from_broad(fit: Fit, draws: Draws, seed: int = 0) -> tuple[Annealed, Tensor]:
     """Sequential Monte Carlo of the system of a fit without frames, and its frames in the coordinates of the model.
 
-    Where it begins: in the box of a potential of :mod:`bayescg.systems`, 100 islands of 1000 particles; for a molecule,
+    Where it begins: in the box of a potential of :mod:`bayescg.systems`, 100 islands of 20 particles; for a molecule,
     from the reference density of its coordinates, soft torsions uniform, 50 islands of 50; for any other system, from a
     normal density ten times as wide as the fit's draws in every coordinate, which finds wells within such a distance
     and none further away.
@@ -39,7 +39,7 @@ def anneal_from_broad(fit: Fit, draws: Draws, seed: int = 0) -> tuple[Annealed, 
 
     assert isinstance(fit.model, SystemModel)
     system = fit.model.system.unguarded
-    base, islands, particles = system.reference, 100, 1000
+    base, islands, particles = system.reference, 100, 20
     if base is not None:
         islands, particles = 50, 50
     elif not (isinstance(system, AnalyticSystem) and type(system).join is AnalyticSystem.join):

@@ -36,14 +36,15 @@ class AdaptiveTempering(Ladder):
     the lowest before them by more than its standard error. The next :math:`\beta` is the one where the conditional
     effective sample size of the draws falls to `cess` (``bayescg.sampling.weights.next_beta``). So that 1 is
     reached after six tenths of all steps, a temperature is left without convergence when its share of the steps is used
-    up, and `Stage.converged` says so; shares follow the steps and the temperatures that are left.
+    up, and `Stage.converged` says so; shares follow the steps and the temperatures that are left. Where 1 is reached
+    earlier, the fit ends earlier: it is over when six tenths of its steps lie above the system's own temperature.
 
     Parameters
     ----------
     start : float
     cess : float
     steps : int
-        Of the whole fit.
+        Of the whole fit, at most.
     patience : int
     wake : float
         As in `Schedule`.
@@ -85,6 +86,18 @@ class AdaptiveTempering(Ladder):
     def due(self, step: int) -> bool:
         """Whether to cool after so many steps."""
         return not (self.done or self.losses) and (self.converged or self._used_up(step))
+
+    def course(self, step: int) -> tuple[int, int]:
+        """The learning rate falls once, until the fit is over."""
+        return 0, self._end
+
+    def over(self, step: int) -> bool:
+        """Whether six tenths of so many steps lie above the system's own temperature."""
+        return self.done and step >= self._end
+
+    @property
+    def _end(self) -> int:
+        return min(self.steps, math.ceil(self.entered / _SHARE)) if self.done else self.steps
 
     @property
     def converged(self) -> bool:

@@ -105,6 +105,10 @@ class Schedule:
     def course(self, step: int) -> tuple[int, int] | None:
         """First and last of the steps around this one over which the learning rate rises and falls; None: of all."""
 
+    def over(self, step: int) -> bool:
+        """Whether a fit may end after so many steps, before it has done all that it may."""
+        return False
+
     def queried(self, steps: int, size: int) -> int:
         """Energies, with their gradients, of so many steps with batches of `size`, those of all refits together."""
         return self.energies * steps * size
