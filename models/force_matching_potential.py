@@ -232,7 +232,7 @@ class ForceMatchingPotential(PotentialModel):
 
     def width(self, x: Tensor) -> Tensor:
         """Standard deviation of the noise of each force, in kT per length, ``(n, dim)``."""
-        log_width = self.log_noise[self.groups].expand(x.shape)
+        log_width = self.log_noise.repeat_interleave(x.shape[-1] // len(self.log_noise)).expand(x.shape)
         if self.state_noise is not None:
             log_width = log_width + self.state_noise(self.scale(self.read(x)))
         return log_width.exp()

@@ -214,7 +214,7 @@ class Model(nn.Module, ABC):
         """Set parameters in closed form; called once, at the end, for each refit, before `finish`.
 
         For a likelihood that is linear in some of its parameters, with Gaussian noise and prior: an optimum that no
-        optimiser's steps would reach.
+        optimiser's steps would reach. It runs on the processor.
 
         Parameters
         ----------
@@ -427,11 +427,12 @@ def finished(
     """Trained values with what `Model.solve` and `Model.finish` make of them, of each refit and of the point itself."""
     if frames is None or weight is None or (type(model).finish is Model.finish and not solves(model)):
         return point, refits
-    rows, weights = [], list(weight) if members else [weight]
+    rows, weights, device = [], list(weight) if members else [weight], weight.device
     for number, values in enumerate([*({k: v[m] for k, v in refits.items()} for m in range(members or 0)), point]):
         model.load_state_dict({**point, **values}, strict=False)
-        model.solve(frames, weights[number % len(weights)])  # the first refit is the point
-        model.finish(frames)
+        if solves(model):  # on the processor, where the frames are
+            model.cpu().solve(frames, weights[number % len(weights)].cpu())  # the first refit is the point
+        model.to(device).finish(frames)
         state = model.named_buffers() if not solves(model) else (*model.named_parameters(), *model.named_buffers())
         rows.append({k: v.detach().clone() for k, v in state})
     point = {**point, **rows.pop()}
