@@ -91,8 +91,7 @@ def said_of(table: Comparison) -> Finding:
     rows: list[tuple[str, ...]] = []
     for row in table.rows:
         apart = "" if row is best else f"{row.difference:+.3g} ± {row.difference_se:.2g}"
-        verdict = "best" if row is best else "tied" if row.name in table.tied else "behind"
-        cells = [row.name, f"{row.score:.5g} ± {row.se:.2g}", apart, verdict]
+        cells = [row.name, f"{row.score:.5g} ± {row.se:.2g}", apart, table.verdict(row.name)]
         rows.append((*cells, *([f"{row.stacking:.2f}", f"{row.pseudo_bma:.2f}"] if weighted else [])))
     columns += ["stacking", "pseudo-BMA+"] if weighted else []
     on = "held-out frames" if table.folds is None else f"{table.folds} folds"

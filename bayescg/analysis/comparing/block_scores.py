@@ -41,6 +41,8 @@ class BlockScores:
     densities : dict of str to ndarray, (n,)
         Log densities, of several trainings that of their even mixture; empty where the scores are none.
     weight : ndarray, (n,)
+    warnings : list of str
+        About the trainings.
     """
 
     of: dict[str, np.ndarray]
@@ -50,6 +52,7 @@ class BlockScores:
     in_sample: dict[str, float] = field(default_factory=dict)
     densities: dict[str, np.ndarray] = field(default_factory=dict)
     weight: np.ndarray = field(default_factory=lambda: np.ones(0))
+    warnings: list[str] = field(default_factory=list)
 
 
 def in_blocks(

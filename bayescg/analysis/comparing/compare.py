@@ -209,7 +209,7 @@ def compare(
         trained_on = [
             n for n, each in candidates.items() if any(_shares(f.frames, frames) for f in each if isinstance(f, Fit))
         ]
-    warnings = _warnings(trained_on, scores.memory, next(iter(scores.of.values())).shape[1])
+    warnings = [*scores.warnings, *_warnings(trained_on, scores.memory, next(iter(scores.of.values())).shape[1])]
     if score == "vamp2" and len(set(counts.values())) > 1:
         warnings.append("vamp2 gains by any further mode, be it noise: to compare numbers of modes use vampe")
     return _table(scores, score, lag, warnings, trained_on, folds, candidates, {})

@@ -155,6 +155,10 @@ class Comparison:
         """
         return [r.name for r in self.rows if -r.difference <= t.ppf(_SURE, r.dof) * r.difference_se]
 
+    def verdict(self, name: str) -> str:
+        """``"best"``, ``"tied"`` with it, or ``"behind"``."""
+        return "best" if name == self.best else "tied" if name in self.tied else "behind"
+
     def difference(self, name: str, other: str) -> Quantity:
         """By how much the score of one is above that of the other, with the interval of Student's t."""
         apart = estimate({1: self[name].trainings, -1: self[other].trainings}, self.seen, self.folds is not None)
@@ -163,13 +167,13 @@ class Comparison:
         return replace(Quantity.of(draws, unit), mean=apart.mean, sd=apart.se)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row for each, indexed by name; weights where there are densities to mix."""
+        """One row for each, indexed by name, with its verdict; weights where there are densities to mix."""
         import pandas as pd
 
         columns = (*_COLUMNS, *(("stacking", "pseudo_bma") if self.rows[0].stacking is not None else ()))
-        return pd.DataFrame(
-            {c: [getattr(r, c) for r in self.rows] for c in columns}, index=pd.Index([r.name for r in self.rows])
-        )
+        values = {c: [getattr(r, c) for r in self.rows] for c in columns}
+        names = [r.name for r in self.rows]
+        return pd.DataFrame({**values, "verdict": [self.verdict(n) for n in names]}, index=pd.Index(names))
 
     def __repr__(self) -> str:
         width = max(len(r.name) for r in self.rows)
@@ -182,7 +186,11 @@ class Comparison:
             on = "evidence lower bounds of one system"
         lines = [f"{self.score}{at}, {on}, higher is better"]
         for r in self.rows:
-            apart = "" if r is self.rows[0] else f"   {r.difference:+.3g} ± {r.difference_se:.2g} from the best"
+            apart = (
+                ""
+                if r is self.rows[0]
+                else f"   {r.difference:+.3g} ± {r.difference_se:.2g} from the best, {self.verdict(r.name)}"
+            )
             weight = "" if r.stacking is None or len(self.rows) == 1 else f"   weight {r.stacking:.2f}"
             bounds = f"   {self.bounds[r.name]!r}" if r.name in self.bounds else ""
             lines.append(f"  {r.name:<{width}}  {r.score:.5g} ± {r.se:.2g}{apart}{weight}{bounds}")

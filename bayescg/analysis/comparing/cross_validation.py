@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,18 @@ def cross_validated(
         for r in range(restarts)
     ]
     jobs, where = calls(refit, settings, out)
-    results = iter(carry_out(jobs, where, **how))
-    parts = {name: [[np.asarray(next(results)) for _ in range(restarts)] for _ in range(folds)] for name in candidates}
+    results = carry_out(jobs, where, **how)
+    values = iter(results)
+    parts = {
+        name: [[np.asarray(next(values)[0]) for _ in range(restarts)] for _ in range(folds)] for name in candidates
+    }
+    warnings = [
+        _unconverged(
+            name, [result[1] for job, result in zip(settings, results, strict=True) if job["candidate"] == name]
+        )
+        for name in candidates
+    ]
+    warnings = [warning for warning in warnings if warning]
     if score in BY_FRAME:
         series = {name: np.concatenate([np.stack(each) for each in by_fold], 1) for name, by_fold in parts.items()}
         data = [refit.held_out(next(iter(candidates)), k) for k in range(folds)]
@@ -83,10 +93,18 @@ def cross_validated(
         scores = in_blocks(series, np.concatenate(apart) if apart else None, weight, fold=numbers)
         if score == "log_score":
             scores.densities.update({name: _mixture(rows) for name, rows in series.items()})
-        return scores
+        return replace(scores, warnings=warnings)
     of = {name: np.array([[value[0] for value in each] for each in by_fold]).T for name, by_fold in parts.items()}
     memory = max(float(value[1]) for by_fold in parts.values() for each in by_fold for value in each)
-    return BlockScores(of, memory)
+    return BlockScores(of, memory, warnings=warnings)
+
+
+def _unconverged(name: str, said: Sequence[Sequence[str]]) -> str:
+    """What the trainings of a candidate say of their convergence, each a few sentences or none."""
+    some = [sentences[0] for sentences in said if sentences]
+    if not some:
+        return ""
+    return f"{name}: {len(some)} of {len(said)} trainings have not converged, and another may score better ({some[0]})"
 
 
 def refit_settings(candidate: Fit | Model, training: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +132,7 @@ class _Refit:
     seed: int
     training: dict[str, Any]
 
-    def __call__(self, candidate: str, fold: int, restart: int) -> Sequence[float]:
+    def __call__(self, candidate: str, fold: int, restart: int) -> list[Sequence[Any]]:
         subject = self.candidates[candidate]
         number = list(self.candidates).index(candidate)
         seed = int(np.random.SeedSequence([self.seed, number, fold, restart]).generate_state(1)[0] // 2)
@@ -122,6 +140,9 @@ class _Refit:
         settings = refit_settings(subject, self.training)
         data = train.lagged(self._lag(candidate)) if _model(subject).needs_pairs else train
         trained = fit(_model(subject), data, **{**settings, "seed": seed})
+        return [self._scores(trained, train, candidate, fold), trained.diagnostics["convergence"]]
+
+    def _scores(self, trained: Fit, train: Frames, candidate: str, fold: int) -> Sequence[float]:
         if self.score in BY_FRAME:
             return BY_FRAME[self.score](trained, self.held_out(candidate, fold)).tolist()
         test = self.frames.subset(self.fold == fold)

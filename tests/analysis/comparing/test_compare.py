@@ -143,7 +143,10 @@ def test_densities_of_frames_prefer_the_dimension_that_is_there():
         "difference_se",
         "stacking",
         "pseudo_bma",
+        "verdict",
     ]
+    assert list(found.to_dataframe()["verdict"]) == ["best", "behind"]
+    assert "from the best, behind" in repr(found)
     assert repr(found).startswith("log_score, held out")
 
 

@@ -152,6 +152,17 @@ def test_folds_go_on_where_they_were_kept(frames, tmp_path):
     assert sum(p.stat().st_mtime_ns != t for p, t in records.items()) == 1
 
 
+def test_trainings_of_folds_that_have_not_converged_are_named(frames, tmp_path):
+    """Also where their scores come from files; and only those."""
+    models = {"trained": Autoencoder(latent_dim=2, hidden=())}
+    how = {**QUIET, "steps": 60, "learning_rate": 3e-3, "folds": 3, "out": tmp_path}
+    for table in (compare(models, frames, **how), compare(models, frames, **how)):
+        (warning,) = (w for w in table.warnings if "converged" in w)
+        assert warning.startswith("trained: 3 of 3 trainings have not converged, and another may score better")
+        assert "use more steps" in warning
+    assert not compare({"solved": FACTORS["2 factors"]}, frames, folds=3, **QUIET).warnings
+
+
 @pytest.mark.slow
 def test_an_unconverged_fit_makes_no_third_cv():
     """Ten data sets of two linear factors: by one fit of each, three CVs are better than two in several of them."""
