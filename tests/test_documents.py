@@ -130,3 +130,19 @@ def test_the_citation_names_software_and_papers():
     assert (citation["version"], citation["license"]) == (project["version"], project["license"])
     papers = {i["value"] for paper in citation["references"] for i in paper["identifiers"]}
     assert {f"arXiv:{n}" for n in ("2307.00365", "2002.10148", "2012.03909", "1812.07669", "2508.01068")} <= papers
+
+
+def test_the_nightly_matrix_is_of_the_versions_that_the_package_promises():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    rows = [line.split() for line in (ROOT / ".ci" / "matrix").read_text().splitlines() if not line.startswith("#")]
+    promised = re.search(
+        r"^Python ([\d.]+) to ([\d.]+), torch ([\d.]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
+    assert promised is not None
+    first, last, torch = promised.groups()
+    assert project["requires-python"] == f">={first}"
+    assert f"torch>={torch}" in project["dependencies"]
+    pythons = {python for python, *_ in rows}
+    assert (min(pythons), max(pythons)) == (first, last)
+    assert {t for _, t, _ in rows} == {"pinned", "newest", f"{torch}.0"}
+    assert {tests for *_, tests in rows} <= {"all", "default"}

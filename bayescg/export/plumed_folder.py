@@ -178,7 +178,7 @@ def _write_script(network: CVNetwork, size: int, folder: Path) -> None:
     """The network as TorchScript, in double and in single precision."""
     for name, dtype in (("cv.pt", torch.float64), ("cv_float32.pt", torch.float32)):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit is: it is what PYTORCH_MODEL reads
+            warnings.filterwarnings("ignore", r"`torch\.jit")  # deprecated as it is, PYTORCH_MODEL reads it
             script = torch.jit.trace(copy.deepcopy(network).to(dtype), torch.zeros(2, size, dtype=dtype))
             script.save(str(folder / name))  # type: ignore[union-attr]
 

@@ -73,9 +73,12 @@ class _Apply(nn.Module):
 
 @contextmanager
 def forward_mode() -> Iterator[None]:
-    """Around derivatives in forward mode, which still go through torch.jit: its advice is not about the user's code."""
+    """Around derivatives in forward mode, which still go through torch.jit: its advice is not about the user's code.
+
+    It is a DeprecationWarning of some versions and a FutureWarning, which people are shown, of others.
+    """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", r"`torch\.jit")
         yield
 
 

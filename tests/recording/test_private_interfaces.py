@@ -2,6 +2,7 @@
 
 import builtins
 import importlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from openmm import app
 
 import bayescg as bcg
 from bayescg.models import PredictiveCV
+from bayescg.recording.functional import forward_mode
 from bayescg.recording.lowering import can_compile
 from bayescg.recording.optimiser import Adam
 from bayescg.recording.stepping import prepare
@@ -166,3 +168,12 @@ def test_without_the_fused_kernel_adam_is_its_formula(monkeypatch, bad):
     for ours, theirs in ((plain.params, fused.params), (plain.state(), fused.state())):
         for name, value in ours.items():
             torch.testing.assert_close(value, theirs[name])
+
+
+@pytest.mark.parametrize("category", [DeprecationWarning, FutureWarning])
+def test_advice_on_torch_jit_is_kept_from_users_and_nothing_else(category):
+    """It is of the first kind in torch 2.13, and of the second in later ones."""
+    with forward_mode():
+        warnings.warn("`torch.jit.script` is deprecated. Please switch to `torch.compile`.", category, stacklevel=1)
+        with pytest.raises(category, match="a user's own"):
+            warnings.warn("a user's own", category, stacklevel=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from torch.func import jvp, vjp
 
 from bayescg import nets
 from bayescg.errors import ConfigError, DataError
+from bayescg.recording.functional import forward_mode
 from bayescg.truth.reduce import values_of
 
 __all__ = ["Basis", "Diffusion", "Integrands", "gradients", "outside", "pairs", "pieces", "values"]
@@ -126,8 +126,7 @@ def _gradient(basis: Basis, x: Tensor) -> tuple[Tensor, Tensor]:
         for i in range(dim):
             tangent = torch.zeros_like(x).reshape(len(x), -1)
             tangent[:, i] = 1.0
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit, inside torch's forward derivatives
+            with forward_mode():
                 value, change = jvp(basis, (x,), (tangent.reshape(x.shape),))[:2]
             columns.append(change)
         return value, torch.stack(columns, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from torch.func import grad, jvp
 
 from bayescg import nets
 from bayescg.errors import ConfigError, DataError
+from bayescg.recording.functional import forward_mode
 from bayescg.truth.reduce import values_of
 
 if TYPE_CHECKING:
@@ -163,8 +163,7 @@ class Shooting:
             trace = torch.zeros(len(x), dtype=torch.float64)
             for i, column in enumerate(self.matrix):
                 tangent = column.to(x).expand(len(x), -1).reshape(x.shape)
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit, inside forward derivatives
+                with forward_mode():
                     change = jvp(gradient, (x,), (tangent,))[1]
                 trace += change.detach().reshape(len(x), -1)[:, i].double().cpu()
             parts.append((gradient(x).detach().reshape(len(x), -1).double().cpu(), trace))
