@@ -15,7 +15,7 @@ from bayescg.data import statistical_inefficiency
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
-__all__ = ["DRIFTING", "NOT_AT_EQUILIBRIUM", "drifts", "moves", "watched"]
+__all__ = ["DRIFTING", "beginnings", "drifts"]
 
 MOST_FRAMES = 10_000
 MOST_TRAJECTORIES = 1000
@@ -58,14 +58,22 @@ def drifts(functions: Callable[[Tensor], np.ndarray], frames: Frames, like: Tens
     >>> drifts(lambda x: x.numpy(), frames(x)), drifts(lambda x: x.numpy(), frames(x + np.linspace(0, 1, 50)[:, None]))
     (False, True)
     """
-    index = watched(frames)
+    index = _watched(frames)
     if index is None:
         return False
     x = torch.as_tensor(frames.gather(index))
-    return moves(functions(x if like is None else x.to(like)), frames.trajectory[index])
+    return _moves(functions(x if like is None else x.to(like)), frames.trajectory[index])
 
 
-def watched(frames: Frames) -> np.ndarray | None:
+def beginnings(values: np.ndarray, frames: Frames) -> str | None:
+    """What to say of averages of values (n, k) over frames that `drifts` would find fault with; None: nothing."""
+    index = _watched(frames)
+    if index is None or not _moves(values[index], frames.trajectory[index]):
+        return None
+    return f"{NOT_AT_EQUILIBRIUM}; weigh them to it, frames.equilibrium(fit, lag=...)"
+
+
+def _watched(frames: Frames) -> np.ndarray | None:
     """Frames of several trajectories, evenly spaced in time; None where nothing can be told of their beginnings."""
     if frames.order is None or (frames.weights is not None and np.ptp(frames.weights) > 0):
         return None
@@ -78,7 +86,7 @@ def watched(frames: Frames) -> np.ndarray | None:
     return np.concatenate([np.arange(a, a + n, step) for a, n in zip(starts, lengths, strict=True)])
 
 
-def moves(values: np.ndarray, trajectory: np.ndarray) -> bool:
+def _moves(values: np.ndarray, trajectory: np.ndarray) -> bool:
     """Whether values (n, k) begin elsewhere than they are on average in trajectories (n,), and it matters."""
     _, first, each, count = np.unique(trajectory, return_index=True, return_inverse=True, return_counts=True)
     beyond = norm.isf(LEVEL / 2 / values.shape[1])

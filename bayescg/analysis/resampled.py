@@ -15,6 +15,7 @@ from bayescg.analysis.block_bootstrap import (
     weights_of,
     without_tails,
 )
+from bayescg.analysis.drift import beginnings
 from bayescg.analysis.mixing import unmixed
 from bayescg.analysis.quantity import Quantity
 from bayescg.data import Frames, mbar, mbar_draws, seen_by_blocks
@@ -262,8 +263,9 @@ def average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: str
 
     Where values are skewed and the frames worth few independent ones, intervals miss on the long tail's side: that of a
     squared Gaussian variable by frames worth 40 holds the truth in 83 % of data sets. Biased frames whose replicas did
-    not mix, or keep to the values they began with, have no interval. Frames of draws of a potential
-    (``fit.system(draws=...)``) spread as these do; of one or two there is no interval, of fewer than ten a warning.
+    not mix, or keep to the values they began with, have no interval, nor have trajectories that do not begin at
+    equilibrium and are too short to forget it. Frames of draws of a potential (``fit.system(draws=...)``) spread as
+    these do; of one or two there is no interval, of fewer than ten a warning.
 
     Parameters
     ----------
@@ -296,7 +298,7 @@ def average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: str
         parts = refit_sources(drawing.frame_weights * (values - point), refits, sd)
     if isinstance(drawing, OfPotentials):
         parts = drawing.sources(drawing.frame_weights * (values - point), sd)
-    doubt, few = _stuck(frames, g), few_potentials(frames)
+    doubt, few = _stuck(frames, g) or beginnings(values[:, None], frames), few_potentials(frames)
     if few and isinstance(drawing, OfPotentials):
         warnings.warn(few, stacklevel=2)
     elif few:

@@ -83,6 +83,8 @@ def test_averages_hold_the_truth_where_those_of_the_frames_do_not():
     assert abs(found.mean - exact) < 3 * found.sd
     without = bcg.analysis.average(x.ravel() == 2, raw, 400, 0, "")
     assert without.mean - exact > 5 * without.sd
+    assert without.ci90 is None
+    assert found.ci90 is not None
 
 
 def test_weights_stay_with_their_frames():

@@ -9,7 +9,7 @@ import numpy as np
 
 from bayescg.analysis.binning import circular_of, cv_values, edges_of, in_cells
 from bayescg.analysis.block_bootstrap import inefficiency, weights_of
-from bayescg.analysis.drift import NOT_AT_EQUILIBRIUM, moves, watched
+from bayescg.analysis.drift import beginnings
 from bayescg.analysis.evaluation import wrap
 from bayescg.analysis.fit_checks import check_landscape
 from bayescg.analysis.free_energy.profile import FreeEnergy, mean_of_draws, members_in_turn
@@ -213,14 +213,10 @@ def _runs(frames: Frames) -> np.ndarray:
 
 def _drift(values: np.ndarray, circular: Sequence[bool], frames: Frames) -> str | None:
     """What to say of trajectories whose CVs (n, k) do not begin at equilibrium."""
-    index = watched(frames)
-    if index is None:
-        return None
     columns = [
         f(v) for v, c in zip(values.T, circular, strict=True) for f in ((np.cos, np.sin) if c else (np.asarray,))
     ]
-    remedy_of_starts = f"{NOT_AT_EQUILIBRIUM}; weigh them to it, frames.equilibrium(fit, lag=...)"
-    return remedy_of_starts if moves(np.stack(columns, 1)[index], frames.trajectory[index]) else None
+    return beginnings(np.stack(columns, 1), frames)
 
 
 def _doubt(fit: Fit | None, frames: Frames) -> str | None:
