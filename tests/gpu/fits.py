@@ -17,7 +17,7 @@ __all__ = ["MODES", "SECTION", "fits_of", "planned"]
 SECTION = "Fits: largest difference of trained parameters and of posterior draws from the processor's, to their size"
 UNCERTAINTIES = ("none", "mean-field", "laplace", "ensemble", "bootstrap")
 MODES = {"off": "plain", "trace": "recorded", "inductor": "compiled"}
-_LIMITS = {torch.float32: 2e-3, torch.float64: 1e-8}
+_LIMITS = {torch.float32: 1e-4, torch.float64: 1e-8}
 """Rounding of 6e-8 or 1e-16 in a gradient, times what five steps of Adam, which forgets sizes, may make of it."""
 _STEPS = 5
 
