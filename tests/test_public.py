@@ -23,6 +23,7 @@ PUBLIC = {
     "bayescg.features": "aligned cartesian chain contacts distances internal_coordinates native_contacts "
     "torsions unbounded_coordinates invariants",
     "bayescg.analysis": "audit chapman_kolmogorov committor compare coverage free_energy implied_timescales mixing "
+    "multi_ensemble "
     "predictive_check reweighted spectrum ForceBands calibrated force_bands",
     "bayescg.analysis.FreeEnergy": "difference profile",
     "bayescg.analysis.SlowModes": "eigenfunctions eigenvalues timescales",

@@ -16,6 +16,7 @@ from bayescg.analysis.experimental.posterior_ensemble import experiments
 from bayescg.analysis.force_bands import ForceBands, calibrated, force_bands
 from bayescg.analysis.free_energy.audit import Audit, audit
 from bayescg.analysis.free_energy.estimate import free_energy
+from bayescg.analysis.free_energy.multi_ensemble import MultiEnsemble, multi_ensemble
 from bayescg.analysis.free_energy.profile import FreeEnergy
 from bayescg.analysis.kinetics.chapman_kolmogorov import ChapmanKolmogorov, chapman_kolmogorov, implied_timescales
 from bayescg.analysis.kinetics.committor import committor
@@ -56,6 +57,7 @@ __all__ = [
     "IntegratorCheck",
     "Measured",
     "Mixing",
+    "MultiEnsemble",
     "ObservableCheck",
     "PredictiveCheck",
     "Quantity",
@@ -86,6 +88,7 @@ __all__ = [
     "jensen_shannon",
     "maximum_entropy",
     "mixing",
+    "multi_ensemble",
     "next_seeds",
     "predictive_check",
     "prior_check",
