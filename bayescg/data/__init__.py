@@ -5,7 +5,7 @@ from bayescg.data.conditions import check_temperature
 from bayescg.data.correlation import seen_by_blocks, statistical_inefficiency
 from bayescg.data.effective import check_effective, effective, effective_frames
 from bayescg.data.evenly import evenly
-from bayescg.data.frames import Frames, Pairs
+from bayescg.data.frames import Frames, Pairs, Stretches
 from bayescg.data.heavy_forces import heavy_force
 from bayescg.data.koopman import Koopman
 from bayescg.data.mbar import mbar, mbar_draws
@@ -20,6 +20,7 @@ __all__ = [
     "Frames",
     "Koopman",
     "Pairs",
+    "Stretches",
     "apart",
     "check_effective",
     "check_temperature",

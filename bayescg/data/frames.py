@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescg import units
+from bayescg.arguments import check_counts
 from bayescg.data import frame_checks, split
 from bayescg.data.bias import Bias
 from bayescg.data.fingerprint import fingerprint
@@ -17,13 +18,14 @@ from bayescg.data.readers import geometry
 from bayescg.data.readers.imaging import Imaging
 from bayescg.data.rows import take
 from bayescg.data.store import computed
+from bayescg.data.stretches import Stretches, stretches
 from bayescg.errors import ConfigError, DataError
 from bayescg.topologies import read_topology
 
 if TYPE_CHECKING:
     import mdtraj
 
-__all__ = ["Frames", "Pairs"]
+__all__ = ["Frames", "Pairs", "Stretches"]
 
 _LEARNED = ("momenta", "forces", "energy", "labels", "commitments")
 _EACH_FRAME = ("positions", "trajectory", "order", "times", "box", "weights", *_LEARNED, "bias", "koopman")
@@ -317,6 +319,30 @@ class Frames:
                 f"{self.dt:g} apart; use a shorter lag or longer trajectories"
             )
         return Pairs(now, later, steps * self.dt, self)
+
+    def stretches(self, lag: float | None = None, length: int = 200) -> "Stretches":
+        """Whole trajectories in rows of about `length` frames, each `lag` (ps; the time between them) after another.
+
+        All frames are in some row: of a lag of several frames there are rows for every shift. None reaches across a
+        trajectory's end or a gap.
+
+        Raises
+        ------
+        DataError
+            `lag` is not a multiple of `dt` (the message names the nearest), no trajectory is that long, or there is
+            no time axis.
+        ConfigError
+            `length` is no whole number of at least two.
+
+        Examples
+        --------
+        >>> frames = Frames.from_numpy(np.zeros((6, 1)), unit="reduced", dt=1.0, trajectory=[0, 0, 0, 1, 1, 1])
+        >>> frames.stretches().index
+        array([[0, 1, 2],
+               [3, 4, 5]])
+        """
+        check_counts(length=(length, 2))
+        return stretches(self, lag, length)
 
     def equilibrium(self, basis: Any, lag: float) -> "Frames":
         r"""The same frames with equilibrium weights, of trajectories that begin anywhere.

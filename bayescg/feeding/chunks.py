@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from bayescg.data import Frames, Pairs
+from bayescg.data import Frames, Pairs, Stretches
 from bayescg.data.rows import Rows
 from bayescg.errors import DataError
 from bayescg.modelling.model import Model, check_data
 
-__all__ = ["CHUNK", "COLUMNS", "chunks", "columns", "joined", "observations", "on_device"]
+__all__ = ["CHUNK", "COLUMNS", "chunks", "columns", "joined", "observations", "on_device", "stacked"]
 
 CHUNK = 4096
 
@@ -72,15 +73,20 @@ def observations(model: Model, data: Any) -> Iterator[dict[str, Tensor]]:
     Parameters
     ----------
     model : Model
-    data : Frames, Pairs, Tensor or ndarray
+    data : Frames, Pairs, Stretches, Tensor or ndarray
 
     Raises
     ------
     DataError
         A coordinate is not finite, or the data are not what the model learns from.
     """
+    data = model.rows(data)
     check_data(model, data)
     like = next(model.parameters())
+    if isinstance(data, Stretches):
+        for first in range(0, len(data), several := max(1, CHUNK // data.length)):
+            yield {"x": stacked(model, data.subset(slice(first, first + several)), like)}
+        return
     ends = {"x": data}
     if isinstance(data, Pairs):
         ends = dict(zip("xy", data.ends(), strict=True))
@@ -90,6 +96,15 @@ def observations(model: Model, data: Any) -> Iterator[dict[str, Tensor]]:
         raw = {name: torch.as_tensor(np.array(values[rows])) for name, values in also.items()}
         with torch.no_grad():
             yield {name: model.inputs(part) for name, part in zip(ends, parts, strict=True)} | on_device(raw, like)
+
+
+def stacked(model: Model, data: Stretches, like: Tensor) -> Tensor:
+    """The model's inputs of stretches, ``(n, length, ...)``, where and of the type that `like` is; NaN at the ends."""
+    within = np.unique(data.index[data.index >= 0])
+    with torch.no_grad():
+        x = torch.cat([model.inputs(part) for part in chunks(data.frames.subset(within), like)])
+    index = np.where(data.index < 0, -1, np.searchsorted(within, data.index))
+    return replace(data, index=index).arranged(x)
 
 
 def joined(parts: Sequence[Distribution]) -> Distribution | None:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.data import Frames, Pairs
-from bayescg.feeding.chunks import COLUMNS, columns, on_device
+from bayescg.data import Frames, Pairs, Stretches
+from bayescg.feeding.chunks import COLUMNS, columns, on_device, stacked
 from bayescg.feeding.shuffle import Shuffle
 from bayescg.feeding.stream import Stream
 from bayescg.modelling.model import Model
@@ -30,7 +30,7 @@ class Feed:
 
     All of it is computed once and kept on the device where it fits: in 2 GiB of memory, or in a quarter of a CUDA
     device's. Otherwise a thread reads batches ahead; of frames on disk it holds two pools of 128 MiB. Pairs are looked
-    up in the frames, each of which is kept once.
+    up in the frames, each of which is kept once. Stretches of trajectories are always kept.
 
     The order of the frames is a pure function of `seed` and step, and the same wherever the frames lie: random
     permutations up to 2 GiB, pools of random chunks beyond (see `Shuffle` for what that means).
@@ -39,7 +39,7 @@ class Feed:
     ----------
     model : Model
         Its `inputs` must not depend on its weights: they are computed before training, or from a copy of the model.
-    frames : Frames or Pairs
+    frames : Frames, Pairs or Stretches
     batch_size : int
     device : torch.device
     seed : int
@@ -61,7 +61,7 @@ class Feed:
     def __init__(
         self,
         model: Model,
-        frames: Frames | Pairs,
+        frames: Frames | Pairs | Stretches,
         batch_size: int,
         device: torch.device,
         seed: int,
@@ -73,6 +73,11 @@ class Feed:
         self.model, self.frames, self.device, self.seed = model, frames, device, seed
         self.weight = None if weight is None else weight.to(device)
         self.size = min(batch_size, n)
+        self._kept, self._ends, self._stream = dict[str, Tensor](), dict[str, tuple[str, Tensor]](), None
+        if isinstance(frames, Stretches):
+            self._order = self._local = Shuffle(n, self.size, seed, None)
+            self._kept = observed(model, frames, None, device)
+            return
         sources = _sources(frames)
         first_row = _raw(sources, np.arange(1))
         example = _tensors(model, device, None, first_row)
@@ -80,7 +85,6 @@ class Feed:
         total = len(frames.frames) * example["x"].nbytes if paired else n * _bytes(example)
         pool = _POOL_BYTES // _bytes(first_row) if total > _MIXED_BYTES else None
         self._order = self._local = Shuffle(n, self.size, seed, pool)
-        self._kept, self._ends, self._stream = dict[str, Tensor](), dict[str, tuple[str, Tensor]](), None
         if total > _resident_bytes(device):
             reader = copy.deepcopy(model) if device.type == "cpu" else model
             finish = partial(_tensors, reader, device, self.weight)
@@ -178,17 +182,21 @@ def inputs_of(
     return inputs
 
 
-def observed(model: Model, data: Frames | Pairs, index: np.ndarray | None, device: torch.device) -> dict[str, Tensor]:
+def observed(
+    model: Model, data: Frames | Pairs | Stretches, index: np.ndarray | None, device: torch.device
+) -> dict[str, Tensor]:
     """``"x"``, the model's inputs of some frames (None: all), and what else is known of these; or both ends of pairs.
 
     Parameters
     ----------
     model : Model
-    data : Frames or Pairs
+    data : Frames, Pairs or Stretches
     index : ndarray or None
     device : torch.device
     """
     rows = slice(None) if index is None else index
+    if isinstance(data, Stretches):
+        return {"x": stacked(model, data.subset(rows), next(model.parameters()).to(device))}
     if isinstance(data, Pairs):
         ends = {"x": data.i[rows], "y": data.j[rows]}
         tensors = {name: inputs_of(model, data.frames, end, device) for name, end in ends.items()}
@@ -197,18 +205,18 @@ def observed(model: Model, data: Frames | Pairs, index: np.ndarray | None, devic
     return {**tensors, **on_device(_raw(columns(data), rows), tensors["x"])}
 
 
-def relaxation(model: Model, frames: Frames | Pairs, limit: int = 100_000) -> float:
+def relaxation(model: Model, frames: Frames | Pairs | Stretches, limit: int = 100_000) -> float:
     """Statistical inefficiency of the slowest of the inputs' ten leading principal components; 1 without a time axis.
 
     Where a model knows better (`Model.inefficiency`), what it says.
 
     Of pairs it is at least the frames of a lag time, in which they share what happens. How long blocks of pairs must be
-    hangs on it, not how much a pair tells (`Pairs.overlap`).
+    hangs on it, not how much a pair tells (`Pairs.overlap`). Of stretches it is that of their frames in stretches.
 
     Parameters
     ----------
     model : Model
-    frames : Frames or Pairs
+    frames : Frames, Pairs or Stretches
     limit : int
         At most the first so many frames are read.
     """
@@ -216,6 +224,8 @@ def relaxation(model: Model, frames: Frames | Pairs, limit: int = 100_000) -> fl
         if (stated := model.inefficiency(frames)) is not None:
             return max(1.0, float(stated))
         return max(1.0, max(relaxation(model, frames.frames, limit), frames.steps) / frames.spacing)
+    if isinstance(frames, Stretches):
+        return max(1.0, relaxation(model, frames.frames, limit) / (frames.length * frames.steps))
     if frames.order is None or len(frames) < 10:
         return 1.0
     if (stated := model.inefficiency(frames)) is not None:

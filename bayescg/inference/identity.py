@@ -7,13 +7,13 @@ import inspect
 import json
 from typing import Any
 
-from bayescg.data import Frames, Pairs
+from bayescg.data import Frames, Pairs, Stretches
 from bayescg.modelling.model import Model
 
 __all__ = ["identity"]
 
 
-def identity(model: Model, frames: Frames | Pairs | None, settings: dict[str, Any]) -> dict[str, Any]:
+def identity(model: Model, frames: Frames | Pairs | Stretches | None, settings: dict[str, Any]) -> dict[str, Any]:
     """Digests of a model, its text and what it learns from, and the settings of the fit."""
     config = {"class": type(model).__name__, **model.config()}
     return {

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayescg.data import Frames, Pairs
+from bayescg.data import Frames, Pairs, Stretches
 from bayescg.inference.distributed import Processes
 from bayescg.inference.early_stopping import EarlyStopping
 from bayescg.inference.guard_counts import GuardCounts
@@ -60,7 +60,7 @@ class Job:
     def __init__(
         self,
         model: Model,
-        frames: Frames | Pairs | None,
+        frames: Frames | Pairs | Stretches | None,
         settings: dict[str, Any],
         mode: str,
         device: torch.device,

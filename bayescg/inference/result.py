@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from bayescg import checkpoint
-from bayescg.data import Pairs, evenly
+from bayescg.data import Pairs, Stretches, evenly
 from bayescg.feeding.feed import inputs_of
 from bayescg.inference.convergence import distance_from_optimum, distance_warnings, slope_warnings
 from bayescg.inference.fitted import Fit, warned_if_failing
@@ -44,7 +44,7 @@ def result(job: Job, wall: float, directory: Path | None) -> Fit:
         if job.data is not None and issubclass(doubt.category, UserWarning):
             job.data.doubts.append(str(doubt.message))
     train = None if job.data is None else job.data.train
-    frames = train.frames if isinstance(train, Pairs) else train
+    frames = train.frames if isinstance(train, Pairs | Stretches) else train
     fit = Fit(job.model, posterior, job.settings, _diagnostics(job, posterior), _cost(job, wall), job.log, frames)
     if directory is not None and job.writes:
         checkpoint.write_file(directory / "loss.csv", fit.log_csv())
@@ -112,8 +112,10 @@ def _data_warnings(job: Job) -> list[str]:
     if job.data is not None:
         warned += job.data.doubts
         worth, size = job.total_weight, job.data.feed.inputs(torch.zeros(1, dtype=torch.int64))[0].numel()
+        if isinstance(job.data.train, Stretches):
+            size //= job.data.train.length
         if worth < max(_FEWEST, size):
-            what = "pairs" if isinstance(job.data.train, Pairs) else "frames"
+            what = {Pairs: "pairs", Stretches: "stretches"}.get(type(job.data.train), "frames")
             warned.append(
                 f"{len(job.data.train):,} {what} are worth {worth:.2g} independent ones, and the model reads {size} "
                 "numbers of each: what it has learned may be their chance; take more of them, or use fewer features"
@@ -135,7 +137,7 @@ def _response(job: Job, posterior: Posterior) -> float | None:
         or job.model.kind != "evidence"
         or job.model.conditional
         or job.data is None
-        or isinstance(job.data.train, Pairs)
+        or isinstance(job.data.train, Pairs | Stretches)
         or len(job.data.train) > 200_000
     ):
         return None
@@ -164,7 +166,7 @@ def _cv_warnings(job: Job, posterior: Posterior) -> list[str]:
     if job.data is None:
         x = model.positions(TrainedModel(model, posterior).generated_inputs(2000, draws=1)[0])
     else:
-        frames = job.data.train.frames if isinstance(job.data.train, Pairs) else job.data.train
+        frames = job.data.train.frames if isinstance(job.data.train, Pairs | Stretches) else job.data.train
         x = torch.as_tensor(frames.gather(evenly(frames, 2000)))
     with torch.no_grad():
         cv = cv_of(model, x.to(next(model.parameters())))

@@ -12,7 +12,7 @@ import torch
 
 from bayescg import checkpoint
 from bayescg.arguments import check_counts, check_numbers, check_positive
-from bayescg.data import Frames, Pairs
+from bayescg.data import Frames, Pairs, Stretches
 from bayescg.devices import device_of
 from bayescg.errors import ConfigError, DataError, Interrupted, ModelError
 from bayescg.inference.distributed import join, launched
@@ -37,7 +37,7 @@ TRAINING: dict[str, Any] = {"steps": 20_000, "batch_size": 1024, "validation": 0
 
 def fit(
     model: Model,
-    frames: Frames | Pairs | None = None,
+    frames: Frames | Pairs | Stretches | None = None,
     *,
     objective: str | None = None,
     steps: int | None = None,
@@ -153,7 +153,7 @@ def fit(
     check_positive(learning_rate=learning_rate)
     check_numbers(clip=(clip, "(0, inf]"), validation=(validation, "[0, 1)"))
     check_mode(compile)
-    _check_frames(model, frames, validation)
+    frames = _rows(model, frames, validation)
     _check_arguments(objective or model.objective, counts, members, seed)
     choice = uncertainty or model.uncertainty
     if frames is None and (choice == "bootstrap" or (objective or model.objective) == "iwae"):
@@ -218,13 +218,14 @@ def _check_arguments(objective: str, counts: dict[str, int], members: int, seed:
     check_counts(**{name: (count, 1) for name, count in counts.items()}, members=(members, 2), seed=(seed, 0))
 
 
-def _check_frames(model: Model, frames: Any, validation: float) -> None:
+def _rows(model: Model, frames: Any, validation: float) -> Any:
+    """What the model learns from of the data given, checked."""
     if not isinstance(model, Model):
         raise ModelError(f"bcg.fit needs a model, an instance such as PredictiveCV(features); not {model!r}")
     if not model.needs_frames and (frames is None or not model.optional_frames):
         if frames is not None:
             raise DataError(f"{type(model).__name__} learns from a system, not from frames; call bcg.fit(model)")
-        return
+        return frames
     if isinstance(frames, np.ndarray | torch.Tensor):
         raise DataError(
             f"frames is a {type(frames).__name__}; say what its numbers are: "
@@ -232,8 +233,13 @@ def _check_frames(model: Model, frames: Any, validation: float) -> None:
         )
     if frames is None or len(frames) < 1:
         raise DataError("there are no frames to fit; give bcg.fit(model, frames) a Frames with at least one")
+    frames = model.rows(frames)
     check_data(model, frames)
-    if isinstance(frames, Pairs) and frames.frames.weights is not None and np.ptp(frames.frames.weights) > 0:
+    if (
+        isinstance(frames, Pairs | Stretches)
+        and frames.frames.weights is not None
+        and np.ptp(frames.frames.weights) > 0
+    ):
         raise DataError(
             "the frames have importance weights, which say how often each is to count, not how often one follows the "
             "other: pairs of a biased simulation would need weights of whole paths. Use unbiased trajectories, or a "
@@ -241,3 +247,4 @@ def _check_frames(model: Model, frames: Any, validation: float) -> None:
         )
     if validation and len(frames) < 2:
         raise DataError("one frame is too few to hold some out; fit it with validation=0")
+    return frames

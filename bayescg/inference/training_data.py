@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.data import Frames, Pairs, evenly, seen_by_blocks
+from bayescg.data import Frames, Pairs, Stretches, evenly, seen_by_blocks
 from bayescg.errors import DataError
 from bayescg.feeding.feed import Feed, observed, relaxation
 from bayescg.inference.uncertainty import block_weights
@@ -23,11 +23,11 @@ __all__ = ["TrainingData"]
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Frames of a fit, or pairs of frames.
+    """Frames of a fit, or pairs or stretches of frames.
 
     Attributes
     ----------
-    train : Frames or Pairs
+    train : Frames, Pairs or Stretches
         Those trained on.
     inefficiency : float
         Their statistical inefficiency.
@@ -42,7 +42,7 @@ class TrainingData:
         Inputs and weights of some of those trained on, and of those held out, whose losses are compared.
     """
 
-    train: Frames | Pairs
+    train: Frames | Pairs | Stretches
     inefficiency: float
     weight: Tensor
     blocks: int
@@ -56,7 +56,9 @@ class TrainingData:
         return {**self.feed.rows(index), "weight": self.weight[..., index.to(self.weight.device)]}
 
     @classmethod
-    def read(cls, model: Model, frames: Frames | Pairs, settings: dict[str, Any], device: torch.device) -> TrainingData:
+    def read(
+        cls, model: Model, frames: Frames | Pairs | Stretches, settings: dict[str, Any], device: torch.device
+    ) -> TrainingData:
         """Divide frames, let the model take its sizes and scales from those trained on, and weigh them."""
         train, test, seed = frames, None, settings["seed"]
         if settings["validation"] > 0:
@@ -73,7 +75,8 @@ class TrainingData:
             warnings.warn(doubt.message, stacklevel=2)
         model.to(device)
         inefficiency = relaxation(model, train)
-        shared = train.overlap if isinstance(train, Pairs) and model.inefficiency(train) is None else inefficiency
+        paths = isinstance(train, Pairs | Stretches)
+        shared = train.overlap if paths and model.inefficiency(train) is None else inefficiency
         weight, blocks = _weights(train, inefficiency, shared, settings["members"], seed)
         weight = weight.to(device, next((p.dtype for p in model.parameters()), torch.float32))
         feed = Feed(model, train, settings["batch_size"], device, seed, weight=weight)
@@ -88,7 +91,7 @@ class TrainingData:
 
 
 def _weights(
-    train: Frames | Pairs, inefficiency: float, shared: float, members: int | None, seed: int
+    train: Frames | Pairs | Stretches, inefficiency: float, shared: float, members: int | None, seed: int
 ) -> tuple[Tensor, int]:
     """What each frame counts, one in `shared`, and the number of blocks that refits weigh at random."""
     weight = _importance(train)
@@ -97,19 +100,22 @@ def _weights(
     if members is None:
         return weight, 0
     # five inefficiencies a block make neighbouring blocks nearly independent; never fewer than ten blocks
-    length = 1 if inefficiency == 1 else max(1, min(math.ceil(5 * inefficiency), len(train) // 10))
+    apart = len(train) / (train.overlap if isinstance(train, Stretches) else 1)
+    length = 1 if inefficiency == 1 else max(1, min(math.ceil(5 * inefficiency), int(apart / 10)))
     blocks = torch.as_tensor(np.asarray(train.blocks(length)))
     random = block_weights(blocks, members - 1, seed, seen_by_blocks(inefficiency, length))
     return weight * torch.cat([torch.ones(1, len(train)), random]), len(torch.unique(blocks))
 
 
-def _inputs_and_weights(model: Model, frames: Frames | Pairs, most: int, device: torch.device) -> tuple[Params, Tensor]:
+def _inputs_and_weights(
+    model: Model, frames: Frames | Pairs | Stretches, most: int, device: torch.device
+) -> tuple[Params, Tensor]:
     """Those of at most so many frames, evenly spaced."""
     index = evenly(frames, most)
     return observed(model, frames, index, device), _importance(frames)[index].to(device)
 
 
-def _importance(frames: Frames | Pairs) -> Tensor:
+def _importance(frames: Frames | Pairs | Stretches) -> Tensor:
     """Importance weights with mean 1, ``(n,)``."""
     if frames.weights is None:
         return torch.ones(len(frames))

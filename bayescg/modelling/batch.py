@@ -23,7 +23,8 @@ class Batch:
     ----------
     x : Tensor or None
         What the programs read, ``(B, ...)``: the model's `inputs` of the positions. None where frames are to be
-        generated: ``pyro.sample(..., obs=batch.x)`` then draws them.
+        generated: ``pyro.sample(..., obs=batch.x)`` then draws them. Of stretches of trajectories ``(B, length, ...)``,
+        NaN after the end of a shorter one.
     y : Tensor or None
         The same of the later frame of each pair, `x` being the earlier; None where a model learns from frames.
     momenta, later_momenta : Tensor or None

@@ -14,7 +14,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from bayescg.data import Pairs
+from bayescg.data import Pairs, Stretches
 from bayescg.errors import DataError, ModelError
 from bayescg.modelling.batch import Batch
 from bayescg.modelling.schedules.schedule import Schedule
@@ -147,6 +147,10 @@ class Model(nn.Module, ABC):
         The model itself, unless what training tells decides shapes of parameters or buffers.
         """
         return self
+
+    def rows(self, frames: Any) -> Any:
+        """What a batch is made of, of frames: these, one by one. A model of paths makes `Frames.stretches` of them."""
+        return frames
 
     @classmethod
     @abstractmethod
@@ -459,6 +463,8 @@ def check_data(model: Model, data: Any) -> None:
         )
     if not model.needs_pairs and isinstance(data, Pairs):
         raise DataError(f"{name} learns from single frames, not from lagged pairs; give it the frames themselves")
+    if isinstance(data, Stretches) and type(model).rows is Model.rows:
+        raise DataError(f"{name} does not learn from whole stretches of trajectories; give it the frames themselves")
     if model.needs_pairs and lag is not None and abs(data.lag - lag) > 1e-6 * lag:
         raise DataError(
             f"this {name} is one of lag {lag:g}, these pairs are {data.lag:g} apart; use frames.lagged({lag:g})"

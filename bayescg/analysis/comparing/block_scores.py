@@ -11,7 +11,7 @@ import torch
 
 from bayescg.analysis.comparing.conformations import log_volume
 from bayescg.analysis.reliability import log_probability_of_shots
-from bayescg.data import Frames, Pairs, seen_by_blocks, statistical_inefficiency
+from bayescg.data import Frames, Pairs, Stretches, seen_by_blocks, statistical_inefficiency
 from bayescg.errors import DataError
 from bayescg.features import Features
 from bayescg.feeding.chunks import chunks
@@ -22,6 +22,7 @@ __all__ = ["BY_FRAME", "BlockScores", "by_pairs", "in_blocks", "trajectory_of"]
 
 _BLOCKS = (3, 20)
 _CHUNK = 4096
+_FEWEST = 4
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ def in_blocks(
     return BlockScores(of, g / n, seen_by_blocks(g, n / len(total)), worth, weight=w)
 
 
-def _log_density(fit: Fit, data: Frames | Pairs) -> np.ndarray:
-    """Log density of each frame, or of the later frame of each pair, at the trained values, ``(n,)``.
+def _log_density(fit: Fit, data: Frames | Pairs | Stretches) -> np.ndarray:
+    """Log density of each frame, of the later frame of each pair, or of each stretch, at the trained values, ``(n,)``.
 
     Raises
     ------
@@ -156,12 +157,16 @@ def by_pairs(score: str, model: Any) -> bool:
     return score == "steps" or (score == "log_score" and model.needs_pairs)
 
 
-def trajectory_of(data: Frames | Pairs) -> np.ndarray | None:
-    """Which trajectory each frame or pair is of, ``(n,)``; None where they have no order, or each its own."""
+def trajectory_of(data: Frames | Pairs | Stretches) -> np.ndarray | None:
+    """Which trajectory each frame, pair or stretch is of, ``(n,)``; None where they have no order, or each its own.
+
+    Of stretches also where no trajectory has enough of them to tell how long they remember.
+    """
     if data.order is None:
         return None
     of = data.frames.trajectory[data.i] if isinstance(data, Pairs) else data.trajectory
-    return None if len(np.unique(of)) == len(of) else of
+    least = _FEWEST if isinstance(data, Stretches) else 2
+    return None if np.unique(of, return_counts=True)[1].max() < least else of
 
 
 def _finite(values: np.ndarray, what: str) -> np.ndarray:

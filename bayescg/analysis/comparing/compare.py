@@ -18,7 +18,7 @@ from bayescg.analysis.comparing.mixture_weights import pseudo_bma, stacking
 from bayescg.analysis.fit_checks import check_question
 from bayescg.analysis.kinetics.scores import SCORES, common_diffusion, kinetic_score
 from bayescg.arguments import check_counts
-from bayescg.data import Frames, Pairs, evenly
+from bayescg.data import Frames, Pairs, Stretches, evenly
 from bayescg.errors import ConfigError, DataError
 from bayescg.inference import Fit
 from bayescg.inference.reweighting import SAMPLES
@@ -34,7 +34,7 @@ _ALL = (*BY_FRAME, "log_z", *SCORES)
 
 def compare(
     fits: Mapping[str, Any],
-    on: Frames | Pairs | None = None,
+    on: Frames | Pairs | Stretches | None = None,
     score: str = "log_score",
     *,
     lag: float | None = None,
@@ -62,13 +62,13 @@ def compare(
     adds. With `folds` all candidates are trained anew, on all folds but one, and scored on that: the folds scatter by
     the frames in them and by the trainings alike, and nothing need be held out beforehand.
 
-    - ``"log_score"``: log density of a frame with the latent variables integrated out, or of the later frame of a pair
-      given the first one, at the trained parameters, in nats. The density is one of features: only fits of the same
-      features and lag can be compared, unless it is relative to equilibrium (`ReversibleDeepMSM`), of one variable in
-      its own unit (:class:`bayescg.models.EffectiveDynamics`), or over coordinates
-      of conformations (:class:`bayescg.features.UnboundedCoordinates`, `InternalCoordinates`): it is then that of
-      conformations, rigid motions apart, whatever their coordinates. Beside it stand the weights of a mixture of the
-      candidates (stacking, pseudo-BMA+).
+    - ``"log_score"``: log density of a frame with the latent variables integrated out, of the later frame of a pair
+      given the first one, or of a whole stretch of a trajectory, at the trained parameters, in nats. The density is one
+      of features: only fits of the same features and lag can be compared, unless it is relative to equilibrium
+      (`ReversibleDeepMSM`), of one variable in its own unit (:class:`bayescg.models.EffectiveDynamics`), or over
+      coordinates of conformations (:class:`bayescg.features.UnboundedCoordinates`, `InternalCoordinates`): it is then
+      that of conformations, rigid motions apart, whatever their coordinates. Beside it stand the weights of a mixture
+      of the candidates (stacking, pseudo-BMA+).
     - ``"forces"``: minus the mean square of what a potential misses of a component of the forces, in their unit. What
       degrees of freedom that it does not know do to them is in all scores, and in no difference.
     - ``"commitments"``: log probability of where the shots from a frame ended, in nats, of models that foretell it
@@ -95,7 +95,7 @@ def compare(
     fits : mapping
         Names of fits, or of lists of fits that differ in their seeds. With `folds` also of models; for kinetic scores
         of models and of functions from positions to (n, functions); for forces of systems.
-    on : Frames or Pairs, optional
+    on : Frames, Pairs or Stretches, optional
         That none of the fits was trained on; with `folds`, all there are.
     score : {"log_score", "forces", "commitments", "steps", "log_z", "vamp2", "vampe", "timescales"}
     lag : float, optional
@@ -169,7 +169,7 @@ def compare(
             raise ConfigError("score='log_z' is of fits without frames: it takes neither frames nor folds=")
         scores, bounds = bounds_of_all(candidates, samples, seed)
         return _table(scores, score, None, [], [], None, candidates, bounds)
-    frames = on.frames if isinstance(on, Pairs) else on
+    frames = on.frames if isinstance(on, Pairs | Stretches) else on
     kinetic = score in SCORES
     least = 3 if kinetic else 2
     check_question(
@@ -216,8 +216,8 @@ def compare(
 
 
 def _scores(
-    candidates: Mapping[str, Sequence[Any]], on: Frames | Pairs, frames: Frames, score: str, lag: float | None,
-    modes: Mapping[str, int], diffusion: Any, blocks: int | None,
+    candidates: Mapping[str, Sequence[Any]], on: Frames | Pairs | Stretches, frames: Frames, score: str,
+    lag: float | None, modes: Mapping[str, int], diffusion: Any, blocks: int | None,
 ) -> BlockScores:  # fmt: skip
     """Of candidates as they are, on frames that were held out."""
     if score in SCORES:
@@ -230,10 +230,12 @@ def _scores(
             max(memory for results in each.values() for _, _, memory in results),
             in_sample={name: float(np.mean([above for _, above, _ in results])) for name, results in each.items()},
         )
-    data: Frames | Pairs = frames
-    if by_pairs(score, _model(next(iter(candidates.values()))[0])):
+    data: Frames | Pairs | Stretches = frames
+    if by_pairs(score, model := _model(next(iter(candidates.values()))[0])):
         assert lag is not None
-        data = on if isinstance(on, Pairs) else on.lagged(lag)
+        data = on if isinstance(on, Pairs) else frames.lagged(lag)
+    elif score == "log_score":
+        data = model.rows(on)
     series = {name: np.stack([BY_FRAME[score](fit, data) for fit in fits]) for name, fits in candidates.items()}
     scores = in_blocks(series, trajectory_of(data), data.weights, blocks)
     if score == "log_score":
@@ -273,7 +275,7 @@ def _table(
 
 
 def _common_lag(
-    candidates: Mapping[str, Sequence[Any]], on: Frames | Pairs, score: str, lag: float | None
+    candidates: Mapping[str, Sequence[Any]], on: Frames | Pairs | Stretches, score: str, lag: float | None
 ) -> float | None:
     """The lag that all are compared at; None for what knows none.
 
@@ -288,7 +290,7 @@ def _common_lag(
         return None
     of_models = {name: getattr(_model(fit), "lag", None) for name, fits in candidates.items() for fit in fits}
     trained = {name: t for name, t in of_models.items() if t is not None}
-    of_pairs = on.lag if isinstance(on, Pairs) else None
+    of_pairs = on.lag if isinstance(on, Pairs | Stretches) else None
     if lag is None or score in BY_FRAME:
         lags = {round(v, 9) for v in (*trained.values(), *(v for v in (of_pairs, lag) if v is not None))}
         if len(lags) > 1:
@@ -308,7 +310,8 @@ def _check_densities(candidates: Mapping[str, Sequence[Any]], frames: Frames, re
         model = _model(fit)
         pairs = bool(getattr(model, "needs_pairs", False))
         kind = getattr(model, "kind", None)
-        density = model.pair_density if pairs else "features" if kind == "evidence" else None
+        of_frames = getattr(model, "density_of", "features" if kind == "evidence" else None)
+        density = model.pair_density if pairs else of_frames
         if not isinstance(fit, (Fit, Model) if refitted else Fit) or density is None or not model.needs_frames:
             if isinstance(fit, Model) and density is not None:
                 raise ConfigError(f"{name}: this {type(model).__name__} is not trained: give fits, or folds=")
@@ -324,6 +327,8 @@ def _check_densities(candidates: Mapping[str, Sequence[Any]], frames: Frames, re
             values = model.inputs(torch.as_tensor(frames.gather(evenly(frames, _LOOKED_AT)))).double()
             of = f"a variable of mean {values.mean():.4g} and deviation {values.std():.4g}"
         what = getattr(model, "evidence", "labels") if model.conditional and not pairs else ""
+        if not pairs and density != "features":
+            what = density
         spaces[name] = (pairs, what, of, getattr(model, "rank", None) if density == "features" else None)
     if len(set(spaces.values())) > 1:
         each = ", ".join(
@@ -364,9 +369,9 @@ def _model(fit: Any) -> Any:
     return fit.model if isinstance(fit, Fit) else fit
 
 
-def _shares(data: Frames | Pairs | None, frames: Frames) -> bool:
+def _shares(data: Frames | Pairs | Stretches | None, frames: Frames) -> bool:
     """Whether some of the frames are those of a training, where these are at hand."""
-    trained: Frames | None = data.frames if isinstance(data, Pairs) else data
+    trained: Frames | None = data.frames if isinstance(data, Pairs | Stretches) else data
     if trained is None or trained.positions.shape[1:] != frames.positions.shape[1:]:
         return False
     few = frames.gather(evenly(frames, _LOOKED_AT)).reshape(-1, frames.positions[0].size)

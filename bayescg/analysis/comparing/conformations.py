@@ -10,13 +10,13 @@ import torch
 from bayescg.feeding.chunks import observations
 
 if TYPE_CHECKING:
-    from bayescg.data import Frames, Pairs
+    from bayescg.data import Frames, Pairs, Stretches
     from bayescg.inference import Fit
 
 __all__ = ["log_volume"]
 
 
-def log_volume(fit: Fit, frames: Frames | Pairs) -> np.ndarray | float:
+def log_volume(fit: Fit, frames: Frames | Pairs | Stretches) -> np.ndarray | float:
     """Log of the volume of conformations, rigid motions apart, per volume of what ``fit.log_density`` is over.
 
     That density less this is one of conformations, whatever their coordinates. Zero where it is of something else.

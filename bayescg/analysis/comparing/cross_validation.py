@@ -11,7 +11,7 @@ import numpy as np
 
 from bayescg.analysis.comparing.block_scores import BY_FRAME, BlockScores, by_pairs, in_blocks, trajectory_of
 from bayescg.analysis.kinetics.scores import score_of_fold
-from bayescg.data import Frames, Pairs
+from bayescg.data import Frames, Pairs, Stretches
 from bayescg.errors import ConfigError, DataError
 from bayescg.inference import Fit, fit
 from bayescg.many.dispatch import calls, carry_out
@@ -148,11 +148,12 @@ class _Refit:
         test = self.frames.subset(self.fold == fold)
         return score_of_fold(trained, train, test, self.score, self.lag, self.diffusion, self.modes[candidate])
 
-    def held_out(self, candidate: str, fold: int) -> Frames | Pairs:
+    def held_out(self, candidate: str, fold: int) -> Frames | Pairs | Stretches:
         """What a fold holds of what the candidate is a density of."""
-        test = self.frames.subset(self.fold == fold)
-        pairs = by_pairs(self.score, _model(self.candidates[candidate]))
-        return test.lagged(self._lag(candidate)) if pairs else test
+        test, model = self.frames.subset(self.fold == fold), _model(self.candidates[candidate])
+        if by_pairs(self.score, model):
+            return test.lagged(self._lag(candidate))
+        return model.rows(test) if self.score == "log_score" else test
 
     def _lag(self, candidate: str) -> float:
         lag = getattr(_model(self.candidates[candidate]), "lag", None) or self.lag

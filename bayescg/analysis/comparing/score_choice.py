@@ -49,4 +49,6 @@ def score_of(models: Sequence[Model]) -> str:
 def _has_density(model: Model) -> bool:
     if not model.needs_frames or (model.conditional and not model.needs_pairs):
         return False
-    return model.pair_density is not None if model.needs_pairs else model.kind == "evidence"
+    if model.needs_pairs:
+        return model.pair_density is not None
+    return model.kind == "evidence" or hasattr(model, "density_of")
