@@ -8,6 +8,7 @@ from bayescg.models.effective_dynamics import EffectiveDynamics
 from bayescg.models.embedded_physics import EmbeddedPhysics
 from bayescg.models.force_matching_potential import ForceMatchingPotential
 from bayescg.models.generator_eigenfunctions import GeneratorEigenfunctions
+from bayescg.models.hidden_markov import HiddenMarkov
 from bayescg.models.multitask_cv import MultitaskCV
 from bayescg.models.neural_potential import NeuralPotential
 from bayescg.models.predictive_coarse_graining import PredictiveCoarseGraining
@@ -25,6 +26,7 @@ __all__ = [
     "EmbeddedPhysics",
     "ForceMatchingPotential",
     "GeneratorEigenfunctions",
+    "HiddenMarkov",
     "MultitaskCV",
     "NeuralPotential",
     "PredictiveCV",

@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 import pyro
-import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.distributions.transforms import ExpTransform
 
 from bayescg import nets
 from bayescg.arguments import check_counts, check_positive, widths
@@ -139,9 +137,7 @@ class ReversibleDeepMSM(PairModel):
 
     def model(self, batch: Batch) -> None:
         """K ~ Gamma(a, a); y ~ mu(y) chi(x)^T S chi(y), up to the density mu(y); where states are, in training."""
-        a = self.log_joint.new_full(self.log_joint.shape, self.concentration)
-        prior = dist.TransformedDistribution(dist.Gamma(a, a), [ExpTransform().inv]).to_event(1)
-        log_joint = pyro.sample("log_joint", prior)
+        log_joint = pyro.sample("log_joint", nets.log_gamma(self.concentration)(self.log_joint))
         if self.generator is not None and batch.x is None:
             with batch.plate("frames"):
                 pyro.sample("x", self.densities.equilibrium(self._joint(log_joint)))

@@ -18,13 +18,13 @@ PUBLIC = {
     "bayescg.systems.System": "energy forces log_prob guarded",
     "bayescg.sampling": "annealed_importance commitment equilibrium flattened hmc langevin molecular_dynamics "
     "overdamped parallel_tempering quench smc umbrella",
-    "bayescg.data": "Frames Pairs from_colvar from_mdanalysis from_openmm load",
-    "bayescg.data.Frames": "blocks first from_numpy lagged split",
+    "bayescg.data": "Frames Pairs Stretches from_colvar from_mdanalysis from_openmm load",
+    "bayescg.data.Frames": "blocks first from_numpy lagged split stretches",
     "bayescg.features": "aligned cartesian chain contacts distances internal_coordinates native_contacts "
     "torsions unbounded_coordinates invariants",
     "bayescg.analysis": "audit chapman_kolmogorov committor compare coverage free_energy implied_timescales mixing "
     "multi_ensemble "
-    "predictive_check reweighted spectrum ForceBands calibrated force_bands",
+    "predictive_check reweighted spectrum hidden_states ForceBands calibrated force_bands",
     "bayescg.analysis.FreeEnergy": "difference profile",
     "bayescg.analysis.SlowModes": "eigenfunctions eigenvalues timescales",
     "bayescg.analysis.Quantity": "ci90 mean sd sd_by_source",
@@ -35,11 +35,12 @@ PUBLIC = {
     "bayescg.experiments": "Experiment active load map names report resume run",
     "bayescg.nets": "MLP Whiten ard gaussian random_net DescriptorEnergy ParticleEnergy",
     "bayescg.models": "Autoencoder BoltzmannGenerator EmbeddedPhysics ForceMatchingPotential GeneratorEigenfunctions "
-    "MultitaskCV PredictiveCV ReversibleDeepMSM TimeLaggedAutoencoder VariationalDynamicsEncoder NeuralPotential",
+    "HiddenMarkov MultitaskCV PredictiveCV ReversibleDeepMSM TimeLaggedAutoencoder VariationalDynamicsEncoder "
+    "NeuralPotential",
     "bayescg.Fit": "cv cv_draws device generate generate_repeats guide_quality load log_csv log_density parameters "
     "posterior save system to_tensorboard transferred",
     "bayescg.Model": "additive config example finish from_config guide inputs kind minimum_batch model needs_frames "
-    "needs_pairs objective positions reset setup",
+    "needs_pairs objective positions reset rows setup",
     "bayescg.Batch": "plate",
 }
 

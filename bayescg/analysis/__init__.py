@@ -21,6 +21,7 @@ from bayescg.analysis.free_energy.profile import FreeEnergy
 from bayescg.analysis.kinetics.chapman_kolmogorov import ChapmanKolmogorov, chapman_kolmogorov, implied_timescales
 from bayescg.analysis.kinetics.committor import committor
 from bayescg.analysis.kinetics.diffusion_draws import DiffusionDraws, Flatness, effective_dynamics, flat_from
+from bayescg.analysis.kinetics.hidden_dynamics import HiddenStates, hidden_states
 from bayescg.analysis.kinetics.modes import SlowModes
 from bayescg.analysis.kinetics.rates import Rates, rates
 from bayescg.analysis.kinetics.reaction import Committor
@@ -54,6 +55,7 @@ __all__ = [
     "Flatness",
     "ForceBands",
     "FreeEnergy",
+    "HiddenStates",
     "IntegratorCheck",
     "Measured",
     "Mixing",
@@ -83,6 +85,7 @@ __all__ = [
     "flat_from",
     "force_bands",
     "free_energy",
+    "hidden_states",
     "implied_timescales",
     "integrator_check",
     "jensen_shannon",

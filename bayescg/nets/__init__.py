@@ -21,6 +21,10 @@ from bayescg.nets.generator_eigenfunctions.dirichlet import DirichletForms
 from bayescg.nets.generator_eigenfunctions.doubted import doubted_modes
 from bayescg.nets.generator_eigenfunctions.ritz import RitzModes
 from bayescg.nets.generator_eigenfunctions.tangents import TangentMLP
+from bayescg.nets.hidden_markov.climb import climb
+from bayescg.nets.hidden_markov.emissions import CellEmissions, GaussianEmissions
+from bayescg.nets.hidden_markov.first_states import cell_coordinates, first_states
+from bayescg.nets.hidden_markov.hidden_paths import HiddenPaths, hidden_paths, log_forward
 from bayescg.nets.invariant.descriptor_energy import DescriptorEnergy
 from bayescg.nets.invariant.particle_energy import ParticleEnergy
 from bayescg.nets.invariant.smooth import check_apart, check_smooth, smooth_cutoff
@@ -33,10 +37,11 @@ from bayescg.nets.phase_space.uphill import uphill
 from bayescg.nets.phase_space.widening import power_law, widening
 from bayescg.nets.predictive_coarse_graining.coarse_potential import CoarsePotential
 from bayescg.nets.predictive_cv.flow_decoder import FlowDecoder
-from bayescg.nets.random import ard, fan_in, gaussian, random_net
+from bayescg.nets.random import ard, fan_in, gaussian, log_gamma, random_net
 from bayescg.nets.reversible_deep_msm.soft_states import SoftStates
 from bayescg.nets.reversible_deep_msm.state_densities import StateDensities
 from bayescg.nets.spline_flow import BOUND, SplineFlow
+from bayescg.nets.symmetric import joint_root, symmetric_places
 from bayescg.nets.training_range import TrainingRange
 from bayescg.nets.whiten import Whiten
 
@@ -46,12 +51,15 @@ __all__ = [
     "MLP",
     "AngleReader",
     "BondedEnergy",
+    "CellEmissions",
     "CoarsePotential",
     "ConditionalGaussian",
     "DescriptorEnergy",
     "DirichletForms",
     "FlowDecoder",
+    "GaussianEmissions",
     "HarmonicEnergy",
+    "HiddenPaths",
     "LinearEvidence",
     "LinearPosterior",
     "ParticleEnergy",
@@ -71,16 +79,23 @@ __all__ = [
     "TrainingRange",
     "Whiten",
     "ard",
+    "cell_coordinates",
     "check_apart",
     "check_smooth",
+    "climb",
     "diffusion_root",
     "diffusion_tensor",
     "diffusion_value",
     "doubted_modes",
     "fan_in",
+    "first_states",
     "fisher_scoring",
     "gaussian",
     "harmonics",
+    "hidden_paths",
+    "joint_root",
+    "log_forward",
+    "log_gamma",
     "log_propagator",
     "packed",
     "packed_diffusion",
@@ -88,6 +103,7 @@ __all__ = [
     "random_net",
     "rate_matrix",
     "smooth_cutoff",
+    "symmetric_places",
     "unpacked",
     "uphill",
     "widening",

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 import pyro
 import pyro.distributions as dist
 from torch import Tensor, nn
+from torch.distributions.transforms import ExpTransform
 from torch.func import functional_call
 
-__all__ = ["ard", "fan_in", "gaussian", "random_net"]
+__all__ = ["ard", "fan_in", "gaussian", "log_gamma", "random_net"]
 
 Prior = Callable[[Tensor], dist.TorchDistribution]
 
@@ -61,6 +62,23 @@ def gaussian(scale: float) -> Prior:
     torch.Size([4])
     """
     return lambda p: _event(dist.Normal(p.new_tensor(0.0), p.new_tensor(scale)), p)
+
+
+def log_gamma(concentration: float) -> Prior:
+    """Logarithms of independent Gamma variates of mean one; divided by their sum, the variates are Dirichlet.
+
+    Examples
+    --------
+    >>> import torch
+    >>> log_gamma(0.5)(torch.zeros(3, 4)).event_shape
+    torch.Size([3, 4])
+    """
+
+    def prior(p: Tensor) -> dist.TorchDistribution:
+        a = p.new_full(p.shape, concentration)
+        return dist.TransformedDistribution(dist.Gamma(a, a), [ExpTransform().inv]).to_event(p.dim())
+
+    return prior
 
 
 def random_net(model: nn.Module, name: str, priors: Mapping[str, Prior]) -> Callable[..., Tensor]:

@@ -8,6 +8,7 @@ from bayescg.plot.comparisons import comparison
 from bayescg.plot.diffusions import effective_dynamics
 from bayescg.plot.eigenmodes import chapman_kolmogorov, committor, eigenfunctions, spectrum, timescales
 from bayescg.plot.energies import free_energy
+from bayescg.plot.exchange import hidden_states
 from bayescg.plot.fits import cv, loss
 from bayescg.plot.force_errors import force_errors
 from bayescg.plot.foretold import reliability
@@ -35,6 +36,7 @@ __all__ = [
     "equipartition",
     "force_errors",
     "free_energy",
+    "hidden_states",
     "latent_energies",
     "loss",
     "mean_force",

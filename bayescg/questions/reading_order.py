@@ -30,6 +30,7 @@ QUESTIONS = {
     "seeded_rounds": "SeededRounds",
     "slow_modes": "EigenvaluesAndTimescales",
     "diffusion_along_cv": "DiffusionAlongCV",
+    "hidden_exchange": "HiddenExchange",
     "lag_times": "LagTimes",
     "mean_forces": "MeanForces",
     "free_energies": "FreeEnergies",

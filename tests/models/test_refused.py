@@ -17,7 +17,7 @@ POTENTIALS = ("ForceMatchingPotential", "NeuralPotential")
 """These read positions, by descriptors of their own."""
 OF_STATES = ("ActionMap", "DirectMap")
 """These read positions and momenta."""
-WITHOUT_LAYERS = ("EffectiveDynamics", "NeuralPotential", *OF_STATES)
+WITHOUT_LAYERS = ("EffectiveDynamics", "HiddenMarkov", "NeuralPotential", *OF_STATES)
 LATENT = ("Autoencoder", "EmbeddedPhysics", "PredictiveCV", "TimeLaggedAutoencoder", "VariationalDynamicsEncoder")
 
 
@@ -74,6 +74,8 @@ def test_a_system_is_a_system(name):
         ("EmbeddedPhysics", {"beta_start": "a"}),
         ("GeneratorEigenfunctions", {"modes": 1.5}),
         ("GeneratorEigenfunctions", {"system": type(WELL)}),
+        ("HiddenMarkov", {"states": 0}),
+        ("HiddenMarkov", {"stretch": 2}),
         ("ReversibleDeepMSM", {"states": 0}),
         ("ReversibleDeepMSM", {"states": 2.5}),
         ("ReversibleDeepMSM", {"concentration": -1.0}),

@@ -29,6 +29,7 @@ __all__ = ["compare"]
 
 _LONGER = 3
 _LOOKED_AT = 50
+_MOST_STRETCHES = 20
 _ALL = (*BY_FRAME, "log_z", *SCORES)
 
 
@@ -236,6 +237,8 @@ def _scores(
         data = on if isinstance(on, Pairs) else frames.lagged(lag)
     elif score == "log_score":
         data = model.rows(on)
+    if isinstance(data, Stretches) and blocks is None:
+        blocks = min(len(data), _MOST_STRETCHES)  # each is long against what it remembers
     series = {name: np.stack([BY_FRAME[score](fit, data) for fit in fits]) for name, fits in candidates.items()}
     scores = in_blocks(series, trajectory_of(data), data.weights, blocks)
     if score == "log_score":
