@@ -13,6 +13,7 @@ import bayescg as bcg
 from bayescg.analysis import multi_ensemble
 from bayescg.analysis.free_energy.ensembles import binned, paths_of, pooled, tram
 from bayescg.data import Bias, Frames
+from bayescg.data.mbar import mbar
 from bayescg.errors import ConfigError, DataError
 from bayescg.truth.grid import Grid
 
@@ -155,7 +156,7 @@ def test_three_flattened_ensembles_of_prinz():
         weights = tram(paths, np.ones(180, dtype=int))[0]
         errors.append(logit(weights[frames.positions[:, 0] < 0].sum()) + 0.398)
         assert frames.bias is not None
-        log_weights = bcg.data.mbar.mbar(frames.bias.energies, frames.bias.window)[0]
+        log_weights = mbar(frames.bias.energies, frames.bias.window)[0]
         wrong.append(logit(np.exp(log_weights)[frames.positions[:, 0] < 0].sum()) + 0.398)
     spread = np.std(errors, ddof=1)
     assert abs(np.mean(errors)) < 0.3 * spread + 2 * spread / 24**0.5
