@@ -165,11 +165,12 @@ class ReweightedAnnealing(Ladder):
     def warnings(self) -> list[str]:
         """What a careful reader should know of the way to the system's own temperature."""
         messages = super().warnings()
-        poor = list(dict.fromkeys(f"{s.beta:.3g}" for s in self.stages if s.ess < _POOR))  # several buffers at each
+        last = {s.beta: s.ess for s in self.stages}  # of several buffers at a temperature
+        poor = [f"{beta:.3g}" for beta, ess in last.items() if ess < _POOR]
         if poor:
             messages.append(
-                f"at beta = {', '.join(poor)} fewer than {_POOR:.0%} of the buffer's draws counted: the generator did "
-                "not follow; give it more steps, or a larger buffer"
+                f"at beta = {', '.join(poor)} fewer than {_POOR:.0%} of the buffer's draws counted: what was learned "
+                "after it may lack a basin, which an audit would find; give the fit more steps, or a larger buffer"
             )
         return messages
 
