@@ -47,7 +47,7 @@ def seeded_rounds(table: xr.Dataset, name: str, truth: float | None = None) -> F
     left.legend(frameon=False, fontsize=8)
     left.set_ylabel(name)
     middle.set(ylabel=f"sd of {name}", yscale="log")
-    right.set_ylabel("states visited")
+    right.set(ylabel="states visited", ylim=(0, 1.1 * float(table.states.max())))
     right.yaxis.set_major_locator(MaxNLocator(integer=True))
     for ax in (left, middle, right):
         ax.set_xlabel("short trajectories")

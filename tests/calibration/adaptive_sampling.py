@@ -25,6 +25,7 @@ LEFT = range(10)
 """States below -0.079."""
 SYSTEM = bcg.systems.QuarticDoubleWell(temperature_kT=0.25)
 ENOUGH, MOST = 0.25, 60
+SURE = {"sd": ENOUGH, "rounds": MOST}
 
 
 def states(x: Tensor) -> Tensor:
@@ -85,11 +86,12 @@ def continued(seed: int) -> dict[str, Quantity]:
             return answers(frames, seed)
 
 
-def exact() -> dict[str, float]:
+def exact(*names: str) -> dict[str, float]:
     grid = transitions()[0]
     left = grid.mass[states(torch.as_tensor(grid.axes[0])[:, None]).numpy() < len(LEFT)].sum() / grid.mass.sum()
     rate = bcg.truth.spectrum(SYSTEM, 1).eigenvalues[0]
-    return {"log t1": -float(np.log(rate)), "logit p": float(np.log(left / (1 - left)))}
+    values = {"log t1": -float(np.log(rate)), "logit p": float(np.log(left / (1 - left)))}
+    return {name: values[name] for name in names or values}
 
 
 ROWS = [
@@ -102,8 +104,14 @@ ROWS = [
     Row(
         "seeds-until-sure",
         "`active`, the same until its rule stops it at an sd of 0.25; control: walkers that go on, stopped by it alone",
-        partial(seeded, until={"sd": ENOUGH, "rounds": MOST}),
-        exact,
+        partial(seeded, until=SURE),
+        partial(exact, "log t1"),
         continued,
+    ),
+    Row(
+        "seeds-population-until-sure",
+        "`active`, the same until its rule stops it at an sd of 0.25 of log t1",
+        partial(seeded, until=SURE),
+        partial(exact, "logit p"),
     ),
 ]

@@ -102,6 +102,34 @@ def test_an_engine_that_fails_simulates_nothing_twice(tmp_path):
     assert [r.evaluations for r in again.history] == [2000, 4000, 6000]
 
 
+def test_openmm_may_be_the_engine(tmp_path):
+    import openmm
+
+    molecule = bcg.systems.alanine_dipeptide()
+    reference = openmm.Platform.getPlatformByName("Reference")
+
+    def simulate(start, seed):
+        integrator = openmm.LangevinMiddleIntegrator(300.0, 1.0, 0.001)
+        integrator.setRandomNumberSeed(seed)
+        context = openmm.Context(molecule.openmm_system, integrator, reference)
+        context.setPositions(start.astype(float))
+        context.setVelocitiesToTemperature(300.0, seed)
+        for _ in range(4):
+            integrator.step(5)
+            yield context.getState(positions=True).getPositions(asNumpy=True)._value
+
+    run = active(
+        molecule, lambda x: (x[:, 1, 0] > x[:, 8, 0]).long(), "seeds", until={"rounds": 2}, out=tmp_path, n=3,
+        starts=np.repeat(molecule.start[None], 2, 0), length=0.02, frame_every=0.005, dt=0.001,
+        simulate=lambda start, seed: np.stack(list(simulate(start, seed))),
+    )  # fmt: skip
+    assert run.frames.positions.shape == (25, 22, 3)
+    assert run.frames.topology is not None
+    np.testing.assert_array_equal(run.frames.positions[0], molecule.start.astype(np.float32))
+    bonds = np.linalg.norm(run.frames.positions[:, 0] - run.frames.positions[:, 1], axis=1)
+    assert (bonds < 0.14).all(), "of hydrogen to carbon"
+
+
 def test_another_loop_in_the_folder_is_refused(finished):
     changes: tuple[dict[str, Any], ...] = (
         {"explore": 1.0},

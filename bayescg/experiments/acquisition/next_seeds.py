@@ -74,6 +74,23 @@ class Seeding(Acquisition):
         Arguments of :func:`bayescg.fit`.
     **sampler
         Further arguments of :func:`bayescg.sampling.overdamped` or :func:`bayescg.sampling.langevin`.
+
+    References
+    ----------
+    As :func:`bayescg.analysis.next_seeds`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> well = bcg.systems.QuarticDoubleWell()
+    >>> cells = lambda x: torch.bucketize(x[:, 0].contiguous(), torch.linspace(-1.5, 1.5, 9))
+    >>> with tempfile.TemporaryDirectory() as out:
+    ...     run = bcg.experiments.active(
+    ...         well, cells, "seeds", until={"rounds": 3}, out=out, starts=np.full((10, 1), -1.0), n=5, length=2.0,
+    ...         frame_every=0.2, dt=0.02,
+    ...     )
+    >>> len(run.frames), run.quantity.ci90
+    (220, None)
     """
 
     def __init__(
