@@ -124,7 +124,7 @@ def test_a_molecule_is_given_again_to_load(peptide, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 11, 12, 13])
 def test_with_nothing_said_both_wells_are_kept_and_the_audit_costs_less(seed):
-    fit = bcg.fit(EmbeddedPhysics(bcg.systems.DoubleWell()), seed=seed)
+    fit = bcg.fit(EmbeddedPhysics(bcg.systems.DoubleWell()), compile="trace", seed=seed)
     assert fit.diagnostics["warnings"] == []
     assert fit.cost["energy_evaluations"] < 2e6
     assert abs(difference(fit, samples=200_000).mean - 4.7776) < 0.1
