@@ -3,6 +3,7 @@
 Save one with ``figure.savefig("name.png")``. Colours are told apart by colour-blind readers (Okabe and Ito; cividis).
 """
 
+from bayescg.plot.balls_and_sticks import conformations
 from bayescg.plot.coarse_planes import coarse_grained
 from bayescg.plot.comparisons import comparison
 from bayescg.plot.diffusions import effective_dynamics
@@ -29,6 +30,7 @@ __all__ = [
     "coarse_grained",
     "committor",
     "comparison",
+    "conformations",
     "cv",
     "effective_dynamics",
     "eigenfunctions",

@@ -27,11 +27,14 @@ class Drawing:
     caption : str
     alt : str
         What is in it, for who cannot see it; the caption where it is empty.
+    molecules : callable or None
+        Returns what is drawn as models of a PDB file, one after the other, for a page to turn.
     """
 
     draw: Callable[[], Figure]
     caption: str
     alt: str = ""
+    molecules: Callable[[], str] | None = None
 
 
 @dataclass(frozen=True)

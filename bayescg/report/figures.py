@@ -1,4 +1,4 @@
-"""Figures as PNG files."""
+"""Figures as PNG files, and molecules in them as PDB files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Figures = dict[Path, tuple[str, str]]
 
 
 def save_figures(folder: Path, drawings: Mapping[str, Drawing]) -> Figures:
-    """Draw figures and write each whole or not at all; those of before go.
+    """Draw figures and write each whole or not at all, molecules of one beside it; those of before go.
 
     Parameters
     ----------
@@ -35,6 +35,7 @@ def save_figures(folder: Path, drawings: Mapping[str, Drawing]) -> Figures:
         A figure cannot be written; none is left half. One that cannot be drawn is a warning.
     """
     saved: Figures = {}
+    molecules: set[Path] = set()
     for name, drawing in drawings.items():
         stream, failures = io.BytesIO(), []
         with warned_if_failing(f"the figure {name}", failures):
@@ -45,6 +46,9 @@ def save_figures(folder: Path, drawings: Mapping[str, Drawing]) -> Figures:
         file = folder / f"{name.replace(' ', '_')}.png"
         write_file(file, stream.getvalue())
         saved[file] = drawing.caption, drawing.alt or drawing.caption
-    for file in set(folder.glob("*.png")) - saved.keys():
+        if drawing.molecules is not None:
+            write_file(file.with_suffix(".pdb"), drawing.molecules())
+            molecules.add(file.with_suffix(".pdb"))
+    for file in {*folder.glob("*.png"), *folder.glob("*.pdb")} - saved.keys() - molecules:
         file.unlink()
     return saved

@@ -1,4 +1,7 @@
-"""Pages: figures inside, nothing fetched, light and dark; where scripts are off, tables do not sort."""
+"""Pages: figures inside, nothing fetched, light and dark.
+
+Where scripts are off, tables do not sort, and molecules do not turn.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ def write_report(
     words : mapping
         What ``findings.json`` holds: remarks, tables, how to read the quantities.
     figures : dict of Path to (str, str)
-        PNG files, with caption and alternative text.
+        PNG files, with caption and alternative text; a PDB file of the same name holds what can be turned.
     config : str
         The resolved experiment.
     description : str
@@ -61,6 +64,7 @@ def write_report(
         results=results,
         quick=told.QUICK_RUN if results["diagnostics"].get("quick") else "",
         figures=_inside(figures),
+        viewer=_viewer(figures),
         quantities=told.quantity_table(results["quantities"], words.get("truth_is", "truth")),
         words=words,
         sources=_sources(results["quantities"]),
@@ -103,6 +107,7 @@ def write_page(
         warnings=warnings,
         tables=tables,
         figures=_inside(figures),
+        viewer=_viewer(figures),
         after=after,
         details=details,
     )
@@ -120,7 +125,19 @@ def _template(name: str) -> Template:
 
 
 def _inside(figures: Figures) -> list[tuple[str, ...]]:
-    return [(base64.b64encode(p.read_bytes()).decode("ascii"), *texts) for p, texts in figures.items()]
+    """Of each figure the picture, caption, alternative text, and molecules or nothing."""
+    molecules = [p.with_suffix(".pdb") for p in figures]
+    return [
+        (base64.b64encode(p.read_bytes()).decode("ascii"), *texts, pdb.read_text() if pdb.is_file() else "")
+        for (p, texts), pdb in zip(figures.items(), molecules, strict=True)
+    ]
+
+
+def _viewer(figures: Figures) -> str:
+    """3Dmol.js (N. Rego, D. Koes, Bioinformatics 31, 1322 (2015)), where there are molecules to turn."""
+    if not any(p.with_suffix(".pdb").is_file() for p in figures):
+        return ""
+    return (Path(__file__).parent / "vendored" / "3Dmol-2.5.5-min.js").read_text()
 
 
 def _sources(quantities: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str, str, str]]:

@@ -165,3 +165,21 @@ def test_a_figure_that_cannot_be_drawn_is_a_warning(tmp_path: Path) -> None:
         saved = save_figures(tmp_path, drawings)
     assert saved == {tmp_path / "good.png": ("Nothing.", "Nothing.")}
     assert [p.name for p in tmp_path.iterdir()] == ["good.png"]
+
+
+def test_molecules_are_turned_on_the_page_and_nothing_is_fetched(results: dict[str, Any], tmp_path: Path) -> None:
+    def drawing(**more: Any) -> dict[str, Drawing]:
+        return {"cv": Drawing(lambda: Figure((1, 1)), "CVs", **more)}
+
+    atom = "ATOM      1  O5'  DA A   1      -3.010   1.870  -0.140  1.00  0.00           O  "
+    models = f"MODEL 0\n{atom}\nENDMDL\nEND\n"
+    plain = write_report(tmp_path / "plain.html", results, {}, save_figures(tmp_path, drawing()), "").read_text()
+    saved = save_figures(tmp_path, drawing(molecules=lambda: models))
+    page = write_report(tmp_path / "report.html", results, {}, saved, "").read_text()
+    assert (tmp_path / "cv.pdb").read_text() == models
+    assert f'<script type="text/plain">{models}</script>' in page  # a prime is no entity
+    assert "$3Dmol.createViewer" in page
+    assert "3Dmol" not in plain
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    save_figures(tmp_path, drawing())
+    assert not (tmp_path / "cv.pdb").exists()
