@@ -146,3 +146,8 @@ def test_the_nightly_matrix_is_of_the_versions_that_the_package_promises():
     assert (min(pythons), max(pythons)) == (first, last)
     assert {t for _, t, _ in rows} == {"pinned", "newest", f"{torch}.0"}
     assert {tests for *_, tests in rows} <= {"all", "default"}
+
+
+def test_no_document_holds_two_versions_of_a_passage() -> None:
+    torn = [d.name for d in DOCUMENTS if re.search(r"^(<{7}|>{7}) ", d.read_text(encoding="utf-8"), re.MULTILINE)]
+    assert not torn
