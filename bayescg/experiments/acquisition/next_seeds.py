@@ -42,7 +42,7 @@ class Seeding(Acquisition):
     trajectories do not define it at all, the next ones begin in the states with the fewest counts.
 
     What has an interval is the quantity of the Markov chain of these states at this lag. States that cut across wells
-    make it too fast: of two halves of a double well at a lag of .2 the timescale is .84 for 1.34, which no interval tells.
+    make it too fast: of two halves of a double well at a lag of .2 it is .84 for 1.34, which no interval tells.
     Compare longer lags, or a :class:`bayescg.models.HiddenMarkov` of the same states, before it is believed.
 
     Parameters
