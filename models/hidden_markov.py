@@ -202,7 +202,7 @@ class HiddenMarkov(Model):
     def shown(self) -> Tensor:
         """Probabilities ``(states, cells)`` with which hidden states show cells, or means of standardised features."""
         with torch.no_grad():
-            return self.emission.mean if self.cells is None else self.emission.log_share.softmax(1)
+            return self.emission.mean.detach() if self.cells is None else self.emission.log_share.softmax(1)
 
     def chain(self, log_joint: Tensor, log_first: Tensor | None) -> tuple[Tensor, Tensor]:
         """Log probabilities of the first hidden state ``(m,)``, and of a later one after an earlier one ``(m, m)``."""
@@ -238,7 +238,7 @@ class HiddenMarkov(Model):
         Raises
         ------
         DataError
-            A label is no whole number.
+            A label is no whole number, or larger than there are frames, or all frames are in one cell.
 
         Warns
         -----
@@ -273,7 +273,17 @@ class HiddenMarkov(Model):
         cell = x[~x.isnan()]
         if len(cell) == 0 or bool((cell != cell.round()).any()):
             raise DataError("cells are whole numbers, from zero on; negative ones are not known, and some must be")
+        if bool((cell == cell[0]).all()):
+            raise DataError(
+                f"all frames are in cell {int(cell[0])}, which tells nothing of hidden states: give cells that divide "
+                "the frames"
+            )
         if self.alphabet is None:
+            if cell.max() >= len(cell):
+                raise DataError(
+                    f"a frame is in cell {int(cell.max())}, of only {len(cell)} frames in cells: number cells from "
+                    "zero on, as numpy.unique(labels, return_inverse=True) does"
+                )
             self.alphabet = int(cell.max()) + 1
             self._build()
         empty = np.flatnonzero(np.bincount(cell.long().numpy(), minlength=self.alphabet) == 0)

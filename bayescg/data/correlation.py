@@ -58,7 +58,7 @@ def statistical_inefficiency(series: np.ndarray, trajectory: np.ndarray | None =
         raise DataError("a correlation time needs at least 4 consecutive frames")
     moving = [c for c in columns.T if np.ptp(c) > 0]
     if not moving:
-        raise DataError("the series never changes, so it has no correlation time")
+        raise DataError("the series never changes, so it has no correlation time: give one that moves")
     deviations = [(c - c.mean())[:, None] for c in moving]
     return _inefficiency(np.hstack(deviations), pieces) if pooled else max(_inefficiency(d, pieces) for d in deviations)
 

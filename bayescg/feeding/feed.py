@@ -212,6 +212,7 @@ def relaxation(model: Model, frames: Frames | Pairs | Stretches, limit: int = 10
 
     Of pairs it is at least the frames of a lag time, in which they share what happens. How long blocks of pairs must be
     hangs on it, not how much a pair tells (`Pairs.overlap`). Of stretches it is that of their frames in stretches.
+    An input that is not known, NaN, counts as its mean.
 
     Parameters
     ----------
@@ -234,7 +235,8 @@ def relaxation(model: Model, frames: Frames | Pairs | Stretches, limit: int = 10
 
     n = min(limit, len(frames))
     y = inputs_of(model, frames, np.arange(n), next(model.parameters()).device).flatten(1).double().cpu()
-    y = (y - y.mean(0)) / y.std(0).clamp_min(1e-12)
+    y = torch.where(y.isnan(), 0.0, y - y.nanmean(0))
+    y /= y.std(0).clamp_min(1e-12)
     with seeded(0):  # the algorithm is a random one
         _, _, axes = torch.pca_lowrank(y, q=min(10, *y.shape), niter=4)
     return float(statistical_inefficiency((y @ axes).numpy(), frames.blocks(len(frames))[:n]))

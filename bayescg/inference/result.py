@@ -116,9 +116,10 @@ def _data_warnings(job: Job) -> list[str]:
             size //= job.data.train.length
         if worth < max(_FEWEST, size):
             what = {Pairs: "pairs", Stretches: "stretches"}.get(type(job.data.train), "frames")
+            reads, fewer = (f", and the model reads {size} numbers of each", ", or use fewer features")
             warned.append(
-                f"{len(job.data.train):,} {what} are worth {worth:.2g} independent ones, and the model reads {size} "
-                "numbers of each: what it has learned may be their chance; take more of them, or use fewer features"
+                f"{len(job.data.train):,} {what} are worth {worth:.2g} independent ones{reads * (size > 1)}: what it "
+                f"has learned may be their chance; take more of them{fewer * (size > 1)}"
             )
     source: Any = job.source  # shots are independent by how they are made
     if source is not None and source.order is None and getattr(source, "commitments", None) is None:

@@ -274,6 +274,15 @@ def test_a_fit_of_too_little_says_so(toy_frames, count, dim, few):
     assert any(words in w for w in fit.diagnostics["warnings"]) == few
 
 
+def test_a_fit_of_too_little_of_one_number_asks_for_no_fewer_features(toy_frames):
+    fit = bcg.fit(
+        PredictiveCV(latent_dim=1, hidden=(8,)), toy_frames(9, 1), steps=2, uncertainty="none", validation=0,
+        compile="off",
+    )  # fmt: skip
+    (words,) = (w for w in fit.diagnostics["warnings"] if "independent ones" in w)
+    assert words.endswith("9 independent ones: what it has learned may be their chance; take more of them")
+
+
 def test_uneven_weights_count_by_their_effective_number(toy_frames):
     """Thirty of three hundred frames with weight 20: Kish's effective number, not three hundred."""
     w = np.where(np.arange(300) < 30, 20.0, 1.0)

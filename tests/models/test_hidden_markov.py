@@ -16,6 +16,7 @@ from bayescg.errors import ConfigError, DataError, ModelError
 from bayescg.models import HiddenMarkov
 
 JOINT = np.array([[0.38, 0.02, 0.0], [0.02, 0.28, 0.01], [0.0, 0.01, 0.28]])
+SLOW = -1 / np.log(np.linalg.eigvalsh(JOINT / np.sqrt(np.outer(JOINT.sum(1), JOINT.sum(1))))[[1, 0]])
 SHOWN = np.array([[0.8, 0.15, 0.05], [0.1, 0.6, 0.3], [0.1, 0.3, 0.6]])
 FIT = {"progress": False, "members": 10}
 POINT = {"progress": False, "uncertainty": "none"}
@@ -132,11 +133,10 @@ def test_the_score_is_that_of_deeptime():
 
 def test_exact_data_are_recovered(fit):
     found = hidden_states(fit)
-    held, root = JOINT.sum(1), np.sqrt(JOINT.sum(1))
-    slow = -1 / np.log(np.linalg.eigvalsh(JOINT / root / root[:, None])[:2][::-1])
+    held = JOINT.sum(1)
     for k in (1, 2):
         timescale = found.quantities[f"timescale_{k}"]
-        assert abs(timescale.mean - slow[k - 1]) < 3 * timescale.sd < 0.5 * slow[k - 1]
+        assert abs(timescale.mean - SLOW[k - 1]) < 3 * timescale.sd < 0.5 * SLOW[k - 1]
     for k in range(3):
         population = found.quantities[f"population_{k + 1}"]
         assert abs(population.mean - held[k]) < 3 * population.sd < 0.2
@@ -168,6 +168,20 @@ def test_cells_without_noise_are_a_reversible_markov_state_model():
     starts = np.log(0.5) * len(z)
     assert float(density.detach()) == pytest.approx((counts * np.log(step)).sum() + starts, rel=1e-6)
     assert torch.autograd.grad(density, model.log_joint)[0].abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("gone", ["first", "some"])
+def test_cells_that_are_not_known_tell_nothing(gone):
+    cells = seen(chain(4000))
+    unknown = np.arange(4000) < 1 if gone == "first" else np.random.default_rng(0).random(4000) < 0.3
+    labels = np.where(unknown, -1, cells)
+    by_label = bcg.fit(HiddenMarkov(states=3, cells="labels"), frames_of(labels), **FIT)
+    by_function = bcg.fit(HiddenMarkov(states=3, cells=lambda x: x[:, 0].long()), frames_of(labels), **FIT)
+    slow, same = (np.log(hidden_states(f).timescales.values[:, 0]) for f in (by_label, by_function))
+    assert slow == pytest.approx(same)
+    assert abs(slow.mean() - np.log(SLOW[0])) < 3 * slow.std() < 1.5
+    assert by_label.log_density(frames_of(labels)).isfinite().all()
+    assert hidden_states(by_label).probabilities.values.sum(1) == pytest.approx(1.0)
 
 
 def test_every_shift_of_a_lag_counts():
@@ -231,6 +245,7 @@ def test_gaussians_around_hidden_means():
         )
         for f in (1.0, 10.0)
     )
+    assert hidden_states(fit).shown.dims == ("state", "feature")
     change = once.log_density(once.frames) - twice.log_density(twice.frames)
     assert change.numpy() == pytest.approx(2 * 200 * np.log(10), rel=1e-3)  # densities are those of the features
 
@@ -255,12 +270,14 @@ def test_a_fit_is_saved_and_a_function_is_given_again(tmp_path, exact):
         (replace(frames_of(np.zeros((1, 9), int)), labels=None), {"cells": "labels"}, "no labels"),
         (frames_of(np.arange(9)[None] % 5), {"cells": "labels", "alphabet": 3}, "none of the 3"),
         (frames_of(np.full((1, 9), -1)), {"cells": "labels"}, "whole numbers"),
+        (frames_of(np.full((1, 9), 3)), {"cells": "labels"}, "all frames are in cell 3.* divide the frames"),
+        (frames_of(np.arange(9)[None] // 8 * 10**6), {"cells": "labels"}, "in cell 1000000, of only 9 frames"),
         (Frames.from_numpy(np.zeros((9, 2)), unit="reduced", dt=1.0), {"cells": [0.0]}, "of one number"),
         (Frames.from_numpy(np.zeros((9, 2)), unit="reduced"), {}, "no time axis"),
         (Frames.from_numpy(np.zeros((9, 1)), unit="reduced", dt=1.0, weights=np.arange(9)), {}, "importance weights"),
         (frames_of(np.zeros((1, 9), int)).lagged(1.0), {}, "not from Pairs"),
     ],
-    ids=["short", "lag", "labels", "alphabet", "unknown", "features", "time", "weights", "pairs"],
+    ids=["short", "lag", "labels", "alphabet", "unknown", "one", "numbered", "features", "time", "weights", "pairs"],
 )
 def test_frames_without_paths_of_cells_are_refused(frames, model, says):
     with pytest.raises(DataError, match=says):
