@@ -257,14 +257,17 @@ class ReversibleDeepMSM(PairModel):
 
     def transition(self, u: Tensor) -> torch.distributions.Distribution:
         """p(y | x) of configurations ``(n, size)``, a lag time later: batch shape ``(n,)``, event shape ``(size,)``."""
-        if self.generator is None:
-            raise ModelError("this ReversibleDeepMSM generates no configurations: make it with generator='flow'")
-        return self.densities.transition(u, self._joint())
+        return self._generating().transition(u, self._joint())
 
     def log_equilibrium(self, u: Tensor) -> Tensor:
         """Log mu of configurations ``(n, size)``; of a molecule per volume of conformations, rigid motions apart."""
         volume = 0.0 if self.coordinates is None else self.coordinates.log_abs_det_jacobian(u)
-        return self.densities.equilibrium(self._joint()).log_prob(u) - volume
+        return self._generating().equilibrium(self._joint()).log_prob(u) - volume
+
+    def _generating(self) -> nets.StateDensities:
+        if self.generator is None:
+            raise ModelError("this ReversibleDeepMSM generates no configurations: make it with generator='flow'")
+        return self.densities
 
     def setup(self, frames: Pairs) -> None:
         """Take the lag, whiten, and begin with the clusters of a conventional Markov state model."""

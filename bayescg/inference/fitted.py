@@ -125,7 +125,8 @@ class Fit(TrainedModel):
         Parameters
         ----------
         x0 : Frames, Tensor or ndarray
-            Where trajectories begin, one at each: positions ``(n, atoms, 3)`` in nm, or ``(n, dim)``.
+            Where trajectories begin, one at each: positions ``(n, atoms, 3)`` in nm, or ``(n, dim)``. Of a fit that
+            was loaded Frames, as nothing else says their unit, topology and temperature.
         steps : int
             Of the lag time.
         draws : int, optional
@@ -133,9 +134,10 @@ class Fit(TrainedModel):
             frames; None: the trained values.
         seed : int
         system : System, optional
-            Steps are accepted with probability :math:`\min\{1, e^{-eta U(y)} \mu(x) / (e^{-eta U(x)} \mu(y))\}`, so
+            Steps are accepted with probability :math:`\min\{1, e^{-\beta U(y)} \mu(x) / (e^{-\beta U(x)} \mu(y))\}`, so
             that the trajectories keep the system's Boltzmann distribution in place of the model's :math:`\mu`; those
-            that are not make them slower. ``provenance["acceptance"]`` is a score of the model.
+            that are not make them slower. ``provenance["acceptance"]`` is a score of the model. Its temperature is the
+            frames'; without a system they have that of the training.
 
         Returns
         -------
@@ -147,9 +149,10 @@ class Fit(TrainedModel):
         ModelError
             The model has no transitions, or the fit no parameter uncertainty to draw from.
         ConfigError
-            There are not so many refits.
+            There are not so many refits; the system is none, or of another number of coordinates.
         DataError
-            The starts are no configurations of the model's.
+            The starts are no configurations of the model's, or so far from all that it learned of that they have no
+            density.
         """
         return sampled_path(self.model, self.weights, self.frames, x0, steps, draws, seed, system)
 

@@ -1,5 +1,6 @@
 """Reversible deep MSM with a generator: its kernel by quadrature, its paths, and what a fit of either kind learns."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -174,6 +175,38 @@ def test_a_saved_fit_draws_the_same_path(trained, tmp_path):
         trained.sample_path(np.zeros((4, 3)), steps=3)
     with pytest.raises(ModelError, match="no parameter uncertainty"):
         trained.sample_path(frames, steps=3, draws=2)
+
+
+def test_frames_of_a_path_have_the_temperature_of_what_it_keeps(trained):
+    hot = replace(gaussians(5, 2)[0], temperature_kT=3.0)
+    assert trained.sample_path(hot, steps=1).temperature_kT == 1.0  # of the training, not of the starts
+    cold = bcg.systems.Harmonic([1.0, 1.0], temperature_kT=0.4)
+    assert trained.sample_path(hot, steps=1, system=cold).temperature_kT == 0.4
+    warm = bcg.systems.System(lambda x: x.square().sum(-1), dim=2, temperature=300.0)
+    path = trained.sample_path(hot, steps=1, system=warm)
+    assert (path.temperature, path.temperature_kT) == (300.0, None)
+
+
+@pytest.mark.parametrize(
+    ("x0", "system", "error", "says"),
+    [
+        (np.full((3, 2), 1e200), None, DataError, "have no density in the model"),
+        (0.3, None, DataError, r"x0 has shape \(\); give one or more"),
+        ([0.3, 1.0], None, DataError, r"an array \(n, 2\)"),
+        ("start", None, DataError, "array of numbers"),
+        (np.zeros((1, 2)), "prinz", ConfigError, "not a System of bayescg"),
+        (np.zeros((1, 2)), bcg.systems.Prinz(), ConfigError, "system has 1 coordinates, and x0 2"),
+    ],
+)
+def test_what_begins_no_path_is_refused(trained, x0, system, error, says):
+    with pytest.raises(error, match=says):
+        trained.sample_path(x0, steps=2, system=system)
+
+
+def test_a_loaded_fit_refuses_starts_of_another_size(trained, tmp_path):
+    trained.save(tmp_path / "fit")
+    with pytest.raises(DataError, match="reads 2 coordinates a frame"):
+        bcg.Fit.load(tmp_path / "fit").sample_path(reduced(np.zeros((3, 4))), steps=1)
 
 
 def test_each_refit_draws_paths_of_its_own():
