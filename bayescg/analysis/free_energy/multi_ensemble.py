@@ -13,7 +13,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from bayescg.analysis.block_bootstrap import inflation
-from bayescg.analysis.evaluation import evaluate, unit_of
+from bayescg.analysis.evaluation import evaluate, label, unit_of
 from bayescg.analysis.free_energy.ensembles import binned, check_overlap, paths_of, pooled, tram
 from bayescg.analysis.quantity import Quantity
 from bayescg.arguments import check_counts
@@ -62,8 +62,19 @@ class MultiEnsemble:
         ----------
         region : callable
             Of positions ``(n, atoms, 3)`` or ``(n, dim)``; ``(n,)`` of True and False.
+
+        Raises
+        ------
+        ConfigError
+            It gives something else.
         """
-        inside = evaluate(region, self.frames) > 0
+        values = evaluate(region, self.frames)
+        inside = values > 0
+        if values.ndim != 1 or (values != inside).any():
+            raise ConfigError(
+                f"{label(region)} does not say whether a frame is in the region: give a function to (n,) of True and "
+                "False, such as lambda x: x[:, 0] > 0"
+            )
         if inside.all() or not inside.any():
             alike = "all frames are in the region, or none: nothing says how probable the rest is"
             return Quantity.of(self.weights @ inside, "", alike)

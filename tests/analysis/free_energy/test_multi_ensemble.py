@@ -63,6 +63,13 @@ def test_temperatures_are_ensembles_too():
     assert 0 < rare.ci90[0] < rare.mean < rare.ci90[1] < 0.02
 
 
+@pytest.mark.parametrize("region", [lambda x: x[:, 0], lambda x: x > 0], ids=["numbers", "column"])
+def test_what_is_no_region_is_refused(region):
+    answer = multi_ensemble(harmonic(0), estimator="mbar", draws=2)
+    with pytest.raises(ConfigError, match="does not say whether a frame is in the region"):
+        answer.probability(region)
+
+
 def chain(energies: list[np.ndarray], seed: int) -> list[Frames]:
     """Three places, of which each ensemble has energies, visited by reversible chains that all begin in the first."""
     rng, parts = np.random.default_rng(seed), []
