@@ -26,6 +26,10 @@ _CELL = 0.12
 _MOST_CELLS = 400
 _FEWEST_CELLS = 60
 _SAMPLE = 20_000
+_BEYOND = 0.02
+"""Parts of the range, by which a frame may lie beyond it."""
+_FURTHEST = 0.5
+"""The same of the few that a fold or later frames of the same ensemble have further out."""
 
 
 class EffectiveDynamics(Model):
@@ -109,6 +113,7 @@ class EffectiveDynamics(Model):
             )
         if cells is not None:
             check_counts(cells=(cells, 10))
+        check_counts(knots=(knots, 6), diffusion_knots=(diffusion_knots, 6))
         check_positive(roughness=roughness, diffusion_roughness=diffusion_roughness)
         self.features, self.cv_of_frames = features, _function(cv)
         self.cv_name = None if cv is None else type(cv).__name__
@@ -157,9 +162,39 @@ class EffectiveDynamics(Model):
         return self.coordinate(x).to(self.first_log_diffusion)[:, None]
 
     def cell(self, z: Any) -> Tensor:
-        """Cells ``(n,)`` of values ``(n, 1)``; those beyond the range are in the last ones."""
+        """Cells ``(n,)`` of values ``(n, 1)``; those beyond the range are in the last ones, angles where they are."""
         assert self.cells is not None
-        return (self._place(z) * self.cells).long().clamp(0, self.cells - 1)
+        place = self._place(z)
+        place = place.remainder(1.0) if self.periodic else place
+        return (place * self.cells).long().clamp(0, self.cells - 1)
+
+    def rows(self, frames: Any) -> Any:
+        """The pairs themselves.
+
+        Raises
+        ------
+        DataError
+            More than three and .1 % of them lie beyond the range of the grid, or one does by half of it.
+        """
+        if not isinstance(frames, Pairs) or self.low is None or self.high is None or self.periodic:
+            return frames
+        beyond = [torch.zeros(0)]
+        for start in range(0, len(frames), _CHUNK):
+            ends = frames.gather(slice(start, start + _CHUNK))
+            with torch.no_grad():
+                now, later = (
+                    self._place(self.inputs(torch.as_tensor(end).to(self.first_log_diffusion))) for end in ends
+                )
+            beyond.append((torch.stack([now, later]) - 0.5).abs().amax(0).cpu() - 0.5)
+        past = torch.cat(beyond)
+        many = int((past > _BEYOND).sum())
+        if many > max(3, 0.001 * len(past)) or (past > _FURTHEST).any():
+            raise DataError(
+                f"{many} of {len(past)} pairs ({100 * many / len(past):.2g} %) lie beyond the range {self.low:.4g} to "
+                f"{self.high:.4g} of the grid, where their density is not known: leave them out, or fit an "
+                "EffectiveDynamics(low=..., high=...) whose range holds all frames"
+            )
+        return frames
 
     def profiles(self) -> tuple[Tensor, Tensor]:
         """F in kT in the cells, ``(cells,)``, and log D at the borders between neighbours."""
@@ -248,7 +283,7 @@ class EffectiveDynamics(Model):
         low, high = float(torch.minimum(now, later).min()), float(torch.maximum(now, later).max())
         if not low < high:
             raise DataError("the variable is the same in all frames: there is no dynamics of it")
-        margin = 0.02 * (high - low)
+        margin = _BEYOND * (high - low)
         if self.low is None or self.high is None:
             self.low, self.high = (-np.pi, np.pi) if self.periodic else (low - margin, high + margin)
         moved = later - now

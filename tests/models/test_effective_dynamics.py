@@ -186,7 +186,36 @@ def test_frames_that_have_no_dynamics_of_one_variable_are_refused(data, says):
         bcg.fit(EffectiveDynamics(), data(), progress=False)
 
 
+@pytest.mark.parametrize("shift", [6.0, -100.0, 1e6])
+def test_pairs_beyond_the_grid_have_no_density(fit, shift):
+    with pytest.raises(DataError, match=r"beyond the range .* of the grid"):
+        fit.log_density(frames_of(spring(400, seed=1) + shift).lagged(0.2))
+
+
+def test_the_tail_of_frames_held_out_has_one(fit):
+    z = spring(20_000, seed=1)
+    assert fit.log_density(frames_of(z).lagged(0.2)).isfinite().all()
+    z[0, 7] = fit.model.high + 0.4  # one frame alone, a little further out than all of the training
+    assert fit.log_density(frames_of(z).lagged(0.2)).isfinite().all()
+    z[0, 7] = 1e6
+    with pytest.raises(DataError, match="of 19980 pairs"):
+        fit.log_density(frames_of(z).lagged(0.2))
+
+
+def test_angles_are_counted_wherever_their_turn_begins():
+    z = np.random.default_rng(0).uniform(-np.pi, np.pi, size=(1, 400))
+    settings = {"cv": lambda x: x[:, 0], "periodic": True, "knots": 8, "cells": 20}
+    counts = []
+    for angle in (z, z % (2 * np.pi)):
+        model, pairs = EffectiveDynamics(**settings), frames_of(angle).lagged(0.2)
+        model.setup(pairs)
+        counts.append(model.counts(pairs, torch.ones(len(pairs))))
+    assert torch.equal(*counts)
+
+
 def test_settings_that_make_no_sense_are_refused(fit):
+    with pytest.raises(ConfigError, match="diffusion_knots=4 must be"):
+        EffectiveDynamics(diffusion_knots=4)
     topology = bcg.systems.peptide("ACE-ALA-NME")[0]
     with pytest.raises(ConfigError, match="of one variable"):
         EffectiveDynamics(bcg.features.torsions(topology))
