@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import copy
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import pyro.distributions as dist
 import torch
@@ -17,7 +17,7 @@ from torch.distributions import AffineTransform, Distribution, Transform, constr
 
 _VALIDATED = Distribution._validate_args
 from zuko.distributions import DiagNormal, NormalizingFlow  # noqa: E402
-from zuko.transforms import ComposedTransform  # noqa: E402
+from zuko.transforms import ComposedTransform, MonotonicRQSTransform  # noqa: E402
 
 Distribution.set_default_validate_args(_VALIDATED)  # zuko switches it off for the whole process
 
@@ -25,9 +25,6 @@ __all__ = ["BOUND", "SplineFlow"]
 
 BOUND = 5.0
 """Splines act on so many units to both sides; beyond, a linear coordinate is left as it is."""
-
-_STEEPEST = math.log(1e-3)
-"""Logarithm of the least slope of a spline."""
 
 
 class SplineFlow(nn.Module):
@@ -218,19 +215,15 @@ class Coupling(nn.Module):
         self.net = nn.Sequential(*parts, _Last(sizes[-1], len(moved) * (3 * bins - 1)))
 
     def spline(self, kept: Tensor, context: Tensor | None) -> _Spline:
-        """The splines of the moved coordinates, given the kept ones ``(rows, kept)`` and a context."""
+        """The splines of the moved coordinates, given the kept ones ``(..., kept)`` and a context."""
         straight, turning = kept[..., : self.straight], kept[..., self.straight :] * (math.pi / BOUND)
         inputs = torch.cat([straight, turning.cos(), turning.sin()], -1)
         if not self.kept:  # of a single coordinate, whose splines are those of the context
             inputs = kept.new_zeros(*(kept if context is None else context).shape[:-1], 1)
         if context is not None:
-            inputs = torch.cat([inputs, context], -1)
-        *hidden, last = self.net
-        for part in hidden:
-            inputs = part(inputs)
-        last = cast("_Last", last)
-        knots = last.weight @ inputs.T + last.bias[:, None]
-        return _Spline(knots.unflatten(0, (-1, 3 * self.bins - 1)), self.bins)
+            inputs = torch.cat([inputs, context.expand(*inputs.shape[:-1], -1)], -1)
+        knots = self.net(inputs).unflatten(-1, (-1, 3 * self.bins - 1))
+        return _Spline(*knots.split([self.bins, self.bins, self.bins - 1], -1), bound=BOUND)
 
 
 class _Last(nn.Linear):
@@ -241,58 +234,18 @@ class _Last(nn.Linear):
         nn.init.zeros_(self.bias)
 
 
-class _Spline:
-    """Rational-quadratic splines of ``(moved, rows)`` values on [-5, 5], which leave values beyond as they are.
-
-    Rows come last, along which a processor works on many at once: a softmax over six bins that lie side by side takes
-    as long as all the rest. Numbers ``(moved, 3 bins - 1, rows)`` stand for widths, heights and slopes as in zuko.
-
-    Parameters
-    ----------
-    knots : Tensor, shape (moved, 3 bins - 1, rows)
-    bins : int
-    """
-
-    def __init__(self, knots: Tensor, bins: int):
-        widths, heights, slopes = knots.split([bins, bins, bins - 1], 1)
-        self.x, self.y = _edges(widths), _edges(heights)
-        self.slopes = nn.functional.pad((slopes / (1 + (slopes / _STEEPEST).abs())).exp(), (0, 0, 1, 1), value=1.0)
-        self.bins = bins
-
-    def _around(self, edges: Tensor, values: Tensor) -> tuple[Tensor, ...]:
-        """Whether values lie between edges, and what each one's bin begins and ends with, and its mean slope."""
-        number = (edges < values[:, None]).sum(1, keepdim=True) - 1
-        inside = ((number >= 0) & (number < self.bins))[:, 0]
-        left = number.clamp(0, self.bins - 1)
-        x0, x1, y0, y1, d0, d1 = (
-            knots.gather(1, left + end)[:, 0] for knots in (self.x, self.y, self.slopes) for end in (0, 1)
-        )
-        return inside, x0, x1, y0, y1, d0, d1, (y1 - y0) / (x1 - x0)
-
-    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Values and the logarithms of their slopes."""
-        inside, x0, x1, y0, y1, d0, d1, s = self._around(self.x, x)
-        z = inside * (x - x0) / (x1 - x0)
-        below = s + (d0 + d1 - 2 * s) * z * (1 - z)
-        y = y0 + (y1 - y0) * (s * z**2 + d0 * z * (1 - z)) / below
-        slope = s**2 * (2 * s * z * (1 - z) + d0 * (1 - z) ** 2 + d1 * z**2) / below**2
-        return torch.where(inside, y, x), inside * slope.log()
+class _Spline(MonotonicRQSTransform):
+    """With the inverse and its Jacobian from one search of the bin."""
 
     def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The inverse, with its Jacobian from the same search of the bin."""
-        inside, x0, x1, y0, y1, d0, d1, s = self._around(self.y, y)
+        k: Any = self.searchsorted(self.vertical, y) - 1
+        inside, x0, x1, y0, y1, d0, d1, s = self.bin(k)
         above = inside * (y - y0)
         curve = d0 + d1 - 2 * s
         a, b, c = (y1 - y0) * (s - d0) + above * curve, (y1 - y0) * d0 - above * curve, -s * above
         z = 2 * c / (-b - (b**2 - 4 * a * c).clamp_min(0.0).sqrt())
         slope = s**2 * (2 * s * z * (1 - z) + d0 * (1 - z) ** 2 + d1 * z**2) / (s + curve * z * (1 - z)) ** 2
         return torch.where(inside, x0 + z * (x1 - x0), y), -(inside * slope.log())
-
-
-def _edges(sizes: Tensor) -> Tensor:
-    """Edges ``(moved, bins + 1, rows)`` of bins whose sizes these numbers stand for."""
-    shares = (sizes / (1 + (2 * sizes / _STEEPEST).abs())).softmax(1)
-    return BOUND * (2 * nn.functional.pad(shares.cumsum(1), (0, 0, 1, 0)) - 1)
 
 
 class _OnVectors(Transform, ABC):
@@ -340,16 +293,13 @@ class _Couple(_OnVectors):
         self.layer, self.context = layer, context
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        context = self.context
-        if context is not None:
-            x = x.expand(*torch.broadcast_shapes(x.shape[:-1], context.shape[:-1]), -1)
-            context = context.expand(*x.shape[:-1], -1).reshape(-1, context.shape[-1])
-        ordered = x.reshape(-1, x.shape[-1]) @ self.layer.sort
-        still, moved = ordered[:, : self.layer.kept], ordered[:, self.layer.kept :].T
-        spline = self.layer.spline(still, context)
+        if self.context is not None:
+            x = x.expand(*torch.broadcast_shapes(x.shape[:-1], self.context.shape[:-1]), -1)
+        ordered = x @ self.layer.sort
+        still, moved = ordered[..., : self.layer.kept], ordered[..., self.layer.kept :]
+        spline = self.layer.spline(still, self.context)
         moved, ladj = spline.call_and_ladj(moved) if self.forwards else spline.inverse_and_ladj(moved)
-        back = torch.cat([still, moved.T], -1) @ self.layer.sort.T
-        return back.reshape(x.shape), ladj.sum(0).reshape(x.shape[:-1])
+        return torch.cat([still, moved], -1) @ self.layer.sort.T, ladj.sum(-1)
 
 
 class _Turn(_OnVectors):
