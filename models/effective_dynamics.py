@@ -174,7 +174,7 @@ class EffectiveDynamics(Model):
         Raises
         ------
         DataError
-            More than three and .1 % of them lie beyond the range of the grid, or one does by half of it.
+            More than three and 1 % of them lie beyond the range of the grid, or one does by half of it.
         """
         if not isinstance(frames, Pairs) or self.low is None or self.high is None or self.periodic:
             return frames
@@ -188,9 +188,9 @@ class EffectiveDynamics(Model):
             beyond.append((torch.stack([now, later]) - 0.5).abs().amax(0).cpu() - 0.5)
         past = torch.cat(beyond)
         many = int((past > _BEYOND).sum())
-        if many > max(3, 0.001 * len(past)) or (past > _FURTHEST).any():
+        if many > max(3, 0.01 * len(past)) or (past > _FURTHEST).any():
             raise DataError(
-                f"{many} of {len(past)} pairs ({100 * many / len(past):.2g} %) lie beyond the range {self.low:.4g} to "
+                f"{many} of {len(past)} pairs ({100 * many / len(past):.3g} %) lie beyond the range {self.low:.4g} to "
                 f"{self.high:.4g} of the grid, where their density is not known: leave them out, or fit an "
                 "EffectiveDynamics(low=..., high=...) whose range holds all frames"
             )
@@ -259,6 +259,23 @@ class EffectiveDynamics(Model):
         z = self.coordinate(x)[:, None]
         return dist.Normal(z, 1e-6).to_event(1)
 
+    def span(self, data: Pairs) -> tuple[Tensor, Tensor]:
+        """Take the range, where none is set; the variable of the pairs that were looked at, at both ends.
+
+        Raises
+        ------
+        DataError
+            The variable never changes.
+        """
+        now, later = (self.coordinate(torch.as_tensor(end)).double() for end in data.gather(evenly(data, _SAMPLE)))
+        low, high = float(torch.minimum(now, later).min()), float(torch.maximum(now, later).max())
+        if not low < high:
+            raise DataError("the variable is the same in all frames: there is no dynamics of it")
+        margin = _BEYOND * (high - low)
+        if self.low is None or self.high is None:
+            self.low, self.high = (-np.pi, np.pi) if self.periodic else (low - margin, high + margin)
+        return now, later
+
     def setup(self, pairs: Pairs) -> None:
         """Take the lag, the range, and cells that are small against how far the variable moves in a lag.
 
@@ -279,13 +296,7 @@ class EffectiveDynamics(Model):
         if self.temperature is None and self.temperature_kT is None:
             raise DataError("the temperature of these frames is not known: give temperature= where they are loaded")
         self.double()
-        now, later = (self.coordinate(torch.as_tensor(end)).double() for end in pairs.gather(evenly(pairs, _SAMPLE)))
-        low, high = float(torch.minimum(now, later).min()), float(torch.maximum(now, later).max())
-        if not low < high:
-            raise DataError("the variable is the same in all frames: there is no dynamics of it")
-        margin = _BEYOND * (high - low)
-        if self.low is None or self.high is None:
-            self.low, self.high = (-np.pi, np.pi) if self.periodic else (low - margin, high + margin)
+        now, later = self.span(pairs)
         moved = later - now
         if self.periodic:
             moved = torch.remainder(moved + np.pi, 2 * np.pi) - np.pi
@@ -293,7 +304,7 @@ class EffectiveDynamics(Model):
         least = torch.stack([part.mean() for part in square.tensor_split(20) if len(part)]).clamp_min(1e-30).min()
         self.first_log_diffusion.copy_((square.mean() / (2 * self.lag)).log())
         if self.cells is None:
-            wanted = int(np.ceil((self.high - self.low) / (_CELL * float(least) ** 0.5)))
+            wanted = int(np.ceil(self._extent / (_CELL * float(least) ** 0.5)))
             self.cells = int(np.clip(wanted, _FEWEST_CELLS, _MOST_CELLS))
             if wanted > 2 * _MOST_CELLS:
                 warnings.warn(

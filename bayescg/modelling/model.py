@@ -152,6 +152,9 @@ class Model(nn.Module, ABC):
         """What a batch is made of, of frames: these, one by one. A model of paths makes `Frames.stretches` of them."""
         return frames
 
+    def span(self, data: Any) -> Any:
+        """Take the range on which a density is known, of all data, before some are held out; nothing, by default."""
+
     @classmethod
     @abstractmethod
     def example(cls) -> tuple[Model, Any, Any]:

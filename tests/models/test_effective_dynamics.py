@@ -8,7 +8,7 @@ import torch
 
 import bayescg as bcg
 from bayescg import nets
-from bayescg.analysis import DiffusionDraws, effective_dynamics, flat_from
+from bayescg.analysis import DiffusionDraws, compare, effective_dynamics, flat_from
 from bayescg.data import Frames
 from bayescg.errors import ConfigError, DataError, ModelError
 from bayescg.models import EffectiveDynamics
@@ -200,6 +200,15 @@ def test_the_tail_of_frames_held_out_has_one(fit):
     z[0, 7] = 1e6
     with pytest.raises(DataError, match="of 19980 pairs"):
         fit.log_density(frames_of(z).lagged(0.2))
+
+
+def test_folds_share_the_range_of_all_frames():
+    """Some have frames that lie beyond all others."""
+    frames = frames_of(spring(2000, seed=1))
+    models = {f"{knots} knots": EffectiveDynamics(knots=knots) for knots in (8, 12)}
+    table = compare(models, frames, "log_score", folds=5, lag=0.2)
+    keep = np.exp(-0.2)
+    assert table["8 knots"].score == pytest.approx(-0.5 * np.log(2 * np.pi * np.e * (1 - keep**2)), abs=0.05)
 
 
 def test_angles_are_counted_wherever_their_turn_begins():

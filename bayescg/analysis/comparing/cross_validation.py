@@ -16,6 +16,7 @@ from bayescg.errors import ConfigError, DataError
 from bayescg.inference import Fit, fit
 from bayescg.many.dispatch import calls, carry_out
 from bayescg.modelling import Model
+from bayescg.modelling.model import fresh_copy
 
 __all__ = ["cross_validated", "refit_settings"]
 
@@ -138,8 +139,12 @@ class _Refit:
         seed = int(np.random.SeedSequence([self.seed, number, fold, restart]).generate_state(1)[0] // 2)
         train = self.frames.subset(self.fold != fold)
         settings = refit_settings(subject, self.training)
-        data = train.lagged(self._lag(candidate)) if _model(subject).needs_pairs else train
-        trained = fit(_model(subject), data, **{**settings, "seed": seed})
+        model = fresh_copy(_model(subject))
+        data, whole = train, self.frames
+        if model.needs_pairs:
+            data, whole = (part.lagged(self._lag(candidate)) for part in (train, self.frames))
+        model.span(whole)
+        trained = fit(model, data, **{**settings, "seed": seed})
         return [self._scores(trained, train, candidate, fold), trained.diagnostics["convergence"]]
 
     def _scores(self, trained: Fit, train: Frames, candidate: str, fold: int) -> Sequence[float]:
