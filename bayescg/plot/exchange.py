@@ -46,6 +46,8 @@ def hidden_states(found: HiddenStates, truth: Sequence[float] | None = None, lev
     if truth is not None:
         right.plot(np.arange(1, len(truth) + 1) + 0.15, truth, "_", color=ORANGE, ms=14, mew=2, label="exact")
         right.legend(frameon=False, fontsize=9)
-    right.set(yscale="log", ylim=(found.lag / 2, None), xlim=(0.5, found.timescales.sizes["mode"] + 0.5))
+    right.set_yscale("log")
+    highest = max(2 * found.lag, right.get_ylim()[1])  # where no mode has an interval, there is nothing above the lag
+    right.set(ylim=(found.lag / 2, highest), xlim=(0.5, found.timescales.sizes["mode"] + 0.5))
     right.axhspan(found.lag / 2, found.lag, color=PALE, lw=0)
     return fig

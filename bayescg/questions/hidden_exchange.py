@@ -44,6 +44,6 @@ class HiddenExchange(Question):
         finding.figures["hidden_states"] = Drawing(
             lambda: bcg.plot.hidden_states(hidden, truth, context.settings.level),
             "What each hidden state shows, how probable it is, and timescales of the exchange between hidden states; "
-            "below the lag (grey) nothing is known of them.",
+            "below the lag (grey) nothing is known of them, and modes that have no interval are left out.",
         )
         return finding

@@ -245,7 +245,7 @@ def test_frames_in_no_order_have_no_timescale(cells):
     assert found.timescales.isnull().all()
     assert found.populations.notnull().all()
     assert "timescales none" in repr(found)
-    bcg.plot.hidden_states(found)
+    assert bcg.plot.hidden_states(found, [0.1]).axes[2].get_ylim() == (0.5, 2.0)
 
 
 def test_gaussians_around_hidden_means():
