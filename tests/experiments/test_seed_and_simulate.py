@@ -13,8 +13,12 @@ from bayescg.experiments.recipes.seed_and_simulate import SeedAndSimulate
 
 def test_the_section_makes_the_recipe():
     assert recipe_of(load("prinz-adaptive")) is SeedAndSimulate
-    for change in ("seeds.rounds=0", 'simulation.engine="batched"', "seeds.sd=-1.0"):
-        with pytest.raises(ConfigError, match="seeds"):
+    for change, words in (
+        ("seeds.rounds=0", "seeds"),
+        ('simulation.engine="batched"', "overdamped"),
+        ("seeds.sd=-1.0", "seeds"),
+    ):
+        with pytest.raises(ConfigError, match=words):
             load("prinz-adaptive", changes=[change])
 
 
