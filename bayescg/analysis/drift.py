@@ -55,7 +55,7 @@ def drifts(functions: Callable[[Tensor], np.ndarray], frames: Frames, like: Tens
     >>> frames = lambda x: bcg.data.Frames.from_numpy(
     ...     x.reshape(-1, 1), unit="reduced", dt=1.0, trajectory=np.repeat(np.arange(20), 50)
     ... )
-    >>> drifts(lambda x: x.numpy(), frames(x)), drifts(lambda x: x.numpy(), frames(x + np.linspace(0, 1, 50)[:, None]))
+    >>> drifts(lambda x: x.numpy(), frames(x)), drifts(lambda x: x.numpy(), frames(x + np.linspace(0, 3, 50)[:, None]))
     (False, True)
     """
     index = _watched(frames)

@@ -131,7 +131,7 @@ def spectrum(
     --------
     >>> import bayescg as bcg
     >>> ou = bcg.systems.Harmonic()  # eigenvalues 1, 2, 3, ...
-    >>> frames = bcg.sampling.overdamped(ou, 1000, dt=0.01, chains=20, stride=10)
+    >>> frames = bcg.sampling.overdamped(ou, 4000, dt=0.01, chains=20, stride=10)
     >>> found = spectrum(lambda x: torch.cat([x, x**2], 1), frames, modes=2)
     >>> low, high = found.ci90.values
     >>> found.eigenvalues.dims, bool((low < [1, 2]).all() and (high > [1, 2]).all())
