@@ -23,7 +23,8 @@ class Whiten(nn.Module):
     >>> x = torch.randn(1000, 3) @ torch.tensor([[1.0, 2.0, 0.0], [0.0, 0.1, 0.0], [0.0, 0.0, 5.0]]) + 7
     >>> whiten = Whiten(3)
     >>> whiten.set(x.mean(0), x.T.cov())
-    >>> torch.allclose(whiten(x).T.cov(), torch.eye(3), atol=1e-3), torch.allclose(whiten.inverse(whiten(x)), x, 0, 1e-3)
+    >>> close = lambda a, b: torch.allclose(a, b, atol=1e-3)
+    >>> close(whiten(x).T.cov(), torch.eye(3)), close(whiten.inverse(whiten(x)), x)
     (True, True)
     """
 
