@@ -152,6 +152,11 @@ class Model(nn.Module, ABC):
         """What a batch is made of, of frames: these, one by one. A model of paths makes `Frames.stretches` of them."""
         return frames
 
+    @property
+    def density_of(self) -> str | None:
+        """What the log density of a frame, or of each of its `rows`, is over; None: it has none."""
+        return "features" if self.kind == "evidence" else None
+
     def span(self, data: Any) -> Any:
         """Take the range on which a density is known, of all data, before some are held out; nothing, by default."""
 

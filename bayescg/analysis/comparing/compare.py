@@ -312,9 +312,7 @@ def _check_densities(candidates: Mapping[str, Sequence[Any]], frames: Frames, re
     for name, fit in ((name, fit) for name, fits in candidates.items() for fit in fits):
         model = _model(fit)
         pairs = bool(getattr(model, "needs_pairs", False))
-        kind = getattr(model, "kind", None)
-        of_frames = getattr(model, "density_of", "features" if kind == "evidence" else None)
-        density = model.pair_density if pairs else of_frames
+        density = model.pair_density if pairs else getattr(model, "density_of", None)
         if not isinstance(fit, (Fit, Model) if refitted else Fit) or density is None or not model.needs_frames:
             if isinstance(fit, Model) and density is not None:
                 raise ConfigError(f"{name}: this {type(model).__name__} is not trained: give fits, or folds=")

@@ -49,6 +49,4 @@ def score_of(models: Sequence[Model]) -> str:
 def _has_density(model: Model) -> bool:
     if not model.needs_frames or (model.conditional and not model.needs_pairs):
         return False
-    if model.needs_pairs:
-        return model.pair_density is not None
-    return model.kind == "evidence" or hasattr(model, "density_of")
+    return (model.pair_density if model.needs_pairs else model.density_of) is not None
