@@ -61,6 +61,7 @@ QUICK = "Small sizes, to see in seconds that everything works; the numbers mean 
 REFITS = "The mean CVs of all refits of an ensemble or bootstrap, or those of the trained values alone."
 SCORES = "log_score, forces, commitments, steps, log_z, vamp2, vampe or timescales"
 FOLDS = "Train all anew on folds of the frames, and score each where it was not trained; else: on frames held out."
+MODES = "Slow modes that count. Default: as many as each has, at most 3; of vamp2 3."
 _TABLE = "docs/calibration.md"
 
 
@@ -211,7 +212,7 @@ def compare(
     folds: Annotated[int | None, typer.Option(min=3, help=FOLDS)] = None,
     restarts: Annotated[int, typer.Option(min=1, help="Trainings on each fold.")] = 1,
     lag: Annotated[float | None, typer.Option(help="Of vamp2 and vampe.")] = None,
-    modes: Annotated[int, typer.Option(min=1, help="Slow modes that count.")] = 3,
+    modes: Annotated[int | None, typer.Option(min=1, help=MODES)] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes for the folds; 0: this one.")] = 0,
     figure: Annotated[Path | None, typer.Option(help="Where to draw the scores: a file .png, .svg or .pdf.")] = None,
 ) -> None:

@@ -67,7 +67,10 @@ def compare_runs(
     on = _common(contexts, held_out=folds is None)
     if folds is not None:
         fits = {name: each[:1] for name, each in fits.items()}
-        more = {"folds": folds, "lag": next((e.data.lag for e in experiments.values() if e.data.lag), None), **more}
+        lags = {experiment.data.lag for experiment in experiments.values()}
+        if more.get("lag") is None and len(lags) == 1:
+            more["lag"] = lags.pop()
+        more["folds"] = folds
     return compare(fits, on, score, **more)
 
 

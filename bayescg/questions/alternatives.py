@@ -38,7 +38,8 @@ class Alternatives(Question):
     class Settings(Section):
         """Arguments of the model that are to be others, by a name for each: "1 CV" = { latent_dim = 1 }.
 
-        All are trained anew on each of so many `folds`, `restarts` times.
+        All are trained anew on each of so many `folds`, `restarts` times. Models of other lags are scored by their slow
+        modes, all at the longest lag.
         """
 
         alternatives: dict[str, dict[str, Any]] = Field(default={})
@@ -66,9 +67,10 @@ class Alternatives(Question):
         others = {name: of_class.from_config({**config, **more}) for name, more in settings.alternatives.items()}
         models = {_AS_RUN: of_class.from_config(config), **others}
         score = bcg.analysis.score_of(list(models.values()))
+        lags = [model.lag for model in models.values() if getattr(model, "lag", None)]
         trained_as = {k: fit.settings[k] for k in ("steps", "batch_size", "validation", "learning_rate", "objective")}
         table = bcg.analysis.compare(
-            models, context.frames, score, lag=getattr(fit.model, "lag", None), folds=settings.folds,
+            models, context.frames, score, lag=max(lags, default=None), folds=settings.folds,
             restarts=settings.restarts, seed=context.seed, progress=False, **trained_as,
         )  # fmt: skip
         finding = said_of(table)
@@ -97,7 +99,8 @@ def said_of(table: Comparison) -> Finding:
     on = "held-out frames" if table.folds is None else f"{table.folds} folds"
     if table.bounds:
         on = "draws of each"
-    note = f"{_WHAT[table.score]}, on {on}. {_NOTE}"
+    at = "" if table.lag is None else f" at lag {table.lag:g}"
+    note = f"{_WHAT[table.score]}{at}, on {on}. {_NOTE}"
     finding.tables[_HEADING] = Table(
         tuple(columns), rows, note, brief=4, hint="tied: the data cannot tell it from the best"
     )

@@ -112,6 +112,22 @@ def test_a_run_asks_of_other_models(folder: Path) -> None:
     assert results["diagnostics"]["checks_failed"] == [row[0] for row in checks if row[-1] == "FAILS"]
 
 
+def test_lags_are_compared_by_slow_modes_at_the_longest(folder: Path) -> None:
+    """In a run that asks of another lag, and between runs of two lags."""
+    changes = ["simulation.time=40.0", "model.name=TimeLaggedAutoencoder", "analysis.observables=[]"]
+    runs = [folder / f"lag {lag}" for lag in (0.4, 0.8)]
+    run(load(folder / "springs.toml", changes=[*changes, "data.lag=0.8"]), runs[1], silent)
+    others = ["data.lag=0.4", "analysis.alternatives={longer = {lag = 0.8}}", "analysis.folds=3"]
+    results: dict[str, Any] = run(load(folder / "springs.toml", changes=[*changes, *others]), runs[0], silent)
+    assert results["quantities"]["score_of_longer_above_this_run"]["ci90"] is not None
+    table = compare_runs(runs, folds=3, lag=0.8)
+    assert table.score == "vampe"
+    assert table.lag == 0.8
+    assert "at lag 0.8" in called(*map(str, runs), "--lag", "0.8")
+    with pytest.raises(ConfigError, match="give one lag="):
+        compare_runs(runs, folds=3)
+
+
 def test_an_alternative_that_cannot_be_is_refused_before_anything_is_computed(folder: Path) -> None:
     wrong = load(folder / "springs.toml", changes=["analysis.alternatives={two = {latent = 2}}"])
     with pytest.raises(ConfigError, match=r"analysis.alternatives.two: Autoencoder takes no argument 'latent'"):

@@ -16,7 +16,7 @@ from bayescg.analysis.comparing.cross_validation import cross_validated
 from bayescg.analysis.comparing.evidence_bounds import Bounds, bounds_of_all
 from bayescg.analysis.comparing.mixture_weights import pseudo_bma, stacking
 from bayescg.analysis.fit_checks import check_question
-from bayescg.analysis.kinetics.scores import SCORES, common_diffusion, kinetic_score
+from bayescg.analysis.kinetics.scores import MODES, SCORES, common_diffusion, kinetic_score
 from bayescg.arguments import check_counts
 from bayescg.data import Frames, Pairs, Stretches, evenly
 from bayescg.errors import ConfigError, DataError
@@ -39,7 +39,7 @@ def compare(
     score: str = "log_score",
     *,
     lag: float | None = None,
-    modes: int | Mapping[str, int] = 3,
+    modes: int | Mapping[str, int] | None = None,
     diffusion: Any = None,
     blocks: int | None = None,
     folds: int | None = None,
@@ -87,9 +87,10 @@ def compare(
       at most the sum of the timescales. To choose the number of modes, use one of the last two: ``"vamp2"`` gains by
       any further mode, be it noise.
 
-    A lag is not chosen by a score: scores at different lags are of different things. Fits that were trained at
-    different lags can be compared at one `lag`; whether dynamics is Markovian at a lag,
-    :func:`bayescg.analysis.chapman_kolmogorov` tells.
+    Scores at different lags are of different things, but slow modes that were learned at different lags can be compared
+    at one `lag`: with `folds`, each model is trained at its own (``lag=`` of the model) and scored at the common one. A
+    lag that was too short shows as modes that are forgotten by then; take a `lag` as long as what a CV is to foretell.
+    Whether dynamics is Markovian at a lag, :func:`bayescg.analysis.chapman_kolmogorov` tells.
 
     Parameters
     ----------
@@ -100,10 +101,11 @@ def compare(
         That none of the fits was trained on; with `folds`, all there are.
     score : {"log_score", "forces", "commitments", "steps", "log_z", "vamp2", "vampe", "timescales"}
     lag : float, optional
-        Of ``"vamp2"`` and ``"vampe"``, and of models that learn from pairs; None: that of the pairs, or of the fits
-        where they agree.
-    modes : int or mapping of str to int
-        Of kinetic scores: how many slow modes count, for all or for each.
+        Of ``"vamp2"`` and ``"vampe"``, and of models that learn from pairs and have none of their own; None: that of
+        the pairs, or of the fits where they agree.
+    modes : int or mapping of str to int, optional
+        Of kinetic scores: how many slow modes count, for all or for each. None: as many as each has, at most 3; of
+        ``"vamp2"`` 3 of all.
     diffusion : optional
         Of ``"timescales"``, one for all; None: as for :func:`bayescg.analysis.spectrum`, the same for each.
     blocks : int, optional
@@ -179,10 +181,11 @@ def compare(
     assert on is not None
     assert frames is not None
     lag = _common_lag(candidates, on, score, lag)
+    modes = MODES if modes is None and score == "vamp2" else modes
     counts = modes if isinstance(modes, Mapping) else dict.fromkeys(fits, modes)
     if kinetic and set(counts) != set(fits):
         raise ConfigError(f"modes= is of {', '.join(counts) or 'nothing'}; give it for each of {', '.join(fits)}")
-    check_counts(**{f"modes of {name}": (count, 1) for name, count in counts.items()})
+    check_counts(**{f"modes of {name}": (1 if count is None else count, 1) for name, count in counts.items()})
     if score == "log_score":
         _check_densities(candidates, frames, folds is not None)
     if score == "forces":
@@ -218,7 +221,7 @@ def compare(
 
 def _scores(
     candidates: Mapping[str, Sequence[Any]], on: Frames | Pairs | Stretches, frames: Frames, score: str,
-    lag: float | None, modes: Mapping[str, int], diffusion: Any, blocks: int | None,
+    lag: float | None, modes: Mapping[str, int | None], diffusion: Any, blocks: int | None,
 ) -> BlockScores:  # fmt: skip
     """Of candidates as they are, on frames that were held out."""
     if score in SCORES:
@@ -298,7 +301,8 @@ def _common_lag(
         lags = {round(v, 9) for v in (*trained.values(), *(v for v in (of_pairs, lag) if v is not None))}
         if len(lags) > 1:
             each = ", ".join(f"{name}: {t:g}" for name, t in trained.items())
-            rest = "give one lag= to compare them at" if score not in BY_FRAME else "fit them at one lag"
+            rest = "fit them at one lag, or compare their modes: score='vampe' and one lag="
+            rest = rest if score in BY_FRAME else "give one lag= to compare them at, the longest, say"
             raise ConfigError(f"scores at different lags are of different things (trained at {each}); {rest}")
         lag = next(iter(lags), None)
     if lag is None and score != "log_score":

@@ -32,7 +32,7 @@ def cross_validated(
     score: str,
     *,
     lag: float | None,
-    modes: Mapping[str, int],
+    modes: Mapping[str, int | None],
     diffusion: Any,
     folds: int,
     restarts: int,
@@ -128,7 +128,7 @@ class _Refit:
     fold: np.ndarray
     score: str
     lag: float | None
-    modes: dict[str, int]
+    modes: dict[str, int | None]
     diffusion: Any
     seed: int
     training: dict[str, Any]

@@ -25,12 +25,15 @@ def score_of(models: Sequence[Model]) -> str:
     'log_score'
     >>> score_of([ReversibleDeepMSM(states=2), GeneratorEigenfunctions(modes=1)])
     'vampe'
+    >>> score_of([ReversibleDeepMSM(states=2, lag=1.0), ReversibleDeepMSM(states=2, lag=5.0)])
+    'vampe'
     """
     if not any(model.needs_frames for model in models):
         return "log_z"
     if all(isinstance(model, HasPotential) and model.conditional and not model.needs_pairs for model in models):
         return "forces"
-    if all(_has_density(model) for model in models) and len({model.needs_pairs for model in models}) == 1:
+    lags = {getattr(model, "lag", None) for model in models}
+    if all(_has_density(model) for model in models) and len({model.needs_pairs for model in models}) == len(lags) == 1:
         return "log_score"
     if all(isinstance(model, HasMap) for model in models):
         return "steps"

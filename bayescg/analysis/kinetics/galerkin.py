@@ -10,7 +10,18 @@ import torch
 from bayescg.analysis.kinetics.covariances import Covariances
 from bayescg.errors import DataError
 
-__all__ = ["Modes", "clusters", "held_out", "matched", "noise", "on_blocks", "principal", "reduced", "solve"]
+__all__ = [
+    "Modes",
+    "clusters",
+    "held_out",
+    "independent",
+    "matched",
+    "noise",
+    "on_blocks",
+    "principal",
+    "reduced",
+    "solve",
+]
 
 CUTS = 10.0 ** -np.arange(1, 13)
 FOLDS = 5
@@ -92,6 +103,12 @@ def reduced(cov: Covariances, modes: int) -> np.ndarray:
         raise DataError("no number of functions can be told from held-out frames: there are too few blocks of frames")
     scores = [(t.mean(0) / finite[0]).sum() for t in tried]  # each mode counts by its relative change
     return full[:, : possible[int(np.argmin(scores))]]
+
+
+def independent(cov: Covariances) -> int:
+    """How many of the functions are independent, 1 or more."""
+    _, b, _ = cov.mixed(np.ones(len(cov)))
+    return max(1, *principal(b[0], whiten=True)[1])
 
 
 def principal(moments: np.ndarray, whiten: bool) -> tuple[np.ndarray, list[int]]:

@@ -11,19 +11,21 @@ import torch
 from bayescg import nets
 from bayescg.analysis.kinetics.blocks import blocks_of
 from bayescg.analysis.kinetics.covariances import Covariances, accumulate
-from bayescg.analysis.kinetics.galerkin import on_blocks, reduced, solve
+from bayescg.analysis.kinetics.galerkin import independent, on_blocks, reduced, solve
 from bayescg.analysis.kinetics.spectrum import bases_of, diffusion_of
 from bayescg.data import Frames, evenly
 from bayescg.errors import ConfigError
 
-__all__ = ["SCORES", "common_diffusion", "kinetic_score", "score_of_fold"]
+__all__ = ["MODES", "SCORES", "common_diffusion", "kinetic_score", "score_of_fold"]
 
 SCORES = ("vamp2", "vampe", "timescales")
+MODES = 3
+"""That count where none are asked for, if a model has as many."""
 _CHECKED = 100
 
 
 def kinetic_score(
-    fit: Any, on: Frames, score: str, lag: float | None, diffusion: Any, modes: int, folds: int
+    fit: Any, on: Frames, score: str, lag: float | None, diffusion: Any, modes: int | None, folds: int
 ) -> tuple[np.ndarray, float, float]:
     """Score a fit, or functions, by the slow modes that they hold, K-fold over contiguous blocks.
 
@@ -43,6 +45,7 @@ def kinetic_score(
     bases, like, _ = bases_of(fit)
     cells = accumulate(bases[0], on, lag=lag, diffusion=diffusion, like=like)
     parts = cells.merged(np.arange(len(cells)) * folds // len(cells))
+    modes = modes or min(MODES, independent(parts))
     small = parts.projected(reduced(parts, modes))
     n, even = len(parts), np.ones((1, len(parts)))
     fold, without = np.repeat(np.eye(n), n, axis=0), np.tile(np.eye(n), (n, 1))
@@ -56,7 +59,7 @@ def kinetic_score(
 
 
 def score_of_fold(
-    fit: Any, train: Frames, test: Frames, score: str, lag: float | None, diffusion: Any, modes: int
+    fit: Any, train: Frames, test: Frames, score: str, lag: float | None, diffusion: Any, modes: int | None
 ) -> tuple[float, float]:
     """Score of frames that were held out, by modes that were found on those of the training.
 
@@ -68,6 +71,7 @@ def score_of_fold(
     bases, like, _ = bases_of(fit)
     sums = [accumulate(bases[0], part, lag=lag, diffusion=diffusion, like=like) for part in (train, test)]
     cells, ends = sums[0], [part.moved(sums[0].shift).merged(np.zeros(len(part), int)) for part in sums]
+    modes = modes or min(MODES, independent(cells))
     small = ends[0].joined(ends[1]).projected(reduced(cells.few(), modes))
     memory = blocks_of(cells, modes, train.order is not None).inefficiency * len(train) / (len(train) + len(test))
     return float(_score(small, np.eye(2)[:1], np.eye(2)[1:], modes, score)[0]), memory

@@ -9,7 +9,7 @@ from scipy.signal import lfilter
 from scipy.stats import multivariate_normal, t
 
 import bayescg as bcg
-from bayescg.analysis import compare
+from bayescg.analysis import compare, score_of
 from bayescg.analysis.comparing.comparison_table import estimate
 from bayescg.data import Frames
 from bayescg.distributions import Boltzmann
@@ -211,6 +211,7 @@ def test_folds_find_the_states_that_are_missing():
     assert by_density.lag == 0.05
     by_modes = compare(models, frames, "vampe", modes={"2 states": 1, "4 states": 3}, **how)
     assert by_modes.tied == ["4 states"]
+    assert repr(compare(models, frames, "vampe", **how)) == repr(by_modes)  # as many as each has
 
 
 @pytest.fixture(scope="module")
@@ -261,6 +262,29 @@ def test_a_mode_of_the_wrong_lag_falls_behind(two_memories):
     candidates = {"for 1 frame": lambda x: 0.9 * x[:, :1] + 0.3 * x[:, 1:], "for 20 frames": lambda x: x[:, 1:]}
     table = compare(candidates, two_memories, "vampe", lag=20.0, modes=1)
     assert table.tied == ["for 20 frames"]
+
+
+def test_models_of_other_lags_are_trained_at_these_and_compared_at_one():
+    """At a lag of 1 a fast coordinate foretells more than a slow one that is read with an error, and at 30 nothing.
+
+    Exact of the slow one, read as y + e: correlation r^30 / (1 + Var e); VAMP-E is one more than its square.
+    """
+    rng, memories, error = np.random.default_rng(0), np.array([0.9, 0.99]), 0.8
+    noise = rng.normal(size=(8000, 2)) * np.sqrt(1 - memories**2)
+    x = np.column_stack([lfilter([1.0], [1.0, -r], noise[:, k]) for k, r in enumerate(memories)])
+    x[:, 1] += error * rng.normal(size=len(x))
+    frames = Frames.from_numpy(x, unit="reduced", dt=1.0, temperature_kT=1.0)
+    models = {f"lag {t:g}": TimeLaggedAutoencoder(latent_dim=1, hidden=(), lag=t) for t in (1.0, 20.0, 30.0)}
+    assert score_of(list(models.values())) == "vampe"
+    how = {**QUIET, "steps": 50, "learning_rate": 0.1, "batch_size": 512, "folds": 4}
+    table = compare(models, frames, "vampe", lag=30.0, **how)
+    assert set(table.tied) == {"lag 20", "lag 30"}
+    exact = {"lag 1": 0.9**30, "lag 20": 0.99**30 / (1 + error**2), "lag 30": 0.99**30 / (1 + error**2)}
+    assert all(abs(row.score - 1 - exact[row.name] ** 2) < 4 * row.se for row in table.rows)
+    with pytest.raises(ConfigError, match="give one lag= to compare them at"):
+        compare(models, frames, "vampe", **how)
+    with pytest.raises(ConfigError, match="fit them at one lag, or compare their modes"):
+        compare(models, frames, lag=30.0, **how)
 
 
 def test_forces_find_the_potential():
