@@ -24,7 +24,7 @@ from bayescg.inference.trained import TrainedModel
 from bayescg.many.dispatch import calls, carry_out
 from bayescg.modelling import Model
 
-__all__ = ["Simulated", "simulated_truth"]
+__all__ = ["Replicate", "Simulated", "simulated_truth"]
 
 _LEVEL = 0.99
 
@@ -144,7 +144,7 @@ def simulated_truth(
     check_counts(workers=(workers or 0, 0))
     if not isinstance(model, Model | Fit):
         raise ConfigError(f"model is a {type(model).__name__}; give a model, or a fit as a reference")
-    repeat = _Repeat(model, frames, observables, samples, draws, training)
+    repeat = Replicate(model, frames, observables, samples, draws, training)
     jobs, where = calls(repeat, [{"seed": seed + k} for k in range(repeats)], out)
     results = carry_out(jobs, where, cluster, workers=workers, progress=progress)
     names = list(results[0])
@@ -158,8 +158,8 @@ def simulated_truth(
 
 
 @dataclass(frozen=True)
-class _Repeat:
-    """One truth: what its posterior is off by, and its rank, for each observable."""
+class Replicate:
+    """One truth and the posterior that answers for it; the attributes are arguments of `simulated_truth`."""
 
     model: Model | Fit
     frames: Frames
@@ -169,6 +169,7 @@ class _Repeat:
     training: Mapping[str, Any]
 
     def __call__(self, seed: int) -> dict[str, list[float]]:
+        """By how much each observable is off: mean, sd and 90 % interval; ranks of the truth and of the control."""
         shape = self.frames.positions.shape[1:]
         functions = functions_of(self.observables, None, self.frames, None)
         truth = self._truth(seed)

@@ -3,52 +3,17 @@
 from typing import Any
 
 import numpy as np
-import pyro
-import pyro.distributions as dist
 import pytest
-import torch
 
 import bayescg as bcg
 from bayescg.analysis import simulated_truth
 from bayescg.data import Frames
 from bayescg.errors import ConfigError, ModelError, RunError
 from bayescg.models import Autoencoder
+from tests.calibration.simulated_truths import Conjugate
 
 QUICK: dict[str, Any] = {"steps": 1, "learning_rate": 1e-9, "compile": "off", "device": "cpu", "validation": 0.0}
 QUICK |= {"uncertainty": "laplace", "samples": 500, "progress": False}
-
-
-class Conjugate(bcg.Model):
-    """Two means, N(0, 1) a priori; frames N(mean, noise^2), whose posterior is Gaussian: Laplace's is exact.
-
-    What it `claims` of the noise makes it too sure, and a pull on the mean biased.
-    """
-
-    def __init__(self, claims: float = 1.0, pull: float = 0.0):
-        super().__init__()
-        self.claims, self.pull, self.mean = claims, pull, torch.nn.Parameter(torch.zeros(2))
-
-    def model(self, batch: bcg.Batch) -> None:
-        mean = pyro.sample("mean", dist.Normal(torch.zeros(2), 1.0).to_event(1))
-        noise = 1.0 if batch.x is None else self.claims
-        with batch.plate("frames"):
-            pyro.sample("x", dist.Normal(mean.expand(len(batch), 2), noise).to_event(1), obs=batch.x)
-
-    def guide(self, batch: bcg.Batch) -> None:
-        """Nothing is hidden."""
-
-    def information(self, batch: bcg.Batch) -> torch.Tensor:
-        weight = torch.ones(len(batch)) if batch.weight is None else batch.weight
-        return (weight.sqrt()[:, None] * self.mean / self.claims).flatten()
-
-    def solve(self, frames: Any, weight: torch.Tensor) -> None:
-        x = torch.as_tensor(frames.gather(slice(None)))
-        with torch.no_grad():
-            self.mean.copy_(x.sum(0) / (len(x) + self.claims**2) + self.pull)
-
-    @classmethod
-    def example(cls):
-        raise NotImplementedError
 
 
 @pytest.fixture(scope="module")
