@@ -159,13 +159,15 @@ def sweep(
         results = run_all(name, settings, cluster, out=path, workers=workers)
     except RunError as error:
         results, failed = error.results, error
+    from bayescg.experiments.build import model_class
     from bayescg.experiments.many import sweep as sweeps
     from bayescg.experiments.many.study import study
 
     failures = failed.failures if failed else []
     for group in sweeps.write(path, title, settings, results, failures):
         _show_group(group, path)
-    page = study(settings, results, failures).write(path, title)
+    cite = [*experiment.experiment.cite, model_class(experiment.model.name).citation]
+    page = study(settings, results, failures).write(path, title, cite)
     if experiment.data.frames is not None:
         _say("the runs share their frames: seeds differ by training alone, and agree better than by chance")
     _screen.print(f"numbers  {escape(str(path / 'runs.csv'))}, runs.nc, sweep.json")

@@ -43,10 +43,37 @@ def test_runs_that_failed_are_in_no_row_and_on_the_page(tmp_path: Path) -> None:
     assert "5 of 6 runs finished" in page
     assert "1 of 6 runs failed: see below" in page
     assert "no &lt;luck&gt;" in page
+    assert "what to cite" not in page
     assert not re.search(r'src="(?!data:)', page)
     assert pd.read_csv(tmp_path / "runs.csv")["mean"].tolist() == [1.0, 2.0, 2.0, 2.0, 2.0]
     with xr.open_dataset(tmp_path / "runs.nc", engine="h5netcdf") as data:
         assert data["mean"].isnull().sum() == 1
+
+
+def test_runs_without_an_interval_are_named_and_what_is_to_be_cited(tmp_path: Path) -> None:
+    sure = {"unit": "", "mean": 2.0, "sd": 0.1, "ci90": [1.8, 2.2], "truth": None}
+    results = [{"quantities": {"a": sure}, "diagnostics": {"warnings": [], "quick": True}}] * 5
+    page = study(SETTINGS, [*results, {"a": 9.0}]).write(tmp_path, cite=["Euler (1755)", "", "Euler (1755)"])
+    text = page.read_text()
+    assert "1 of 3 runs say nothing of how far to trust a at width=0.2" in text
+    assert "at width=0.1: they" not in text
+    assert "A quick run: it shows that everything works" in text
+    assert text.count("Euler (1755)") == 1
+
+
+def test_a_setting_of_several_kinds_is_written_as_words(tmp_path: Path) -> None:
+    settings: list[dict[str, Any]] = [{"seed": 0, "width": [16]}, {"seed": 0, "width": 1}, {"seed": 0}]
+    found = study(settings, [{"a": 1.0}] * 3)
+    found.write(tmp_path)
+    assert found.table["width"].tolist() == ["[16]", "1", ""]
+    with xr.open_dataset(tmp_path / "runs.nc", engine="h5netcdf") as data:
+        assert data["mean"].sel(width="1").item() == 1.0
+
+
+def test_there_is_parquet_where_pyarrow_is(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    study(SETTINGS[:2], [{"a": 1.0}, {"a": 2.0}]).write(tmp_path)
+    assert pd.read_parquet(tmp_path / "runs.parquet")["mean"].tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from bayescg.errors import ConfigError
 from bayescg.experiments.many import sweep
 from bayescg.many.jobs import name_of, plain
 from bayescg.questions import Drawing, Table
-from bayescg.report import save_figures, write_page
+from bayescg.report import QUICK_RUN, save_figures, write_page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,14 +52,15 @@ class Study:
         """One row for each quantity of each run: its settings, ``quantity``, ``unit``, numbers, and what the run took.
 
         Numbers are ``mean``, ``sd``, the ends ``low`` and ``high`` of the 90 % interval, and ``truth``, NaN where there
-        is none. Settings that are no numbers or words are written as JSON.
+        is none. Settings that are no numbers or words are written as JSON, and so is a setting that is both.
         """
         import pandas as pd
 
         keys = list(dict.fromkeys(key for changes in self.settings for key in changes))
+        columns = {key: _column([changes.get(key) for changes in self.settings]) for key in keys}
         rows = []
-        for changes, result in zip(self.settings, self.results, strict=True):
-            cells = {key: _cell(changes.get(key)) for key in keys}
+        for k, result in enumerate(self.results):
+            cells = {key: column[k] for key, column in columns.items()}
             for name, q in ({} if result is None else result["quantities"]).items():
                 low, high = q.get("ci90") or (None, None)
                 numbers = {**{k: q.get(k) for k in ("mean", "sd", "truth")}, "low": low, "high": high}
@@ -68,8 +70,7 @@ class Study:
                 warned = len(result["diagnostics"]["warnings"])
                 rows.append({**cells, "quantity": name, "unit": q.get("unit", ""), **numbers, "warnings": warned,
                              "wall_seconds": took})  # fmt: skip
-        columns = [*keys, "quantity", "unit", *_NUMBERS, "warnings", "wall_seconds"]
-        return pd.DataFrame(rows, columns=pd.Index(columns))
+        return pd.DataFrame(rows, columns=pd.Index([*keys, "quantity", "unit", *_NUMBERS, "warnings", "wall_seconds"]))
 
     def to_xarray(self) -> xr.Dataset:
         """The same with a dimension for each setting, seeds among them, and one for quantities."""
@@ -81,25 +82,34 @@ class Study:
         """Runs that differ in their seeds only, together: :func:`bayescg.experiments.many.sweep.collect`."""
         return sweep.collect(self.settings, self.results)
 
-    def write(self, out: str | Path, title: str = "study") -> Path:
+    def write(self, out: str | Path, title: str = "study", cite: Sequence[str] = ()) -> Path:
         """Write ``runs.csv``, ``runs.nc``, figures and ``report.html`` to a directory, and return the page.
+
+        Where pyarrow is installed, there is ``runs.parquet``, too.
 
         Parameters
         ----------
         out : path
             Where the runs have their directories, if they have any: the page then has links to theirs.
         title : str
+        cite : sequence of str
+            Publications, for the page.
 
         Raises
         ------
         OutputError
             They cannot be written.
         """
+        import pandas as pd
+
         out = Path(out)
         write_file(out / "runs.csv", self.table.to_csv(index=False))
         if len(self.table):
             with whole(out / "runs.nc") as partial_file:
                 self.to_xarray().to_netcdf(partial_file, engine="h5netcdf")
+            if find_spec("pyarrow"):
+                with whole(out / "runs.parquet") as partial_file:
+                    pd.read_csv(out / "runs.csv").to_parquet(partial_file)
         names = list(dict.fromkeys(self.table["quantity"]))
         figures = save_figures(out / "figures", {name: self._figure(name) for name in names[:_MOST_FIGURES]})
         done = sum(result is not None for result in self.results)
@@ -111,6 +121,8 @@ class Study:
             "seconds of all runs": f"{sum(r.get('cost', {}).get('wall_seconds', 0.0) for r in self.results if r):,.0f}",
             "versions": ", ".join(f"{name} {value}" for name, value in versions.items()),
         }
+        if cite := [source for source in dict.fromkeys(cite) if source]:
+            details["what to cite"] = "; ".join(cite)
         after = {}
         if self.failures:
             failed = [(_in_words(f["settings"]), f["error"]) for f in self.failures]
@@ -130,9 +142,17 @@ class Study:
         )
 
     def _warnings(self) -> list[str]:
-        warned = [f"{len(self.failures)} of {len(self.settings)} runs failed: see below"] if self.failures else []
+        quick = any(result and result["diagnostics"].get("quick") for result in self.results)
+        warned = [QUICK_RUN] if quick else []
+        warned += [f"{len(self.failures)} of {len(self.settings)} runs failed: see below"] if self.failures else []
         for group in self.groups:
             where = f" at {_in_words(group['settings'])}" if group["settings"] else ""
+            warned += [
+                f"{answers} of {len(group['seeds'])} runs say nothing of how far to trust {name}{where}: they count in "
+                "the mean and among seeds only"
+                for name, q in group["quantities"].items()
+                if (answers := len(group["seeds"]) - q["intervals"]) and q["intervals"]
+            ]
             warned += [
                 f"seeds disagree about {name}{where}: its error bars are too narrow"
                 for name in sweep.disagreements(group["quantities"])
@@ -223,6 +243,13 @@ def _quantity(name: str, value: Any) -> dict[str, Any]:
         raise ConfigError(
             f"{name} is a {type(value).__name__}; give a number, a Quantity, or a dict with mean"
         ) from error
+
+
+def _column(values: Sequence[Any]) -> list[Any]:
+    """Cells of a setting, all of one kind, as files have them."""
+    cells = [_cell(value) for value in values]
+    kinds = {"number" if type(cell) in (int, float) else type(cell) for cell in cells}
+    return cells if len(kinds) == 1 else [cell if isinstance(cell, str) else json.dumps(cell) for cell in cells]
 
 
 def _cell(value: Any) -> Any:
