@@ -377,6 +377,7 @@ def _show_group(group: dict[str, Any], path: Path) -> None:
         _table(*sweeps.table(group["quantities"]))
         if count > 1:
             _screen.print("[dim] p: how often seeds lie as far apart by chance, if their error bars are right[/dim]")
+            _screen.print("[dim] held: intervals that hold the truth[/dim]")
     for name in sweeps.disagreements(group["quantities"]):
         _screen.print(f"[yellow]warning: seeds disagree about {escape(name)}: its error bars are too narrow[/yellow]")
     if group["warnings"]:
@@ -386,13 +387,14 @@ def _show_group(group: dict[str, Any], path: Path) -> None:
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table as wide as the screen: long names go on below, and no number is cut short."""
-    table = Table(*titles, box=None, header_style="bold")
+    table = Table(*titles, box=None, header_style="bold", pad_edge=False)
+    table.columns[0].overflow = "fold"
     for column in table.columns[1:]:
         column.no_wrap = True
         column.justify = "left" if column.header == "unit" else "right"
     others = sum(2 + max(map(len, column)) for column in list(zip(titles, *rows, strict=True))[1:])
     for name, *numbers in rows:
-        table.add_row(*map(escape, (_broken(name, _screen.width - others - 2), *numbers)))
+        table.add_row(*map(escape, (_broken(name, _screen.width - others), *numbers)))
     _screen.print(table)
 
 

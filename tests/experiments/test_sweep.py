@@ -131,7 +131,7 @@ def test_the_table_of_finished_runs_and_its_file(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["sweep", "alanine-dipeptide", "--seeds", "0:2", "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert "2 seeds" in done.stdout
-    assert re.search(r"rg +5\.0 +1\.0 +3\.4 to 6\.6 +5\.7 +1\.5e-08 +1 of 2 +kT", done.stdout)
+    assert re.search(r"rg +5\.0 +1\.0 +3\.4 to 6\.6 +5\.7 +2e-08 +1 of 2 +kT", done.stdout)
     assert "warning: seeds disagree about rg: its error bars are too narrow" in done.stdout
     found = json.loads((tmp_path / "sweep.json").read_text())
     assert found["groups"][0]["quantities"]["rg"]["chi2"] == pytest.approx(32.0)

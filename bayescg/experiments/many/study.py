@@ -164,7 +164,7 @@ class Study:
     def _agreement(self) -> dict[str, Table]:
         note = (
             "Average over seeds of what one run says; of seeds: standard deviation between them; p: how often seeds "
-            "lie as far apart by chance, if their error bars are right."
+            "lie as far apart by chance, if their error bars are right; held: intervals that hold what is known."
         )
         tables: dict[str, Table] = {}
         for group in self.groups:

@@ -109,23 +109,25 @@ def agreement(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def table(quantities: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Titles and rows, as text, of the quantities of a group; ``of seeds`` is the sd between runs.
 
+    ``held`` counts intervals that hold the truth, of those that there are.
+
     Examples
     --------
     >>> runs = [{"unit": "kT", "mean": m, "sd": 0.1, "ci90": [m - 0.16, m + 0.16], "truth": 1.0} for m in (0.9, 1.2)]
     >>> titles, rows = table({"f": agreement(runs)})
     >>> dict(zip(titles, rows[0]))
     {'quantity': 'f', 'mean': '1.05', 'sd': '0.10', '90 % interval': '0.89 to 1.21', 'of seeds': '0.21', 'p': '0.034',
-     'hold truth': '1 of 2', 'unit': 'kT'}
+     'held': '1 of 2', 'unit': 'kT'}
     """
-    titles = ["quantity", "mean", "sd", "90 % interval", "of seeds", "p", "hold truth", "unit"]
+    titles = ["quantity", "mean", "sd", "90 % interval", "of seeds", "p", "held", "unit"]
     lines = []
     for name, mean, sd, interval, unit in rows(quantities):
         q = quantities[name]
         spread = "" if q["spread"] is None else f"{q['spread']:.2g}"
-        p = "" if q["p"] is None else f"{q['p']:.2g}"
+        p = "" if q["p"] is None else f"{q['p']:{'.2g' if q['p'] > 1e-3 else '.0e'}}"
         held = "" if q["covered"] is None else f"{q['covered']} of {q['intervals']}"
         lines.append([name, mean, sd, interval, spread, p, held, unit])
-    shown = [i for i, title in enumerate(titles) if title != "hold truth" or any(line[i] for line in lines)]
+    shown = [i for i, title in enumerate(titles) if title != "held" or any(line[i] for line in lines)]
     return [titles[i] for i in shown], [[line[i] for i in shown] for line in lines]
 
 
