@@ -183,7 +183,7 @@ def test_a_model_learns_its_states_in_each_round(tmp_path):
     ("change", "kind", "message"),
     [
         ({"quantity": "log t"}, ConfigError, "use one of log t1"),
-        ({"quantity": "logit p"}, None, "no visited state is in region=None"),
+        ({"quantity": "logit p"}, ConfigError, "quantity=.logit p. is not known here: use one of log t1"),
         ({"quantity": "logit p", "region": [20]}, None, "no visited state is in region=\\[20\\]"),
         ({"n": 111}, ConfigError, "n=111 trajectories begin at frames of the first round, which has only 110"),
         ({"lag": 4.0}, DataError, "longer than the trajectories"),

@@ -84,13 +84,19 @@ def chain_quantity(name: str, region: Any, lag: float, visited: np.ndarray) -> T
     Raises
     ------
     ConfigError
-        It is not known.
+        It is not known, or has a region that is not its own, or lacks one.
     """
-    if match := re.fullmatch(r"log t([1-9]\d*)", name):
-        return Timescale(int(match[1]), lag, len(visited))
-    if name != "logit p":
+    match = re.fullmatch(r"log t([1-9]\d*)", name)
+    if name != "logit p" and match is None:
         raise ConfigError(f"quantity={name!r} is not known; use 'log t1', 'log t2', ..., or 'logit p' with region=")
-    return Population(np.isin(visited, [] if region is None else region).astype(float), region)
+    if (match is None) != (region is not None):
+        raise ConfigError(
+            f"region={region!r} and quantity={name!r}: a region, of numbers of states, goes with quantity='logit p', "
+            "and with no other"
+        )
+    if match is None:
+        return Population(np.isin(visited, region).astype(float), region)
+    return Timescale(int(match[1]), lag, len(visited))
 
 
 def _stationary(p: np.ndarray) -> np.ndarray:

@@ -63,7 +63,7 @@ class Seeding(Acquisition):
         Of the transitions that are counted, and of the pairs that a model learns from; default: that of the model, or
         `frame_every`.
     region : sequence of int, optional
-        States, for the quantity ``"logit p"``.
+        States, whose population, ``"logit p"``, is then the quantity.
     explore : float
         Share of the seeds in the states with the fewest counts.
     dynamics : {"overdamped", "langevin"}
@@ -151,7 +151,7 @@ class Seeding(Acquisition):
         self.settings: dict[str, Any] = {"validation": 0.0, "uncertainty": "none", "progress": False, **(fit or {})}
         self.rounds: list[np.ndarray] = []
         self.seeds: Seeds | None = None
-        names = [*(f"log t{k}" for k in range(1, 10)), "logit p"]
+        names = [f"log t{k}" for k in range(1, 10)] if region is None else ["logit p"]
         self.quantities = {name: partial(self.asked_for, name) for name in names}
 
     def identity(self) -> dict[str, Any]:

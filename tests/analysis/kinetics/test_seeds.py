@@ -100,7 +100,7 @@ def chain(seed=0, n=6):
 def test_the_variance_of_a_quantity_is_that_of_its_derivatives(name):
     """One count more is one draw of a row: the derivative along it, by differences."""
     p = chain()
-    quantity = chain_quantity(name, [0, 2], EVERY, np.arange(6))
+    quantity = chain_quantity(name, [0, 2] if name == "logit p" else None, EVERY, np.arange(6))
     weights = quantity.spreads(p[None])[0]
     for i in (0, 3):
         slopes = []
@@ -159,7 +159,9 @@ FEW = frames_of(np.tile(np.linspace(-1.2, -0.9, 20), (3, 1)))
     [
         (lambda: next_seeds(cells, FEW, "log t9"), DataError, "is not defined"),
         (lambda: next_seeds(cells, FEW, "rate"), ConfigError, "is not known"),
-        (lambda: next_seeds(cells, FEW, "logit p"), DataError, "no visited state is in region"),
+        (lambda: next_seeds(cells, FEW, "logit p"), ConfigError, "region=None and quantity='logit p'"),
+        (lambda: next_seeds(cells, FEW, region=[1, 2]), ConfigError, "goes with quantity='logit p', and with no other"),
+        (lambda: next_seeds(cells, FEW, "logit p", region=[19]), DataError, "no visited state is in region"),
         (lambda: next_seeds(cells, FEW, "logit p", region=range(20)), DataError, "all visited states"),
         (lambda: next_seeds(cells, APART), DataError, "2 groups of them are apart, of which 4 and 16"),
         (lambda: next_seeds(cells, FEW, n=0), ConfigError, "n"),
@@ -169,7 +171,21 @@ FEW = frames_of(np.tile(np.linspace(-1.2, -0.9, 20), (3, 1)))
         (lambda: next_seeds(lambda x: x[:, 0].long() - 9, FEW), DataError, "states are numbers from 0"),
         (lambda: next_seeds(cells, Frames.from_numpy(np.ones((12, 1)), unit="reduced")), DataError, "no time axis"),
     ],
-    ids=["modes", "unknown", "no region", "everything", "apart", "none", "many", "share", "lag", "states", "time"],
+    ids=[
+        "modes",
+        "unknown",
+        "no region",
+        "its region",
+        "elsewhere",
+        "everything",
+        "apart",
+        "none",
+        "many",
+        "share",
+        "lag",
+        "states",
+        "time",
+    ],
 )
 def test_requests_that_the_data_do_not_define_are_refused(ask, kind, says):
     with pytest.raises(kind, match=says):
