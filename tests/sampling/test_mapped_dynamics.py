@@ -32,6 +32,17 @@ def oscillator():
     return bcg.fit(ActionMap(waves=150), bcg.sampling.short_trajectories(spring, (q, p), lag=0.9))
 
 
+def test_short_trajectories_begin_at_rest():
+    """An oscillator let go at x: x cos t, exactly; momenta of 0 are no measure of what they become."""
+    spring = from_function(lambda x: 0.5 * x.square().sum(-1), dim=1)
+    q = torch.linspace(-1, 1, 5, dtype=torch.float64)[:, None]
+    pairs = bcg.sampling.short_trajectories(spring, (q, torch.zeros_like(q)), lag=0.9, accuracy=1e-10)
+    later = pairs.frames.gather(pairs.j), pairs.frames.gather(pairs.j, "momenta")
+    exact = q * np.cos(0.9), -q * np.sin(0.9)
+    for a, b in zip(later, exact, strict=True):
+        assert np.abs(a - b.numpy()).max() < 1e-10
+
+
 def states(path, n):
     return [torch.as_tensor(x).unflatten(0, (n, -1)) for x in (path.positions, path.momenta)]
 

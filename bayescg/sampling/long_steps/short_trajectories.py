@@ -146,8 +146,8 @@ def _steps_for(system: System, q: Tensor, p: Tensor, mass: Tensor, lag: float, a
     """Steps of order six that are accurate enough, tried on some of the states, and what their half is wrong by."""
     rows = torch.linspace(0, len(q) - 1, min(_PROBED, len(q))).long()
     q, p = q[rows], p[rows]
-    size = q.abs().max(), p.abs().max()
     steps, before = 4, propagated(system, q, p, mass, lag, 4, 6)
+    size = [max(a.abs().max(), b.abs().max()) for a, b in zip((q, p), before, strict=True)]  # states may be at rest
     while steps < _MOST:
         steps *= 2
         after = propagated(system, q, p, mass, lag, steps, 6)
