@@ -34,7 +34,7 @@ def test_without_a_card_every_line_is_skipped_in_words(monkeypatch, tmp_path, ca
 
 
 def test_the_same_runs_small_on_the_processor(monkeypatch, tmp_path):
-    options = ["--device", "cpu", "--models", "TimeLaggedAutoencoder", "--modes", "off", "trace", "--workers", "0"]
+    options = ["--device", "cpu", "--models", "TimeLaggedAutoencoder", "--modes", "trace", "--workers", "0"]
     status, lines = command(monkeypatch, tmp_path / "gpu.json", *options, "--sections", "fits")
     assert [line for line in lines if line["status"] not in ("passed", "refused")] == []
     assert status == 0
