@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyro
 import torch
@@ -17,11 +17,26 @@ from bayescg.data import check_temperature
 from bayescg.distributions import Boltzmann
 from bayescg.errors import ConfigError
 from bayescg.features import UnboundedCoordinates
-from bayescg.modelling import Batch, ReweightedAnnealing, Schedule, SystemModel, box_of
-from bayescg.systems import DoubleWell, System
+from bayescg.modelling import Batch, ReweightedAnnealing, Schedule, SystemModel, placing
+from bayescg.systems import DoubleWell, MolecularSystem, System
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
+
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "toy": {"bins": 8, "hidden": (32, 32), "beta_start": 0.02, "buffer": 10_000, "warm": 0.4, "refine": 0.2},
+    "molecule": {"bins": 6, "hidden": (64, 64), "beta_start": 0.1, "buffer": 50_000, "warm": 0.15, "refine": 0.5},
+}
+"""What suits a system, where an argument is None."""
+
+TRAINING: dict[str, dict[str, Any]] = {
+    "toy": {"steps": 1500, "batch_size": 256, "learning_rate": 5e-3},
+    "molecule": {"steps": 20_000, "batch_size": 256, "learning_rate": 1e-3},
+}
+
+FRESH = 600_000
+"""Of a molecule."""
 
 
 class BoltzmannGenerator(SystemModel):
@@ -46,25 +61,28 @@ class BoltzmannGenerator(SystemModel):
     Parameters
     ----------
     system : System
-    layers, bins : int
-        Coupling layers and bins of their splines (:class:`bayescg.nets.SplineFlow`).
-    hidden : sequence of int
-        Widths of the hidden layers.
-    beta_start : float
-        First inverse temperature, in units of the system's own; 1 for no annealing.
+    layers : int
+        Coupling layers (:class:`bayescg.nets.SplineFlow`).
+    bins : int, optional
+        Of their splines. Default: 8, of a molecule 6.
+    hidden : sequence of int, optional
+        Widths of the hidden layers. Default: 32 twice, of a molecule 64 twice.
+    beta_start : float, optional
+        First inverse temperature, in units of the system's own; 1 for no annealing. Default: 0.02, where barriers of
+        fifty kT are one; of a molecule 0.1.
     cess : float
         Conditional effective sample size that a step in temperature keeps.
-    buffer : int
-        Draws, and energies, of each temperature but the first.
-    warm : float
-        Fraction of the steps that are trained on energies at `beta_start`.
+    buffer : int, optional
+        Draws, and energies, of each temperature but the first. Default: 10 000, of a molecule 50 000.
+    warm : float, optional
+        Fraction of the steps that are trained on energies at `beta_start`. Default: 0.4, of a molecule 0.15.
     rounds : int
         In which more and more draws at the system's own temperature are learned from.
     fresh : int, optional
         Draws, and energies, that each of them adds; the learning rate then begins anew in each. Default: `buffer`, and
-        one course of the learning rate for all steps.
-    refine : float
-        Fraction of the steps that they have together.
+        one course of the learning rate for all steps; of a molecule 600 000.
+    refine : float, optional
+        Fraction of the steps that they have together. Default: 0.2, of a molecule 0.5.
     energy_weight : float
         Of energies beside frames or buffers: a gradient with less noise, for one more energy of each draw of a batch.
     reach : float, optional
@@ -95,25 +113,34 @@ class BoltzmannGenerator(SystemModel):
     def __init__(
         self,
         system: System,
-        layers: int = 8,
-        bins: int = 8,
-        hidden: Sequence[int] = (64, 64),
-        beta_start: float = 0.25,
+        layers: int = 6,
+        bins: int | None = None,
+        hidden: Sequence[int] | None = None,
+        beta_start: float | None = None,
         cess: float = 0.5,
-        buffer: int = 50_000,
-        warm: float = 0.4,
+        buffer: int | None = None,
+        warm: float | None = None,
         rounds: int = 3,
         fresh: int | None = None,
-        refine: float = 0.2,
+        refine: float | None = None,
         energy_weight: float = 0.0,
         reach: float | None = None,
         coordinates: UnboundedCoordinates | None = None,
         guard: float = 1000.0,
     ):
         super().__init__()
-        check_counts(layers=(layers, 1), bins=(bins, 2), buffer=(buffer, 100), rounds=(rounds, 1))
-        check_numbers(beta_start=(beta_start, "(0, 1]"), cess=(cess, "(0, 1)"), warm=(warm, "(0, 1)"))
-        check_numbers(refine=(refine, "(0, 1)"))
+        self.size = "molecule" if isinstance(system, MolecularSystem) else "toy"
+        stated = {
+            "bins": bins, "hidden": hidden, "beta_start": beta_start, "buffer": buffer, "warm": warm, "refine": refine
+        }  # fmt: skip
+        suited: dict[str, Any] = DEFAULTS[self.size] | {
+            name: value for name, value in stated.items() if value is not None
+        }
+        fresh = FRESH if fresh is None and self.size == "molecule" else fresh
+        warm, refine = float(suited["warm"]), float(suited["refine"])
+        check_counts(layers=(layers, 1), bins=(suited["bins"], 2), buffer=(suited["buffer"], 100), rounds=(rounds, 1))
+        check_numbers(beta_start=(suited["beta_start"], "(0, 1]"), cess=(cess, "(0, 1)"), warm=(warm, "(0, 1)"))
+        check_numbers(refine=(refine, "(0, 1)"), energy_weight=(energy_weight, "[0, inf)"))
         if fresh is not None:
             check_counts(fresh=(fresh, 100))
         if warm + refine > 1:
@@ -121,18 +148,22 @@ class BoltzmannGenerator(SystemModel):
                 f"warm={warm:g} and refine={refine:g} are fractions of the same steps, more than all together: leave "
                 "some for the temperatures between"
             )
-        check_numbers(energy_weight=(energy_weight, "[0, inf)"))
         if reach is not None:
             check_positive(reach=reach)
         self.begin(system, coordinates, guard)
-        self.layers, self.bins, self.hidden = layers, bins, widths(hidden)
-        self.beta_start, self.cess, self.buffer, self.warm = float(beta_start), float(cess), buffer, float(warm)
-        self.rounds, self.fresh, self.refine = rounds, fresh, float(refine)
+        self.layers, self.bins, self.hidden = layers, int(suited["bins"]), widths(suited["hidden"])
+        self.beta_start, self.cess, self.warm = float(suited["beta_start"]), float(cess), warm
+        self.buffer, self.rounds, self.fresh, self.refine = suited["buffer"], rounds, fresh, refine
         self.energy_weight, self.reach = float(energy_weight), reach
         circular = self.system.circular.tolist()
-        self.flow = nets.SplineFlow([i in circular for i in range(self.system.dim)], layers, bins, self.hidden)
-        self.flow.place(*_box(self.system, reach))
+        self.flow = nets.SplineFlow([i in circular for i in range(self.system.dim)], layers, self.bins, self.hidden)
+        self.flow.place(*placing(self.system, reach))
         self.register_buffer("beta", torch.ones(()))
+
+    @property
+    def training_defaults(self) -> dict[str, Any]:  # type: ignore[override]
+        """Of a toy system a minute's work."""
+        return TRAINING[self.size]
 
     def guide(self, batch: Batch) -> None:
         """X ~ q(x), where energies teach."""
@@ -197,13 +228,3 @@ class BoltzmannGenerator(SystemModel):
     def example(cls) -> tuple[BoltzmannGenerator, None, None]:
         """A double well in the plane, by the plain bound at its own temperature."""
         return cls(DoubleWell(), layers=2, bins=3, hidden=(4,), beta_start=1.0), None, None
-
-
-def _box(system: System, reach: float | None) -> tuple[Tensor, Tensor | float]:
-    """Centre and scale of the flow: of a molecule's coordinates, or of the box of a toy system."""
-    if system.reference is not None:
-        return system.reference.mean, system.reference.stddev
-    box = box_of(system)
-    if reach is not None or box is None:
-        return torch.zeros(system.dim), 1.0 if reach is None else reach / nets.BOUND
-    return box.mean(1), 0.5 * (box[:, 1] - box[:, 0]) / nets.BOUND

@@ -7,17 +7,19 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyro
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor
+from torch.distributions import AffineTransform
 
 from bayescg import nets
 from bayescg.arguments import check_counts, check_numbers, widths
 from bayescg.distributions import Boltzmann, GeometricPath, LatentMixture, StratifiedMixture, WrappedNormal
 from bayescg.errors import ConfigError, DataError
 from bayescg.features import UnboundedCoordinates, aligned
-from bayescg.modelling import Batch, Schedule, StagedAnnealing, SystemModel, tempering
+from bayescg.modelling import Batch, Schedule, StagedAnnealing, SystemModel, placing, tempering
 from bayescg.systems import DoubleWell, MolecularSystem, System
 
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -110,6 +112,8 @@ class EmbeddedPhysics(SystemModel):
     citation = "Schöberl, Zabaras, Koutsourelakis, arXiv:2002.10148 (2020)"
 
     beta: Tensor
+    centre: Tensor
+    scale: Tensor
 
     def __init__(
         self,
@@ -165,6 +169,9 @@ class EmbeddedPhysics(SystemModel):
         else:
             self.decoder = nets.ConditionalGaussian(latent_dim, size, self.hidden, correlated=self.molecule)
             self.reverse = nets.ConditionalGaussian(inputs, latent_dim, self.hidden)
+        centre, scale = placing(self.system)
+        self.register_buffer("centre", centre, persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
         self.prior = LatentMixture(self.components, latent_dim, angular=self.flow)
         self.register_buffer("beta", torch.ones(()))
 
@@ -237,12 +244,12 @@ class EmbeddedPhysics(SystemModel):
         if isinstance(self.decoder, nets.SplineFlow):
             context = self.beta.new_zeros(len(batch), 4 * self.latent_dim) if z is None else nets.harmonics(z)
             return self.decoder(context, widen=self.beta.rsqrt())
-        return self.decoder(z)
+        return dist.TransformedDistribution(self.decoder(z), [AffineTransform(self.centre, self.scale, event_dim=1)])
 
     def _read(self, x: Tensor, learns: bool = True) -> TorchDistribution:
         """r(z | x), of the model's coordinates."""
         if not self.flow:
-            return self.reverse(self.system.readable(x))
+            return self.reverse(self.system.readable((x - self.centre) / self.scale))
         mean, sd = self.reverse(self.system.readable(x))
         return WrappedNormal(mean, sd) if learns else WrappedNormal(mean.detach(), sd.detach())
 

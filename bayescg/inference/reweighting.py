@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from bayescg.data import Frames
 
 __all__ = [
+    "FEW",
     "SAMPLES",
+    "TOO_FEW",
     "UNRELIABLE",
     "WORST_K",
     "Evidence",
@@ -35,6 +37,11 @@ SAMPLES = 200_000
 PARTICLES = 16
 WORST_K = 0.7
 UNRELIABLE = "Pareto k of the weights is {:.2f}, above 0.7: averages made of them, and their errors, are rough"
+FEW = 0.01
+TOO_FEW = (
+    "only {:.2%} of the fit's draws count: its generator does not describe the system; train for longer, or let a "
+    "flow do it, BoltzmannGenerator"
+)
 BLOCKS = 100
 
 

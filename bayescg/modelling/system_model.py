@@ -7,6 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from bayescg import nets
 from bayescg.arguments import check_positive
 from bayescg.distributions import system_config, system_from_config
 from bayescg.errors import ConfigError, DataError
@@ -15,7 +16,7 @@ from bayescg.modelling.model import Model
 from bayescg.systems import CurvilinearSystem, MolecularSystem, System
 from bayescg.systems.core import check_system
 
-__all__ = ["SystemModel", "box_of"]
+__all__ = ["SystemModel", "box_of", "placing"]
 
 
 class SystemModel(Model):
@@ -90,10 +91,36 @@ class SystemModel(Model):
         return cls(**{**config, "system": system_from_config(config["system"]), "coordinates": coordinates})
 
 
+def placing(system: System, reach: float | None = None) -> tuple[Tensor, Tensor]:
+    """Centre and scale, each ``(dim,)``, of where a generator begins: five scales lead to the sides of the box.
+
+    Of a molecule those of its reference density. Without a box they are 0 and 1.
+
+    Parameters
+    ----------
+    system : System
+    reach : float, optional
+        Half the side of a cube around the origin, in place of the box.
+
+    Examples
+    --------
+    >>> from bayescg.systems import Prinz
+    >>> centre, scale = placing(Prinz())
+    >>> centre, 5.0 * scale == Prinz().box[0][1]
+    (tensor([0.]), tensor([True]))
+    """
+    if system.reference is not None:
+        return system.reference.mean, system.reference.stddev
+    box = box_of(system)
+    if reach is not None or box is None:
+        return torch.zeros(system.dim), torch.full((system.dim,), 1.0 if reach is None else reach / nets.BOUND)
+    return box.mean(1), 0.5 * (box[:, 1] - box[:, 0]) / nets.BOUND
+
+
 def box_of(system: System) -> Tensor | None:
     """Sides ``(dim, 2)`` of the box that holds the configurations of a potential of :mod:`bayescg.systems`.
 
-    None of other systems, and of those whose parts are no coordinates.
+    None of other systems.
 
     Examples
     --------
@@ -101,5 +128,5 @@ def box_of(system: System) -> Tensor | None:
     >>> box_of(DoubleWell()).shape
     torch.Size([2, 2])
     """
-    box = torch.tensor([side for part in getattr(system, "parts", ()) for side in part.system.box])
-    return box if box.shape == (system.dim, 2) else None
+    bounds = getattr(system, "bounds", None)
+    return None if bounds is None else torch.tensor(bounds)

@@ -64,6 +64,13 @@ class AnalyticSystem(System):
         if len(self.periodic) != len(self.box):
             raise ConfigError(f"periodic={self.periodic!r} needs one entry for each of the {len(self.box)} coordinates")
 
+    @property
+    def bounds(self) -> Box | None:
+        """Sides of a box in the system's coordinates that holds those of its parts; None where nobody says."""
+        if type(self).join is not AnalyticSystem.join:
+            return None
+        return tuple(side for part in self.parts for side in part.system.box)
+
     def split(self, x: Tensor) -> tuple[Tensor, ...]:
         """Coordinates of each part, (n, part.system.dim), from those of the system, (n, dim).
 

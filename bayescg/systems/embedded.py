@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bayescg.arguments import check_positive
 from bayescg.errors import ConfigError
-from bayescg.systems.analytic import AnalyticSystem, Part
+from bayescg.systems.analytic import AnalyticSystem, Box, Part
 
 __all__ = ["BOLTZMANN_EV", "MuellerBrown5D", "ThreeWell5D"]
 
@@ -72,6 +72,12 @@ class _Embedded(AnalyticSystem):
                 Part(AnalyticSystem(wall, temperature_kT=temperature_kT, box=[(-reach, reach)]), "x5"),
             ],
         )
+
+    @property
+    def bounds(self) -> Box:
+        """Sides of a box around all circles of X and of Y."""
+        (_, first), (_, second) = self.parts[0].system.box
+        return ((-first, first),) * 2 + ((-second, second),) * 2 + self.parts[3].system.box
 
     @property
     def observables(self) -> dict[str, Callable[[Tensor], Tensor]]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.optimize import root
 
-from bayescg import systems, truth
+from bayescg import sampling, systems, truth
 from bayescg.errors import ConfigError
 from bayescg.systems.analytic import AnalyticSystem, Part
 
@@ -45,6 +45,15 @@ def points(system: AnalyticSystem, n: int = 40) -> torch.Tensor:
         uniform = torch.rand((n, part.system.dim), dtype=torch.float64, generator=generator)
         places.append(low + (high - low) * (0.25 + 0.5 * uniform))
     return system.join(places)
+
+
+@pytest.mark.parametrize("system", ALL, ids=named)
+def test_bounds_hold_the_system_and_no_more(system):
+    """Draws lie within, those of each coordinate on both sides of the middle of its side."""
+    x = sampling.equilibrium(system, 1000, seed=0).positions
+    low, high = np.array(system.bounds).T
+    assert ((x > low) & (x < high)).all()
+    assert (np.ptp(x, 0) > 0.1 * (high - low)).all()
 
 
 @pytest.mark.parametrize("system", ALL, ids=named)

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from bayescg.analysis.block_bootstrap import block_ids, inefficiency, weights_of
 from bayescg.analysis.evaluation import CHUNK
-from bayescg.analysis.free_energy.broad import anneal_from_broad
+from bayescg.analysis.free_energy.broad import anneal_from_broad, cost_of
 from bayescg.arguments import check_counts
 from bayescg.data import Frames, effective_frames
 from bayescg.errors import ConfigError
-from bayescg.inference.reweighting import SAMPLES, UNRELIABLE, WORST_K, Evidence, evidence, weighted_draws
+from bayescg.inference.reweighting import FEW, SAMPLES, TOO_FEW, UNRELIABLE, WORST_K, Evidence, evidence, weighted_draws
 from bayescg.modelling import SystemModel
 from bayescg.modelling.schedules.importance import log_generated, log_physics
 from bayescg.recording.functional import seeded
@@ -34,7 +34,7 @@ RARE = 100.0
 
 _TOLERATED = 1e-3
 _LARGEST_DEFICIT = 3.0
-_FEW = 0.01
+_FEWEST_SAMPLES = 10_000
 _FEWEST = 10
 """Effective frames of a reference, below which it says next to nothing."""
 
@@ -80,7 +80,12 @@ class Audit(Evidence):
 
 
 def audit(
-    fit: Fit, reference: Annealed | Frames | None = None, samples: int = SAMPLES, particles: int = 64, seed: int = 0
+    fit: Fit,
+    reference: Annealed | Frames | None = None,
+    samples: int | None = None,
+    particles: int = 64,
+    seed: int = 0,
+    evaluations: int | None = None,
 ) -> Audit:
     r"""Compare a fit without frames with an independent sample of the same system.
 
@@ -99,11 +104,15 @@ def audit(
         From :func:`bayescg.sampling.smc`, or frames of simulations that visit all wells, at the system's temperature;
         fewer than 10 effective frames are warned of.
         Default: annealing from a broad base (``bayescg.analysis.free_energy.broad``).
-    samples : int
-        Draws of the fit.
+    samples : int, optional
+        Draws of the fit. Default: 200 000, or a quarter of `evaluations` where that is less.
     particles : int
         Values of the latent variables for each frame of the reference.
     seed : int
+    evaluations : int, optional
+        Energies and forces in all, where there is no reference: the more, the smaller a mode that can be found; with
+        one of probability m, it takes some 5 / m particles of a few hundred each, of a molecule of 10 000. Default: as
+        many as the fit took; of a fit that took none, as many as 2500 particles need.
 
     Returns
     -------
@@ -129,15 +138,20 @@ def audit(
             "what bcg.sampling.smc returns"
         )
     check_counts(particles=(particles, 1))
+    if evaluations is not None:
+        check_counts(evaluations=(evaluations, 1))
+    budget = evaluations or fit.cost["energy_evaluations"] or math.inf
+    samples = int(max(_FEWEST_SAMPLES, min(SAMPLES, budget / 4))) if samples is None else samples
     draws = weighted_draws(fit, samples, seed)
     by_weights = evidence(draws)
     assert isinstance(fit.model, SystemModel)
+    spent = 0
     if reference is None:
-        reference, x = anneal_from_broad(fit, draws, seed)
+        reference, x, spent = anneal_from_broad(fit, draws, budget - samples, seed)
     else:
         x = _inputs(fit, reference if isinstance(reference, Frames) else reference.frames)
     log_q, log_p = _densities(fit, x, particles, seed)
-    log_z, log_z_sd, spent, source, g = None, None, 0, "the frames", 1.0
+    log_z, log_z_sd, source, g = None, None, "the frames", 1.0
     if isinstance(reference, Frames):
         weights = weights_of(reference)
         g = inefficiency(log_p - log_q, reference)
@@ -145,8 +159,7 @@ def audit(
     else:
         log_z, log_z_sd, source = reference.log_z, reference.log_z_sd, "annealing from a broad base"
         weights, blocks = weights_of(reference.frames), reference.islands
-        cost = reference.frames.provenance["cost"]
-        spent = cost["energy_evaluations"] + cost["force_evaluations"]
+        spent += cost_of(reference)
     weights = weights / weights.sum()
     log_w = log_p - (by_weights.log_z if log_z is None else log_z) - log_q  # density of the system over the generator's
     counted = effective_frames(weights) / g
@@ -240,8 +253,8 @@ def _warnings(found: Audit, counted: float) -> list[str]:
             f"only {counted:.1f} frames of the reference count, fewer than {_FEWEST}: what it does not show may be "
             "missing all the same"
         )
-    if found.ess_fraction < _FEW:
-        warnings.append(f"only {found.ess_fraction:.2%} of the draws count: take many more, or train for longer")
+    if found.ess_fraction < FEW:
+        warnings.append(TOO_FEW.format(found.ess_fraction))
     if found.pareto_k > WORST_K:
         warnings.append(UNRELIABLE.format(found.pareto_k))
     return warnings

@@ -29,7 +29,7 @@ from bayescg.analysis.mixing import unmixed
 from bayescg.analysis.resampled import OfPotentials, few_potentials, resampled
 from bayescg.data.split import spacing
 from bayescg.errors import ConfigError, DataError
-from bayescg.inference.reweighting import UNRELIABLE, WORST_K, reweighted
+from bayescg.inference.reweighting import FEW, TOO_FEW, UNRELIABLE, WORST_K, reweighted
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
@@ -220,10 +220,16 @@ def _drift(values: np.ndarray, circular: Sequence[bool], frames: Frames) -> str 
 
 
 def _doubt(fit: Fit | None, frames: Frames) -> str | None:
-    """What an audit has found missing in a fit's own draws."""
+    """What an audit has found missing in a fit's own draws, or why these tell nothing."""
     if fit is None or not own_draws(frames):
         return None
-    return "; ".join(fit.diagnostics.get("audit", {}).get("missing", [])) or None
+    counted, k_tail = max(frames.provenance["ess_fraction"]), frames.provenance["pareto_k"]
+    poor = []
+    if counted < FEW:
+        poor.append(TOO_FEW.format(counted))
+    elif k_tail > WORST_K:
+        poor.append(UNRELIABLE.format(k_tail))
+    return "; ".join([*fit.diagnostics.get("audit", {}).get("missing", []), *poor]) or None
 
 
 def _warnings(fit: Fit | None, frames: Frames, g: float, ids: np.ndarray, where: str, cvs: int) -> Iterator[str]:

@@ -64,7 +64,7 @@ class AdaptiveTempering(Ladder):
 
     def __init__(self, start: float, cess: float, steps: int, patience: int = 3, wake: float = 0.0):
         super().__init__(start, cess, steps, wake)
-        self.patience, self.window = patience, max(5, min(50, steps // 100))
+        self.patience, self.window = patience, max(5, min(25, steps // 100))
         self.entered = 0
         self.windows: list[tuple[float, float]] = []
 

@@ -22,12 +22,13 @@ def base_of(system: System, base: Distribution | None, device: torch.device) -> 
         There is none, or it is no density of the system's coordinates.
     """
     if base is None:
-        if not isinstance(system, AnalyticSystem) or type(system).join is not AnalyticSystem.join:
+        bounds = system.bounds if isinstance(system, AnalyticSystem) else None
+        if bounds is None:
             raise ConfigError(
                 f"{system!r} does not say where its probability lies in its coordinates; give base=, a distribution of "
                 f"them wide enough for all wells: Independent(Normal(torch.zeros({system.dim}), width), 1), say"
             )
-        low, high = torch.tensor([edges for part in system.parts for edges in part.system.box], device=device).T
+        low, high = torch.tensor(bounds, device=device).T
         base = Independent(Uniform(low, high, validate_args=False), 1)
     if not isinstance(base, Distribution):
         raise ConfigError(f"base={base!r} must be a distribution of torch.distributions")

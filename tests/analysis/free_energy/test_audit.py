@@ -46,7 +46,8 @@ def exact(n: int = 20_000) -> Frames:
 
 
 def test_a_lost_mode_is_found_without_a_box(lost: bcg.Fit) -> None:
-    told = bcg.analysis.audit(lost, samples=20_000)
+    told = bcg.analysis.audit(lost, samples=20_000, evaluations=1_000_000)
+    assert told.energy_evaluations <= 1_000_000
     assert told.ess_fraction > 0.5  # the weights see nothing
     assert abs(told.missing_mass - RIGHT) < 0.003
     assert told.missing_mass_ci90[0] > 0.005
@@ -60,6 +61,41 @@ def test_a_lost_mode_is_found_by_frames(lost: bcg.Fit) -> None:
     assert told.missing_mass_ci90[0] < RIGHT < told.missing_mass_ci90[1]
     assert told.forward_ess_fraction < 0.01
     assert any("leaves out" in w for w in told.warnings)
+
+
+@pytest.fixture(scope="module")
+def cut() -> bcg.Fit:
+    """Of four equal wells, learned with a wall around one; then weighed and audited by the system without."""
+    system = bcg.systems.QuadrupleWell(temperature_kT=0.25)
+
+    def walled(x: torch.Tensor) -> torch.Tensor:
+        return system.energy(x) + 5.0 * torch.sigmoid(10.0 * x).prod(-1)
+
+    model = EmbeddedPhysics(bcg.systems.from_function(walled, dim=2, temperature_kT=0.25), hidden=(16,))
+    fit = bcg.fit(model, steps=600, seed=0, **QUICK)
+    assert isinstance(fit.model, EmbeddedPhysics)
+    fit.model.system = system
+    return fit
+
+
+def test_a_well_that_was_cut_out_is_found_for_no_more_than_the_fit_took(cut: bcg.Fit) -> None:
+    told = bcg.analysis.audit(cut)
+    assert told.energy_evaluations <= cut.cost["energy_evaluations"]
+    assert told.missing_mass_ci90[0] < 0.25 < told.missing_mass_ci90[1]
+    assert any("leaves out" in w for w in told.warnings)
+    difference = bcg.analysis.free_energy(cut, cv=lambda x: x[:, 0], bins=10, draws=20).difference((-9, 0), (0, 9))
+    assert difference.ci90 is None
+    assert "leaves out" in (difference.warning or "")
+
+
+def test_draws_that_hardly_count_have_no_interval() -> None:
+    """A Gaussian against a landscape whose angles it cannot turn."""
+    model = EmbeddedPhysics(bcg.systems.MuellerBrown5D(), hidden=(8,), components=2)
+    fit = bcg.fit(model, steps=100, seed=0, **QUICK)
+    fes = bcg.analysis.free_energy(fit, cv=lambda x: x[:, 4], bins=10, draws=20)
+    difference = fes.difference((-50.0, 0.0), (0.0, 50.0))
+    assert difference.ci90 is None
+    assert "BoltzmannGenerator" in (difference.warning or "") or "effective frames" in (difference.warning or "")
 
 
 def gaussian() -> Frames:
@@ -129,7 +165,7 @@ def test_rates_over_seeds() -> None:
         for system, lose in ((bcg.systems.DoubleWell(), True), (bcg.systems.Harmonic((1.0, 4.0)), False)):
             model = EmbeddedPhysics(system, hidden=(8,), components=1, wake=0.0, beta_start=1.0)
             fit = bcg.fit(model, steps=400, seed=seed, **QUICK)
-            told = bcg.analysis.audit(fit, samples=20_000, seed=seed)
+            told = bcg.analysis.audit(fit, samples=20_000, seed=seed, evaluations=1_000_000)
             flagged.append((lose, bool(told.warnings)))
     assert flagged == [(True, True), (False, False)] * 10
 
@@ -142,7 +178,7 @@ def test_a_lost_basin_of_a_molecule_is_found() -> None:
         system, latent_dim=2, hidden=(16,), components=1, wake=0.0, beta_start=1.0, generator="gaussian"
     )
     fit = bcg.fit(model, steps=400, seed=0, **QUICK)
-    told = bcg.analysis.audit(fit, samples=20_000)
+    told = bcg.analysis.audit(fit, samples=20_000, evaluations=4_000_000)
     assert told.guarded_fraction is not None
     assert told.missing_mass_ci90[0] > 0.02
     assert any("leaves out" in w for w in told.warnings)
