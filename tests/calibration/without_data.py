@@ -39,8 +39,8 @@ def difference(seed: int, name: str, steps: int) -> dict[str, Quantity]:
 
 def by_flow(seed: int) -> dict[str, Quantity]:
     """Of the tilted wells, by the weighted draws of one flow, with the partition function."""
-    model = BoltzmannGenerator(system("tilted double well"), layers=4, hidden=(16,), buffer=2000)
-    fit = bcg.fit(model, steps=150, batch_size=200, compile="trace", seed=seed, progress=False)
+    model = BoltzmannGenerator(system("tilted double well"), layers=4, hidden=(16,), beta_start=0.25, buffer=2000)
+    fit = bcg.fit(model, steps=150, batch_size=200, learning_rate=2e-3, compile="trace", seed=seed, progress=False)
     frames = bcg.analysis.reweighted(fit, 2000, seed=seed)
     landscape = bcg.analysis.free_energy(fit, frames, cv=lambda x: x[:, 0], draws=400)
     return {"difference": landscape.difference((-10.0, 0.0), (0.0, 10.0)), "log_z": log_partition(frames, 400, seed)}

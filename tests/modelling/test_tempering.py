@@ -32,7 +32,7 @@ def test_a_falling_loss_has_not_converged_and_a_flat_one_has():
     noise = 0.1 * torch.randn(400, generator=torch.Generator().manual_seed(0))
     assert not feed(AdaptiveTempering(0.1, 0.9, 4000), noise - 0.01 * torch.arange(400))
     assert feed(AdaptiveTempering(0.1, 0.9, 4000), noise)
-    assert not feed(AdaptiveTempering(0.1, 0.9, 4000), noise[:120])  # too few windows to say
+    assert not feed(AdaptiveTempering(0.1, 0.9, 4000), noise[:75])  # too few windows to say
 
 
 def test_the_step_keeps_the_conditional_effective_sample_size():

@@ -78,6 +78,19 @@ def test_without_annealing_a_well_is_lost_and_only_the_audit_says_so():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("system", [bcg.systems.MuellerBrown5D(), bcg.systems.ThreeWell5D()], ids=repr)
+def test_with_nothing_said_barriers_of_forty_kt_are_passed(system):
+    """In five coordinates, of which two are circles and one is flat; an audit finds nothing missing."""
+    fit = bcg.fit(BoltzmannGenerator(system), compile="trace", seed=0)
+    own = evidence(weighted_draws(fit, 100_000, seed=1))
+    assert abs(own.log_z - bcg.truth.log_partition(system).value) < 4 * own.log_z_sd < 0.02
+    assert own.ess_fraction > 0.4
+    told = bcg.analysis.audit(fit)
+    assert not told.warnings
+    assert told.energy_evaluations <= fit.cost["energy_evaluations"] < 3e5
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [21, 22, 23])
 def test_annealing_is_not_a_matter_of_luck(seed):
     fit = bcg.fit(generator(buffer=20_000), steps=1000, seed=seed, **QUICK)

@@ -126,10 +126,10 @@ def test_a_molecule_is_given_again_to_load(peptide, tmp_path):
 def test_with_nothing_said_both_wells_are_kept_and_the_audit_costs_less(seed):
     fit = bcg.fit(EmbeddedPhysics(bcg.systems.DoubleWell()), compile="trace", seed=seed)
     assert fit.diagnostics["warnings"] == []
-    assert fit.cost["energy_evaluations"] < 2e6
+    assert fit.cost["energy_evaluations"] < 1e6
     assert abs(difference(fit, samples=200_000).mean - 4.7776) < 0.1
-    told = bcg.analysis.audit(fit, samples=50_000)
-    assert told.energy_evaluations < fit.cost["energy_evaluations"]
+    told = bcg.analysis.audit(fit)
+    assert told.energy_evaluations <= fit.cost["energy_evaluations"]
     assert not told.warnings
     assert told.missing_mass_ci90[1] < 3e-3
 

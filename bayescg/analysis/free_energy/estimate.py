@@ -73,6 +73,8 @@ def free_energy(
         Their weights are respected. None, for a fit that learned from energies: 200 000 draws of its own, reweighted
         (:func:`bayescg.analysis.reweighted`). What :func:`bayescg.analysis.audit` has found missing in such draws,
         also in those given, or that nobody has looked, is among the `warnings`; so are refits that lost something.
+        Where something is missing, fewer than 1 % of the draws count, or their weights have a Pareto k above 0.7,
+        differences and populations have no interval.
     cv : callable, name, or two of them; optional
         Maps positions to ``(n,)`` or ``(n, 2)``; a name of :mod:`bayescg.features.observables`; a pair such as
         ``("phi", "psi")``. None: the mean of the fit's CV; of those of which some mean something by themselves, as the
