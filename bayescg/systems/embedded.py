@@ -77,7 +77,7 @@ class _Embedded(AnalyticSystem):
     def bounds(self) -> Box:
         """Sides of a box around all circles of X and of Y."""
         (_, first), (_, second) = self.parts[0].system.box
-        return ((-first, first),) * 2 + ((-second, second),) * 2 + self.parts[3].system.box
+        return ((-first, first),) * 2 + ((-second, second),) * 2 + self.parts[-1].system.box
 
     @property
     def observables(self) -> dict[str, Callable[[Tensor], Tensor]]:
