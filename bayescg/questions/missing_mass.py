@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 import bayescg as bcg
 from bayescg.questions.finding import Finding
 from bayescg.questions.question import Context, Question
@@ -20,9 +22,14 @@ class MissingMass(Question):
     """How much of the probability is left out (:func:`bayescg.analysis.audit`)."""
 
     class Settings(Section):
-        """Compare with annealing, or, ``"exact"``, with independent draws of a system of :mod:`bayescg.systems`."""
+        """Compare with annealing, or, ``"exact"``, with independent draws of a system of :mod:`bayescg.systems`.
+
+        Of annealing, `audit_evaluations` are the energies and forces, the more, the smaller a mode that can be found;
+        as many as the fit took where nothing is said.
+        """
 
         audit: bool | Literal["exact"] = True
+        audit_evaluations: int | None = Field(default=None, ge=1)
 
     def applies(self, context: Context) -> bool:
         """To weighted draws."""
@@ -35,7 +42,8 @@ class MissingMass(Question):
             finding.remark(TRUST, "No audit was made (analysis.audit = false): what was left out, nothing can tell.")
             return finding
         draws = bcg.sampling.equilibrium(context.system, _EXACT, seed=context.seed) if how == "exact" else None
-        audited = bcg.analysis.audit(context.fit, draws, seed=context.seed)
+        budget = context.settings.audit_evaluations
+        audited = bcg.analysis.audit(context.fit, draws, seed=context.seed, evaluations=budget)
         numbers = audited.to_dict()
         if draws is not None:
             numbers["reference"] = "independent draws of the system itself"

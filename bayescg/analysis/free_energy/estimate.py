@@ -73,8 +73,7 @@ def free_energy(
         Their weights are respected. None, for a fit that learned from energies: 200 000 draws of its own, reweighted
         (:func:`bayescg.analysis.reweighted`). What :func:`bayescg.analysis.audit` has found missing in such draws,
         also in those given, or that nobody has looked, is among the `warnings`; so are refits that lost something.
-        Where something is missing, fewer than 1 % of the draws count, or their weights have a Pareto k above 0.7,
-        differences and populations have no interval.
+        Where something is missing, or fewer than 1 % of the draws count, differences and populations have no interval.
     cv : callable, name, or two of them; optional
         Maps positions to ``(n,)`` or ``(n, 2)``; a name of :mod:`bayescg.features.observables`; a pair such as
         ``("phi", "psi")``. None: the mean of the fit's CV; of those of which some mean something by themselves, as the
@@ -225,12 +224,8 @@ def _doubt(fit: Fit | None, frames: Frames) -> str | None:
     """What an audit has found missing in a fit's own draws, or why these tell nothing."""
     if fit is None or not own_draws(frames):
         return None
-    counted, k_tail = max(frames.provenance["ess_fraction"]), frames.provenance["pareto_k"]
-    poor = []
-    if counted < FEW:
-        poor.append(TOO_FEW.format(counted))
-    elif k_tail > WORST_K:
-        poor.append(UNRELIABLE.format(k_tail))
+    counted = max(frames.provenance["ess_fraction"])
+    poor = [TOO_FEW.format(counted)] if counted < FEW else []
     return "; ".join([*fit.diagnostics.get("audit", {}).get("missing", []), *poor]) or None
 
 

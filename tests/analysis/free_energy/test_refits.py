@@ -66,7 +66,7 @@ def test_what_an_audit_misses_leaves_no_interval() -> None:
     fit = bcg.fit(EmbeddedPhysics.example()[0], steps=1, uncertainty="none", compile="off", progress=False)
     fit.diagnostics["audit"] = {"warnings": ["w"], "missing": ["the generator leaves out 3 %"]}
     weighted = two_wells((), 0.3, 5)
-    own_frames = replace(weighted, provenance={**weighted.provenance, "pareto_k": 0.1})
+    own_frames = replace(weighted, provenance={**weighted.provenance, "pareto_k": 0.1, "ess_fraction": [0.5]})
     quantity = free_energy(fit, own_frames, cv=first, bins=20, draws=20).difference(LEFT, RIGHT)
     assert (quantity.ci90, quantity.warning) == (None, "the generator leaves out 3 %")
     simulated = replace(own_frames, provenance={})
