@@ -26,21 +26,15 @@ def bayescg(*arguments: str | Path, **more: object) -> subprocess.CompletedProce
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["run", "--help"]])
-def test_looking_around_takes_less_than_a_second_and_imports_nothing_heavy(arguments: list[str]) -> None:
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        done = bayescg(*arguments)
-        seconds.append(time.perf_counter() - started)
-        assert done.returncode == 0
-    assert min(seconds) < 1.0
-    told = subprocess.run(
+def test_looking_around_imports_nothing_heavy(arguments: list[str]) -> None:
+    """How long it takes is in tests/benchmarks/test_starting.py."""
+    done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "bayescg.cli", *arguments],
         capture_output=True,
         text=True,
         check=True,
-    ).stderr
-    imported = {line.rpartition("|")[2].strip().split(".")[0] for line in told.splitlines()}
+    )
+    imported = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines()}
     assert not imported & {"torch", "openmm", "mdtraj", "pyro", "numpy", "matplotlib", "xarray"}
 
 
