@@ -145,6 +145,7 @@ def simulated_truth(
     if not isinstance(model, Model | Fit):
         raise ConfigError(f"model is a {type(model).__name__}; give a model, or a fit as a reference")
     repeat = Replicate(model, frames, observables, samples, draws, training)
+    repeat.truth(seed)  # what has none is an error of the caller's, not of a run
     jobs, where = calls(repeat, [{"seed": seed + k} for k in range(repeats)], out)
     results = carry_out(jobs, where, cluster, workers=workers, progress=progress)
     names = list(results[0])
@@ -172,7 +173,7 @@ class Replicate:
         """By how much each observable is off: mean, sd and 90 % interval; ranks of the truth and of the control."""
         shape = self.frames.positions.shape[1:]
         functions = functions_of(self.observables, None, self.frames, None)
-        truth = self._truth(seed)
+        truth = self.truth(seed)
         x = truth.generate(len(self.frames), seed=seed).cpu().numpy().reshape(len(self.frames), *shape)
         reduced = self.frames.temperature is None
         data = Frames.from_numpy(
@@ -194,7 +195,8 @@ class Replicate:
             for function, true, by_draw, chance in zip(functions, averages[0].T, averages[1].T, jitter, strict=True)
         }
 
-    def _truth(self, seed: int) -> TrainedModel:
+    def truth(self, seed: int) -> TrainedModel:
+        """The model at parameters of which its posterior, or that of the fit given, is to be right."""
         if isinstance(self.model, Model):
             return next(prior_draws(self.model, self.frames, 1, seed))
         values = {name: draws[0] for name, draws in self.model.parameters(1, seed).items()}

@@ -9,6 +9,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from bayescg.data import Stretches
 from bayescg.errors import ModelError
 from bayescg.inference.trained import TrainedModel
 from bayescg.inference.uncertainty import Posterior
@@ -44,6 +45,8 @@ def prior_draws(model: Model, frames: Any, draws: int, seed: int = 0) -> Iterato
     >>> bool((first.generate(5) != second.generate(5)).any())
     True
     """
+    if model.needs_pairs or isinstance(model.rows(frames), Stretches):
+        raise ModelError(f"{type(model).__name__} says how frames follow each other, and generates none by itself")
     copy = fresh_copy(model)
     copy.setup(frames)
     device = next(copy.parameters()).device

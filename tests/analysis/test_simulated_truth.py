@@ -9,7 +9,7 @@ import bayescg as bcg
 from bayescg.analysis import simulated_truth
 from bayescg.data import Frames
 from bayescg.errors import ConfigError, ModelError, RunError
-from bayescg.models import Autoencoder
+from bayescg.models import Autoencoder, HiddenMarkov, ReversibleDeepMSM
 from tests.calibration.simulated_truths import Conjugate
 
 QUICK: dict[str, Any] = {"steps": 1, "learning_rate": 1e-9, "compile": "off", "device": "cpu", "validation": 0.0}
@@ -61,8 +61,12 @@ def test_ranks_of_coarse_graining_are_uniform_where_its_data_tell():
 
 
 def test_what_has_no_truth_is_refused(frames):
-    with pytest.raises(RunError, match="no parameter of Autoencoder has a prior"):
+    with pytest.raises(ModelError, match="no parameter of Autoencoder has a prior"):
         simulated_truth(Autoencoder(latent_dim=1), frames, repeats=2, progress=False)
+    in_time = Frames.from_numpy(np.zeros((200, 3)), unit="reduced", dt=1.0, temperature_kT=1.0)
+    for model in (ReversibleDeepMSM(states=2, lag=1.0), HiddenMarkov(states=2, lag=1.0)):
+        with pytest.raises(ModelError, match="says how frames follow each other"):
+            simulated_truth(model, in_time, repeats=2, progress=False)
     with pytest.raises(RunError, match="do not differ in x1"):
         simulated_truth(Conjugate(), frames, repeats=2, **{**QUICK, "uncertainty": "none"})
     with pytest.raises(ConfigError, match="give a model"):
