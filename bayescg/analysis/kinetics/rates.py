@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,7 +61,8 @@ class Rates:
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{n} {rounded(q.mean, q.sd)} ± {q.sd:.2g} {q.unit}" for n, q in self.quantities.items())
-        return f"Rates({parts}; {len(self.edges[0]) - 1} bins)"
+        bound = "" if "transmission" in self.quantities else "; without shots rates are upper bounds"
+        return f"Rates({parts}; {len(self.edges[0]) - 1} bins{bound})"
 
 
 def rates(
@@ -86,8 +89,9 @@ def rates(
     but for what frames leave uncertain. Intervals are about this bound: along a learned committor it was 15 % above the
     rate of a landscape where that is known, with an error of 6 %; with `shots` from some of the frames they are about
     the rate itself (``bayescg.analysis.kinetics.transmission``). The bound is the same for every monotone
-    function of s, so that draws of a CV need no common scale. The rate from `a` is :math:`\nu / E[1 - q]`, and its
-    inverse the mean first-passage time to `b` from where reactions begin in `a`. The bootstrap's estimate of the bias
+    function of s, so that draws of a CV need no common scale; bins are equally long in the distance along it. The rate
+    from `a` is :math:`\nu / E[1 - q]`, and its inverse the mean first-passage time to `b` from where reactions begin in
+    `a`. The bootstrap's estimate of the bias
     of their logarithms is taken off.
 
     Parameters
@@ -143,13 +147,16 @@ def rates(
     moves, points, edges_of, q_of = np.empty((draws, kinds)), np.empty((min(len(functions), draws), kinds)), [], []
     for rows, m in members_in_turn(draws, len(functions)):
         s, pull, in_a, in_b = first if m == 0 else _along(functions[m], frames, d, like, (a, b))
-        edges = _edges(s, in_a, in_b, bins)
+        edges, length, slope = _bins(s, pull, in_a, in_b, bins)
         place = np.searchsorted(edges, s)  # 0 and one more than there are beyond the ends
         count = len(edges) - 1
         everything = np.r_[total[0], total[1][rows, 0]][:, None]  # of all frames, and of draws of them
-        flux = np.vstack(drawing.sums(np.where(place <= count, place, 0) - 1, count, rows, values=pull)) / everything
+        flux = (
+            np.vstack(drawing.sums(np.where(place <= count, place, 0) - 1, count, rows, values=pull * slope**2))
+            / everything
+        )
         share = np.vstack(drawing.sums(place, count + 2, rows)) / everything
-        least, q = _least_flux(flux, edges)
+        least, q = _least_flux(flux, length)
         logs = _logs(least, q, share)
         if shooting is not None:
             flux = shooting.flux(functions[m], s, pull, (edges, q[0]), like, drawing, rows) / everything[:, 0]
@@ -173,10 +180,17 @@ def _functions(fit: Any) -> tuple[list[Callable[[Tensor], Tensor]], Tensor | Non
         if not callable(fit):
             raise ConfigError(f"fit is {fit!r}: give a fit, or a function from positions to (n,)")
         function: Any = fit
-        return [function], None
+        return [partial(_single, function)], None
     if not isinstance(model, Model) or not isinstance(model, HasCV):
         raise ModelError(f"{type(model).__name__} has no collective variables")
     return refit_functions(model, fit.weights, lambda refit, x: cv_of(refit, x).mean), next(model.parameters())
+
+
+def _single(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    values = function(x)
+    if values.ndim > 1 and values[0].numel() != 1:
+        raise ConfigError(f"the CV gives {tuple(values.shape)} for {len(x)} frames: a rate is along one, (n,)")
+    return values
 
 
 def _along(
@@ -200,17 +214,31 @@ def _along(
     return towards_b * along, pull, in_a, in_b
 
 
-def _edges(s: np.ndarray, in_a: np.ndarray, in_b: np.ndarray, bins: int | None) -> np.ndarray:
-    """Bins of equal width from the largest CV in `a` to the smallest in `b`."""
+def _bins(
+    s: np.ndarray, pull: np.ndarray, in_a: np.ndarray, in_b: np.ndarray, bins: int | None
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """Edges of bins from the largest CV in `a` to the smallest in `b`, their length, and the slope at each frame
+    of the function of the CV in which they are equally long.
+
+    That is the distance along it, by the gradients of a few frames at a time: whatever monotone function the CV is,
+    the bins are the same, narrow also where its gradient vanishes.
+    """
     low, high = s[in_a].max(), s[in_b].min()
     if not low < high:
         raise ConfigError(
             f"the CV does not lead from a to b: it is up to {low:.3g} in a and from {high:.3g} in b; choose smaller "
             "sets, or a CV that tells them apart"
         )
+    order = np.argsort(s)
+    order = order[(s[order] > low) & (s[order] < high)]
+    few = np.array_split(order, max(1, len(order) // FEWEST))
+    knots = np.r_[low, [0.5 * (s[first[-1]] + s[second[0]]) for first, second in pairwise(few)], high]
+    steepness = np.array([pull[rows].mean() if len(rows) else 0.0 for rows in few])
+    slopes = 1.0 / np.sqrt(steepness.clip(max(1e-12 * steepness.max(), 1e-300)))
+    distance = np.r_[0.0, np.cumsum(np.diff(knots) * slopes)]
     count = MOST if bins is None else bins
     while True:
-        edges = np.linspace(low, high, count + 1)
+        edges = np.interp(np.linspace(0.0, distance[-1], count + 1), distance, knots)
         fewest = int(np.histogram(s, edges)[0].min())
         if bins is not None or fewest >= 3 * FEWEST or count <= LEAST:
             break
@@ -220,12 +248,12 @@ def _edges(s: np.ndarray, in_a: np.ndarray, in_b: np.ndarray, bins: int | None) 
             f"one of {count} bins between the sets holds {fewest} frames, fewer than {FEWEST}: use fewer bins=, or "
             "sample the way between the sets, as bcg.sampling.umbrella does"
         )
-    return edges
+    return edges, float(distance[-1] / count), slopes[np.searchsorted(knots[1:-1], s)]
 
 
-def _least_flux(flux: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _least_flux(flux: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray]:
     """The least flux along the CV (draws,), and its committor at the edges (draws, bins + 1)."""
-    resistance = np.diff(edges) ** 2 / flux
+    resistance = length**2 / flux
     q = np.cumsum(np.pad(resistance, ((0, 0), (1, 0))), 1)
     return 1.0 / q[:, -1], q / q[:, -1:]
 

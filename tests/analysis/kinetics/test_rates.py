@@ -39,9 +39,10 @@ def test_intervals_hold_both_rates_and_draws_spread_as_estimates_do():
 def test_times_are_inverse_rates_and_any_monotone_cv_says_the_same():
     frames = biased(8, 100, 0)
     plain = bcg.analysis.rates(lambda x: x[:, 0], frames, in_a, in_b, bins=40).quantities
-    bent = bcg.analysis.rates(lambda x: -torch.sinh(1.5 * x[:, 0]), frames, in_a, in_b, bins=40).quantities
-    for name in plain:
-        assert np.log(plain[name].mean / bent[name].mean) == pytest.approx(0.0, abs=0.05)
+    for bend in (lambda x: -torch.sinh(1.5 * x), lambda x: x**3, lambda x: torch.tanh((x + 1.0) / 0.4)):
+        bent = bcg.analysis.rates(lambda x, bend=bend: bend(x[:, 0]), frames, in_a, in_b, bins=40).quantities
+        for name in plain:  # one of vanishing gradient between the wells, too
+            assert np.log(plain[name].mean / bent[name].mean) == pytest.approx(0.0, abs=0.05)
     assert plain["time_ab"].mean * plain["rate_ab"].mean == pytest.approx(1.0, abs=0.05)
 
 
@@ -64,6 +65,8 @@ def test_what_cannot_be_answered_is_refused():
         bcg.analysis.rates(lambda x: x[:, 0], frames, in_a, lambda x: x[:, 0] > 9.0)
     with pytest.raises(DataError, match="use fewer bins"):
         bcg.analysis.rates(lambda x: x[:, 0], frames, in_a, in_b, bins=2000)
+    with pytest.raises(ConfigError, match=r"gives \(\d+, 2\) for \d+ frames: a rate is along one"):
+        bcg.analysis.rates(lambda x: x[:, [0, 0]], frames, in_a, in_b)
     with pytest.raises(ConfigError, match="does not lead from a to b"):
         bcg.analysis.rates(lambda x: torch.cos(5 * x[:, 0]), frames, in_a, in_b)
 
