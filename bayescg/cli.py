@@ -159,6 +159,8 @@ def sweep(
         results = run_all(name, settings, cluster, out=path, workers=workers)
     except RunError as error:
         results, failed = error.results, error
+        if all(result is None for result in results):  # what another command left there stays as it is
+            raise
     from bayescg.experiments.build import model_class
     from bayescg.experiments.many import sweep as sweeps
     from bayescg.experiments.many.study import study

@@ -172,7 +172,8 @@ def coverage(
     cluster : optional
         A Dask scheduler, as for :func:`bayescg.experiments.map`.
     out : path, optional
-        A directory where repeats are kept: the same call goes on there.
+        A directory where repeats are kept: the same call goes on there. A changed function is not noticed: give
+        another.
     progress : bool, optional
         Show a progress bar; None: in a terminal.
 

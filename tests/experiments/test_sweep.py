@@ -137,6 +137,12 @@ def test_the_table_of_finished_runs_and_its_file(tmp_path: Path) -> None:
     assert found["groups"][0]["quantities"]["rg"]["chi2"] == pytest.approx(32.0)
     assert [r["settings"] for r in found["runs"]] == [{"seed": 0}, {"seed": 1}]
     assert found["failed"] == []
+    before = (tmp_path / "runs.csv").read_text()
+    for path in tmp_path.glob("*/config.toml"):  # as if the experiment had been changed in the meantime
+        path.write_text(path.read_text().replace("temperature = 330.0", "temperature = 331.0"))
+    refused = CliRunner().invoke(app, ["sweep", "alanine-dipeptide", "--seeds", "0:2", "--out", str(tmp_path)])
+    assert "holds another run" in str(refused.exception)
+    assert (tmp_path / "runs.csv").read_text() == before
 
 
 def kill_when(there: Callable[[], bool], lock: Path) -> threading.Thread:
