@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Calibrated", "Coverage", "acceptance", "coverage", "halved", "judged"]
 
 _BIAS = 0.3
+_CHANCE = 3.0
+"""Standard errors that the bias of unbiased answers may have: of few repeats more than that."""
+
 _FAMILIES = 0.01
 
 
@@ -72,8 +75,19 @@ class Calibrated:
 
     @property
     def ok(self) -> bool:
-        """Whether they do, and the bias is at most 0.3 standard deviations."""
-        return self.holds and abs(self.bias) <= _BIAS
+        """Whether they do, and the bias is at most 0.3 standard deviations, or what chance gives of fewer than 100."""
+        return self.holds and abs(self.bias) <= self._largest_bias
+
+    @property
+    def verdict(self) -> str:
+        """In words, with what is wrong."""
+        if self.ok:
+            return "ok"
+        return "FAILED by its bias" if self.holds else "FAILED"
+
+    @property
+    def _largest_bias(self) -> float:
+        return max(_BIAS, _CHANCE / math.sqrt(max(1, self.of + self.refused)))
 
     @property
     def control_fails(self) -> bool:
@@ -121,12 +135,11 @@ class Coverage:
         lines = [f"{self.level:.0%} intervals, {self.repeats} repeats"]
         for row in self.rows:
             low, high = row.acceptance
-            verdict = "ok" if row.ok else "FAILED"
             missed = f"{row.low} lie below the truth and {row.high} above, {row.refused} refused"
             control = f"control {row.control} of {row.control_of}" + ("" if row.control_fails else " PASSES")
             lines.append(
                 f"  {row.name:<{width}}  held {row.held} of {row.of} ({low} to {high}), {missed}, "
-                f"bias {row.bias:+.2f} sd, width {row.width:.2f}; {control}: {verdict}"
+                f"bias {row.bias:+.2f} sd, width {row.width:.2f}; {control}: {row.verdict}"
             )
         return "\n".join(lines)
 
