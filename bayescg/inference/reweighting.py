@@ -27,6 +27,7 @@ __all__ = [
     "UNRELIABLE",
     "WORST_K",
     "Evidence",
+    "check_queries",
     "draws_of_refits",
     "evidence",
     "reweighted",
@@ -108,7 +109,7 @@ def reweighted(fit: Any, samples: int = SAMPLES, seed: int = 0) -> Frames:
     """
     from bayescg.data import Frames
 
-    _check_queries(fit)
+    check_queries(fit)
     states = _states(fit)
     each = samples // len(states)
     parts, weights, tails, by_refit = [], [], [], []
@@ -138,7 +139,8 @@ def reweighted(fit: Any, samples: int = SAMPLES, seed: int = 0) -> Frames:
     return replace(frames, provenance={**frames.provenance, **weighing})
 
 
-def _check_queries(fit: Any) -> None:
+def check_queries(fit: Any) -> None:
+    """Refuse what is no fit, and fits that learned from frames."""
     if not hasattr(fit, "weights"):
         raise ConfigError(f"fit is a {type(fit).__name__}; give what bcg.fit or bcg.Fit.load returns")
     if fit.model.needs_frames:
@@ -164,7 +166,7 @@ def draws_of_refits(fit: Any, samples: int, seed: int) -> Iterator[Draws]:
     ConfigError
         There are too few samples.
     """
-    _check_queries(fit)
+    check_queries(fit)
     states = _states(fit)
     check_counts(samples=(samples, BLOCKS * len(states)), seed=(seed, 0))
     for number, state in enumerate(states):
@@ -184,7 +186,7 @@ def weighted_draws(fit: Any, samples: int, seed: int) -> Draws:
     ConfigError
         There are too few samples.
     """
-    _check_queries(fit)
+    check_queries(fit)
     check_counts(samples=(samples, BLOCKS), seed=(seed, 0))
     return draw(fit.model, list(fit.weights.names), state_of(fit.model), samples, seed, PARTICLES)
 

@@ -18,7 +18,17 @@ from bayescg.analysis.free_energy.broad import anneal_from_broad, cost_of
 from bayescg.arguments import check_counts
 from bayescg.data import Frames, effective_frames
 from bayescg.errors import ConfigError
-from bayescg.inference.reweighting import FEW, SAMPLES, TOO_FEW, UNRELIABLE, WORST_K, Evidence, evidence, weighted_draws
+from bayescg.inference.reweighting import (
+    FEW,
+    SAMPLES,
+    TOO_FEW,
+    UNRELIABLE,
+    WORST_K,
+    Evidence,
+    check_queries,
+    evidence,
+    weighted_draws,
+)
 from bayescg.modelling import SystemModel
 from bayescg.modelling.schedules.importance import log_generated, log_physics
 from bayescg.recording.functional import seeded
@@ -140,6 +150,7 @@ def audit(
     check_counts(particles=(particles, 1))
     if evaluations is not None:
         check_counts(evaluations=(evaluations, 1))
+    check_queries(fit)
     budget = evaluations or fit.cost["energy_evaluations"] or math.inf
     samples = int(max(_FEWEST_SAMPLES, min(SAMPLES, budget / 4))) if samples is None else samples
     draws = weighted_draws(fit, samples, seed)
