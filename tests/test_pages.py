@@ -22,6 +22,7 @@ for path in sys.argv[2:]:
     code = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
     if sys.argv[1] == "small":
         code = re.sub(r"\bsteps=\d+", "steps=10, members=4", code)
+        code = code.replace("(1.0, 5.0, 10.0)", "(0.2, 0.5, 1.0)").replace("lag=10.0", "lag=1.0")  # of 5 ps each
     print("PAGE", Path(path).stem)
     exec(compile(code, path, "exec"), {"__name__": "__main__"})
 """
