@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Calibrated", "Coverage", "acceptance", "coverage", "halved", "judged"]
 
 _BIAS = 0.3
-_CHANCE = 3.0
-"""Standard errors that the bias of unbiased answers may have: of few repeats more than that."""
-
 _FAMILIES = 0.01
 
 
@@ -75,8 +72,8 @@ class Calibrated:
 
     @property
     def ok(self) -> bool:
-        """Whether they do, and the bias is at most 0.3 standard deviations, or what chance gives of fewer than 100."""
-        return self.holds and abs(self.bias) <= self._largest_bias
+        """Whether they do, and the bias is at most 0.3 standard deviations, which of few repeats chance exceeds."""
+        return self.holds and abs(self.bias) <= _BIAS
 
     @property
     def verdict(self) -> str:
@@ -84,10 +81,6 @@ class Calibrated:
         if self.ok:
             return "ok"
         return "FAILED by its bias" if self.holds else "FAILED"
-
-    @property
-    def _largest_bias(self) -> float:
-        return max(_BIAS, _CHANCE / math.sqrt(max(1, self.of + self.refused)))
 
     @property
     def control_fails(self) -> bool:

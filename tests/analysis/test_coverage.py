@@ -61,13 +61,10 @@ def test_bias_fails_with_its_size_and_its_side():
     assert row.high > 2 * row.low
 
 
-def test_few_repeats_of_right_answers_pass_and_say_what_fails_where_they_are_wrong():
-    """Of 60 families of 12, right ones: counts and a bias of three standard errors leave about two to fail."""
-    families = [coverage(mean, TRUTH, repeats=12, seed=100 * k, progress=False) for k in range(60)]
-    assert sum(family.ok for family in families) >= 56
-    far = coverage(lambda seed: mean(seed, bias=1.2), TRUTH, repeats=12, progress=False)
+def test_a_row_that_its_bias_fails_says_so():
+    far = coverage(lambda seed: mean(seed, bias=0.6), TRUTH, repeats=12, progress=False)["mean"]
     assert not far.ok
-    assert far["mean"].verdict == ("FAILED by its bias" if far["mean"].holds else "FAILED")
+    assert far.verdict == ("FAILED by its bias" if far.holds else "FAILED")
 
 
 def test_the_control_that_is_given_is_judged():
