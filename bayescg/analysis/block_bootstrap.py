@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from bayescg.data import Frames, seen_by_blocks, statistical_inefficiency
+from bayescg.data import Frames, neighbours_resemble, seen_by_blocks, statistical_inefficiency
+from bayescg.data.frame_checks import places
 from bayescg.errors import DataError
 from bayescg.inference.uncertainty import block_weights
 
@@ -17,7 +19,9 @@ __all__ = [
     "block_ids",
     "bootstrap",
     "draw_of",
+    "in_time",
     "inefficiency",
+    "on_the_line",
     "refit_sources",
     "sources",
     "weights_of",
@@ -25,6 +29,10 @@ __all__ = [
 ]
 
 BLOCKS = 100
+FOLLOW = (
+    "the frames have no time axis, but neighbours are alike: they are taken to follow each other in time. Give dt= "
+    "where they are loaded; if they are independent draws, shuffle them"
+)
 
 
 def weights_of(frames: Frames) -> np.ndarray:
@@ -32,6 +40,27 @@ def weights_of(frames: Frames) -> np.ndarray:
     if frames.koopman is not None:
         return frames.koopman.weights()
     return np.ones(len(frames)) if frames.weights is None else np.asarray(frames.weights, dtype=np.float64)
+
+
+def in_time(values: np.ndarray, frames: Frames) -> Frames:
+    """Frames without a time axis as following each other, where their values ``(n, k)`` say that they do.
+
+    As independent draws they would have error bars that are too small, by the square root of g. A fit's own draws stand
+    in the order of its refits, and stay as they are.
+
+    Examples
+    --------
+    >>> from bayescg.data import Frames
+    >>> x = np.repeat(np.random.default_rng(0).normal(size=(500, 1)), 8, axis=0)
+    >>> in_time(x, Frames.from_numpy(x, unit="reduced")).order
+    array([   0,    1,    2, ..., 3997, 3998, 3999], dtype=int32)
+    """
+    made = {"refits", "pareto_k"} & set(frames.provenance)
+    if frames.order is not None or frames.bias is not None or made:
+        return frames
+    if not neighbours_resemble(values, frames.trajectory):
+        return frames
+    return replace(frames, order=places(frames.trajectory))
 
 
 def inefficiency(values: np.ndarray, frames: Frames, periodic: Sequence[bool] = (False,)) -> float:
@@ -46,10 +75,7 @@ def inefficiency(values: np.ndarray, frames: Frames, periodic: Sequence[bool] = 
     """
     if frames.order is None:
         return 1.0
-    columns = []
-    for column, circular in zip(values.reshape(len(values), -1).T, periodic, strict=True):
-        columns += [np.cos(column), np.sin(column)] if circular else [column]
-    series = np.stack(columns, 1)
+    series = on_the_line(values, periodic)
     paths = frames.trajectory
     if frames.bias is not None:  # replicas go on while windows change
         order = np.argsort(frames.bias.replica, kind="stable")
@@ -61,6 +87,21 @@ def inefficiency(values: np.ndarray, frames: Frames, periodic: Sequence[bool] = 
     if not np.ptp(series, axis=0).any():
         return 1.0
     return statistical_inefficiency(series, paths)
+
+
+def on_the_line(values: np.ndarray, periodic: Sequence[bool]) -> np.ndarray:
+    """Columns of values ``(n,)`` or ``(n, k)``, with cosine and sine for each that is periodic.
+
+    Examples
+    --------
+    >>> on_the_line(np.zeros(2), [True])
+    array([[1., 0.],
+           [1., 0.]])
+    """
+    columns: list[np.ndarray] = []
+    for column, circular in zip(values.reshape(len(values), -1).T, periodic, strict=True):
+        columns += [np.cos(column), np.sin(column)] if circular else [column]
+    return np.stack(columns, 1)
 
 
 def draw_of(frames: Frames) -> np.ndarray | None:

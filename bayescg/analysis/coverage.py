@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import binom
+from scipy.stats import binom, norm
 
 from bayescg.analysis.quantity import Quantity
 from bayescg.arguments import check_counts
@@ -77,10 +77,14 @@ class Calibrated:
 
     @property
     def verdict(self) -> str:
-        """In words, with what is wrong."""
+        """In words, with what is wrong, and how often chance alone makes it so where repeats are too few to tell."""
         if self.ok:
             return "ok"
-        return "FAILED by its bias" if self.holds else "FAILED"
+        if not self.holds:
+            return "FAILED"
+        chance = 2 * float(norm.sf(_BIAS * self.of**0.5))
+        few = f"; of right answers so do {chance:.0%} of studies of {self.of} repeats: take 200"
+        return "FAILED by its bias" + few * (chance > _FAMILIES)
 
     @property
     def control_fails(self) -> bool:

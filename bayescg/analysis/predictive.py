@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from bayescg.analysis.block_bootstrap import block_draws, block_ids, inefficiency, weights_of
+from bayescg.analysis.block_bootstrap import block_draws, block_ids, in_time, inefficiency, on_the_line, weights_of
 from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of, wrap
 from bayescg.analysis.fit_checks import check_question
 from bayescg.analysis.quantity import Quantity
@@ -246,6 +246,7 @@ def _check(
     edges = _edges(values, generated, bins, periodic)
     centre, spread = _moments(values[None], w[None], periodic)
     deviation = 1 - np.cos(values - centre) if periodic else (values - centre) ** 2
+    frames = in_time(on_the_line(values, (periodic,)), frames)
     g = inefficiency(values, frames, (periodic,))
     inside = (values >= edges[:-1, None]) & (values < edges[1:, None])
     of_bins = effective_frames(w) / np.array([inefficiency(row.astype(float), frames) for row in inside])

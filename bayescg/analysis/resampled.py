@@ -10,6 +10,7 @@ from bayescg.analysis.block_bootstrap import (
     block_ids,
     bootstrap,
     draw_of,
+    in_time,
     inefficiency,
     refit_sources,
     weights_of,
@@ -285,6 +286,7 @@ def average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: str
     values = np.asarray(values, dtype=np.float64)
     if values.shape != (len(frames),):
         raise DataError(f"values of shape {values.shape} for {len(frames)} frames: give one a frame")
+    frames = in_time(values[:, None], frames)
     g = inefficiency(values, frames)
     drawing = resampled(frames, g, draws, seed)
     everywhere = np.zeros(len(values), dtype=np.int64)

@@ -2,7 +2,7 @@
 
 from bayescg.data.bias import Bias
 from bayescg.data.conditions import check_temperature
-from bayescg.data.correlation import seen_by_blocks, statistical_inefficiency
+from bayescg.data.correlation import neighbours_resemble, seen_by_blocks, statistical_inefficiency
 from bayescg.data.effective import check_effective, effective, effective_frames
 from bayescg.data.evenly import evenly
 from bayescg.data.frames import Frames, Pairs, Stretches
@@ -34,6 +34,7 @@ __all__ = [
     "load",
     "mbar",
     "mbar_draws",
+    "neighbours_resemble",
     "overlap",
     "round_trips",
     "seen_by_blocks",

@@ -4,7 +4,9 @@ import numpy as np
 
 from bayescg.errors import DataError
 
-__all__ = ["seen_by_blocks", "statistical_inefficiency"]
+__all__ = ["neighbours_resemble", "seen_by_blocks", "statistical_inefficiency"]
+
+_SIGMAS = 5.0
 
 
 def statistical_inefficiency(series: np.ndarray, trajectory: np.ndarray | None = None, pooled: bool = False) -> float:
@@ -61,6 +63,26 @@ def statistical_inefficiency(series: np.ndarray, trajectory: np.ndarray | None =
         raise DataError("the series never changes, so it has no correlation time: give one that moves")
     deviations = [(c - c.mean())[:, None] for c in moving]
     return _inefficiency(np.hstack(deviations), pieces) if pooled else max(_inefficiency(d, pieces) for d in deviations)
+
+
+def neighbours_resemble(series: np.ndarray, trajectory: np.ndarray) -> bool:
+    r"""Whether frames that stand beside each other are alike, by more than chance makes of independent ones.
+
+    The autocorrelation of some column of ``(n, k)`` from one frame to the next of its trajectory ``(n,)``, beyond five
+    of the standard errors :math:`1/\sqrt{n}` that it has between independent frames.
+
+    Examples
+    --------
+    >>> noise = np.random.default_rng(0).normal(size=(1000, 1))
+    >>> one = np.zeros(1000, int)
+    >>> neighbours_resemble(noise, one), neighbours_resemble(np.repeat(noise[::2], 2, axis=0), one)
+    (False, True)
+    """
+    apart = np.asarray(series, np.float64)
+    apart = apart - apart.mean(0)
+    beside = np.diff(trajectory) == 0
+    products = apart[1:][beside] * apart[:-1][beside]
+    return bool((products.sum(0) > _SIGMAS * beside.sum() ** 0.5 * np.square(apart).mean(0)).any())
 
 
 def seen_by_blocks(g: float, length: float) -> float:

@@ -143,7 +143,7 @@ class Frames:
             ``"nm"``, ``"angstrom"``, ... or ``"reduced"`` for toy systems; there is no default.
         dt : float, optional
             Time between frames in ps, or an OpenMM quantity. Without it the frames have no time axis: they are
-            independent draws.
+            independent draws, unless neighbours are so much alike that averages see that they follow each other.
         temperature, temperature_kT : float, optional
             Temperature in K, or an OpenMM quantity; or kT of a toy system.
         weights : array, (n,), optional
@@ -240,6 +240,8 @@ class Frames:
         shape = " x ".join(map(str, self.positions.shape))
         runs = len(np.unique(self.trajectory))
         time = "no time axis" if self.dt is None else f"dt={self.dt:g}"
+        if self.dt is not None and self.order is not None and (gap := split.spacing(self.order)) > 1:
+            time += f", one in {gap} kept"
         return f"Frames({shape}, {self.unit}, {runs} trajector{'y' if runs == 1 else 'ies'}, {time})"
 
     def __len__(self) -> int:
@@ -314,9 +316,14 @@ class Frames:
         now, later = lagged_rows(self.trajectory, self.order, steps)
         if len(now) == 0:
             longest = int(np.diff(np.r_[frame_checks.run_starts(self.trajectory), len(self)]).max())
+            if steps % (gap := split.spacing(self.order)):
+                raise DataError(
+                    f"no two frames are {lag:g} apart: one in {gap} was kept, {gap * self.dt:g} after the one before; "
+                    f"use a multiple of that as lag, or all frames"
+                )
             raise DataError(
                 f"no two frames are {lag:g} apart: the longest trajectory has {longest} frames, "
-                f"{self.dt:g} apart; use a shorter lag or longer trajectories"
+                f"{gap * self.dt:g} apart; use a shorter lag or longer trajectories"
             )
         return Pairs(now, later, steps * self.dt, self)
 

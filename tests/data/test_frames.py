@@ -318,3 +318,14 @@ def test_frames_left_out_evenly_are_no_gaps():
     assert len(test.frames) == 200
     assert len(train) + lost <= 600
     assert len(train) > 500
+
+
+def test_frames_left_out_evenly_are_told():
+    """Where they are printed, and where a lag falls between them."""
+    frames = runs([30, 30], dt=0.5)[::3]
+    assert repr(frames).endswith("2 trajectories, dt=0.5, one in 3 kept)")
+    assert len(frames.lagged(3.0)) == 16
+    with pytest.raises(DataError, match=r"no two frames are 1 apart: one in 3 was kept, 1.5 after the one before"):
+        frames.lagged(1.0)
+    with pytest.raises(DataError, match=r"no two frames are 30 apart: .* has 10 frames, 1.5 apart"):
+        frames.lagged(30.0)

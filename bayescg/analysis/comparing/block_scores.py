@@ -11,7 +11,7 @@ import torch
 
 from bayescg.analysis.comparing.conformations import log_volume
 from bayescg.analysis.reliability import log_probability_of_shots
-from bayescg.data import Frames, Pairs, Stretches, seen_by_blocks, statistical_inefficiency
+from bayescg.data import Frames, Pairs, Stretches, neighbours_resemble, seen_by_blocks, statistical_inefficiency
 from bayescg.errors import DataError
 from bayescg.features import Features
 from bayescg.feeding.chunks import chunks
@@ -84,6 +84,8 @@ def in_blocks(
         sizes = np.bincount(fold)
         apart = apart - np.stack([np.bincount(fold, column) / sizes for column in apart.T], 1)[fold]
     g = 1.0
+    if trajectory is None and neighbours_resemble(apart, np.zeros(n)):  # without a time axis, but one after the other
+        trajectory = np.zeros(n)
     if trajectory is not None and np.ptp(apart, axis=0).any():
         g = statistical_inefficiency(apart, trajectory)
     count = int(np.clip(n / (5 * g), *_BLOCKS)) if blocks is None else blocks

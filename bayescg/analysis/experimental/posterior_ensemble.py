@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from bayescg.analysis.binning import circular_of, cv_values, edges_of, in_cells
-from bayescg.analysis.block_bootstrap import inefficiency, weights_of
+from bayescg.analysis.block_bootstrap import in_time, inefficiency, on_the_line, weights_of
 from bayescg.analysis.evaluation import wrap
 from bayescg.analysis.experimental.elliptical_slice import elliptical_slice
 from bayescg.analysis.experimental.ensemble import Averages, Ensemble, Measured, quantity
@@ -133,6 +133,7 @@ def experiments(
     position = np.where(circular, wrap(values[0]), values[0])
     cell, _ = in_cells(position, edges)
     cells = (len(edges[0]) - 1) ** k
+    frames = in_time(np.hstack([on_the_line(position, circular), measured.per_frame]), frames)
     g_frames = max(
         inefficiency(position, frames, circular),
         inefficiency(measured.per_frame, frames, [False] * len(measured.names)),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescg.analysis.binning import circular_of, cv_values, edges_of, in_cells
-from bayescg.analysis.block_bootstrap import inefficiency, weights_of
+from bayescg.analysis.block_bootstrap import FOLLOW, in_time, inefficiency, on_the_line, weights_of
 from bayescg.analysis.drift import beginnings
 from bayescg.analysis.evaluation import wrap
 from bayescg.analysis.fit_checks import check_landscape
@@ -136,6 +136,8 @@ def free_energy(
     bins = _bins(values, w, range, circular) if bins is None else bins
     edges = edges_of(values, bins, range, circular)
     values = np.where(circular, wrap(values), values)
+    ordered = frames.order is not None
+    frames = in_time(on_the_line(values.mean(0), circular), frames)
     g = inefficiency(values.mean(0), frames, circular)
     if "refits" in frames.provenance and (refits := len(np.unique(frames.trajectory))) < 3:
         raise DataError(f"only {refits} refits: too few for an error bar; fit an ensemble with members=3 or more")
@@ -178,7 +180,9 @@ def free_energy(
     where = told_share(untold, mass)
     if k == 1 and (where := told_ranges(untold, effective, visited, edges[0])):
         where = f"{names[0]} from {where} {cv_units[0]}".rstrip()
-    doubt, few = unmixed(frames) or _drift(values.mean(0), circular, frames), few_potentials(frames)
+    doubt = unmixed(frames) or beginnings(on_the_line(values.mean(0), circular), frames)
+    few, follow = few_potentials(frames), None if ordered or frames.order is None else FOLLOW
+    doubts = [text for text in (doubt, few, follow) if text]
     lone = None if isinstance(drawing, OfPotentials) else few
     return FreeEnergy(
         profile=array,
@@ -188,7 +192,7 @@ def free_energy(
         periodic=circular,
         level=level,
         inefficiency=g,
-        warnings=(*_warnings(fit, frames, g, drawing.block_of, where, k), *(text for text in (doubt, few) if text)),
+        warnings=(*_warnings(fit, frames, g, drawing.block_of, where, k), *doubts),
         effective=xr.DataArray(effective.reshape(cells), dims=dims, coords=centres),
         untold=untold.reshape(cells),
         remedy=remedy(frames),
@@ -210,14 +214,6 @@ def _runs(frames: Frames) -> np.ndarray:
     if frames.order is not None:
         runs[1:] |= np.diff(frames.order) != spacing(frames.order)
     return runs
-
-
-def _drift(values: np.ndarray, circular: Sequence[bool], frames: Frames) -> str | None:
-    """What to say of trajectories whose CVs (n, k) do not begin at equilibrium."""
-    columns = [
-        f(v) for v, c in zip(values.T, circular, strict=True) for f in ((np.cos, np.sin) if c else (np.asarray,))
-    ]
-    return beginnings(np.stack(columns, 1), frames)
 
 
 def _doubt(fit: Fit | None, frames: Frames) -> str | None:

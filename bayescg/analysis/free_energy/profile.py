@@ -116,6 +116,7 @@ class FreeEnergy:
         ----------
         a, b : (lo, hi), or ((lo, hi), (lo, hi)) for two CVs
             Half-open intervals in the CV, of an angle in radians; for a periodic one lo > hi goes around the end.
+            Ends of others may be infinite.
         unit : {"kT", "kJ/mol", "kcal/mol", "hartree"}
 
         Returns
@@ -197,7 +198,7 @@ class FreeEnergy:
             bounds = np.asarray(region, dtype=np.float64).reshape(-1, 2) if np.size(region) == 2 * k else None
         except (TypeError, ValueError):
             bounds = None
-        if bounds is None or not np.isfinite(bounds).all():
+        if bounds is None or np.isnan(bounds).any():
             raise ConfigError(
                 f"a region of {k} CV(s) is {'(lo, hi)' if k == 1 else '((lo, hi), (lo, hi))'}, not {region!r}"
             )

@@ -3,10 +3,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.signal import lfilter
 from scipy.stats import norm
 
 import bayescg as bcg
 from bayescg.analysis import free_energy
+from bayescg.analysis.resampled import average
 from bayescg.data import Frames
 from bayescg.errors import ConfigError, DataError
 from bayescg.models import PredictiveCV
@@ -285,6 +287,34 @@ def test_weights_of_few_values_are_weighed_as_they_are(levels):
     found = fes.difference((-9, 0), (0, 9))
     assert found.mean == pytest.approx(np.log(weights[side < 0].sum() / weights[side > 0].sum()), abs=found.sd)
     assert abs(found.mean) < 4 * found.sd
+
+
+def test_a_region_may_have_no_end():
+    fes = free_energy(None, in_time(gaussian(400)), first)
+    open_, closed = fes.difference((-np.inf, 0), (0, np.inf)), fes.difference((-99, 0), (0, 99))
+    assert open_.draws == pytest.approx(closed.draws)
+
+
+def test_frames_without_a_time_axis_are_taken_as_what_their_neighbours_say():
+    """An autoregression without dt has the error bars that it has with dt, and says why; shuffled it is independent."""
+    noise = gaussian(4000)
+    x = lfilter([1.0], [1.0, -0.9], noise)
+    shuffled = np.random.default_rng(0).permutation(x)
+    known, guessed, free = (
+        free_energy(None, frames, first, seed=0) for frames in (in_time(x), independent(x), independent(shuffled))
+    )
+    assert [any("taken to follow each other" in w for w in fes.warnings) for fes in (known, guessed, free)] == [
+        False, True, False,
+    ]  # fmt: skip
+    assert guessed.inefficiency == known.inefficiency > 10
+    assert free.inefficiency == 1
+    halves = (-np.inf, 0), (0, np.inf)
+    assert guessed.difference(*halves).draws == pytest.approx(known.difference(*halves).draws)
+    mean_known, mean_guessed, mean_free = (
+        average(values, frames, 400, 0, "").sd
+        for values, frames in ((x, in_time(x)), (x, independent(x)), (shuffled, independent(shuffled)))
+    )
+    assert mean_guessed == mean_known > 3 * mean_free
 
 
 def test_trajectories_that_all_begin_in_one_well_have_no_interval():
