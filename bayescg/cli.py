@@ -383,8 +383,10 @@ def _show_group(group: dict[str, Any], path: Path) -> None:
     for name in sweeps.disagreements(group["quantities"]):
         _screen.print(f"[yellow]warning: seeds disagree about {escape(name)}: its error bars are too narrow[/yellow]")
     if group["warnings"]:
-        message = f"{group['warnings']} of {count} runs warn: see report.html of each in {path}"
+        message = f"{group['warnings']} of {count} runs warn, in report.html of each in {path}; most often"
         _screen.print(f"[yellow]warning: {escape(message)}[/yellow]")
+        for line in group["common_warnings"]:
+            _screen.print(f"[yellow]  {escape(line)}[/yellow]")
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

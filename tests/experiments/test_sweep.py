@@ -82,6 +82,7 @@ def test_runs_that_differ_in_their_seeds_stand_together() -> None:
     assert [g["seeds"] for g in found] == [[0, 1, 2], [0, 1]]
     assert [g["quantities"]["q"]["mean"] for g in found] == [1.0, 3.5]
     assert [g["warnings"] for g in found] == [1, 1]
+    assert [g["common_warnings"] for g in found] == [["1 of 3 runs: w"], ["1 of 2 runs: w"]]
 
 
 @pytest.mark.parametrize(

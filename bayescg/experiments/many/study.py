@@ -158,7 +158,8 @@ class Study:
                 for name in sweep.disagreements(group["quantities"])
             ]
             if group["warnings"]:
-                warned.append(f"{group['warnings']} of {len(group['seeds'])} runs warn{where}: see their own reports")
+                said = "; ".join(group["common_warnings"])
+                warned.append(f"{group['warnings']} of {len(group['seeds'])} runs warn{where}. {said}")
         return warned
 
     def _agreement(self) -> dict[str, Table]:

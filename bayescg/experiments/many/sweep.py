@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,13 @@ from scipy.stats import chi2
 from bayescg.checkpoint import write_file
 from bayescg.report import rows
 
-__all__ = ["SCHEMA", "agreement", "collect", "disagreements", "table", "write"]
+__all__ = ["SCHEMA", "agreement", "collect", "common_warnings", "disagreements", "table", "write"]
 
 SCHEMA = 1
 """Version of the layout of ``sweep.json``."""
+
+_NUMBER = re.compile(r"-?\d[\d,]*(\.\d+)?(e[-+]?\d+)?")
+_MOST = 3
 
 
 def collect(settings: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any] | None]) -> list[dict[str, Any]]:
@@ -33,8 +38,8 @@ def collect(settings: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str
     Returns
     -------
     list of dict
-        ``settings`` without the seed, ``seeds``, ``quantities`` (see `agreement`) and ``warnings``, how many runs have
-        some.
+        ``settings`` without the seed, ``seeds``, ``quantities`` (see `agreement`), ``warnings``, how many runs have
+        some, and ``common_warnings``, the words of the most frequent ones.
     """
     groups: dict[str, tuple[dict[str, Any], list[tuple[int, Mapping[str, Any]]]]] = {}
     for changes, result in zip(settings, results, strict=True):
@@ -51,9 +56,26 @@ def collect(settings: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str
                 for name in dict.fromkeys(name for _, r in members for name in r["quantities"])
             },
             "warnings": sum(bool(r["diagnostics"]["warnings"]) for _, r in members),
+            "common_warnings": common_warnings([r["diagnostics"]["warnings"] for _, r in members]),
         }
         for rest, members in groups.values()
     ]
+
+
+def common_warnings(warned: Sequence[Sequence[str]]) -> list[str]:
+    """Of the warnings of each run, the three that most runs have, with how many; those that differ in numbers are one.
+
+    Examples
+    --------
+    >>> common_warnings([["only 3 blocks", "ESS .1"], ["only 5 blocks"], []])
+    ['2 of 3 runs: only 3 blocks', '1 of 3 runs: ESS .1']
+    """
+    runs, words = Counter(), {}
+    for texts in warned:
+        kinds = {_NUMBER.sub("#", text): text for text in reversed(texts)}
+        runs.update(kinds.keys())
+        words = kinds | words
+    return [f"{count} of {len(warned)} runs: {words[kind]}" for kind, count in runs.most_common(_MOST)]
 
 
 def agreement(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
