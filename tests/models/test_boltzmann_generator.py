@@ -215,7 +215,7 @@ def test_a_fit_that_was_stopped_ends_as_an_undisturbed_one(tmp_path, monkeypatch
 @pytest.fixture(scope="module")
 def alanine():
     system = bcg.systems.alanine_dipeptide("amber96", solvent="obc1", temperature=300.0)
-    return BoltzmannGenerator(system, layers=2, bins=3, hidden=(8,), beta_start=0.5, buffer=200)
+    return BoltzmannGenerator(system, layers=2, bins=3, hidden=(8,), beta_start=0.5, buffer=200, fresh=200)
 
 
 def test_a_molecule_is_annealed_and_its_guard_is_counted(alanine):
