@@ -117,7 +117,7 @@ bcg.plot.equipartition(checks)
 
 # %%
 for tolerance in (1e-5, 1e-7):
-    print(bcg.analysis.recommended_step(fit, tolerance, draws=3, time=10.0, seed=0))
+    print(bcg.analysis.recommended_step(fit, tolerance, draws=3, time=2.0 if QUICK else 10.0, seed=0))
 
 # %% [markdown]
 # ## Where it ends
