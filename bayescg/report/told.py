@@ -9,7 +9,8 @@ __all__ = ["QUICK_RUN", "cost_rows", "diagnostic_rows", "quantity_table", "rows"
 QUICK_RUN = "A quick run: it shows that everything works; the numbers mean little."
 
 _SHOWN_APART = ("warnings", "quick")
-_NOTHING = 1e-9  # what is exactly 0, by quadrature
+_NOTHING = 1e-6  # standard deviations: what is exactly 0, by quadrature
+_MOST_DECIMALS = 5
 
 
 def rows(quantities: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str, str, str]]:
@@ -21,6 +22,8 @@ def rows(quantities: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, st
     --------
     >>> rows({"rg": {"unit": "nm", "mean": 0.28123, "sd": 0.00213, "ci90": [0.278, 0.2849]}})
     [('rg', '0.2812', '0.0021', '0.2780 to 0.2849', 'nm')]
+    >>> rows({"rate": {"unit": "", "mean": 6.396e-7, "sd": 3.2e-8, "ci90": [5.9e-7, 7.06e-7]}})
+    [('rate', '6.40e-7', '3.2e-8', '5.90e-7 to 7.06e-7', '')]
     """
     table = []
     for name, q in quantities.items():
@@ -102,16 +105,25 @@ def text(value: Any, decimals: int | None = None) -> str:
         return str(value)
     if isinstance(value, int) and decimals is None:
         return f"{value:,}"
-    return f"{value:.3g}" if decimals is None else f"{value:.{decimals}f}"
+    return f"{value:.3g}" if decimals is None else _rounded(value, decimals)
+
+
+def _rounded(value: float, decimals: int) -> str:
+    """To so many decimals; a small number with a power of ten in place of many zeros."""
+    power = math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
+    if decimals <= _MOST_DECIMALS or not -decimals <= power < 0:
+        return f"{value:.{decimals}f}"
+    mantissa, _, exponent = f"{value:.{decimals + power}e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def _known(value: float | None, sd: float | None) -> str:
     if value is None:
         return ""
-    value = 0.0 if abs(value) < _NOTHING else value
+    value = 0.0 if sd and abs(value) < _NOTHING * sd else value
     decimals = _decimals(sd)
     hidden = decimals is not None and 0.0 < abs(value) < 0.5 * 10.0**-decimals
-    return f"{value:.4g}" if decimals is None or hidden else f"{value:.{decimals}f}"
+    return f"{value:.4g}" if decimals is None or hidden else _rounded(value, decimals)
 
 
 def _decimals(sd: float | None) -> int | None:
