@@ -16,16 +16,41 @@ if TYPE_CHECKING:
 
 __all__ = [
     "array_of",
+    "check_choice",
     "check_counts",
+    "check_flags",
     "check_numbers",
     "check_paths",
     "check_positive",
     "did_you_mean",
+    "items_of",
     "names_of",
     "positive_pair",
     "whole_rows",
     "widths",
 ]
+
+
+_MOST = 2**63
+"""What whole numbers of NumPy and torch stay below."""
+
+
+def check_choice(**choices: tuple[Any, Iterable[str]]) -> None:
+    """Refuse what is none of some words: ``check_choice(centre=(centre, ("mass", "geometry")))``.
+
+    Raises
+    ------
+    ConfigError
+
+    Examples
+    --------
+    >>> check_choice(centre=("middle", ("mass", "geometry")))
+    Traceback (most recent call last):
+    bayescg.errors.ConfigError: centre='middle' is not known; use one of mass, geometry
+    """
+    for name, (value, words) in choices.items():
+        if not isinstance(value, str) or value not in words:
+            raise ConfigError(f"{name}={value!r} is not known; use one of {', '.join(words)}")
 
 
 def check_counts(**counts: tuple[Any, int]) -> None:
@@ -42,8 +67,27 @@ def check_counts(**counts: tuple[Any, int]) -> None:
     bayescg.errors.ConfigError: layers=2.5 must be a whole number, at least 1
     """
     for name, (value, least) in counts.items():
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-            raise ConfigError(f"{name}={value!r} must be a whole number, at least {least}")
+        if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) < _MOST:
+            most = "" if not isinstance(value, Integral) or value < _MOST else " and below 2^63"
+            raise ConfigError(f"{name}={value!r} must be a whole number, at least {least}{most}")
+
+
+def check_flags(**flags: Any) -> None:
+    """Refuse what is neither True nor False: ``check_flags(whole=whole)``.
+
+    Raises
+    ------
+    ConfigError
+
+    Examples
+    --------
+    >>> check_flags(whole="yes")
+    Traceback (most recent call last):
+    bayescg.errors.ConfigError: whole='yes' must be True or False
+    """
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise ConfigError(f"{name}={value!r} must be True or False")
 
 
 def check_numbers(**numbers: tuple[Any, str]) -> None:
@@ -110,10 +154,31 @@ def widths(hidden: Any) -> tuple[int, ...]:
     >>> widths([64, 64])
     (64, 64)
     """
-    sizes = tuple(hidden) if isinstance(hidden, Iterable) else None
-    if sizes is None or not all(isinstance(n, Integral) and not isinstance(n, bool) and int(n) > 0 for n in sizes):
+    sizes = _tuple(hidden)
+    if sizes is None or not all(
+        isinstance(n, Integral) and not isinstance(n, bool) and 0 < int(n) < _MOST for n in sizes
+    ):
         raise ConfigError(f"hidden={hidden!r} must be a sequence of widths, whole numbers of at least 1: (64, 64), say")
     return tuple(int(n) for n in sizes)
+
+
+def items_of(value: Any, name: str) -> tuple[Any, ...]:
+    """The items of a list.
+
+    Raises
+    ------
+    ConfigError
+        It has none.
+
+    Examples
+    --------
+    >>> items_of(3, "powers")
+    Traceback (most recent call last):
+    bayescg.errors.ConfigError: powers=3 must be a list
+    """
+    if (items := _tuple(value)) is None:
+        raise ConfigError(f"{name}={value!r} must be a list")
+    return items
 
 
 def names_of(value: Any, name: str) -> tuple[str, ...]:
@@ -150,7 +215,7 @@ def positive_pair(value: Any, name: str) -> tuple[float, float]:
     Traceback (most recent call last):
     bayescg.errors.ConfigError: ard=(1.0, -1.0) must be two numbers, positive and finite
     """
-    numbers = tuple(value) if isinstance(value, Iterable) else ()
+    numbers = _tuple(value) or ()
     if len(numbers) != 2 or not all(0 < _float(number) < math.inf for number in numbers):
         raise ConfigError(f"{name}={value!r} must be two numbers, positive and finite")
     return numbers
@@ -195,6 +260,7 @@ def array_of(value: Any, what: str, kind: type[BayescgError] = ConfigError) -> n
     """
     import numpy as np  # here, as `import bayescg` alone does without
 
+    value = value.detach().cpu() if hasattr(value, "detach") else value  # of torch
     try:
         if not np.iscomplexobj(value):
             return np.asarray(value, dtype=np.float64)
@@ -206,9 +272,17 @@ def array_of(value: Any, what: str, kind: type[BayescgError] = ConfigError) -> n
 def _float(value: Any) -> float:
     """As a float; what is no number is not in any interval."""
     try:
-        return math.nan if isinstance(value, str | bool) else float(value)
-    except (TypeError, ValueError):
+        return math.nan if isinstance(value, str | bool) or getattr(value, "ndim", 0) else float(value)
+    except (TypeError, ValueError, OverflowError):
         return math.nan
+
+
+def _tuple(value: Any) -> tuple[Any, ...] | None:
+    """Its items; None of what has none."""
+    try:
+        return tuple(value)
+    except TypeError:
+        return None
 
 
 def did_you_mean(word: Any, known: Iterable[str]) -> str:

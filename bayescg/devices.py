@@ -2,7 +2,8 @@
 
 import torch
 
-from bayescg.errors import ConfigError, DeviceError
+from bayescg.arguments import check_choice
+from bayescg.errors import DeviceError
 
 __all__ = ["device_of"]
 
@@ -20,8 +21,7 @@ def device_of(name: str) -> torch.device:
     >>> device_of("cpu")
     device(type='cpu')
     """
-    if name not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"device={name!r} is not known; use auto, cpu or cuda")
+    check_choice(device=(name, ("auto", "cpu", "cuda")))
     if name == "cuda" and not torch.cuda.is_available():
         raise DeviceError(
             "device='cuda' was asked for, but torch sees no CUDA device; use device='auto' or 'cpu' (--device auto)"

@@ -88,7 +88,14 @@ class DeviceError(BayescgError):
 
 
 class Interrupted(BayescgError):
-    """A signal stopped the work; everything done so far was saved and can be resumed."""
+    """A signal stopped the work; everything done so far was saved and can be resumed.
 
-    number: int = 2
-    """Of the signal: 2 for SIGINT, 15 for SIGTERM."""
+    Attributes
+    ----------
+    number : int
+        Of the signal: 2 for SIGINT, 15 for SIGTERM.
+    """
+
+    def __init__(self, message: str, number: int = 2):
+        super().__init__(message)
+        self.number = number

@@ -46,16 +46,17 @@ def stoppable(advice: Callable[[], str]) -> Iterator[None]:
     try:
         with _handled(stop):
             yield
+        if signals:  # whatever it cut short made nothing of it
+            raise KeyboardInterrupt
     except BaseException as error:
         # an import that a signal cuts short may end in any error
         if not (signals or isinstance(error, KeyboardInterrupt | Interrupted)):
             raise
-        # the fit has its own handlers, to end its step first
-        number = signal.SIGTERM if "SIGTERM" in str(error) else signals[0] if signals else signal.SIGINT
-        reason = str(error) if isinstance(error, Interrupted) else f"stopped by {number.name}"
-        stopped = Interrupted(f"{reason}.\n{advice()}")
-        stopped.number = int(number)
-        raise stopped from None
+        number = signals[0] if signals else getattr(error, "number", signal.SIGINT)
+        reason = f"stopped by {signal.Signals(number).name}"
+        if isinstance(error, Interrupted) and not signals:  # the fit has its own handlers, to end its step first
+            reason = str(error)
+        raise Interrupted(f"{reason}.\n{advice()}", int(number)) from None
 
 
 @contextmanager

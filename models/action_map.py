@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import grad, jacrev, vmap
 
 from bayescg import nets
-from bayescg.arguments import check_counts, check_positive
+from bayescg.arguments import check_choice, check_counts, check_positive, items_of
 from bayescg.data import Pairs
 from bayescg.errors import ConfigError
 from bayescg.modelling import Batch, MapModel
@@ -149,17 +149,21 @@ class ActionMap(MapModel):
         super().__init__()
         check_counts(waves=(waves, 3), radial=(radial, 1))
         check_positive(**({} if cutoff is None else {"cutoff": cutoff}))
-        if form not in ("waves", "particles"):
-            raise ConfigError(f"form={form!r} is not known: use 'waves' or 'particles'")
+        check_choice(form=(form, ("waves", "particles")))
         if order is None:
             order = 0 if system is None else 1 if form == "waves" else 3
+        check_counts(order=(order, 0))
         if order not in ((0,) if system is None else (0, 1, 3)):
             raise ConfigError(f"order={order!r} is not known: use 0, or of a system's energy 1 or 3")
-        if powers is not None and any(power % 2 == 0 for power in powers):
-            raise ConfigError(f"powers={tuple(powers)}: S is odd in the time step, so that steps back undo steps ahead")
+        if powers is not None:
+            check_counts(**{f"powers[{k}]": (power, 1) for k, power in enumerate(items_of(powers, "powers"))})
+            if any(power % 2 == 0 for power in powers):
+                raise ConfigError(
+                    f"powers={tuple(powers)}: S is odd in the time step, so that steps back undo steps ahead"
+                )
         self.order, self.waves, self.powers = order, waves, None if powers is None else tuple(powers)
         self.form, self.radial, self.cutoff = form, radial, _NEAR if cutoff is None and order == 3 else cutoff
-        self.kinds = None if kinds is None else list(map(str, kinds))
+        self.kinds = None if kinds is None else list(map(str, items_of(kinds, "kinds")))
         self.begin_map(system, lag, dim)
         if form == "particles" and system is not None and kinds is None:
             self.kinds = self._alike()

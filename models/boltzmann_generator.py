@@ -137,10 +137,12 @@ class BoltzmannGenerator(SystemModel):
             name: value for name, value in stated.items() if value is not None
         }
         fresh = FRESH if fresh is None and self.size == "molecule" else fresh
-        warm, refine = float(suited["warm"]), float(suited["refine"])
         check_counts(layers=(layers, 1), bins=(suited["bins"], 2), buffer=(suited["buffer"], 100), rounds=(rounds, 1))
-        check_numbers(beta_start=(suited["beta_start"], "(0, 1]"), cess=(cess, "(0, 1)"), warm=(warm, "(0, 1)"))
-        check_numbers(refine=(refine, "(0, 1)"), energy_weight=(energy_weight, "[0, inf)"))
+        check_numbers(
+            beta_start=(suited["beta_start"], "(0, 1]"), cess=(cess, "(0, 1)"), warm=(suited["warm"], "(0, 1)")
+        )
+        check_numbers(refine=(suited["refine"], "(0, 1)"), energy_weight=(energy_weight, "[0, inf)"))
+        warm, refine = float(suited["warm"]), float(suited["refine"])
         if fresh is not None:
             check_counts(fresh=(fresh, 100))
         if warm + refine > 1:

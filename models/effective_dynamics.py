@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bayescg import nets
-from bayescg.arguments import check_counts, check_positive
+from bayescg.arguments import check_counts, check_flags, check_numbers, check_positive
 from bayescg.data import Frames, Pairs, evenly
 from bayescg.errors import ConfigError, DataError
 from bayescg.features import Features, Torsions, features_from_config
@@ -111,10 +111,18 @@ class EffectiveDynamics(Model):
             raise ConfigError(
                 "effective dynamics is of one variable: give features of size 1, those of one torsion, or cv= alone"
             )
+        if periodic is not None:
+            check_flags(periodic=periodic)
         if cells is not None:
             check_counts(cells=(cells, 10))
         check_counts(knots=(knots, 6), diffusion_knots=(diffusion_knots, 6))
         check_positive(roughness=roughness, diffusion_roughness=diffusion_roughness)
+        stated = {"lag": lag, "temperature": temperature, "temperature_kT": temperature_kT}
+        check_positive(**{key: value for key, value in stated.items() if value is not None})
+        ends = {"low": low, "high": high}
+        check_numbers(**{key: (value, "(-inf, inf)") for key, value in ends.items() if value is not None})
+        if low is not None and high is not None and not low < high:
+            raise ConfigError(f"low={low!r} and high={high!r}: the range of the grid ends above where it begins")
         self.features, self.cv_of_frames = features, _function(cv)
         self.cv_name = None if cv is None else type(cv).__name__
         self.knots, self.diffusion_knots = knots, diffusion_knots

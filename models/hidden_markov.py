@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from bayescg import nets
-from bayescg.arguments import check_counts, check_numbers, check_positive
+from bayescg.arguments import check_counts, check_flags, check_numbers, check_positive
 from bayescg.data import Frames, Stretches
 from bayescg.errors import ConfigError, DataError
 from bayescg.features import Features, features_from_config
@@ -103,6 +103,7 @@ class HiddenMarkov(Model):
         super().__init__()
         check_features(features)
         sizes = {"alphabet": alphabet, "dim": dim}
+        check_flags(equilibrium=equilibrium)
         check_counts(states=(states, 1), stretch=(stretch, 3), **{k: (v, 1) for k, v in sizes.items() if v is not None})
         check_positive(**{k: v for k, v in (("lag", lag), ("concentration", concentration)) if v is not None})
         self.features, self.states, self.lag, self.stretch = features, states, lag, stretch

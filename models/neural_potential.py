@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad
 
 from bayescg import nets
-from bayescg.arguments import check_counts, check_positive, names_of
+from bayescg.arguments import check_counts, check_flags, check_positive, names_of
 from bayescg.data import Frames, evenly
 from bayescg.errors import ConfigError, DataError
 from bayescg.modelling import Batch, PotentialModel
@@ -100,6 +100,7 @@ class NeuralPotential(PotentialModel):
         temperature_kT: float | None = None,
     ):
         super().__init__()
+        check_flags(handed=handed)
         check_counts(width=(width, 1), blocks=(blocks, 0))
         check_positive(prior=prior, **({} if cutoff is None else {"cutoff": cutoff}))
         nets.check_smooth(activation)

@@ -9,9 +9,13 @@ import torch
 import bayescg as bcg
 from bayescg.errors import ConfigError, DataError, ModelError, TopologyError, UnitError
 from bayescg.models import (
+    ActionMap,
     Autoencoder,
+    BoltzmannGenerator,
     DirectMap,
+    EffectiveDynamics,
     EmbeddedPhysics,
+    HiddenMarkov,
     MultitaskCV,
     NeuralPotential,
     PredictiveCoarseGraining,
@@ -19,7 +23,8 @@ from bayescg.models import (
 )
 
 X = np.zeros((3, 2))
-TOP = bcg.systems.peptide("ACE-ALA-NME")[0]
+TOP, _start = bcg.systems.peptide("ACE-ALA-NME")
+ATOMS = torch.tensor(_start._value, dtype=torch.float32)[None]
 CASES = {
     "a unit that is no word": (lambda: frames(unit={}), UnitError, "unknown unit of length"),
     "a limit in words": (lambda: bcg.data.load("a.xtc", memory_limit="A"), ConfigError, "memory_limit"),
@@ -52,7 +57,44 @@ CASES = {
     "no dimension": (lambda: DirectMap(dim=-1), ConfigError, "dim=-1"),
     "tasks by number": (lambda: MultitaskCV(tasks=2.0), ConfigError, "tasks=2.0"),
     "kinds by number": (lambda: NeuralPotential(kinds=[1, 2]), ConfigError, "kinds"),
+    "a bias that is none": (lambda: frames(bias=0), DataError, "bias= takes a bayescg.data.Bias"),
+    "a frame that is not there": (lambda: frames()[3], DataError, "chooses none of 3 frames"),
+    "half a frame": (lambda: frames()[0.5], DataError, "chooses none of 3 frames"),
+    "a mask of others": (lambda: frames().subset(np.ones(4, bool)), DataError, "or a mask of 3"),
+    "frames in a table": (lambda: frames().subset(np.zeros((2, 2), int)), DataError, "chooses none"),
+    "no step": (lambda: frames().gather(slice(None, None, 0)), DataError, "chooses none"),
+    "a field that is not there": (lambda: frames().gather([0], "energy"), DataError, "have no energy"),
+    "a pair that is not there": (lambda: frames(dt=1.0).lagged(1.0)[2], DataError, "none of 2 pairs"),
+    "a lag without end": (lambda: frames(dt=1.0).lagged(1e30), DataError, "shorter lag"),
+    "a time in words": (lambda: frames(dt=1.0).first("long"), ConfigError, "time='long'"),
+    "blocks by name": (lambda: frames().blocks("A"), ConfigError, "length='A'"),
+    "half a block": (lambda: frames().split(blocks=2.5), ConfigError, "blocks=2.5"),
+    "a seed of a half": (lambda: frames().split(blocks=2, seed=0.5), ConfigError, "seed=0.5"),
+    "no path": (lambda: bcg.data.load([None], top=TOP), DataError, "None among the trajectories"),
+    "a cache by number": (lambda: bcg.data.load("a.xtc", cache=3), ConfigError, "cache=3 must be a path"),
+    "positions in whole numbers": (lambda: bcg.features.torsions(TOP)(ATOMS.long()), TopologyError, "x.double"),
+    "positions of half precision": (lambda: bcg.features.distances(TOP)(ATOMS.half()), TopologyError, "x.double"),
+    "atoms by number": (lambda: bcg.features.distances(TOP, select=X), ConfigError, "not understood by mdtraj"),
+    "a centre that is an array": (lambda: bcg.features.beads(TOP, ["CA"], centre=X), ConfigError, "centre="),
+    "more than any number": (lambda: DirectMap(waves=10**30), ConfigError, r"below 2\^63"),
+    "fractions by list": (lambda: BoltzmannGenerator(bcg.systems.DoubleWell(), warm=[0, 1]), ConfigError, "warm="),
+    "powers by number": (lambda: ActionMap(powers=1), ConfigError, "powers=1 must be a list"),
+    "powers in words": (lambda: ActionMap(powers="A"), ConfigError, "powers.0.='A'"),
+    "kinds of one number": (lambda: ActionMap(kinds=1), ConfigError, "kinds=1 must be a list"),
+    "a prior of a tensor": (lambda: PredictiveCV(ard=torch.tensor(0.5)), ConfigError, "ard="),
+    "a lag in words": (lambda: EffectiveDynamics(lag="cuda"), ConfigError, "lag='cuda'"),
+    "a range upside down": (lambda: EffectiveDynamics(low=1.0, high=0.0), ConfigError, "low=1.0 and high=0.0"),
+    "neither yes nor no": (lambda: HiddenMarkov(equilibrium=X), ConfigError, "True or False"),
+    "an objective of numbers": (lambda: fit(objective=torch.ones(2)), ConfigError, "use one of elbo, iwae"),
+    "an uncertainty of numbers": (lambda: fit(uncertainty=X), ConfigError, "use one of none, mean-field"),
+    "a device of numbers": (lambda: fit(device=X), ConfigError, "use one of auto, cpu, cuda"),
+    "progress by numbers": (lambda: fit(progress=X), ConfigError, "True or False"),
 }
+
+
+def fit(**arguments):
+    model, data, _ = Autoencoder.example()
+    return bcg.fit(model, data, **arguments)
 
 
 def frames(**arguments):
@@ -71,3 +113,34 @@ def test_what_is_not_odd_is_taken():
     assert bcg.features.distances(TOP, torch.tensor([[0, 1]])).size == 1
     assert NeuralPotential(kinds=("A", "B")).kinds == ("A", "B")
     assert PredictiveCV(ard=[1, 2]).ard == (1, 2)
+    several = frames(dt=1.0)
+    assert [len(frame) for frame in several] == [1, 1, 1]
+    assert [len(pair) for pair in several.lagged(1.0)] == [1, 1]
+    assert np.array_equal(frames(weights=torch.ones(3, requires_grad=True)).weights, np.ones(3))
+    assert len(bcg.data.Frames.from_numpy(torch.ones(3, 2, requires_grad=True), unit="reduced")) == 3
+
+
+def test_what_is_not_a_number_stays_so_in_its_own_frame():
+    x = ATOMS.repeat(2, 1, 1)
+    x[0, 4] = np.nan
+    aligned = bcg.features.aligned(TOP, ATOMS[0])
+    assert aligned(x)[0].isnan().all()
+    assert torch.equal(aligned(x)[1], aligned(x[1:])[0])
+
+
+@pytest.mark.parametrize("header", [b"{'descr': '<f4', (", b"{'descr': '<f4' \n  'x': 1,\n 'y': 2, \xff}"])
+def test_the_header_of_an_array_may_be_anything(tmp_path, header):
+    path = tmp_path / "x.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(24))
+    with pytest.raises(DataError, match=r"x.npy: not a readable array"):
+        bcg.data.load(path, unit="reduced")
+
+
+@pytest.mark.parametrize(("text", "words"), [("quick = 3", "quick = 3"), ("run = 3", "run = 3")])
+def test_a_value_in_place_of_a_section(tmp_path, text, words):
+    path = tmp_path / "x.toml"
+    path.write_text(
+        f'{text}\n[experiment]\nname = "x"\n[system]\nname = "DoubleWell"\n[model]\nname = "EmbeddedPhysics"'
+    )
+    with pytest.raises(ConfigError, match=words):
+        bcg.experiments.load(path, quick=True)

@@ -48,6 +48,7 @@ def numbers(x: Any, source: str) -> np.ndarray:
     if hasattr(x, "value_in_unit"):
         raise UnitError(f'{source} is an OpenMM quantity: give x.value_in_unit(openmm.unit.nanometer) and unit="nm"')
     try:
+        x = x.detach().cpu() if hasattr(x, "detach") else x  # of torch
         array = np.asanyarray(x) if hasattr(x, "dtype") else np.asarray(x, dtype=np.float32)
         if np.iscomplexobj(array):
             raise DataError(f"{source} holds complex numbers")
@@ -203,6 +204,8 @@ def unbiased(weights: Any, bias: Bias | None, n: int) -> Any:
     """Weights as they are, or those of MBAR where windows are known."""
     if bias is None:
         return weights
+    if not isinstance(bias, Bias):
+        raise DataError(f"bias= takes a bayescg.data.Bias, not {bias!r}")
     if len(bias) != n:
         raise DataError(f"the bias is of {len(bias)} frames, and there are {n}")
     if weights is not None:

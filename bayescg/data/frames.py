@@ -1,13 +1,13 @@
 """Frames: positions with everything that says what they are, and pairs of them a lag time apart."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayescg import units
-from bayescg.arguments import check_counts
+from bayescg.arguments import check_counts, check_flags
 from bayescg.data import frame_checks, split
 from bayescg.data.bias import Bias
 from bayescg.data.fingerprint import fingerprint
@@ -16,10 +16,10 @@ from bayescg.data.lagged import Pairs
 from bayescg.data.pairs import lagged_rows, steps_of
 from bayescg.data.readers import geometry
 from bayescg.data.readers.imaging import Imaging
-from bayescg.data.rows import take
+from bayescg.data.rows import check_rows, take
 from bayescg.data.store import computed
 from bayescg.data.stretches import Stretches, stretches
-from bayescg.errors import ConfigError, DataError
+from bayescg.errors import DataError
 from bayescg.topologies import read_topology
 
 if TYPE_CHECKING:
@@ -194,8 +194,7 @@ class Frames:
         >>> Frames.from_numpy(water, unit="angstrom").positions[0, 1]
         array([0.096, 0. , 0. ], dtype=float32)
         """
-        if not isinstance(whole, bool):
-            raise ConfigError(f"whole={whole!r} must be True or False")
+        check_flags(whole=whole)
         factor = frame_checks.unit_factor(unit)
         joules = 1.0 if unit == "reduced" else units.energy_factor(energy_unit)
         topology = None if topology is None else read_topology(topology)[0]
@@ -250,6 +249,9 @@ class Frames:
     def __getitem__(self, index: Any) -> "Frames":
         return self.subset([index] if isinstance(index, int | np.integer) else index)
 
+    def __iter__(self) -> Iterator["Frames"]:
+        return (self[k] for k in range(len(self)))
+
     @property
     def dim(self) -> int:
         """Number of coordinates of a frame."""
@@ -272,10 +274,17 @@ class Frames:
         >>> Frames.from_numpy([[0.0], [1.0], [2.0]], unit="reduced").gather([2, 0]).ravel()
         array([2., 0.], dtype=float32)
         """
-        return np.array(getattr(self, field)[index], subok=False)
+        if (values := getattr(self, field, None)) is None:
+            raise DataError(f"these frames have no {field}: give them where the frames are made")
+        try:
+            return np.array(values[index], subok=False)
+        except (IndexError, TypeError, ValueError):
+            check_rows(index, len(self))
+            raise
 
     def subset(self, index: Any) -> "Frames":
         """The frames `index` (a slice, integers, or a mask); frames on disk stay there."""
+        check_rows(index, len(self))
         columns = {name: a for name in _EACH_FRAME if (a := getattr(self, name)) is not None}
         lazy = ("positions", "momenta", "forces")
         part = replace(self, **{name: take(a, index) if name in lazy else a[index] for name, a in columns.items()})

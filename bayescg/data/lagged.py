@@ -1,15 +1,17 @@
 """Pairs of frames a lag time apart."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from bayescg.arguments import check_counts
 from bayescg.data import split
 from bayescg.data.evenly import evenly
 from bayescg.data.pairs import pairs_within
-from bayescg.data.rows import Rows
+from bayescg.data.rows import Rows, check_rows
 from bayescg.errors import DataError
 
 __all__ = ["Pairs"]
@@ -51,6 +53,9 @@ class Pairs:
 
     def __getitem__(self, index: Any) -> "Pairs":
         return self.subset([index] if isinstance(index, int | np.integer) else index)
+
+    def __iter__(self) -> Iterator["Pairs"]:
+        return (self[k] for k in range(len(self)))
 
     @property
     def lags(self) -> np.ndarray:
@@ -95,6 +100,7 @@ class Pairs:
 
     def subset(self, index: Any) -> "Pairs":
         """The pairs `index` (a slice, integers, or a mask) of the same frames."""
+        check_rows(index, len(self), "pairs")
         part = replace(self, i=self.i[index], j=self.j[index])
         if len(part) == 0:
             raise DataError(f"an empty selection of {len(self)} pairs")
@@ -136,6 +142,7 @@ class Pairs:
         [65, 20]
         """
         frames = self.frames
+        check_counts(blocks=(blocks, 2))
         count = max(2, min(blocks, len(frames) // (4 * self.steps)))
         held_out = split.held_out(frames.trajectory, frames.order, count, test, seed)
         parts = []

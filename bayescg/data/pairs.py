@@ -60,6 +60,9 @@ def steps_of(lag: float, dt: float) -> int:
     3
     """
     check_numbers(lag=(lag, "(-inf, inf)"))
+    lag = float(lag)
+    if lag > 1e12 * dt:
+        raise DataError(f"no two frames are {lag:g} apart, being {dt:g} from one to the next; use a shorter lag")
     steps = round(lag / dt)
     if steps < 1 or abs(lag / dt - steps) > 1e-3:
         raise DataError(

@@ -1,11 +1,14 @@
 """Rows of a memory-mapped array, chosen without copying them into memory."""
 
 import mmap
+import reprlib
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Rows", "on_disk", "take", "will_need"]
+from bayescg.errors import DataError
+
+__all__ = ["Rows", "check_rows", "on_disk", "take", "will_need"]
 
 
 class Rows:
@@ -68,6 +71,29 @@ def take(positions: "np.ndarray | Rows", index: Any) -> "np.ndarray | Rows":
     if isinstance(positions, np.memmap) and not isinstance(index, slice):
         return Rows(positions, np.arange(len(positions))[index])
     return positions[index]
+
+
+def check_rows(index: Any, n: int, what: str = "frames") -> None:
+    """Refuse what chooses no rows of `n`.
+
+    Raises
+    ------
+    DataError
+
+    Examples
+    --------
+    >>> check_rows([3], 2)
+    Traceback (most recent call last):
+    bayescg.errors.DataError: [3] chooses none of 2 frames: give a slice, whole numbers below 2, or a mask of 2
+    """
+    try:
+        axes = np.ndim(np.broadcast_to(0, (n,))[index])
+    except (IndexError, OverflowError, RuntimeError, TypeError, ValueError):  # of NumPy, and of tensors
+        axes = 0
+    if axes != 1:
+        raise DataError(
+            f"{reprlib.repr(index)} chooses none of {n} {what}: give a slice, whole numbers below {n}, or a mask of {n}"
+        )
 
 
 def on_disk(source: "np.ndarray | Rows") -> bool:

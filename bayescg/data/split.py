@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from bayescg.errors import ConfigError, DataError
+from bayescg.arguments import check_counts, check_numbers
+from bayescg.errors import DataError
 
 __all__ = ["beginnings", "blocks", "held_out", "spacing"]
 
@@ -21,9 +22,10 @@ def beginnings(trajectory: np.ndarray, times: np.ndarray, dt: float, time: float
     array([ True, True, False, False])
     """
     starts = np.r_[True, np.diff(trajectory) != 0]
+    check_numbers(time=(time, "(0, inf)"))
     since = times - times[starts][np.cumsum(starts) - 1]
     available = since.max() + dt
-    if not 0 < time <= available * (1 + 1e-6):
+    if time > available * (1 + 1e-6):
         raise DataError(f"asked for the first {time:g} ps; the longest trajectory covers {available:g} ps")
     return since < time - 1e-3 * dt
 
@@ -36,8 +38,7 @@ def blocks(trajectory: np.ndarray, order: np.ndarray | None, length: int) -> np.
     >>> blocks(np.zeros(7, int), None, 3)
     array([0, 0, 0, 0, 1, 1, 1])
     """
-    if length < 1:
-        raise ConfigError(f"a block must hold at least one frame, not {length}")
+    check_numbers(length=(length, "[1, inf]"))
     new_run = np.diff(trajectory) != 0
     if order is not None:
         new_run |= np.diff(order) != spacing(order)
@@ -64,10 +65,8 @@ def spacing(order: np.ndarray) -> int:
 
 def held_out(trajectory: np.ndarray, order: np.ndarray | None, count: int, test: float, seed: int) -> np.ndarray:
     """Mask (n,) of the frames to test on; see :meth:`Frames.split`."""
-    if not 0 < test < 1:
-        raise ConfigError(f"test={test!r}: the fraction of frames to test on must lie between 0 and 1")
-    if count < 2:
-        raise ConfigError(f"blocks={count!r}: at least two blocks are needed, one to fit and one to test on")
+    check_numbers(test=(test, "(0, 1)"))
+    check_counts(blocks=(count, 2), seed=(seed, 0))
     n = len(trajectory)
     ids = blocks(trajectory, order, max(1, n // count)) if order is not None else np.arange(n)
     sizes = np.bincount(ids)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bayescg.data.pairs import steps_of
+from bayescg.data.rows import check_rows
 from bayescg.data.split import spacing
 from bayescg.errors import DataError
 
@@ -82,6 +83,7 @@ class Stretches:
 
     def subset(self, rows: Any) -> "Stretches":
         """Some of the rows (a slice, integers, or a mask), of the same frames."""
+        check_rows(rows, len(self), "stretches")
         part = replace(self, index=self.index[rows])
         if len(part) == 0:
             raise DataError(f"an empty selection of {len(self)} stretches")

@@ -50,7 +50,10 @@ def load(
     path = find_experiment(name)
     raw = read_toml(path)
     _resolve_paths(raw, path.parent)
-    small = raw.pop("quick", {})
+    if not isinstance(small := raw.pop("quick", {}), dict):
+        raise ConfigError(
+            f"{path} cannot be run:\n  quick = {small!r}: a section of settings for --quick, [quick.fit] say"
+        )
     if quick:
         _merge(raw, {"run": {"compile": "off", "quick": True}})
         _merge(raw, small)
@@ -179,10 +182,10 @@ def _change(raw: dict[str, Any], text: str) -> list[str]:
 
 def _merge(raw: dict[str, Any], other: Mapping[str, Any]) -> None:
     for key, value in other.items():
-        if isinstance(value, Mapping) and isinstance(raw.setdefault(key, {}), dict):
-            _merge(raw[key], value)
-        else:
+        if not isinstance(value, Mapping):
             raw[key] = value
+        elif isinstance(raw.setdefault(key, {}), dict):  # what is no section there is refused with the rest
+            _merge(raw[key], value)
 
 
 def _resolve_paths(raw: dict[str, Any], base: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bayescg.arguments import array_of
+from bayescg.arguments import array_of, check_choice
 from bayescg.errors import ConfigError, DataError, TopologyError
 from bayescg.features.bead_topology import Site, bead_topology, neighbours_of, sites_of
 from bayescg.features.interface import Features, register, scripting
@@ -188,8 +188,7 @@ def beads(top: Any, beads: Any, centre: str = "mass") -> Beads:
         matrix = np.atleast_2d(array_of(beads, "beads="))
         return Beads(top, _rows(matrix, top), [_coordinates(row, k) for k, row in enumerate(matrix)])
     topology, _ = read_topology(top)
-    if centre not in ("mass", "geometry"):
-        raise ConfigError(f'centre={centre!r}; use "mass" or "geometry"')
+    check_choice(centre=(centre, ("mass", "geometry")))
     if (matrix := _as_matrix(beads)) is not None:
         rows = _rows(matrix, topology.n_atoms)
     else:

@@ -163,7 +163,7 @@ def labelled_pairs(
         first, second = (select_atoms(topology, part).tolist() for part in select)
         pairs = list(dict.fromkeys((min(i, j), max(i, j)) for i, j in product(first, second) if i != j))
     elif pairs is None:
-        atoms = select_atoms(topology, select or "not element H").tolist()
+        atoms = select_atoms(topology, "not element H" if select is None else select).tolist()
         if len(atoms) < 2:
             raise TopologyError(f"only one atom is selected ({atom_label(topology, atoms[0])}); no distances")
         pairs = list(combinations(atoms, 2))

@@ -63,6 +63,11 @@ class Features(nn.Module):
             raise TopologyError(
                 f"{type(self).__name__} features take a torch tensor, not a {type(x).__name__}; give torch.as_tensor(x)"
             )
+        if x.dtype not in (torch.float32, torch.float64):
+            raise TopologyError(
+                f"{type(self).__name__} features take positions of torch.float32 or torch.float64, not of {x.dtype}; "
+                "give x.double()"
+            )
         if x.ndim < 2 or x.shape[-1] != 3:
             raise TopologyError(
                 f"{type(self).__name__} features take positions (..., {self.atoms}, 3), not {tuple(x.shape)}"

@@ -58,7 +58,8 @@ def _leading_quaternion_rotation(h: Tensor) -> Tensor:
             [xy - yx, zx + xz, yz + zy, zz - xx - yy],
         ]
     )
-    return _rotation(torch.linalg.eigh(horn).eigenvectors[..., -1])
+    finite = horn.nan_to_num(0.0, 0.0, 0.0)  # of what is not eigh ends in an error; the Newton steps make it NaN again
+    return _rotation(torch.linalg.eigh(finite).eigenvectors[..., -1])
 
 
 def _newton_step(rotation: Tensor, covariance: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from bayescg.inference.identity import identity
 from bayescg.inference.objectives import Program, held_out_loss
 from bayescg.inference.parallel import compile_parts
 from bayescg.inference.training_data import TrainingData
-from bayescg.inference.uncertainty import check_choice
+from bayescg.inference.uncertainty import check_uncertainty
 from bayescg.modelling.batch import Batch
 from bayescg.modelling.model import Model, check_programs, fresh_copy
 from bayescg.modelling.schedules.importance import draw
@@ -81,7 +81,7 @@ class Job:
             self.model.reset()
             batch = Batch(**{**tensors, "weight": None}, total=self.total, stage=self.schedule.stage)
             self.names = check_programs(self.model, batch)
-        check_choice(settings["uncertainty"], self.model, self.names)
+        check_uncertainty(settings["uncertainty"], self.model, self.names)
         particles = settings["particles"] if settings["objective"] == "iwae" else None
         mean_field = settings["uncertainty"] == "mean-field"
         self.program = Program(self.model, self.names, mean_field, particles, schedule=self.schedule).to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from bayescg import checkpoint
-from bayescg.arguments import check_counts, check_numbers, check_positive
+from bayescg.arguments import check_choice, check_counts, check_flags, check_numbers, check_positive
 from bayescg.data import Frames, Pairs, Stretches
 from bayescg.devices import device_of
 from bayescg.errors import ConfigError, DataError, Interrupted, ModelError
@@ -23,11 +24,11 @@ from bayescg.inference.not_finite import explained_when_not_finite
 from bayescg.inference.objectives import OBJECTIVES
 from bayescg.inference.result import result
 from bayescg.inference.resuming import restore, save
-from bayescg.inference.uncertainty import MEMBERS
+from bayescg.inference.uncertainty import CHOICES, MEMBERS
 from bayescg.modelling.model import Model, check_data
 from bayescg.progress import Bar
 from bayescg.recording.step_modes import check_mode
-from bayescg.stopping import stop_requested
+from bayescg.stopping import stop_requested, stoppable
 
 __all__ = ["fit"]
 
@@ -153,17 +154,20 @@ def fit(
     check_positive(learning_rate=learning_rate)
     check_numbers(clip=(clip, "(0, inf]"), validation=(validation, "[0, 1)"))
     check_mode(compile)
+    check_flags(resume=resume, **({} if progress is None else {"progress": progress}))
     frames = _rows(model, frames, validation)
-    _check_arguments(objective or model.objective, counts, members, seed)
-    choice = uncertainty or model.uncertainty
-    if frames is None and (choice == "bootstrap" or (objective or model.objective) == "iwae"):
+    objective = model.objective if objective is None else objective
+    choice = model.uncertainty if uncertainty is None else uncertainty
+    check_choice(objective=(objective, OBJECTIVES), uncertainty=(choice, CHOICES))
+    check_counts(**{name: (count, 1) for name, count in counts.items()}, members=(members, 2), seed=(seed, 0))
+    if frames is None and (choice == "bootstrap" or objective == "iwae"):
         raise ConfigError(
             f"{type(model).__name__} has no frames to weigh: use uncertainty='none' or 'ensemble', objective='elbo'"
         )
     settings = {
         "steps": steps, "batch_size": batch_size, "validation": validation, "uncertainty": choice,
         "members": members if choice in MEMBERS else None, "learning_rate": learning_rate, "clip": clip, "seed": seed,
-        "objective": objective or model.objective, "particles": particles,
+        "objective": objective, "particles": particles,
     }  # fmt: skip
     started, where = time.perf_counter(), device_of(device)
     processes = join(model, device) if launched() else None
@@ -180,9 +184,11 @@ def fit(
     done, mode = 0, compile
     if saved is not None:  # a choice once made is kept, so that an interruption does not show in the result
         done, mode = saved[1]["step"], saved[1]["mode"] if compile == "auto" else compile
-    job = Job(model, frames, settings, mode, where, done, processes)
-    if saved is not None and directory is not None:
-        restore(job, saved, directory / "checkpoint")
+    first = "Nothing was trained yet: to start, run again" if saved is None else f"To go on from {directory}, run again"
+    with stoppable(lambda: first):  # compiling may take a minute
+        job = Job(model, frames, settings, mode, where, done, processes)
+        if saved is not None and directory is not None:
+            restore(job, saved, directory / "checkpoint")
     log_every = max(1, steps // 200)
     with (
         # the thread of the feed would wait for as long as an error that is kept keeps the job
@@ -208,14 +214,13 @@ def fit(
                 whereabouts = f"; the state is in {directory}, run again to go on"
                 if directory is None:
                     whereabouts = " (no run_dir: nothing was saved)"
-                raise Interrupted(f"stopped by {stop.signal} at step {job.step} of {steps}{whereabouts}")
-    return result(job, time.perf_counter() - started, directory)
-
-
-def _check_arguments(objective: str, counts: dict[str, int], members: int, seed: int) -> None:
-    if objective not in OBJECTIVES:
-        raise ConfigError(f"objective={objective!r} is not known; use one of {', '.join(OBJECTIVES)}, or None")
-    check_counts(**{name: (count, 1) for name, count in counts.items()}, members=(members, 2), seed=(seed, 0))
+                message = f"stopped by {stop.signal} at step {job.step} of {steps}{whereabouts}"
+                raise Interrupted(message, signal.Signals[stop.signal])
+    last = (
+        "no run_dir: nothing was saved" if directory is None else f"their state is in {directory}, run again to go on"
+    )
+    with stoppable(lambda: f"All steps were done; {last}"):
+        return result(job, time.perf_counter() - started, directory)
 
 
 def _rows(model: Model, frames: Any, validation: float) -> Any:

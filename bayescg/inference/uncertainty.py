@@ -21,7 +21,7 @@ from bayescg.errors import ConfigError, ModelError
 from bayescg.modelling.model import Model, solves
 from bayescg.recording.functional import Params, seeded
 
-__all__ = ["CHOICES", "MEMBERS", "Posterior", "block_weights", "check_choice"]
+__all__ = ["CHOICES", "MEMBERS", "Posterior", "block_weights", "check_uncertainty"]
 
 CHOICES = ("none", "mean-field", "laplace", "ensemble", "bootstrap")
 MEMBERS = ("ensemble", "bootstrap")
@@ -171,15 +171,13 @@ def block_weights(blocks: Tensor, members: int, seed: int, share: float | None =
     return (weights / weights.mean(1, keepdim=True)).float()
 
 
-def check_choice(choice: str, model: Model, names: list[str]) -> None:
-    """Refuse an uncertainty that is unknown, or that the model cannot have.
+def check_uncertainty(choice: str, model: Model, names: list[str]) -> None:
+    """Refuse an uncertainty that the model cannot have.
 
     Raises
     ------
-    ConfigError, ModelError
+    ModelError
     """
-    if choice not in CHOICES:
-        raise ConfigError(f"uncertainty={choice!r} is not known; use one of {', '.join(CHOICES)}")
     if choice in ("mean-field", "laplace") and not names:
         raise ModelError(
             f"uncertainty={choice!r} needs parameters that the model samples (bayescg.nets.random_net); "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
@@ -104,5 +105,5 @@ def _failure(error: BaseException) -> Outcome:
     from distributed import KilledWorker
 
     if isinstance(error, KilledWorker):
-        return Outcome(error=f"its worker died again and again: {error}", stopped=True)
+        return Outcome(error=f"its worker died again and again: {error}", stopped=signal.SIGTERM)
     return Outcome(error=f"the cluster could not run it: {type(error).__name__}: {error}")

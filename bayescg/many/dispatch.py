@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bayescg.arguments import check_counts
-from bayescg.errors import ConfigError, RunError
+from bayescg.errors import ConfigError, Interrupted, RunError
 from bayescg.many.jobs import Job, Outcome, Task, attempt, finished, name_of, plain, takes_run_dir
 from bayescg.progress import Bar
 from bayescg.stopping import stoppable
@@ -146,7 +147,7 @@ def _one_by_one(jobs: Sequence[Job]) -> Generator[tuple[Job, Outcome]]:
     for job in jobs:
         outcome = attempt(job)
         if outcome.stopped:
-            raise KeyboardInterrupt
+            raise Interrupted(f"stopped by {signal.Signals(outcome.stopped).name}", outcome.stopped)
         yield job, outcome
 
 

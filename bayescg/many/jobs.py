@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import re
+import signal
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -67,20 +68,20 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a worker gives back: a result, an error with its traceback, or word that a signal stopped it."""
+    """What a worker gives back: a result, an error with its traceback, or the number of the signal that stopped it."""
 
     result: Any = None
     error: str = ""
     traceback: str = ""
-    stopped: bool = False
+    stopped: int = 0
 
 
 def attempt(job: Job) -> Outcome:
     """Run a job, or go on with it where its directory holds a part of it."""
     try:
         return Outcome(result=_perform(job))
-    except (KeyboardInterrupt, Interrupted):
-        return Outcome(error="a signal stopped it", stopped=True)
+    except (KeyboardInterrupt, Interrupted) as error:
+        return Outcome(error="a signal stopped it", stopped=getattr(error, "number", signal.SIGINT))
     except BayescgError as error:
         return Outcome(error=str(error), traceback=traceback.format_exc())
     except (Exception, SystemExit) as error:

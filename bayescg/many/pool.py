@@ -129,10 +129,10 @@ class _Worker:
         """What it says; `stopped` where it died."""
         try:
             if not self.connection.poll():
-                return Outcome(stopped=True)
+                return Outcome(stopped=signal.SIGTERM)
             outcome = self.connection.recv()
         except (EOFError, OSError):
-            return Outcome(stopped=True)
+            return Outcome(stopped=signal.SIGTERM)
         except Exception as error:  # as importing the class of a result may raise anything
             return Outcome(error=f"its result cannot be read here: {type(error).__name__}: {error}")
         self.ready = True

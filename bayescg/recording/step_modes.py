@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from bayescg.errors import ConfigError
+from bayescg.arguments import check_choice
 from bayescg.recording.lowering import can_compile
 from bayescg.recording.unrecordable import Unrecordable
 
@@ -46,8 +46,7 @@ def check_mode(mode: str) -> None:
     ------
     ConfigError
     """
-    if mode not in MODES:
-        raise ConfigError(f"compile={mode!r} is not known; use one of {', '.join(MODES)}")
+    check_choice(compile=(mode, MODES))
 
 
 def step_in_mode(

@@ -1,6 +1,7 @@
 """Coverage of intervals that are right, too narrow, biased, refused, or missing."""
 
 import math
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import bayescg as bcg
 from bayescg.analysis import Quantity, coverage
 from bayescg.analysis.coverage import acceptance
 from bayescg.errors import ConfigError, RunError
+from bayescg.models import PredictiveCV
+from bayescg.recording.optimiser import Adam
 
 TRUTH = {"mean": 1.0}
 
@@ -111,6 +114,27 @@ def test_processes_and_an_interrupted_study_give_the_same_counts(tmp_path, monke
     assert coverage(stops, TRUTH, repeats=20, out=tmp_path) == plain
     assert sorted(calls) == sorted([*range(20), 7])  # the eighth is begun again, and no other
     assert coverage(mean, TRUTH, repeats=20, workers=1) == plain
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_study_says_which_signal_stopped_it(monkeypatch, number):
+    """One that comes in a fit, which ends its step first, and one that comes elsewhere in a repeat."""
+
+    def fits(seed):
+        model, frames, _ = PredictiveCV.example()
+        bcg.fit(model, frames, steps=2, uncertainty="none", compile="off", seed=seed)
+        return mean(seed)
+
+    def waits(seed):
+        signal.raise_signal(number)
+        return mean(seed)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Adam, "step", lambda *_: signal.raise_signal(number))
+        for run in (fits, waits):
+            with pytest.raises(bcg.errors.Interrupted, match=f"stopped by {number.name}") as stopped:
+                coverage(run, TRUTH, repeats=20)
+            assert stopped.value.number == number
 
 
 def test_a_repeat_that_fails_is_told_with_its_seed_after_the_others():

@@ -64,9 +64,9 @@ ARRAYS = {
     "first part too long": (lambda: draws(dt=1.0).first(11.0), DataError, ["11 ps", "10 ps"]),
     "empty subset": (lambda: draws()[10:], DataError, ["empty", "10 frames"]),
     "too short to split": (lambda: draws(1).split(), DataError, ["1 frame", "two blocks"]),
-    "test fraction": (lambda: draws().split(test=1.5), ConfigError, ["test=1.5", "between 0 and 1"]),
-    "one block": (lambda: draws().split(blocks=1), ConfigError, ["blocks=1", "two"]),
-    "empty blocks": (lambda: draws().blocks(0), ConfigError, ["at least one frame"]),
+    "test fraction": (lambda: draws().split(test=1.5), ConfigError, ["test=1.5", "(0, 1)"]),
+    "one block": (lambda: draws().split(blocks=1), ConfigError, ["blocks=1", "at least 2"]),
+    "empty blocks": (lambda: draws().blocks(0), ConfigError, ["length=0", "[1, inf]"]),
 }
 
 

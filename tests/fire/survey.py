@@ -68,9 +68,7 @@ def survey(door: Door, inputs: int, start: int = 0) -> Survey:
             ]
             place = f"{Path(frames[-1].filename).name}:{frames[-1].name}" if frames else "outside"
             counts.refused["something else"] += 1
-            counts.faults.setdefault(
-                f"{type(error).__name__} at {place}: {error}"[:300], f"{steps}\n{traceback.format_exc()}"
-            )
+            counts.faults.setdefault(f"{type(error).__name__} at {place}", f"{steps}\n{traceback.format_exc()}")
 
     knock()
     return counts

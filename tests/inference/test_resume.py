@@ -176,6 +176,27 @@ def test_a_signal_without_a_run_directory_says_that_nothing_was_saved(at_step):
         killed.run("all frames", None)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_the_first_step_says_that_nothing_was_trained(tmp_path, monkeypatch, number):
+    """Of a first start, and of one that has a checkpoint to go on from."""
+    killed.run("minibatches", tmp_path, steps=12)
+    before = signal.getsignal(number)
+    for directory, steps, words in ((None, 30, "Nothing was trained yet"), (tmp_path, 12, f"go on from {tmp_path}")):
+        monkeypatch.setattr("bayescg.inference.job.compile_step", lambda *_, **__: os.kill(os.getpid(), number))
+        with pytest.raises(Interrupted, match=rf"(?s)stopped by {number.name}.*{words}.* run again") as stopped:
+            killed.run("minibatches", directory, steps=steps)
+        assert stopped.value.number == number
+        assert signal.getsignal(number) is before
+
+
+def test_a_signal_after_the_last_step_says_where_the_state_is(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("bayescg.inference.run.result", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted, match=rf"(?s)SIGTERM.*All steps were done; their state is in {tmp_path}"):
+            killed.run("minibatches", tmp_path)
+    assert_same(killed.run("minibatches", tmp_path), undisturbed("minibatches"))
+
+
 def test_a_finished_fit_is_not_trained_again(tmp_path, at_step):
     first = killed.run("minibatches", tmp_path)
     at_step(1, lambda: pytest.fail("it trained again"))

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -146,7 +147,7 @@ def open_array(path: Path, topology: "mdtraj.Topology | None", unit: str | None)
     units.length_factor(unit)
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, SyntaxError, TokenError) as error:
         raise DataError(f"{path}: not a readable array of numbers, or cut short: {one_line(error)}") from error
     if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
         raise DataError(f"{path}: holds {getattr(array, 'dtype', type(array))}, not an array of float32 or float64")

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bayescg.arguments import check_counts
+from bayescg.arguments import check_counts, check_paths
 from bayescg.data.frames import Frames
 from bayescg.data.readers.assembly import Assembly, Decoded, Part, selection
 from bayescg.data.readers.files import (
@@ -107,6 +107,7 @@ def load(
     >>> folder.cleanup()
     """
     check_counts(memory_limit=(memory_limit, 0))
+    check_paths(**({} if cache is None else {"cache": cache}))
     if unit is not None and not isinstance(unit, str):
         raise UnitError(f"unit={unit!r} must be the name of a unit of length")
     trajectories = sources(paths)
@@ -201,7 +202,12 @@ def sources(paths: Any) -> list[Source]:
     listed: Any = [paths] if alone else paths
     trajectories: list[Source] = []
     for entry in listed:
-        trajectories += [entry] if _is_loaded(entry) else map(readable, _matching(entry))
+        if _is_loaded(entry):
+            trajectories.append(entry)
+        elif isinstance(entry, str | os.PathLike):
+            trajectories += map(readable, _matching(entry))
+        else:
+            raise DataError(f"{entry!r} among the trajectories is no path: give paths, patterns or mdtraj.Trajectory")
     if not trajectories:
         raise DataError("no trajectory file given: the list of paths is empty (a pattern that matched nothing?)")
     resolved = [path.resolve() for path in trajectories if isinstance(path, Path)]
