@@ -55,8 +55,8 @@ def in_time(values: np.ndarray, frames: Frames) -> Frames:
     >>> in_time(x, Frames.from_numpy(x, unit="reduced")).order
     array([   0,    1,    2, ..., 3997, 3998, 3999], dtype=int32)
     """
-    made = {"refits", "pareto_k"} & set(frames.provenance)
-    if frames.order is not None or frames.bias is not None or made:
+    of_the_fit = {"refits", "pareto_k"} & set(frames.provenance)
+    if frames.order is not None or frames.bias is not None or of_the_fit:
         return frames
     if not neighbours_resemble(values, frames.trajectory):
         return frames
