@@ -285,6 +285,27 @@ def _tuple(value: Any) -> tuple[Any, ...] | None:
         return None
 
 
+def row_of(rows: Iterable[Any], name: Any) -> Any:
+    """The row of that `name`.
+
+    Raises
+    ------
+    ConfigError
+        There is none; the message lists those that there are.
+
+    Examples
+    --------
+    >>> row_of([], "rg")
+    Traceback (most recent call last):
+    bayescg.errors.ConfigError: there is no 'rg' here, only nothing
+    """
+    by_name = {row.name: row for row in rows}
+    if name not in by_name:
+        near = did_you_mean(name, by_name)
+        raise ConfigError(f"there is no {name!r} here, {near}only {', '.join(by_name) or 'nothing'}")
+    return by_name[name]
+
+
 def did_you_mean(word: Any, known: Iterable[str]) -> str:
     """``did you mean "steps"? `` or nothing.
 

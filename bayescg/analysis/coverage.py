@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import binom, norm
 
 from bayescg.analysis.quantity import Quantity
-from bayescg.arguments import check_counts
+from bayescg.arguments import check_counts, row_of
 from bayescg.draws import interval
 from bayescg.errors import ConfigError
 from bayescg.many.dispatch import calls, carry_out
@@ -109,7 +109,7 @@ class Coverage:
     repeats: int
 
     def __getitem__(self, name: str) -> Calibrated:
-        return next(row for row in self.rows if row.name == name)
+        return row_of(self.rows, name)
 
     @property
     def ok(self) -> bool:

@@ -132,12 +132,13 @@ class Shooting(Section):
     `states` are names of the system's own (:attr:`bayescg.systems.System.states`) or of ``analysis.regions``; the model
     must have them in the same order. Configurations are as flat as can be in energy, or `over` observables
     (:func:`bayescg.sampling.flattened`: `heat`, `ceiling`, `hot_steps`, `chains`); of each so many `shots` of at most
-    so many `steps` begin (:func:`bayescg.sampling.commitment`).
+    so many `steps` begin, at `shot_heat` times the temperature (:func:`bayescg.sampling.commitment`).
     """
 
     states: Names = Field(min_length=2)
     configurations: int = Field(default=600, ge=10)
     shots: int = Field(default=20, ge=1)
+    shot_heat: float = Field(default=1.0, ge=1)
     dt: float = Field(gt=0)
     dynamics: Literal["overdamped", "langevin"] = "overdamped"
     friction: float = Field(default=1.0, gt=0)

@@ -82,6 +82,7 @@ def _profile(fes: FreeEnergy, known: Histogram | None, label: str) -> Figure:
     centres = (edges[1:] + edges[:-1]) / 2
     (low, high), mean = fes.band.values, fes.mean.values
     top = min(1.03 * float(np.nanmax(np.where(np.isfinite(high), high, mean + 2 * fes.sd.values))), HIGHEST)
+    top = top if top > 0 else 1.0  # of a single bin
     text = f"{100 * fes.level:.0f} % band" if np.isfinite(low).any() else None
     band(ax, centres, (np.where(np.isfinite(mean), low, np.nan), np.minimum(high, 2 * top)), BLUE, text)
     if (np.isfinite(mean) & ~np.isfinite(low)).any():

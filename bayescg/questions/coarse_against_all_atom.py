@@ -12,6 +12,7 @@ from scipy.stats import t as student
 
 import bayescg as bcg
 from bayescg.draws import interval
+from bayescg.modelling import HasPotential
 from bayescg.questions.finding import Drawing, Finding, Table
 from bayescg.questions.question import Context, Question
 from bayescg.questions.sections import Range, Section
@@ -40,7 +41,8 @@ class CoarseAgainstAllAtom(Question):
     def applies(self, context: Context) -> bool:
         """To a potential that was simulated, with torsions or basins to compare."""
         named = context.settings.torsions or context.settings.basins
-        return context.simulated is not None and bool(named) and context.frames.topology is not None
+        potential = isinstance(getattr(context.fit, "model", None), HasPotential)
+        return potential and context.simulated is not None and bool(named) and context.frames.topology is not None
 
     def ask(self, context: Context) -> Finding:
         """Divergences of planes, populations with joint intervals, and warnings where forces are not known."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -56,11 +58,13 @@ class HeldOutShots(Question):
         """The committor at the held-out configurations, between two states of an analytic system."""
         states = getattr(context.system, "states", {})
         names = list(context.fit.model.regions)
+        assert context.test is not None
         if len(names) != 2 or any(name not in states for name in names):
+            return None
+        if context.system is None or not math.isclose(context.test.kT, context.system.kT, rel_tol=1e-6):  # hotter shots
             return None
         a, b = (states[name] for name in names)
         exact = by_quadrature(context.system, lambda system: bcg.truth.committor(system, a, b, cells=80_000))
         if exact is None:
             return None
-        assert context.test is not None
         return exact(torch.as_tensor(context.test.gather(slice(None)))).numpy()

@@ -1,5 +1,6 @@
 """Frames from the arrays of a sampler, with everything that a system says about itself."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayescg.arguments import check_numbers
 from bayescg.data import Frames
 from bayescg.data.frame_checks import places
 from bayescg.errors import ConfigError
@@ -16,7 +18,21 @@ from bayescg.systems.core import System
 if TYPE_CHECKING:
     import mdtraj
 
-__all__ = ["masses", "to_frames"]
+__all__ = ["heated", "masses", "to_frames"]
+
+
+def heated(system: System, heat: float) -> System:
+    """The system at so many times its temperature, to be simulated; what it knows exactly stays that of its own.
+
+    Raises
+    ------
+    ConfigError
+        `heat` is less than 1.
+    """
+    check_numbers(heat=(heat, "[1, inf)"))
+    hot = copy.copy(system)
+    hot.kT, hot.temperature = heat * system.kT, None if system.temperature is None else heat * system.temperature
+    return hot
 
 
 def to_frames(

@@ -163,13 +163,17 @@ def compare(
         raise ConfigError('fits must be a mapping of names to fits or functions: {"torsions": fit, ...}')
     if score not in _ALL:
         raise ConfigError(f"score={score!r} is not known; use {', '.join(_ALL)}")
-    candidates = {name: list(each) if isinstance(each, list | tuple) else [each] for name, each in fits.items()}
-    if empty := [name for name, each in candidates.items() if not each]:
-        raise ConfigError(f"{empty[0]}: there is no fit in its list")
+    candidates = {str(name): list(each) if isinstance(each, list | tuple) else [each] for name, each in fits.items()}
+    for name, each in candidates.items():
+        if not each:
+            raise ConfigError(f"{name}: there is no fit in its list")
+        if len({id(fit) for fit in each}) < len(each):
+            raise ConfigError(f"{name}: one fit is in its list twice; give fits of several seeds")
     check_counts(restarts=(restarts, 1), samples=(samples, 1), seed=(seed, 0))
     if score == "log_z":
-        if on is not None or folds is not None:
-            raise ConfigError("score='log_z' is of fits without frames: it takes neither frames nor folds=")
+        not_taken = {"frames": on, "folds=": folds, "lag=": lag, "modes=": modes, "restarts=": restarts - 1 or None}
+        if some := [name for name, value in not_taken.items() if value is not None]:
+            raise ConfigError(f"score='log_z' is of fits without frames: it takes no {', '.join(some)}")
         scores, bounds = bounds_of_all(candidates, samples, seed)
         return _table(scores, score, None, [], [], None, candidates, bounds)
     frames = on.frames if isinstance(on, Pairs | Stretches) else on
@@ -181,10 +185,14 @@ def compare(
     assert on is not None
     assert frames is not None
     lag = _common_lag(candidates, on, score, lag)
+    if blocks is not None and len(on) < 2 * blocks:
+        raise DataError(f"{len(on)} frames or pairs are too few for {blocks} blocks; give fewer blocks")
+    if modes is not None and not kinetic:
+        raise ConfigError(f"modes= is of slow modes, which score={score!r} knows nothing of")
     modes = MODES if modes is None and score == "vamp2" else modes
-    counts = modes if isinstance(modes, Mapping) else dict.fromkeys(fits, modes)
-    if kinetic and set(counts) != set(fits):
-        raise ConfigError(f"modes= is of {', '.join(counts) or 'nothing'}; give it for each of {', '.join(fits)}")
+    counts = {str(n): m for n, m in modes.items()} if isinstance(modes, Mapping) else dict.fromkeys(candidates, modes)
+    if kinetic and set(counts) != set(candidates):
+        raise ConfigError(f"modes= is of {', '.join(counts) or 'nothing'}; give it for each of {', '.join(candidates)}")
     check_counts(**{f"modes of {name}": (1 if count is None else count, 1) for name, count in counts.items()})
     if score == "log_score":
         _check_densities(candidates, frames, folds is not None)
@@ -294,19 +302,33 @@ def _common_lag(
         if lag is not None:
             raise ConfigError(f"score={score!r} has no lag, got lag={lag!r}")
         return None
-    of_models = {name: getattr(_model(fit), "lag", None) for name, fits in candidates.items() for fit in fits}
+    of_models = {name: _lag_of(_model(fit), on) for name, fits in candidates.items() for fit in fits}
     trained = {name: t for name, t in of_models.items() if t is not None}
     of_pairs = on.lag if isinstance(on, Pairs | Stretches) else None
     if lag is None or score in BY_FRAME:
         lags = {round(v, 9) for v in (*trained.values(), *(v for v in (of_pairs, lag) if v is not None))}
         if len(lags) > 1:
             each = ", ".join(f"{name}: {t:g}" for name, t in trained.items())
+            others = lags - ({round(lag, 9)} if lag is not None else set())
+            if lag is not None and len(others) == 1:
+                raise ConfigError(f"score={score!r} is at the lag of the training, {others.pop():g}: leave lag= out")
             rest = "fit them at one lag, or compare their modes: score='vampe' and one lag="
             rest = rest if score in BY_FRAME else "give one lag= to compare them at, the longest, say"
             raise ConfigError(f"scores at different lags are of different things (trained at {each}); {rest}")
+        pairs = any(by_pairs(score, _model(fit)) for fits in candidates.values() for fit in fits)
+        if lag is not None and score in BY_FRAME and not pairs and not trained:
+            raise ConfigError(f"score={score!r} of these has no lag, got lag={lag!r}")
         lag = next(iter(lags), None)
     if lag is None and score != "log_score":
         raise ConfigError(f"score={score!r} needs a lag: none of those compared has one of its own")
+    return lag
+
+
+def _lag_of(model: Any, on: Frames | Pairs | Stretches) -> float | None:
+    """Between what a model learns from: its own lag, or that of the stretches that it makes of frames."""
+    lag = getattr(model, "lag", None)
+    if lag is None and isinstance(on, Frames) and isinstance(model, Model) and isinstance(model.rows(on), Stretches):
+        return model.rows(on).lag
     return lag
 
 
@@ -340,7 +362,10 @@ def _check_densities(candidates: Mapping[str, Sequence[Any]], frames: Frames, re
             f"{n}: {what or ('pairs' if p else 'frames')} by {o or 'coordinates'}"
             for n, (p, what, o, _) in spaces.items()
         )
-        raise ConfigError(f"log densities of different spaces cannot be compared ({each:.300}); use vampe or vamp2")
+        raise ConfigError(
+            f"log densities of different spaces cannot be compared ({each:.300}); what both predict of an observable "
+            "can, see bcg.analysis.checklist, and functions of slow modes by vampe"
+        )
 
 
 def _check_able(candidates: Mapping[str, Sequence[Any]], score: str) -> None:

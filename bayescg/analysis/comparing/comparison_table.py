@@ -11,6 +11,7 @@ from scipy.stats import t
 
 from bayescg.analysis.comparing.evidence_bounds import Bounds
 from bayescg.analysis.quantity import Quantity
+from bayescg.arguments import row_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,7 +140,7 @@ class Comparison:
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Compared:
-        return next(row for row in self.rows if row.name == name)
+        return row_of(self.rows, name)
 
     @property
     def best(self) -> str:
@@ -157,6 +158,7 @@ class Comparison:
 
     def verdict(self, name: str) -> str:
         """``"best"``, ``"tied"`` with it, or ``"behind"``."""
+        name = self[name].name
         return "best" if name == self.best else "tied" if name in self.tied else "behind"
 
     def difference(self, name: str, other: str) -> Quantity:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from bayescg.analysis.comparing.block_scores import BY_FRAME, BlockScores, by_pairs, in_blocks, trajectory_of
 from bayescg.analysis.kinetics.scores import score_of_fold
+from bayescg.arguments import did_you_mean
 from bayescg.data import Frames, Pairs, Stretches
 from bayescg.errors import ConfigError, DataError
 from bayescg.inference import Fit, fit
@@ -63,6 +65,10 @@ def cross_validated(
                 f"{name}: a {type(candidate).__name__} is not trained on frames, so that there is nothing to refit; "
                 "leave folds= out"
             )
+    accepted = inspect.signature(fit).parameters
+    if unknown := [name for name in training if name not in accepted]:
+        near = did_you_mean(unknown[0], accepted)
+        raise ConfigError(f"{unknown[0]} is neither an argument of compare nor of bcg.fit, {near}see help(bcg.fit)")
     fold = np.arange(len(frames)) * folds // len(frames)
     refit = _Refit(dict(candidates), frames, fold, score, lag, dict(modes), diffusion, seed, dict(training))
     settings = [
@@ -71,6 +77,7 @@ def cross_validated(
         for k in range(folds)
         for r in range(restarts)
     ]
+    refit.check(folds)
     jobs, where = calls(refit, settings, out)
     results = carry_out(jobs, where, **how)
     values = iter(results)
@@ -133,6 +140,17 @@ class _Refit:
     seed: int
     training: dict[str, Any]
 
+    def check(self, folds: int) -> None:
+        """Refuse frames that some candidate cannot learn from, or be judged by, before anything is trained."""
+        for name, candidate in self.candidates.items():
+            model = _model(candidate)
+            self.frames.lagged(self._lag(name)) if model.needs_pairs else model.rows(self.frames)
+        for k in range(folds):
+            if self.score in BY_FRAME:
+                self.held_out(next(iter(self.candidates)), k)
+            elif self.lag is not None:
+                self.frames.subset(self.fold == k).lagged(self.lag)
+
     def __call__(self, candidate: str, fold: int, restart: int) -> list[Sequence[Any]]:
         subject = self.candidates[candidate]
         number = list(self.candidates).index(candidate)
@@ -149,7 +167,7 @@ class _Refit:
 
     def _scores(self, trained: Fit, train: Frames, candidate: str, fold: int) -> Sequence[float]:
         if self.score in BY_FRAME:
-            return BY_FRAME[self.score](trained, self.held_out(candidate, fold)).tolist()
+            return BY_FRAME[self.score](trained, self.held_out(next(iter(self.candidates)), fold)).tolist()
         test = self.frames.subset(self.fold == fold)
         return score_of_fold(trained, train, test, self.score, self.lag, self.diffusion, self.modes[candidate])
 

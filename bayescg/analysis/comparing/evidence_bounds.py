@@ -85,8 +85,9 @@ def _whole(draws: Draws) -> Columns:
 
 
 def _parts(draws: Draws) -> list[Columns]:
+    """Draws that follow each other: components of a generator take turns in each part as they do in the whole."""
     log_w, share = _whole(draws)
-    return [(log_w[k::_BLOCKS], share[k::_BLOCKS]) for k in range(_BLOCKS)]
+    return list(zip(np.array_split(log_w, _BLOCKS), np.array_split(share, _BLOCKS), strict=True))
 
 
 def _bounds(columns: Columns) -> tuple[float, float, float]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayescg.arguments import row_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -57,7 +59,7 @@ class Checklist:
     skipped: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Check:
-        return next(row for row in self.rows if row.name == name)
+        return row_of(self.rows, name)
 
     @property
     def failed(self) -> list[str]:

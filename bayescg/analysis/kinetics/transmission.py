@@ -65,8 +65,8 @@ class Shooting:
     ConfigError
         There is no system, or D depends on the positions.
     DataError
-        Shots have other than two regions, or these are not `a` and `b`; they moved by Langevin dynamics; or they are
-        from configurations that are none of the frames.
+        Shots have other than two regions, or these are not `a` and `b`; they moved by Langevin dynamics, or at another
+        temperature; or they are from configurations that are none of the frames.
     """
 
     def __init__(self, frames: Frames, shots: Frames, system: System | None, diffusion: Any, a: Region, b: Region):
@@ -79,6 +79,10 @@ class Shooting:
             raise DataError("shots= must be counts at two regions, a and b, as bcg.sampling.commitment returns them")
         if shots.provenance.get("dynamics", "overdamped") != "overdamped":
             raise DataError("these shots moved by Langevin dynamics, but the rates are those of overdamped dynamics")
+        if (heat := shots.provenance.get("heat", 1.0)) != 1:
+            raise DataError(
+                f"these shots went at {heat:g} times the temperature; rates need them at that of the frames"
+            )
         ended = counts.sum(1) > 0
         places = {x.tobytes(): row for row, x in enumerate(frames.gather(slice(None)).reshape(len(frames), -1))}
         starts = shots.gather(slice(None)).reshape(len(shots), -1)

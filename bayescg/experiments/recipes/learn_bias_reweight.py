@@ -71,11 +71,18 @@ class LearnBiasReweight(OneFit):
                 steps=settings.hot_steps, chains=settings.chains, **common,
             )  # fmt: skip
             shots = sampling.commitment(
-                self.simulated, hot, regions, shots=settings.shots, steps=settings.steps, **common
+                self.simulated,
+                hot,
+                regions,
+                shots=settings.shots,
+                heat=settings.shot_heat,
+                steps=settings.steps,
+                **common,
             )
             return shots, sum(f.provenance["cost"]["force_evaluations"] for f in (hot, shots))
 
-        self.shots = stored_shots(path, self.simulated, settings.states, shoot)
+        shot = sampling.sampled_frames.heated(self.simulated, settings.shot_heat)
+        self.shots = stored_shots(path, shot, settings.states, shoot)
         self.train, self.test = self.shots.split(test=self.experiment.fit.held_out, seed=run.seed)
 
     def _over(self) -> Callable[[torch.Tensor], torch.Tensor] | None:

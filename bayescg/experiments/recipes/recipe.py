@@ -12,6 +12,7 @@ import bayescg as bcg
 from bayescg import checkpoint, systems
 from bayescg.experiments import build
 from bayescg.inference import Fit
+from bayescg.modelling import MapModel
 from bayescg.questions.asking import answer, applying
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def fitted(experiment: Experiment, train: Frames | None, saved: Path, trajectori
             **experiment.run.model_dump(exclude={"quick"}),
             **more,
         ).save(saved)
-    if not build.learns_from_frames(experiment):  # it is given its system again
+    if issubclass(model_class, MapModel) or not build.learns_from_frames(experiment):  # it is given its system again
         return Fit.load(saved, model=build.model_of(experiment, train, trajectories))
     if ":" not in experiment.model.name:
         return Fit.load(saved)

@@ -16,7 +16,7 @@ from bayescg.recording.stepping import TensorStep, prepare
 from bayescg.sampling.chains.dynamics import baoab, euler_maruyama, rates_of
 from bayescg.sampling.chains.loop import Settings, Start, begin
 from bayescg.sampling.chains.regions import Region, Regions
-from bayescg.sampling.sampled_frames import masses, to_frames
+from bayescg.sampling.sampled_frames import heated, masses, to_frames
 from bayescg.stopping import stoppable
 from bayescg.systems.core import System, check_single
 from bayescg.units import plain
@@ -39,6 +39,7 @@ def commitment(
     regions: Mapping[str, Region],
     *,
     shots: int = 20,
+    heat: float = 1.0,
     dt: float,
     dynamics: str = "overdamped",
     diffusion: float | Sequence[float] | None = None,
@@ -61,10 +62,14 @@ def commitment(
     potential of Müller and Brown, cutting 7 % of the shots moved q by 0.05. Therefore `steps` should never be reached,
     and a warning says so where it is.
 
+    Across barriers of tens of kT all shots but those from the very top go to the nearer region, and those from a well
+    between two regions go nowhere. Hotter shots tell more of the way. Their shares are the committor of the hot
+    dynamics: a good CV for windows at the system's temperature, but not the committor there.
+
     Parameters
     ----------
     system : System
-        At whose temperature they move.
+        At `heat` times whose temperature they move.
     configurations : array or openmm.unit.Quantity, shape (n, atoms, 3) in nm or (n, dim), or Frames
         Such as those of `flattened`: the most is learned where q is neither 0 nor 1.
     regions : mapping of str to callable
@@ -73,6 +78,8 @@ def commitment(
         step to step.
     shots : int, default 20
         From each configuration.
+    heat : float, default 1.0
+        Times the temperature, 1 or more; that of the frames returned.
     dt : float or openmm.unit.Quantity
         Time step, as of `overdamped` or `langevin`.
     dynamics : {"overdamped", "langevin"}
@@ -136,6 +143,7 @@ def commitment(
     check_counts(shots=(shots, 1), batch=(batch, 1))
     settings = Settings(steps, None, 1, 0, True, False, compile, device, seed, None, True, progress)
     check_single(system, "commitment")
+    system = heated(system, heat)
     start = begin(system, configurations, settings)
     places = Regions(system, regions)
     fresh, step = _moves(system, start, dt, dynamics, friction, diffusion)
@@ -149,7 +157,7 @@ def commitment(
         unresolved, cost = _shoot(places, start, fresh, step, queue, counts, steps, batch, compile, bar)
     _look(places.names, counts, shots * len(start.x), unresolved, steps, all_regions)
     recorded = {
-        "seed": seed, "dt": dt, "dynamics": dynamics, "shots": shots, "steps": steps, "batch": batch,
+        "seed": seed, "dt": dt, "dynamics": dynamics, "heat": heat, "shots": shots, "steps": steps, "batch": batch,
         "compile": compile, "regions": places.names, "labels": "region that each shot reached first",
         "unresolved": unresolved,
     }  # fmt: skip

@@ -1,6 +1,5 @@
 """Configurations all over the way between wells: hot dynamics, thinned until no region is crowded."""
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -8,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.arguments import check_counts, check_numbers, check_positive
+from bayescg.arguments import check_counts, check_positive
 from bayescg.data import Frames
 from bayescg.errors import ConfigError, SimulationError
 from bayescg.sampling.chains.dynamics import langevin, overdamped
-from bayescg.sampling.sampled_frames import to_frames
+from bayescg.sampling.sampled_frames import heated, to_frames
 from bayescg.systems.core import System, check_single
 
 __all__ = ["flattened", "flattest"]
@@ -91,12 +90,10 @@ def flattened(
     (100, True)
     """
     check_counts(n=(n, 1), bins=(bins, 1), steps=(steps, 1), stride=(stride, 1), chains=(chains, 1))
-    check_numbers(heat=(heat, "[1, inf)"))
     if ceiling is not None:
         check_positive(ceiling=ceiling)
     check_single(system, "flattened")
-    hot = copy.copy(system)
-    hot.kT, hot.temperature = heat * system.kT, None if system.temperature is None else heat * system.temperature
+    hot = heated(system, heat)
     common: dict[str, Any] = {
         "dt": dt, "chains": chains if starts is None else None, "starts": starts, "stride": stride, "energy": True,
         "equilibration": steps // 10, "compile": compile, "device": device, "seed": seed, "progress": progress,

@@ -10,12 +10,13 @@ from scipy.stats import multivariate_normal, t
 
 import bayescg as bcg
 from bayescg.analysis import compare, score_of
+from bayescg.analysis.comparing import evidence_bounds
 from bayescg.analysis.comparing.comparison_table import estimate
 from bayescg.data import Frames
 from bayescg.distributions import Boltzmann
-from bayescg.errors import ConfigError, DataError, RunError
-from bayescg.modelling import SystemModel
-from bayescg.models import Autoencoder, ForceMatchingPotential, ReversibleDeepMSM, TimeLaggedAutoencoder
+from bayescg.errors import ConfigError, DataError
+from bayescg.modelling import Draws, SystemModel
+from bayescg.models import Autoencoder, ForceMatchingPotential, HiddenMarkov, ReversibleDeepMSM, TimeLaggedAutoencoder
 from tests.calibration import comparisons
 from tests.calibration.comparisons import AT_ONCE, DIM, Factors, Gaussian
 
@@ -367,7 +368,8 @@ REFUSED = {
         "steps: nothing",
     ),
     "too few frames": ({"a": Gaussian(0.0)}, {"folds": 200}, DataError, "too few for 200 folds"),
-    "lists": ({"a": [Gaussian(0.0)] * 2}, {"folds": 3}, ConfigError, "a is a list"),
+    "lists": ({"a": [Gaussian(0.0), Gaussian(0.0)]}, {"folds": 3}, ConfigError, "a is a list"),
+    "one fit as two": ({"a": [Gaussian(0.0)] * 2}, {"folds": 3}, ConfigError, "a: one fit is in its list twice"),
     "empty list": ({"a": []}, {"folds": 3}, ConfigError, "no fit in its list"),
     "forces that are not there": (
         {"a": ForceMatchingPotential()},
@@ -375,9 +377,35 @@ REFUSED = {
         DataError,
         "no forces",
     ),
-    "misspelt": ({"a": Gaussian(0.0)}, {"folds": 3, "stepz": 3}, RunError, "stepz"),
+    "misspelt": (
+        {"a": Gaussian(0.0)},
+        {"folds": 3, "stepz": 3},
+        ConfigError,
+        'stepz is neither .* did you mean "steps"',
+    ),
+    "many blocks": (
+        {"a": Gaussian(0.0)},
+        {"blocks": 1000},
+        DataError,
+        "100 frames or pairs are too few for 1000 blocks",
+    ),
+    "modes of a density": ({"a": Gaussian(0.0)}, {"folds": 3, "modes": 1}, ConfigError, "modes= is of slow modes"),
+    "a lag of none": ({"a": Gaussian(0.0)}, {"folds": 3, "lag": 3.0}, ConfigError, "of these has no lag"),
+    "a lag between frames": (
+        {"a": TimeLaggedAutoencoder(latent_dim=1, hidden=())},
+        {"folds": 3, "score": "vampe", "lag": 2.5},
+        DataError,
+        "lag 2.5 is not a positive multiple",
+    ),
+    "two lags": (
+        {"a": HiddenMarkov(cells=[0.0]), "b": HiddenMarkov(cells=[0.0], lag=2.0)},
+        {"folds": 3},
+        ConfigError,
+        r"different lags are of different things \(trained at a: 1, b: 2\)",
+    ),
+    "folds of energies": ({"a": Gaussian(0.0)}, {"score": "log_z", "restarts": 3}, ConfigError, "takes no frames, re"),
     "different": ({"a": Gaussian(0.0), "b": ForceMatchingPotential()}, {"folds": 3}, ConfigError, "different spaces"),
-    "frames of energies": ({"a": Gaussian(0.0)}, {"score": "log_z"}, ConfigError, "neither frames nor folds"),
+    "frames of energies": ({"a": Gaussian(0.0)}, {"score": "log_z"}, ConfigError, "it takes no frames"),
 }
 
 
@@ -386,6 +414,31 @@ def test_what_cannot_be_cross_validated_is_refused(case):
     fits, arguments, error, message = REFUSED[case]
     with pytest.raises(error, match=message):
         compare(fits, comparisons.frames_of(0, 0.0, 100), progress=False, **arguments)
+
+
+def test_parts_of_draws_hold_all_components_of_a_generator():
+    """Components take turns; one that has next to no weight is no part of its own, or its score would count as much."""
+    log_weight, log_share = (torch.tensor(pair).repeat(1000).double() for pair in ([0.0, -50.0], [0.69, -9.0]))
+    draws = Draws(torch.zeros(2000, 1), log_weight, log_share, log_weight)
+    parts = [evidence_bounds._bounds(part)[0] for part in evidence_bounds._parts(draws)]
+    assert parts == pytest.approx([evidence_bounds._bounds(evidence_bounds._whole(draws))[0]] * 20)
+
+
+def test_stretches_of_any_length_are_scored_on_the_same():
+    """On those that the first candidate makes: of one state nothing else tells them apart."""
+    data = comparisons.frames_of(0, 0.0, 600)
+    models = {str(n): HiddenMarkov(cells=[0.0], states=1, stretch=n) for n in (20, 50)}
+    table = compare(models, data, folds=3, progress=False)
+    assert table["20"].trainings.shape == table["50"].trainings.shape
+    assert table["20"].blocks == pytest.approx(table["50"].blocks, abs=1e-2)
+
+
+def test_names_that_are_none_are_refused_with_those_that_are(frames):
+    table = compare({1: FACTORS["1 factors"], 2: FACTORS["2 factors"]}, frames, folds=3, **QUIET)  # type: ignore[dict-item]
+    assert "\n  2 " in repr(table)
+    for ask in (lambda: table["3"], lambda: table.verdict("3"), lambda: table.difference("1", "3")):
+        with pytest.raises(ConfigError, match="there is no '3' here, only"):
+            ask()
 
 
 def test_a_density_of_nothing_is_refused():
