@@ -221,11 +221,15 @@ def compare(
     figure: Annotated[Path | None, typer.Option(help="Where to draw the scores: a file .png, .svg or .pdf.")] = None,
 ) -> None:
     """Say which of several runs' models the frames prefer, and whether they can tell."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    from bayescg.arguments import check_choice
     from bayescg.experiments.comparing_runs import compare_runs
     from bayescg.questions.alternatives import said_of
 
-    asked_of_folds = {} if folds is None else {"restarts": restarts, "workers": workers}
-    result = compare_runs(directories, score, folds, lag=lag, modes=modes, **asked_of_folds)
+    if figure is not None:
+        check_choice(**{"the ending of --figure": (figure.suffix.removeprefix("."), FigureCanvasBase.filetypes)})
+    result = compare_runs(directories, score, folds, lag=lag, modes=modes, restarts=restarts, workers=workers)
     finding = said_of(result)
     for table in finding.tables.values():
         _table(table.columns, table.rows)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bayescg.analysis import compare, score_of
+from bayescg.analysis.comparing.compare import ALL_SCORES
+from bayescg.arguments import check_choice
 from bayescg.errors import ConfigError, OutputError
 from bayescg.experiments import directory
 from bayescg.experiments.recipes import recipe_of
 from bayescg.experiments.recipes.recipe import OneFit
+from bayescg.report import QUICK_RUN
 
 if TYPE_CHECKING:
     from bayescg.analysis import Comparison
@@ -26,8 +30,8 @@ def compare_runs(
 ) -> Comparison:
     """Compare the models of finished runs of the same frames, or of the same system without frames.
 
-    Runs of the same settings but for their seeds are trainings of one model, whose spread is in the errors; with
-    `folds` one of them is enough, for all are trained anew.
+    Runs of the same settings but for their seeds are trainings of one model, whose spread is in the errors, and stand
+    in one row; with `folds` one of them is enough, for all are trained anew.
 
     Parameters
     ----------
@@ -45,8 +49,14 @@ def compare_runs(
     OutputError
         A directory that holds no finished run.
     ConfigError
-        A study of several methods; runs of other frames, or whose models have no score in common.
+        A study of several methods; runs of other frames, or whose models have no score in common; one run, one run
+        twice, or runs of one model.
     """
+    if score is not None:
+        check_choice(score=(score, ALL_SCORES))
+    folders = [path.resolve() for path in map(Path, paths)]
+    if len(set(folders)) < max(2, len(folders)):
+        raise ConfigError("give at least two runs to compare, each once")
     experiments = {path: directory.read_experiment(path) for path in map(Path, paths)}
     for path in experiments:
         if not directory.is_finished(path):
@@ -60,10 +70,15 @@ def compare_runs(
             if _but_for_seed(experiments[members[0]]) == _but_for_seed(experiment)
         ]
         groups.setdefault(alike[0] if alike else str(path), []).append(path)
+    if len(groups) == 1:
+        raise ConfigError(f"{', '.join(map(str, paths))} are runs of one model, with other seeds: nothing to compare")
     score = score or score_of([context.fit.model for context in contexts.values()])
-    fits = {name: [contexts[path].fit for path in members] for name, members in groups.items()}
+    fits = {" + ".join(map(str, members)): [contexts[path].fit for path in members] for members in groups.values()}
+    quick = any(experiment.run.quick for experiment in experiments.values())
     if score == "log_z":
-        return compare(fits, score=score, **more)
+        return _said(compare(fits, score=score, folds=folds, **more), quick)
+    if without := [path for path, context in contexts.items() if not context.fit.model.needs_frames]:
+        raise ConfigError(f"the run in {without[0]} learned without frames, and has no {score}: compare it by log_z")
     on = _common(contexts, held_out=folds is None)
     if folds is not None:
         fits = {name: each[:1] for name, each in fits.items()}
@@ -71,7 +86,11 @@ def compare_runs(
         if more.get("lag") is None and len(lags) == 1:
             more["lag"] = lags.pop()
         more["folds"] = folds
-    return compare(fits, on, score, **more)
+    return _said(compare(fits, on, score, **more), quick)
+
+
+def _said(table: Comparison, quick: bool) -> Comparison:
+    return replace(table, warnings=(QUICK_RUN, *table.warnings)) if quick else table
 
 
 def _context(path: Path, experiment: Experiment) -> Context:

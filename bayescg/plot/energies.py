@@ -81,8 +81,9 @@ def _profile(fes: FreeEnergy, known: Histogram | None, label: str) -> Figure:
     edges = in_degrees(fes.edges[0], fes.cv_units[0])
     centres = (edges[1:] + edges[:-1]) / 2
     (low, high), mean = fes.band.values, fes.mean.values
-    top = min(1.03 * float(np.nanmax(np.where(np.isfinite(high), high, mean + 2 * fes.sd.values))), HIGHEST)
-    top = top if top > 0 else 1.0  # of a single bin
+    sure = np.isfinite(low) & np.isfinite(high)
+    reach = np.where(sure, high, np.minimum(mean + 2 * fes.sd.values, HIGHEST))
+    top = max(1.03 * float(np.nanmax(reach)), 0.1)  # not 0, of a single bin
     text = f"{100 * fes.level:.0f} % band" if np.isfinite(low).any() else None
     band(ax, centres, (np.where(np.isfinite(mean), low, np.nan), np.minimum(high, 2 * top)), BLUE, text)
     if (np.isfinite(mean) & ~np.isfinite(low)).any():

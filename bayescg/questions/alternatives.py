@@ -25,6 +25,10 @@ _NOTE = (
     "Mean over blocks of frames that the models have not seen, higher is better. A difference from the best is taken "
     "block by block; those that are tied the data cannot tell from it with 95 % certainty: of these take the simplest."
 )
+_NOTE_OF_BOUNDS = (
+    "The higher, the nearer is the fit to the system. Errors are of the draws; those that are tied the draws cannot "
+    "tell from the best with 95 % certainty."
+)
 _WHAT = {
     "log_score": "Log density of a frame, in nats", "forces": "Minus the mean square of the missed force",
     "commitments": "Log probability of a frame's shots, in nats", "steps": "Minus the mean square of the missed step",
@@ -100,7 +104,7 @@ def said_of(table: Comparison) -> Finding:
     if table.bounds:
         on = "draws of each"
     at = "" if table.lag is None else f" at lag {table.lag:g}"
-    note = f"{_WHAT[table.score]}{at}, on {on}. {_NOTE}"
+    note = f"{_WHAT[table.score]}{at}, on {on}. {_NOTE_OF_BOUNDS if table.bounds else _NOTE}"
     finding.tables[_HEADING] = Table(
         tuple(columns), rows, note, brief=4, hint="tied: the data cannot tell it from the best"
     )

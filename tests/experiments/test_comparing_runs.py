@@ -89,10 +89,25 @@ def test_folds_train_all_anew(runs: list[Path]) -> None:
 
 def test_runs_of_other_frames_are_refused(runs: list[Path], folder: Path) -> None:
     run(load(folder / "springs.toml", seed=1), folder / "seed 1", silent)
-    with pytest.raises(ConfigError, match=r"seed 1 held out other frames than that in .*1 CV: give both one seed, or"):
-        compare_runs([runs[0], folder / "seed 1"])
+    with pytest.raises(ConfigError, match=r"seed 1 held out other frames than that in .*2 CV: give both one seed, or"):
+        compare_runs([runs[1], folder / "seed 1"])
     with pytest.raises(ConfigError, match="has other frames"):
-        compare_runs([runs[0], folder / "seed 1"], folds=3)
+        compare_runs([runs[1], folder / "seed 1"], folds=3)
+    with pytest.raises(ConfigError, match=r"1 CV, .*seed 1 are runs of one model, with other seeds"):
+        compare_runs([runs[0], folder / "seed 1"])
+    for few in (runs[:1], [runs[0], runs[0]]):
+        with pytest.raises(ConfigError, match="at least two runs to compare, each once"):
+            compare_runs(few)
+
+
+def test_what_the_command_cannot_do_it_says_before_it_computes(runs: list[Path], tmp_path: Path) -> None:
+    for more, message in (
+        (["--score", "logz"], "score='logz' is not known; use one of log_score"),
+        (["--restarts", "3"], "restarts: nothing is trained but with folds="),
+        (["--figure", str(tmp_path / "scores.xyz")], "the ending of --figure='xyz' is not known"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            CliRunner().invoke(app, ["compare", *map(str, runs), *more], catch_exceptions=False)
 
 
 def test_a_run_asks_of_other_models(folder: Path) -> None:

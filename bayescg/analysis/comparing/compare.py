@@ -17,7 +17,7 @@ from bayescg.analysis.comparing.evidence_bounds import Bounds, bounds_of_all
 from bayescg.analysis.comparing.mixture_weights import pseudo_bma, stacking
 from bayescg.analysis.fit_checks import check_question
 from bayescg.analysis.kinetics.scores import MODES, SCORES, common_diffusion, kinetic_score
-from bayescg.arguments import check_counts
+from bayescg.arguments import check_choice, check_counts
 from bayescg.data import Frames, Pairs, Stretches, evenly
 from bayescg.errors import ConfigError, DataError
 from bayescg.inference import Fit
@@ -25,12 +25,14 @@ from bayescg.inference.reweighting import SAMPLES
 from bayescg.modelling import HasMap, HasPotential, Model
 from bayescg.systems import System
 
-__all__ = ["compare"]
+__all__ = ["ALL_SCORES", "compare"]
 
 _LONGER = 3
 _LOOKED_AT = 50
 _MOST_STRETCHES = 20
-_ALL = (*BY_FRAME, "log_z", *SCORES)
+_LONGEST = 0.5
+"""Of a trajectory, that a lag may be without a word."""
+ALL_SCORES = (*BY_FRAME, "log_z", *SCORES)
 
 
 def compare(
@@ -161,8 +163,7 @@ def compare(
     """
     if not isinstance(fits, Mapping) or not fits:
         raise ConfigError('fits must be a mapping of names to fits or functions: {"torsions": fit, ...}')
-    if score not in _ALL:
-        raise ConfigError(f"score={score!r} is not known; use {', '.join(_ALL)}")
+    check_choice(score=(score, ALL_SCORES))
     candidates = {str(name): list(each) if isinstance(each, list | tuple) else [each] for name, each in fits.items()}
     for name, each in candidates.items():
         if not each:
@@ -222,6 +223,11 @@ def compare(
             n for n, each in candidates.items() if any(_shares(f.frames, frames) for f in each if isinstance(f, Fit))
         ]
     warnings = [*scores.warnings, *_warnings(trained_on, scores.memory, next(iter(scores.of.values())).shape[1])]
+    if kinetic and lag is not None and frames.times is not None and lag > _LONGEST * np.ptp(frames.times):
+        warnings.append(
+            f"the lag of {lag:g} is more than half of the longest trajectory: too few pairs are independent; scores of "
+            "what remembers nothing look like those of what does"
+        )
     if score == "vamp2" and len(set(counts.values())) > 1:
         warnings.append("vamp2 gains by any further mode, be it noise: to compare numbers of modes use vampe")
     return _table(scores, score, lag, warnings, trained_on, folds, candidates, {})

@@ -16,6 +16,7 @@ from bayescg.arguments import did_you_mean
 from bayescg.data import Frames, Pairs, Stretches
 from bayescg.errors import ConfigError, DataError
 from bayescg.inference import Fit, fit
+from bayescg.inference.run import TRAINING
 from bayescg.many.dispatch import calls, carry_out
 from bayescg.modelling import Model
 from bayescg.modelling.model import fresh_copy
@@ -90,7 +91,7 @@ def cross_validated(
         )
         for name in candidates
     ]
-    warnings = [warning for warning in warnings if warning]
+    warnings = [warning for warning in (*warnings, _otherwise_trained(candidates, training)) if warning]
     if score in BY_FRAME:
         series = {name: np.concatenate([np.stack(each) for each in by_fold], 1) for name, by_fold in parts.items()}
         data = [refit.held_out(next(iter(candidates)), k) for k in range(folds)]
@@ -105,6 +106,19 @@ def cross_validated(
     of = {name: np.array([[value[0] for value in each] for each in by_fold]).T for name, by_fold in parts.items()}
     memory = max(float(value[1]) for by_fold in parts.values() for each in by_fold for value in each)
     return BlockScores(of, memory, warnings=warnings)
+
+
+def _otherwise_trained(candidates: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    """What to say of a fit, trained again as it was, among models that their defaults train in another way."""
+    if all(isinstance(candidate, Fit) for candidate in candidates.values()):
+        return ""
+    for name, candidate in candidates.items():
+        if isinstance(candidate, Fit):
+            usual = {**TRAINING, **candidate.model.training_defaults}
+            ways = {k: candidate.settings[k] for k in TRAINING if k not in training}
+            if other := ", ".join(f"{k}={v:g}" for k, v in ways.items() if v != usual[k]):
+                return f"{name} is a fit, and trained again as it was, models by their defaults: give {other} for all"
+    return ""
 
 
 def _unconverged(name: str, said: Sequence[Sequence[str]]) -> str:

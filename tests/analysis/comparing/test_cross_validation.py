@@ -433,6 +433,24 @@ def test_stretches_of_any_length_are_scored_on_the_same():
     assert table["20"].blocks == pytest.approx(table["50"].blocks, abs=1e-2)
 
 
+def test_a_fit_among_models_is_trained_as_it_was_and_that_is_said(frames):
+    fits = {
+        "as it was": bcg.fit(FACTORS["2 factors"], frames, **{**QUIET, "batch_size": 64}),
+        "by defaults": FACTORS["1 factors"],
+    }
+    (warning,) = (w for w in compare(fits, frames, folds=3, steps=1, progress=False).warnings if "is a fit" in w)
+    assert "as it was is a fit, and trained again as it was" in warning
+    assert "batch_size=64" in warning
+    assert not any("is a fit" in w for w in compare(fits, frames, folds=3, batch_size=64, **QUIET).warnings)
+
+
+def test_a_lag_that_is_most_of_a_trajectory_is_warned_of(two_memories):
+    functions = {"x": lambda x: x[:, :1]}
+    for lag, warned in ((1000.0, False), (2500.0, True)):
+        table = compare(functions, two_memories, "vampe", lag=lag, modes=1, blocks=3)
+        assert any("more than half of the longest trajectory" in w for w in table.warnings) == warned
+
+
 def test_names_that_are_none_are_refused_with_those_that_are(frames):
     table = compare({1: FACTORS["1 factors"], 2: FACTORS["2 factors"]}, frames, folds=3, **QUIET)  # type: ignore[dict-item]
     assert "\n  2 " in repr(table)
