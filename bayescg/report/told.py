@@ -10,7 +10,7 @@ QUICK_RUN = "A quick run: it shows that everything works; the numbers mean littl
 
 _SHOWN_APART = ("warnings", "quick")
 _NOTHING = 1e-6  # standard deviations: what is exactly 0, by quadrature
-_MOST_DECIMALS = 5
+_MOST_ZEROS = 4
 
 
 def rows(quantities: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str, str, str]]:
@@ -24,6 +24,8 @@ def rows(quantities: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, st
     [('rg', '0.2812', '0.0021', '0.2780 to 0.2849', 'nm')]
     >>> rows({"rate": {"unit": "", "mean": 6.396e-7, "sd": 3.2e-8, "ci90": [5.9e-7, 7.06e-7]}})
     [('rate', '6.40e-7', '3.2e-8', '5.90e-7 to 7.06e-7', '')]
+    >>> rows({"population": {"unit": "", "mean": 0.9999989, "sd": 1.1e-7, "ci90": [0.9999987, 0.9999991]}})
+    [('population', '0.99999890', '1.1e-7', '0.99999870 to 0.99999910', '')]
     """
     table = []
     for name, q in quantities.items():
@@ -111,7 +113,7 @@ def text(value: Any, decimals: int | None = None) -> str:
 def _rounded(value: float, decimals: int) -> str:
     """To so many decimals; a small number with a power of ten in place of many zeros."""
     power = math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
-    if decimals <= _MOST_DECIMALS or not -decimals <= power < 0:
+    if not -decimals <= power < -_MOST_ZEROS:
         return f"{value:.{decimals}f}"
     mantissa, _, exponent = f"{value:.{decimals + power}e}".partition("e")
     return f"{mantissa}e{int(exponent)}"

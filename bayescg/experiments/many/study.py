@@ -158,8 +158,8 @@ class Study:
                 for name in sweep.disagreements(group["quantities"])
             ]
             if group["warnings"]:
-                said = "; ".join(group["common_warnings"])
-                warned.append(f"{group['warnings']} of {len(group['seeds'])} runs warn{where}. {said}")
+                warned.append(f"{group['warnings']} of {len(group['seeds'])} runs warn{where}; most often:")
+                warned += group["common_warnings"]
         return warned
 
     def _agreement(self) -> dict[str, Table]:

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ SCHEMA = 1
 """Version of the layout of ``sweep.json``."""
 
 _NUMBER = re.compile(r"-?\d[\d,]*(\.\d+)?(e[-+]?\d+)?")
-_MOST = 3
+_MOST, _LONGEST = 3, 200
 
 
 def collect(settings: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any] | None]) -> list[dict[str, Any]]:
@@ -75,7 +76,10 @@ def common_warnings(warned: Sequence[Sequence[str]]) -> list[str]:
         kinds = {_NUMBER.sub("#", text): text for text in reversed(texts)}
         runs.update(kinds.keys())
         words = kinds | words
-    return [f"{count} of {len(warned)} runs: {words[kind]}" for kind, count in runs.most_common(_MOST)]
+    return [
+        f"{count} of {len(warned)} runs: {shorten(words[kind], _LONGEST, placeholder=' …')}"
+        for kind, count in runs.most_common(_MOST)
+    ]
 
 
 def agreement(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
