@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 import bayescg as bcg
-from bayescg.errors import ConfigError, SimulationError
+from bayescg.errors import ConfigError, DataError, SimulationError
 from bayescg.sampling import commitment
 from bayescg.systems import System, alanine_dipeptide
 
@@ -53,6 +53,27 @@ def test_a_barrier_is_crossed_as_the_exact_committor_says():
     assert np.square(z).sum() < stats.chi2.ppf(0.999, 7)
     energies = system.energy(torch.as_tensor(x)).numpy()
     np.testing.assert_allclose(np.asarray(frames.energy), energies, rtol=1e-6)
+
+
+def test_hot_shots_commit_as_the_hotter_system_does():
+    """At four times a quarter of the temperature; and say so, as a rate needs shots of the frames' own."""
+    cold, width = bcg.systems.QuarticDoubleWell(temperature_kT=0.25), (2 * 0.004) ** 0.5
+    out = 1.0 + 0.5826 * width
+    x = np.linspace(-0.9, 0.9, 7)[:, None]
+    frames = commitment(cold, x, ENDS, shots=400, heat=4.0, dt=0.004, compile="trace")
+    misfit = {}
+    for system in (bcg.systems.QuarticDoubleWell(), cold):
+        q = bcg.truth.committor(system, lambda x: x[:, 0] < -out, lambda x: x[:, 0] > out, cells=2000)(torch.tensor(x))
+        misfit[system.kT] = np.square((share(frames) - q.numpy()) / np.sqrt(q.numpy() * (1 - q.numpy()) / 400)).sum()
+    assert misfit[1.0] < stats.chi2.ppf(0.999, 7) < misfit[0.25]
+    assert frames.kT == 1.0
+    assert cold.kT == 0.25
+    around = bcg.sampling.equilibrium(cold, 2000)
+    shots = commitment(cold, around[::20], ENDS, shots=1, heat=4.0, dt=0.004, compile="off")
+    with pytest.raises(DataError, match="these shots went at 4 times the temperature"):
+        bcg.analysis.rates(lambda x: x[:, 0], around, ENDS["A"], ENDS["B"], shots=shots, system=cold)
+    with pytest.raises(ConfigError, match="heat"):
+        commitment(cold, x, ENDS, heat=0.5, dt=0.004)
 
 
 def test_shots_that_wait_take_the_places_of_those_that_ended():
