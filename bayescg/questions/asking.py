@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from bayescg.errors import ConfigError
 from bayescg.inference.fitted import warned_if_failing
 from bayescg.questions.finding import Finding
-from bayescg.questions.known import check_names, note_given
+from bayescg.questions.known import check_names, note_given, strays
 from bayescg.questions.question import Context, Question
 from bayescg.questions.reading_order import QUESTIONS, Analysis, find_question
 
@@ -69,7 +69,7 @@ def ask(
     Returns
     -------
     Finding
-        Of all questions together.
+        Of all questions together, with the warnings of the fit.
 
     Raises
     ------
@@ -115,7 +115,11 @@ def ask(
                 f"{question.name} cannot be asked of this {type(fit.model).__name__} and these frames: "
                 f"{(type(question).applies.__doc__ or '').rstrip('.')}"
             )
-    return answer(context, wanted or applying(context))
+    finding = answer(context, wanted or applying(context))
+    of_fit = getattr(fit, "diagnostics", {}).get("warnings", [])
+    of_truth = strays(analysis.truth, finding.quantities)
+    finding.warnings = list(dict.fromkeys([*of_fit, *finding.warnings, *of_truth]))
+    return finding
 
 
 def applying(context: Context, names: Iterable[str] = ()) -> list[Question]:

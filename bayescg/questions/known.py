@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,6 +34,7 @@ __all__ = [
     "of_system",
     "reference_profile",
     "state",
+    "strays",
 ]
 
 T = TypeVar("T")
@@ -189,6 +190,24 @@ def note_given(finding: Finding, given: dict[str, float]) -> None:
                 f"analysis.truth.{name} = {value:g} is not that of this system, whose {finding.truth_is} is "
                 f"{exact:.6g}: the latter is taken"
             )
+
+
+def strays(given: Iterable[str], quantities: Iterable[str]) -> list[str]:
+    """Warnings of values in ``[analysis.truth]`` that are of no quantity that was found.
+
+    Examples
+    --------
+    >>> strays({"timescale": 3.0, "eigenvalue_1": 0.3}, ["timescale_1", "x1"])
+    ['analysis.truth.timescale is of no quantity of this run: did you mean "timescale_1"? There are timescale_1, x1']
+    """
+    there, swap = list(quantities), {"eigenvalue": "timescale", "timescale": "eigenvalue"}
+    warnings = []
+    for name in given:
+        kind, _, mode = name.partition("_")
+        if name not in there and f"{swap.get(kind, kind)}_{mode}" not in there:  # each tells the other
+            listed = f"There are {', '.join(there)}" if there else "There are none"
+            warnings.append(f"analysis.truth.{name} is of no quantity of this run: {did_you_mean(name, there)}{listed}")
+    return warnings
 
 
 def check_names(settings: Any, topology: Any, coordinates: int | None, named: Collection[str] = ()) -> None:

@@ -132,8 +132,12 @@ def test_something_else_is_asked_of_the_same_fit(finished: Path) -> None:
     parts = {p: p.stat().st_mtime_ns for folder in ("trajectories", "fit") for p in (finished / folder).glob("[!.]*")}
     before = results(finished)
     changes = ["analysis.torsions=['psi ALA-2']", "analysis.regions.up.psi=[0.0, 180.0]", "analysis.observables=['rg']"]
-    report(finished, silent, changes)
+    report(finished, silent, [*changes, "analysis.truth.rg=0.3", "analysis.truth.populaton_up=0.5"])
     after = results(finished)
+    assert after["quantities"]["rg"].pop("truth") == 0.3
+    before["quantities"]["rg"].pop("truth")
+    (of_truth,) = [warning for warning in after["diagnostics"]["warnings"] if "is of no quantity" in warning]
+    assert 'analysis.truth.populaton_up is of no quantity of this run: did you mean "population_up"?' in of_truth
     assert {p: p.stat().st_mtime_ns for p in parts} == parts
     assert after["quantities"]["rg"] == before["quantities"]["rg"]
     assert {"population_up"} == after["quantities"].keys() - before["quantities"].keys()

@@ -117,8 +117,12 @@ def test_the_report_of_a_study_is_made_again_without_training(study: tuple[dict[
     assert (path / "findings.json").read_text() == words  # as a run of an earlier version has none
     assert (path / "figures" / "methods_free_energies.png").exists()
     before = json.loads((path / "summary.json").read_text())["quantities"]
-    report(path, silent, ["analysis.regions.left.x1=[-9.0, 0.5]"])
-    after = json.loads((path / "summary.json").read_text())["quantities"]
+    truth = ["analysis.truth.population_left=0.5", "analysis.truth.populaton_left=0.5"]
+    report(path, silent, ["analysis.regions.left.x1=[-9.0, 0.5]", *truth])
+    summary = json.loads((path / "summary.json").read_text())
+    after = summary["quantities"]
+    (of_truth,) = [warning for warning in summary["diagnostics"]["warnings"] if "is of no quantity" in warning]
+    assert 'populaton_left is of no quantity of this run: did you mean "population_left"?' in of_truth
     assert after["population_left_no-data"]["mean"] > before["population_left_no-data"]["mean"]
     assert fits == {p: p.stat().st_mtime_ns for p in fits}
 

@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import bayescg as bcg
 from bayescg.analysis import ObservableCheck, PredictiveCheck
+from bayescg.models import PredictiveCV
 from bayescg.questions.finding import Finding
 from bayescg.questions.predictions import Predictions, off_by
 
@@ -20,6 +22,20 @@ def check(**changes) -> ObservableCheck:
         predicted_mean=np.array([2.02]), predicted_sd=np.array([0.52]), intrinsic_sd=0.1, effective_frames=1e4,
     )  # fmt: skip
     return replace(plain, **changes)
+
+
+def test_the_warnings_of_the_fit_are_those_of_the_finding() -> None:
+    model, frames, _ = PredictiveCV.example()
+    fit = bcg.fit(model, frames, steps=2, uncertainty="none", compile="off")
+    fit.diagnostics["warnings"].append("it was not trained for long")
+    train, test = frames.split(blocks=5)
+    settings = {"observables": ["x1"], "draws": 20, "samples": 200, "truth": {"x1": 0.0, "x2": 0.0}}
+    finding = bcg.questions.ask(fit, frames, "predictions", train=train, test=test, **settings)
+    assert "it was not trained for long" in finding.warnings
+    assert [warning for warning in finding.warnings if "analysis.truth" in warning] == [
+        "analysis.truth.x2 is of no quantity of this run: There are x1, x1_of_frames"
+    ]
+    assert finding.truth["x1"] == 0.0
 
 
 def test_off_by_is_told_in_percent_and_in_standard_deviations() -> None:

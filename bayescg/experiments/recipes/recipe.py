@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import bayescg as bcg
 from bayescg import checkpoint, systems
@@ -14,6 +14,7 @@ from bayescg.experiments import build
 from bayescg.inference import Fit
 from bayescg.modelling import MapModel
 from bayescg.questions.asking import answer, applying
+from bayescg.questions.known import strays
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -99,6 +100,8 @@ class OneFit(Recipe):
     """
 
     single: Context
+    questions: ClassVar[tuple[str, ...]] = ()
+    """Names of those that are asked; of none, all that apply."""
 
     @abstractmethod
     def context(self) -> Context:
@@ -107,7 +110,9 @@ class OneFit(Recipe):
     def ask(self) -> Finding:
         """Ask the questions that apply."""
         self.single = self.context()
-        return answer(self.single, applying(self.single))
+        finding = answer(self.single, applying(self.single, self.questions))
+        finding.warnings += strays(self.single.settings.truth, finding.quantities)
+        return finding
 
     def posterior(self) -> DataTree:
         """Draws of the parameters, and of CVs and predictions for frames of the training, or for weighted draws."""

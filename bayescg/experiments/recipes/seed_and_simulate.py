@@ -11,8 +11,7 @@ import bayescg as bcg
 from bayescg.experiments.acquisition import active
 from bayescg.experiments.build import model_of, system_of
 from bayescg.experiments.recipes.recipe import OneFit, Stage
-from bayescg.questions import Context, Finding
-from bayescg.questions.asking import answer, applying
+from bayescg.questions import Context
 
 if TYPE_CHECKING:
     from bayescg.experiments.schema import Experiment
@@ -22,6 +21,8 @@ __all__ = ["SeedAndSimulate"]
 
 class SeedAndSimulate(OneFit):
     """A loop of seeds, walkers of the same cost, questions of the rounds: averages of such frames mean nothing."""
+
+    questions = ("seeded_rounds", "training")
 
     @classmethod
     def serves(cls, experiment: Experiment) -> bool:
@@ -43,11 +44,6 @@ class SeedAndSimulate(OneFit):
         settings, seed = self.experiment.analysis, self.experiment.run.seed
         peers = {"continued": self.walkers}
         return Context(self.run.fit, self.run.frames, settings, seed, system=self.system, peers=peers)
-
-    def ask(self) -> Finding:
-        """What is known after each round, and how the last fit was trained."""
-        self.single = self.context()
-        return answer(self.single, applying(self.single, ("seeded_rounds", "training")))
 
     def energies(self) -> int:
         """Those of the loop and of the walkers."""

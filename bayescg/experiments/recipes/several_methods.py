@@ -16,6 +16,7 @@ from bayescg.experiments.recipes.recipe import Recipe, Stage, fitted
 from bayescg.inference.fitted import warned_if_failing
 from bayescg.questions import Context, Finding, Question
 from bayescg.questions.asking import answer, applying
+from bayescg.questions.known import strays
 from bayescg.questions.studies import CONCLUSION, in_words, over_data_sets
 
 if TYPE_CHECKING:
@@ -85,6 +86,10 @@ class SeveralMethods(Recipe):
             for name in self.study.questions
             if name not in answered
         ]
+        plain = {
+            quantity: None for each in answers.values() for of in each.values() for a in of for quantity in a.quantities
+        }
+        finding.warnings += strays(self.experiment.analysis.truth, plain)
         finding.warnings += [_SHARED] if self.experiment.data.frames is not None else []
         return finding
 
