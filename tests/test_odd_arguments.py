@@ -116,6 +116,9 @@ def test_what_is_not_odd_is_taken():
     several = frames(dt=1.0)
     assert [len(frame) for frame in several] == [1, 1, 1]
     assert [len(pair) for pair in several.lagged(1.0)] == [1, 1]
+    half = torch.tensor(0.5)
+    assert (len(several.lagged(2 * half)), len(several.first(2 * half))) == (2, 1)
+    assert [len(part) for part in several.split(blocks=3, test=half)] == [2, 1]
     assert np.array_equal(frames(weights=torch.ones(3, requires_grad=True)).weights, np.ones(3))
     assert len(bcg.data.Frames.from_numpy(torch.ones(3, 2, requires_grad=True), unit="reduced")) == 3
 

@@ -27,7 +27,7 @@ def beginnings(trajectory: np.ndarray, times: np.ndarray, dt: float, time: float
     available = since.max() + dt
     if time > available * (1 + 1e-6):
         raise DataError(f"asked for the first {time:g} ps; the longest trajectory covers {available:g} ps")
-    return since < time - 1e-3 * dt
+    return since < float(time) - 1e-3 * dt
 
 
 def blocks(trajectory: np.ndarray, order: np.ndarray | None, length: int) -> np.ndarray:
@@ -73,7 +73,7 @@ def held_out(trajectory: np.ndarray, order: np.ndarray | None, count: int, test:
     if len(sizes) < 2:
         raise DataError(f"{n} frame(s) are too few to split: at least two blocks are needed")
     shuffled = np.random.default_rng(seed).permutation(len(sizes))
-    number = 1 + int(np.argmin(np.abs(np.cumsum(sizes[shuffled])[:-1] - test * n)))
+    number = 1 + int(np.argmin(np.abs(np.cumsum(sizes[shuffled])[:-1] - float(test) * n)))
     selected = np.zeros(len(sizes), dtype=bool)
     selected[shuffled[:number]] = True
     return selected[ids]
