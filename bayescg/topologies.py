@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,8 @@ def _file(path: Path) -> tuple[Any, NDArray[np.float64] | None]:
         try:
             if path.suffix.lower() in WITHOUT_POSITIONS:
                 return mdtraj.load_topology(str(path)), None
+            if path.suffix.lower() in (".h5", ".hdf5"):
+                return _of_hdf5(path)
             try:
                 return read_topology(mdtraj.load_frame(str(path), 0))
             except (NotImplementedError, TypeError):  # by formats of one frame, or with no way to the first alone
@@ -90,6 +93,18 @@ def _file(path: Path) -> tuple[Any, NDArray[np.float64] | None]:
         f"{path}: no topology can be read from it: {reason}; give another file with the atoms "
         "(.pdb, .gro, .prmtop, .psf, ...), or read it with MDAnalysis and give from_mdanalysis(universe)"
     )
+
+
+def _of_hdf5(path: Path) -> tuple[Any, NDArray[np.float64]]:
+    """By mdtraj's parser, but h5py: PyTables, which mdtraj takes, may end the process on a damaged file."""
+    import h5py
+    from mdtraj.formats import HDF5TrajectoryFile
+
+    with h5py.File(path) as file:
+        content: Any = {name: file[name] for name in ("topology", "coordinates")}
+        like = SimpleNamespace(_get_node=lambda _, name: content[name])
+        topology = HDF5TrajectoryFile.topology.fget(like)  # type: ignore[attr-defined]
+        return topology, np.asarray(content["coordinates"][0], dtype=np.float64)
 
 
 def kinds_of(topology: Any) -> tuple[str, ...]:

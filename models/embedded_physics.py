@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import AffineTransform
 
 from bayescg import nets
-from bayescg.arguments import check_counts, check_numbers, widths
+from bayescg.arguments import check_choice, check_counts, check_numbers, widths
 from bayescg.distributions import Boltzmann, GeometricPath, LatentMixture, StratifiedMixture, WrappedNormal
 from bayescg.errors import ConfigError, DataError
 from bayescg.features import UnboundedCoordinates, aligned
@@ -136,8 +136,7 @@ class EmbeddedPhysics(SystemModel):
         super().__init__()
         if generator is None:
             generator = "flow" if isinstance(system, MolecularSystem) else "gaussian"
-        if generator not in DEFAULTS:
-            raise ConfigError(f"generator={generator!r} is not known; use one of {', '.join(DEFAULTS)}")
+        check_choice(generator=(generator, DEFAULTS))
         if generator == "flow" and not isinstance(system, MolecularSystem):
             raise ConfigError("a flow's latent angles are read off a molecule's atoms: use generator='gaussian' here")
         stated = {"components": components, "beta_start": beta_start, "cess": cess, "guard": guard}

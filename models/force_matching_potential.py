@@ -122,7 +122,7 @@ class ForceMatchingPotential(PotentialModel):
             ("evidence", evidence, ("forces", "density", "joint")),
             ("noise", noise, ("constant", "state")),
         ):
-            if value not in choices:
+            if not isinstance(value, str | None) or value not in choices:
                 raise ConfigError(f"{name}={value!r} is not known; use one of {', '.join(map(repr, choices))}")
         nets.check_smooth(activation)
         check_counts(knots=(knots, 4))

@@ -106,6 +106,8 @@ class HiddenMarkov(Model):
         check_flags(equilibrium=equilibrium)
         check_counts(states=(states, 1), stretch=(stretch, 3), **{k: (v, 1) for k, v in sizes.items() if v is not None})
         check_positive(**{k: v for k, v in (("lag", lag), ("concentration", concentration)) if v is not None})
+        if cells is None and alphabet is not None:
+            raise ConfigError(f"alphabet={alphabet} is a number of cells: give cells=, too, or leave it out")
         self.features, self.states, self.lag, self.stretch = features, states, lag, stretch
         self.alphabet, self.dim = alphabet, dim
         self.cells: Any = _cells(cells)

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from bayescg import nets
-from bayescg.arguments import check_counts, positive_pair, widths
+from bayescg.arguments import check_choice, check_counts, positive_pair, widths
 from bayescg.data import toy_curve
-from bayescg.errors import ConfigError
 from bayescg.features import Features, HasPositions, UnboundedCoordinates, features_from_config, unbounded_coordinates
 from bayescg.modelling import Batch, FeatureModel
 
@@ -97,8 +96,7 @@ class PredictiveCV(FeatureModel):
     ):
         super().__init__()
         check_counts(latent_dim=(latent_dim, 1), layers=(layers, 1), bins=(bins, 2))
-        if decoder not in DECODERS:
-            raise ConfigError(f"decoder={decoder!r} is not known; use one of {', '.join(DECODERS)}")
+        check_choice(decoder=(decoder, DECODERS))
         self.latent_dim, self.hidden, self.ard = latent_dim, widths(hidden), positive_pair(ard, "ard")
         self.layers, self.bins, self.coordinates = layers, bins, coordinates
         self.back: nets.FlowDecoder | None = None

@@ -116,7 +116,7 @@ class ReversibleDeepMSM(PairModel):
         super().__init__()
         check_counts(states=(states, 2), layers=(layers, 1), bins=(bins, 2))
         check_positive(concentration=concentration)
-        if generator not in GENERATORS:
+        if not isinstance(generator, str | None) or generator not in GENERATORS:
             raise ConfigError(f"generator={generator!r} is not known; use None or 'flow'")
         self.states, self.hidden, self.concentration = states, widths(hidden), float(concentration)
         self.generator, self.layers, self.bins, self.coordinates = generator, layers, bins, coordinates

@@ -2,6 +2,7 @@
 
 # pyright: reportArgumentType=false
 
+import mdtraj
 import numpy as np
 import pytest
 import torch
@@ -15,11 +16,13 @@ from bayescg.models import (
     DirectMap,
     EffectiveDynamics,
     EmbeddedPhysics,
+    ForceMatchingPotential,
     HiddenMarkov,
     MultitaskCV,
     NeuralPotential,
     PredictiveCoarseGraining,
     PredictiveCV,
+    ReversibleDeepMSM,
 )
 
 X = np.zeros((3, 2))
@@ -85,6 +88,10 @@ CASES = {
     "a lag in words": (lambda: EffectiveDynamics(lag="cuda"), ConfigError, "lag='cuda'"),
     "a range upside down": (lambda: EffectiveDynamics(low=1.0, high=0.0), ConfigError, "low=1.0 and high=0.0"),
     "neither yes nor no": (lambda: HiddenMarkov(equilibrium=X), ConfigError, "True or False"),
+    "cells of nothing": (lambda: HiddenMarkov(alphabet=2), ConfigError, "alphabet=2 is a number of cells"),
+    "a decoder that is an array": (lambda: PredictiveCV(decoder=X), ConfigError, "use one of gaussian, flow"),
+    "a form that is an array": (lambda: ForceMatchingPotential(form=X), ConfigError, "'network', 'splines'"),
+    "a generator that is an array": (lambda: ReversibleDeepMSM(generator=X), ConfigError, "None or 'flow'"),
     "an objective of numbers": (lambda: fit(objective=torch.ones(2)), ConfigError, "use one of elbo, iwae"),
     "an uncertainty of numbers": (lambda: fit(uncertainty=X), ConfigError, "use one of none, mean-field"),
     "a device of numbers": (lambda: fit(device=X), ConfigError, "use one of auto, cpu, cuda"),
@@ -137,6 +144,27 @@ def test_the_header_of_an_array_may_be_anything(tmp_path, header):
     path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(24))
     with pytest.raises(DataError, match=r"x.npy: not a readable array"):
         bcg.data.load(path, unit="reduced")
+
+
+def test_a_damaged_hdf5_file_does_not_end_the_process(tmp_path, monkeypatch):
+    """PyTables may: it is not asked, neither for frames nor for the topology."""
+    path = tmp_path / "x.h5"
+    trajectory = mdtraj.Trajectory(ATOMS.repeat(3, 1, 1).numpy(), mdtraj.Topology.from_openmm(TOP), [0.0, 2.0, 4.0])
+    trajectory.unitcell_vectors = np.tile(3 * np.eye(3), (3, 1, 1))
+    trajectory.save(str(path))
+    monkeypatch.setattr("tables.open_file", lambda *_, **__: pytest.fail("PyTables was asked"))
+    whole = bcg.data.load(path)
+    assert np.array_equal(whole.gather(slice(None)), trajectory.xyz)
+    assert whole.dt == 2.0
+    assert whole.topology == trajectory.topology
+    assert np.allclose(whole.box, trajectory.unitcell_vectors)
+    content = path.read_bytes()
+    for damage in (content[:3000], content[:680] + bytes(len(content) - 680), content[:700] + b"xxxx" + content[704:]):
+        path.write_bytes(damage)
+        with pytest.raises(DataError, match=r"x\.h5: cannot be read after frame 0"):
+            bcg.data.load(path, top=TOP)
+        with pytest.raises(TopologyError, match=r"x\.h5: no topology can be read"):
+            bcg.data.load(path)
 
 
 @pytest.mark.parametrize(("text", "words"), [("quick = 3", "quick = 3"), ("run = 3", "run = 3")])

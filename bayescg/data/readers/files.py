@@ -12,6 +12,7 @@ import numpy as np
 
 from bayescg import units
 from bayescg.data import frame_checks
+from bayescg.data.readers.hdf5 import hdf5_parts
 from bayescg.errors import DataError, TopologyError, UnitError
 from bayescg.topologies import one_line, read_topology
 
@@ -35,6 +36,7 @@ __all__ = [
 WITH_TIMES = {".xtc", ".trr", ".h5", ".hdf5", ".lh5", ".nc", ".netcdf", ".ncdf", ".dtr"}
 IN_NANOMETRES = {".xtc", ".trr", ".h5", ".hdf5", ".lh5", ".gro"}
 ONE_FRAME = {".mol2", ".inpcrd", ".restrt", ".rst7", ".ncrst"}
+BY_H5PY = {".h5", ".hdf5"}
 CHUNK_BYTES = 2**24
 AKMA = 0.04888821
 """ps per unit of time of the DCD format."""
@@ -182,7 +184,9 @@ def _mdtraj_chunks(path: Path, topology: "mdtraj.Topology", unit: str | None) ->
     options: dict[str, Any] = {} if kind in _TOPOLOGY_EXTS else {"top": topology}
     frames = 0 if kind in ONE_FRAME else max(1, CHUNK_BYTES // (12 * topology.n_atoms))
     read = 0
-    source = mdtraj.iterload(str(path), chunk=frames, **options)
+    source: Iterator[Any] = (
+        hdf5_parts(path, topology, frames) if kind in BY_H5PY else mdtraj.iterload(str(path), chunk=frames, **options)
+    )
     while True:
         part, failure = None, None
         with warnings.catch_warnings():
@@ -191,6 +195,8 @@ def _mdtraj_chunks(path: Path, topology: "mdtraj.Topology", unit: str | None) ->
             warnings.simplefilter("ignore")
             try:
                 part = next(source, None)
+            except DataError as error:
+                failure = error
             except Exception as error:
                 failure = _unreadable(path, topology, read, error)
         if failure is not None:
@@ -274,7 +280,7 @@ def _head(path: Path) -> bytes:
 def _unreadable(path: Path, topology: "mdtraj.Topology", read: int, error: Exception) -> DataError:
     if isinstance(error, ImportError):
         return DataError(f"{path}: its format needs a package that is not installed: {one_line(error)}")
-    atoms = _atoms(path)
+    atoms = None if extension(path) in BY_H5PY else _atoms(path)
     if atoms is not None and atoms != topology.n_atoms:
         try:
             frame_checks.check_atoms(atoms, topology, str(path))
