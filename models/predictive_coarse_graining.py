@@ -51,7 +51,7 @@ class PredictiveCoarseGraining(TwoWayModel):
     latent_dim : int
         Number of coarse variables, 1 or 2.
     degree : int
-        Of the polynomial, even; with 4 there is room for two wells.
+        Of the polynomial, even and at least 4, which has room for two wells.
     hidden : sequence of int, optional
         Widths of the hidden layers of :math:`\mu`, empty for an affine one. Default: that, without data (32, 32).
     ard : (float, float)

@@ -121,6 +121,17 @@ class Coverage:
         """Whether the control of every quantity is found out."""
         return all(row.control_fails for row in self.rows)
 
+    @property
+    def too_few(self) -> list[str]:
+        """Names of what has too few repeats to tell the control.
+
+        Intervals half as wide hold the truth 59 times in 100 where they should 90 times. With enough repeats one study
+        in a hundred at most has such a control that reaches its acceptance.
+        """
+        share = 2 * norm.cdf(norm.ppf((1 + self.level) / 2) / 2) - 1
+        chance = {row.name: binom.sf(row.acceptance[0] - 1, row.of, share) for row in self.rows}
+        return [name for name, p in chance.items() if p > _FAMILIES / len(self.rows)]
+
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each quantity, indexed by its name."""
         import pandas as pd
@@ -133,7 +144,8 @@ class Coverage:
         for row in self.rows:
             low, high = row.acceptance
             missed = f"{row.low} lie below the truth and {row.high} above, {row.refused} refused"
-            control = f"control {row.control} of {row.control_of}" + ("" if row.control_fails else " PASSES")
+            passes = ", too few repeats to tell the control" if row.name in self.too_few else " PASSES"
+            control = f"control {row.control} of {row.control_of}" + ("" if row.control_fails else passes)
             lines.append(
                 f"  {row.name:<{width}}  held {row.held} of {row.of} ({low} to {high}), {missed}, "
                 f"bias {row.bias:+.2f} sd, width {row.width:.2f}; {control}: {row.verdict}"
@@ -171,6 +183,8 @@ def coverage(
     level : float
         Of the intervals; that of a `Quantity` is 0.9.
     repeats : int
+        That the control is told from right intervals takes 44 for a quantity, 60 for three, 73 for nine; with fewer,
+        one that passes says nothing.
     seed : int
         The first; repeat k gets ``seed + k``.
     control : callable, optional

@@ -12,12 +12,13 @@ from bayescg.errors import DataError
 from bayescg.features import Features
 from bayescg.features.observables import from_names
 from bayescg.feeding.chunks import chunks
+from bayescg.modelling import Model
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
     from bayescg.inference import Fit
 
-__all__ = ["CHUNK", "evaluate", "label", "named_observables", "unit_of", "wrap"]
+__all__ = ["CHUNK", "evaluate", "label", "moments", "named_observables", "unit_of", "wrap"]
 
 CHUNK = 10_000
 
@@ -50,16 +51,17 @@ def evaluate(function: Callable[[torch.Tensor], Any], frames: Frames) -> np.ndar
 
 
 def named_observables(
-    observables: Sequence[str | Callable[..., Any]], fit: Fit | None, frames: Frames
+    observables: Sequence[str | Callable[..., Any]] | str | Callable[..., Any], fit: Fit | Model | None, frames: Frames
 ) -> list[Callable[..., Any]]:
-    """Observables, those given by name made from the topology of the frames.
+    """Observables, or a single one, those given by name made from the topology of the frames.
 
-    The reference of ``rmsd`` is that of the fit's aligned features, or else the first frame.
+    The reference of ``rmsd`` is that of the aligned features of the fit or model, or else the first frame.
     """
-    topology = frames.topology
-    if topology is None and fit is not None and fit.frames is not None:
-        topology = fit.frames.topology
-    reference = getattr(getattr(fit and fit.model, "features", None), "reference", None)
+    observables = [observables] if isinstance(observables, str) or callable(observables) else observables
+    trained_on = getattr(fit, "frames", None)
+    topology = trained_on.topology if frames.topology is None and trained_on is not None else frames.topology
+    model = fit if isinstance(fit, Model) else getattr(fit, "model", None)
+    reference = getattr(getattr(model, "features", None), "reference", None)
     if reference is None and frames.positions.ndim == 3:
         reference = frames.gather([0])[0]
     functions = []
@@ -93,3 +95,20 @@ def wrap(angle: np.ndarray) -> np.ndarray:
     -3.14159...
     """
     return (angle + np.pi) % (2 * np.pi) - np.pi
+
+
+def moments(values: np.ndarray, weights: np.ndarray, periodic: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Average and standard deviation along the last axis; circular ones for angles.
+
+    Examples
+    --------
+    >>> angles = np.array([3.0, -3.0])
+    >>> [float(abs(moments(angles, np.ones(2), periodic)[0])) for periodic in (True, False)]
+    [3.14159..., 0.0]
+    """
+    w = weights / weights.sum(-1, keepdims=True)
+    if not periodic:
+        mean = (w * values).sum(-1)
+        return mean, np.sqrt((w * (values - mean[..., None]) ** 2).sum(-1))
+    resultant = (w * np.exp(1j * values)).sum(-1)
+    return np.angle(resultant), np.sqrt(-2 * np.log(np.clip(np.abs(resultant), 1e-12, 1.0)))

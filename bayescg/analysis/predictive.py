@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from bayescg.analysis.block_bootstrap import block_draws, block_ids, in_time, inefficiency, on_the_line, weights_of
-from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of, wrap
+from bayescg.analysis.evaluation import evaluate, label, moments, named_observables, unit_of, wrap
 from bayescg.analysis.fit_checks import check_question
 from bayescg.analysis.quantity import Quantity
 from bayescg.data import Frames, effective_frames
@@ -152,7 +152,13 @@ class PredictiveCheck:
 def predictive_check(
     fit: Fit,
     frames: Frames,
-    observables: Sequence[str | Callable[..., Any]] = ("rg", "rmsd", "phi", "psi", "end_to_end"),
+    observables: Sequence[str | Callable[..., Any]] | str | Callable[..., Any] = (
+        "rg",
+        "rmsd",
+        "phi",
+        "psi",
+        "end_to_end",
+    ),
     bins: int = 30,
     level: float = 0.9,
     samples: int = 2000,
@@ -174,9 +180,10 @@ def predictive_check(
     fit : Fit
     frames : Frames
         Frames to compare with; those not fitted make the sharper check.
-    observables : sequence of str or callable
+    observables : sequence of str or callable, or one of these
         Names of :mod:`bayescg.features.observables`, or callables of positions ``(n, atoms, 3)`` to ``(n,)``, with a
-        ``name`` and a ``unit`` where they have them; ``"rad"`` makes it periodic.
+        ``name`` and a ``unit`` where they have them; ``"rad"`` makes it periodic. ``"rmsd"`` is from the reference of
+        the fit's aligned features, or else from the first of these frames.
     bins : int
     level : float
         Of the bands.
@@ -244,7 +251,7 @@ def _check(
         values, generated = wrap(values), wrap(generated)
     w = weights_of(frames)
     edges = _edges(values, generated, bins, periodic)
-    centre, spread = _moments(values[None], w[None], periodic)
+    centre, spread = moments(values[None], w[None], periodic)
     deviation = 1 - np.cos(values - centre) if periodic else (values - centre) ** 2
     frames = in_time(on_the_line(values, (periodic,)), frames)
     g = inefficiency(values, frames, (periodic,))
@@ -254,7 +261,7 @@ def _check(
     observed = np.histogram(values, edges, weights=w)[0] / w.sum()
     counts = np.histogram(values, edges)[0]
     predicted = np.stack([np.histogram(row, edges)[0] for row in generated]) / generated.shape[1]
-    means, sds = _moments(generated, np.ones((1, generated.shape[1])), periodic)
+    means, sds = moments(generated, np.ones((1, generated.shape[1])), periodic)
     means = _near(means, means[0], periodic)
 
     difference = pairs[:, :, 0] - pairs[:, :, 1]
@@ -298,16 +305,6 @@ def _edges(values: np.ndarray, generated: np.ndarray, bins: int, periodic: bool)
     return np.linspace(low, high + 1e-9 * (high - low) + 1e-12, bins + 1)
 
 
-def _moments(values: np.ndarray, weights: np.ndarray, periodic: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Average and standard deviation along the last axis, (rows,); circular ones for angles."""
-    w = weights / weights.sum(-1, keepdims=True)
-    if not periodic:
-        mean = (w * values).sum(-1)
-        return mean, np.sqrt((w * (values - mean[:, None]) ** 2).sum(-1))
-    resultant = (w * np.exp(1j * values)).sum(-1)
-    return np.angle(resultant), np.sqrt(-2 * np.log(np.clip(np.abs(resultant), 1e-12, 1.0)))
-
-
 def _sampling_sd(values: np.ndarray, weights: np.ndarray, ids: np.ndarray, periodic: bool, seed: int) -> float:
     """Standard deviation of the average over block bootstraps of the frames, made unbiased for few blocks."""
     boot = block_draws(ids, 400, seed)
@@ -345,9 +342,9 @@ def _replicates(
         average, squares = (pool[rng.integers(size, size=n)][None] for n in (of_mean, of_sd))
         in_bins = rng.binomial(of_bins, rng.binomial(size, predicted[draw]) / size)
         histograms.append((in_bins + rng.uniform(-0.5, 0.5, len(of_bins))) / of_bins - predicted[draw])
-        mean = _near(_moments(average, np.ones((1, of_mean)), periodic)[0], means[draw], periodic)
+        mean = _near(moments(average, np.ones((1, of_mean)), periodic)[0], means[draw], periodic)
         rep_means.append(mean[0] - means[draw])
-        rep_sds.append(_moments(squares, np.ones((1, of_sd)), periodic)[1][0] - sds[draw])
+        rep_sds.append(moments(squares, np.ones((1, of_sd)), periodic)[1][0] - sds[draw])
 
     def replicated(points: np.ndarray, deviations: list) -> np.ndarray:
         mean, ones = points.mean(0), (1,) * (points.ndim - 1)

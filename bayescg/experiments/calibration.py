@@ -78,7 +78,9 @@ class Row:
         if not (result.ok if self.expect == "right" else all(row.holds for row in result.rows)):
             return "FAILED"
         right = "ok" if self.expect == "right" else "ok, intervals only"
-        return right if result.control_fails else "FAILED: control passes"
+        if result.control_fails:
+            return right
+        return "FAILED: " + ("too few repeats to tell the control" if result.too_few else "control passes")
 
 
 def rows_of(paths: Iterable[str | Path]) -> dict[Row, Path]:

@@ -38,7 +38,7 @@ class Checks(Question):
             context.fit, context.test, context.functions(names), system=context.system,
             samples=context.settings.samples, seed=context.seed,
         )  # fmt: skip
-        finding, failed = Finding(warnings=list(table.skipped)), table.failed
+        finding, failed = Finding(warnings=[*table.skipped, *table.warnings]), table.failed
         text = lambda value: f"{value:.4g}" if math.isfinite(value) else ""  # noqa: E731
         rows: list[tuple[str, ...]] = [
             (r.name, text(r.seen), text(r.predicted), f"{r.p:.2g}", "FAILS" if r.name in failed else "passes")

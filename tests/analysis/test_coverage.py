@@ -163,3 +163,15 @@ def test_what_is_no_answer_is_refused(answer, level, message):
 def test_a_level_is_a_part_of_one():
     with pytest.raises(ConfigError, match=r"level=90 must lie between 0 and 1"):
         coverage(mean, TRUTH, level=90)
+
+
+def test_a_control_is_told_from_so_many_repeats():
+    """From 44 of a quantity and 60 of each of three, intervals half as wide reach the acceptance once in a hundred."""
+    assert {n: not coverage(mean, TRUTH, repeats=n).too_few for n in (24, 43, 44)} == {24: False, 43: False, 44: True}
+    three: dict[str, float] = dict.fromkeys(("a", "b", "c"), 1.0)
+    same = lambda seed: dict.fromkeys(three, mean(seed)["mean"])  # noqa: E731
+    assert [coverage(same, three, repeats=n).too_few for n in (59, 60)] == [["a", "b", "c"], []]
+    few = coverage(mean, TRUTH, repeats=24, control=mean)
+    assert not few.control_fails
+    assert "too few repeats to tell the control" in repr(few)
+    assert "PASSES" not in repr(few)

@@ -49,6 +49,13 @@ def test_truths_may_be_those_of_a_fit(frames):
     assert result.coverage["x1"].held >= 18
 
 
+def test_few_repeats_cannot_tell_the_control(frames):
+    result = simulated_truth(Conjugate(), frames, lambda x: x[:, 0], repeats=8, **QUICK)
+    assert list(result.ranks) == ["function"]
+    assert not result.control_fails
+    assert repr(result).endswith("too few repeats to tell the control")
+
+
 @pytest.mark.slow
 def test_ranks_of_coarse_graining_are_uniform_where_its_data_tell():
     """The decoder of predictive coarse-graining, by the posterior of a fit."""

@@ -15,7 +15,7 @@ from bayescg.analysis.comparing.comparison_table import Compared, Comparison, es
 from bayescg.analysis.comparing.cross_validation import cross_validated
 from bayescg.analysis.comparing.evidence_bounds import Bounds, bounds_of_all
 from bayescg.analysis.comparing.mixture_weights import pseudo_bma, stacking
-from bayescg.analysis.fit_checks import check_question
+from bayescg.analysis.fit_checks import check_question, was_trained_on
 from bayescg.analysis.kinetics.scores import MODES, SCORES, common_diffusion, kinetic_score
 from bayescg.arguments import check_choice, check_counts
 from bayescg.data import Frames, Pairs, Stretches, evenly
@@ -219,9 +219,7 @@ def compare(
         scores = _scores(candidates, on, frames, score, lag, counts, diffusion, blocks)
     trained_on = []
     if folds is None:
-        trained_on = [
-            n for n, each in candidates.items() if any(_shares(f.frames, frames) for f in each if isinstance(f, Fit))
-        ]
+        trained_on = [n for n, each in candidates.items() if any(was_trained_on(fit, frames) for fit in each)]
     warnings = [*scores.warnings, *_warnings(trained_on, scores.memory, next(iter(scores.of.values())).shape[1])]
     if kinetic and lag is not None and frames.times is not None and lag > _LONGEST * np.ptp(frames.times):
         warnings.append(
@@ -403,17 +401,6 @@ def _check_forces(candidates: Mapping[str, Sequence[Any]], frames: Frames) -> No
 
 def _model(fit: Any) -> Any:
     return fit.model if isinstance(fit, Fit) else fit
-
-
-def _shares(data: Frames | Pairs | Stretches | None, frames: Frames) -> bool:
-    """Whether some of the frames are those of a training, where these are at hand."""
-    trained: Frames | None = data.frames if isinstance(data, Pairs | Stretches) else data
-    if trained is None or trained.positions.shape[1:] != frames.positions.shape[1:]:
-        return False
-    few = frames.gather(evenly(frames, _LOOKED_AT)).reshape(-1, frames.positions[0].size)
-    first = trained.positions[(slice(None), *(0,) * (trained.positions.ndim - 1))]
-    alike = trained.gather(np.flatnonzero(np.isin(first, few[:, 0]))).reshape(-1, few.shape[1])
-    return any((row == alike).all(1).any() for row in few)
 
 
 def _warnings(trained_on: list[str], memory: float, blocks: int) -> list[str]:

@@ -13,8 +13,8 @@ from torch import Tensor
 from bayescg.analysis.block_bootstrap import block_ids, inefficiency, weights_of
 from bayescg.analysis.criticism.checklist_table import Check, Checklist
 from bayescg.analysis.criticism.smooth_test import components, pit, smooth_test
-from bayescg.analysis.evaluation import evaluate, label, named_observables, unit_of
-from bayescg.analysis.fit_checks import check_question
+from bayescg.analysis.evaluation import evaluate, label, moments, named_observables, unit_of
+from bayescg.analysis.fit_checks import check_question, was_trained_on
 from bayescg.analysis.kinetics.chapman_kolmogorov import chapman_kolmogorov
 from bayescg.arguments import check_counts, check_numbers
 from bayescg.data import Frames, seen_by_blocks
@@ -33,7 +33,7 @@ _MULTIPLES = (1, 2, 3, 4, 5)
 def checklist(
     subject: Any,
     frames: Frames,
-    observables: Sequence[str | Callable[..., Any]] | None = None,
+    observables: Sequence[str | Callable[..., Any]] | str | Callable[..., Any] | None = None,
     *,
     system: Any = None,
     folds: int | None = None,
@@ -63,9 +63,10 @@ def checklist(
         With `folds` it is trained anew on all other folds of the frames for each (LOO-PIT by blocks).
     frames : Frames
         That the fit was not trained on; with `folds`, all there are.
-    observables : sequence of str or callable, optional
-        As of :func:`bayescg.analysis.predictive_check`. None: radius of gyration, RMSD, end-to-end distance, phi and
-        psi of a molecule where it has them; the first three coordinates of other frames.
+    observables : sequence of str or callable, or one of these, optional
+        As of :func:`bayescg.analysis.predictive_check`, with the same reference of ``"rmsd"``. None: radius of
+        gyration, RMSD, end-to-end distance, phi and psi of a molecule where it has them; the first three coordinates of
+        other frames.
     system : System, optional
         Whose energies are an observable, too.
     folds : int, optional
@@ -85,7 +86,8 @@ def checklist(
     Returns
     -------
     Checklist
-        `rows`, `failed`, `passed`.
+        `rows`, `failed`, `passed`; and `warnings`, where the fit was trained on some of the frames. Averages of angles
+        are circular.
 
     Raises
     ------
@@ -119,6 +121,11 @@ def checklist(
     trained = parts[0][0]
     skipped: list[str] = []
     rows: list[Check] = []
+    warnings = ()
+    if folds is None and was_trained_on(trained, frames):
+        warnings = (
+            "the fit was trained on some of these frames: its checks are too kind; hold some out, or give folds=",
+        )
     try:
         predictions = [(of_part.generate(samples, draws, seed).cpu(), part) for of_part, part in parts]
     except BayescgError as error:
@@ -144,7 +151,7 @@ def checklist(
         rows += dynamics(trained, frames, modes, seed)
     if not rows:
         raise DataError("nothing can be checked: " + "; ".join(skipped))
-    return Checklist(tuple(rows), level, tuple(skipped))
+    return Checklist(tuple(rows), level, tuple(skipped), warnings)
 
 
 class _TooFewError(DataError):
@@ -171,7 +178,13 @@ def _trained(
 
 
 def functions_of(observables: Any, trained: Any, frames: Frames, system: Any) -> list[Callable[..., Any]]:
-    """Observables as functions: those that are named, or what frames of their kind have, and energies of a system."""
+    """Observables as functions: those that are named, or what frames of their kind have, and energies of a system.
+
+    Raises
+    ------
+    DataError
+        The frames are not of all coordinates of the system.
+    """
     if observables is None:
         if frames.topology is not None:
             observables = ["rg", "rmsd", "end_to_end"]
@@ -180,7 +193,17 @@ def functions_of(observables: Any, trained: Any, frames: Frames, system: Any) ->
         else:
             observables = [_Coordinate(k) for k in range(min(3, frames.dim))]
     functions = named_observables(observables, trained, frames)
-    return functions if system is None else [*functions, _Energy(system)]
+    if system is None:
+        return functions
+    if frames.dim != system.dim:
+        atoms, what = (3, "atoms") if frames.positions.ndim == 3 else (1, "coordinates")
+        has, of = frames.dim // atoms, system.dim // atoms
+        lack = f"lack {of - has} of the system's {of} {what}" if has < of else f"have {has} {what}, the system {of}"
+        raise DataError(
+            f"the frames {lack}, so that they have no energy: train on and check with frames of all its {what}, or "
+            "leave out system="
+        )
+    return [*functions, _Energy(system)]
 
 
 def _has(kind: str, trained: Any, frames: Frames) -> bool:
@@ -217,16 +240,19 @@ Predictions = Sequence[tuple[Tensor, Frames]]
 def _one(function: Callable[..., Any], predictions: Predictions, frames: Frames) -> Check:
     """The distribution of one observable."""
     scores, expected, predicted, values = [], [], [], []
+    periodic = unit_of(function) == "rad"
     for generated, part in predictions:
         by_draw = _values(function, generated, part)
         observed = evaluate(function, part)
         scores.append(components(pit(observed, by_draw.ravel()), _ORDER))
         expected.append(_in_batches(by_draw, _ORDER))
-        predicted.append(np.average(by_draw))
+        predicted.append(by_draw.ravel())
         values.append(observed)
     p = _p(np.concatenate(scores), expected[0], frames)
-    average = float(np.average(np.concatenate(values), weights=weights_of(frames)))
-    return Check(label(function), "distribution", average, float(np.mean(predicted)), unit_of(function), p)
+    observed = moments(np.concatenate(values), weights_of(frames), periodic)[0]
+    foretold = np.concatenate(predicted)
+    average = moments(foretold, np.ones(len(foretold)), periodic)[0]
+    return Check(label(function), "distribution", float(observed), float(average), unit_of(function), p)
 
 
 def _joint(predictions: Predictions, frames: Frames) -> list[Check]:

@@ -27,7 +27,7 @@ class Check:
         Whether the distribution of one observable was checked, that of several together, correlations in time, or what
         the prior alone allows.
     seen, predicted : float
-        Averages, or largest correlations; NaN where there is no single number.
+        Averages, of angles circular ones, or largest correlations; NaN where there is no single number.
     unit : str
     p : float
         How often frames of the model look as different from what it predicts.
@@ -52,11 +52,14 @@ class Checklist:
         Chance that any check of a right model fails, by Holm's procedure.
     skipped : tuple of str
         What could not be checked, and why.
+    warnings : tuple of str
+        What makes the checks say too little.
     """
 
     rows: tuple[Check, ...]
     level: float
     skipped: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Check:
         return row_of(self.rows, name)
@@ -99,7 +102,7 @@ class Checklist:
             p = f"{r.p:8.3f}" if r.p >= 1e-3 else f"{r.p:8.0e}"
             lines.append(f"{r.name:<{width}}  {r.kind:<12}  {'  '.join(numbers)}  {p}  {_verdict(r.name in failed)}")
         many = f"{len(failed)} of {len(self.rows)} checks fail" if failed else f"{len(self.rows)} checks, all pass"
-        return "\n".join([*lines, f"{many}, at {self.level:g} for all together", *self.skipped])
+        return "\n".join([*lines, f"{many}, at {self.level:g} for all together", *self.skipped, *self.warnings])
 
 
 def _verdict(fails: bool) -> str:

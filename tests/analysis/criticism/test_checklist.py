@@ -15,6 +15,7 @@ from bayescg.analysis import checklist, prior_check
 from bayescg.analysis.criticism.checklist import dynamics
 from bayescg.analysis.criticism.checklist_table import Check, Checklist
 from bayescg.analysis.criticism.smooth_test import components, pit, smooth_test
+from bayescg.analysis.fit_checks import was_trained_on
 from bayescg.data import Frames
 from bayescg.errors import ConfigError, DataError, ModelError
 from bayescg.models import Autoencoder, VariationalDynamicsEncoder
@@ -207,6 +208,20 @@ def test_folds_check_what_they_did_not_see():
         (Generates(gauss), frames_of(gauss), {"level": 1.0}, ConfigError, "level"),
         (Generates(gauss), frames_of(gauss), {"samples": 5}, ConfigError, "samples"),
         (Generates(gauss), frames_of(gauss), {"observables": [lambda x: x.sum()]}, DataError, "one value"),
+        (
+            Generates(gauss),
+            frames_of(gauss),
+            {"system": bcg.systems.Harmonic((1.0,) * 5)},
+            DataError,
+            "frames lack 2 of the system's 5 coordinates, .* or leave out system=",
+        ),
+        (
+            Generates(gauss),
+            frames_of(gauss),
+            {"system": bcg.systems.Harmonic((1.0,))},
+            DataError,
+            "frames have 3 coordinates, the system 1",
+        ),
         (Generates(gauss), predictions.frames_of(0, 0.9, 300), {}, DataError, "3 coordinates, and the frames have 1"),
         (Generates(one), predictions.frames_of(0, 0.999, 300), {}, DataError, "nothing can be checked: .*too few"),
     ],
@@ -252,3 +267,64 @@ def test_a_prior_that_rules_out_what_is_seen_fails():
     assert wide["x1"].p == pytest.approx(2 * norm.sf(1.0), abs=0.06)  # two widths and the error of 200 frames
     with pytest.raises(ModelError, match="no parameter of Autoencoder has a prior"):
         prior_check(Autoencoder(), frames)
+
+
+class Angle:
+    name, unit = "angle", "rad"
+
+    def __call__(self, x):
+        return torch.remainder(x[:, 0] + 2 * np.pi, 2 * np.pi) - np.pi
+
+
+def test_angles_have_circular_averages():
+    """Of angles of 3.1 ± 1, which lie on both sides of where the circle is cut, in frames and in draws of a prior."""
+    frames = frames_of(lambda rng, n: -0.04 + rng.normal(size=(n, 1)), 500)
+    row = checked(lambda rng, n: rng.normal(size=(n, 1)), frames, observables=Angle())["angle"]
+    wanted = np.angle(np.exp(1j * (np.asarray(frames.positions[:, 0], np.float64) + np.pi)).mean())
+    assert row.seen == pytest.approx(wanted, abs=1e-5)
+    assert abs(np.angle(np.exp(1j * (row.predicted - np.pi)))) < 0.1
+    assert row.p > 0.01
+    right, apart = (
+        prior_check(Prior(0.3), f, Angle()) for f in (frames, frames_of(lambda rng, n: np.full((n, 1), 2.5)))
+    )
+    assert right.passed
+    assert abs(np.angle(np.exp(1j * (right["angle"].predicted - np.pi)))) < 0.1
+    assert apart.failed == ["angle"]
+
+
+def test_priors_are_checked_by_as_many_draws_as_can_fail_them():
+    """A table of more checks needs more draws: the least p has to lie below the level over their number."""
+    frames = frames_of(lambda rng, n: 9.0 + rng.normal(size=(n, 1)), 50)
+    observables = [lambda x, k=k: x[:, 0] + k for k in range(6)]
+    assert len(prior_check(Prior(0.1), frames, observables, samples=2).failed) == 6
+    assert not prior_check(Prior(0.1), frames, observables, samples=2, draws=120, level=0.1).passed
+    with pytest.raises(ConfigError, match=r"draws=100 are too few to tell: 6 observables at level 0\.01 need 1200"):
+        prior_check(Prior(0.1), frames, observables, draws=100)
+
+
+def test_the_reference_of_rmsd_is_that_of_the_model():
+    top, positions = bcg.systems.peptide("ACE-ALA-NME")
+    still = np.asarray(positions.value_in_unit(positions.unit))
+    x = still + 0.01 * np.random.default_rng(0).normal(size=(60, *still.shape))
+    frames = Frames.from_numpy(x, unit="nm", temperature=300.0, topology=top)
+    model = bcg.models.PredictiveCV(bcg.features.aligned(frames[:30]), latent_dim=1)
+    fit = bcg.fit(model, frames[:30], steps=1, uncertainty="none", compile="off", device="cpu", progress=False)
+    tables = (
+        checklist(fit, frames[30:], "rmsd", samples=100),
+        prior_check(model, frames[30:], "rmsd", level=0.1, draws=20),
+    )
+    assert tables[0]["rmsd"].seen == pytest.approx(tables[1]["rmsd"].seen, rel=1e-6)
+    assert [row.name for row in checklist(fit, frames[30:], "rg", samples=100).rows] == ["rg", "pair distances"]
+
+
+def test_frames_of_the_training_are_noticed():
+    """By their positions, where these are of many values; of few, other frames are alike as well."""
+    model, frames, _ = bcg.models.PredictiveCV.example()
+    settings: Any = {"steps": 1, "uncertainty": "none", "compile": "off", "device": "cpu", "progress": False}
+    for part, words in ((frames[:40], 1), (frames[40:], 0)):
+        table = checklist(bcg.fit(model, frames[:40], **settings), part, samples=100)
+        assert len(table.warnings) == words
+        assert ("trained on some of these frames" in repr(table)) == bool(words)
+    cells = Frames.from_numpy(np.random.default_rng(0).integers(5, size=(400, 1)), unit="reduced", temperature_kT=1.0)
+    hidden = bcg.models.Autoencoder(latent_dim=1, hidden=(4,))
+    assert not was_trained_on(bcg.fit(hidden, cells[:200], **settings), cells[200:])
