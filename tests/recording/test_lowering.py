@@ -10,6 +10,7 @@ from bayescg.inference.objectives import Program
 from bayescg.modelling import Batch
 from bayescg.modelling.model import check_programs, fresh_copy
 from bayescg.models import PredictiveCV
+from bayescg.recording import lowering
 from bayescg.recording.functional import seeded
 from bayescg.recording.lowering import _use_onednn, _write_tanh_out, can_compile, lower
 from bayescg.recording.recorded import gradient_function, lift_noise, record
@@ -129,6 +130,16 @@ def test_large_batches_use_onednn(batch, linear, fused):
     assert (found[LINEAR], found[TANH]) == (linear, fused)
     gradient = torch.cat([g.flatten() for g in flat(*arguments)])
     assert float((gradient - expected).norm()) < 1e-5 * float(expected.norm())
+
+
+@onednn
+@pytest.mark.parametrize(("at_home", "linear"), [(True, 0), (False, 1)])
+def test_products_stay_with_mkl_on_processors_of_its_maker(at_home, linear, monkeypatch):
+    monkeypatch.setattr(lowering, "_mkl_at_home", lambda: at_home)
+    monkeypatch.setattr("torch._inductor.compile", lambda graph, shapes, options: graph)
+    graph = recorded(lambda x, w: x @ w.T, (X, W))
+    lower(graph, [X, W], inline_random=False)
+    assert products(graph)[LINEAR] == linear
 
 
 def test_tanh_is_exact_to_a_few_roundings_of_its_value():
