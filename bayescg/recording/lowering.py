@@ -80,10 +80,14 @@ def lower(graph: fx.GraphModule, example: list[Tensor], inline_random: bool) -> 
         "fallback_random": inline_random,
         # the compiler is trusted to know the instructions of the processor: to try it takes a third of the time
         "cpp.vec_isa_ok": True,
+        # one file for the compiler, in place of one for each kernel: half the time
+        "cpp_wrapper": example[0].device.type == "cpu" and _known_to_cpp(graph),
     }
     # inductor keeps what it compiles, for later processes too, only where shapes have an environment
     fake = FakeTensorMode(shape_env=ShapeEnv())
     shapes = [fake.from_tensor(v, static_shapes=True) for v in example]
+    for place, shape in zip(graph.graph.find_nodes(op="placeholder"), shapes, strict=True):
+        place.meta["val"] = shape  # where "cpp_wrapper" looks for them
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about torch's own code; where they are errors, nothing would compile
         return compile(graph, shapes, options=options)  # type: ignore[arg-type]
@@ -114,6 +118,12 @@ def _keep_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(mmap_threshold, 32 * 2**20)
         libc.mallopt(trim_threshold, 256 * 2**20)
+
+
+def _known_to_cpp(graph: fx.GraphModule) -> bool:
+    """Whether C++ can call all operations: of linear algebra, and of other libraries, it calls Python for each."""
+    operations = [node.target for node in graph.graph.nodes if hasattr(node.target, "namespace")]
+    return all(f.namespace == "aten" and "linalg" not in str(f) for f in operations)
 
 
 def _mkl_at_home() -> bool:

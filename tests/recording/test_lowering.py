@@ -133,13 +133,33 @@ def test_large_batches_use_onednn(batch, linear, fused):
 
 
 @onednn
-@pytest.mark.parametrize(("at_home", "linear"), [(True, 0), (False, 1)])
-def test_products_stay_with_mkl_on_processors_of_its_maker(at_home, linear, monkeypatch):
+@pytest.mark.parametrize(("at_home", "linear", "in_cpp"), [(True, 0, True), (False, 1, False)])
+def test_products_stay_with_mkl_on_processors_of_its_maker(at_home, linear, in_cpp, monkeypatch):
+    """And C++ calls them; those of oneDNN are no operation of torch's that it can call."""
     monkeypatch.setattr(lowering, "_mkl_at_home", lambda: at_home)
-    monkeypatch.setattr("torch._inductor.compile", lambda graph, shapes, options: graph)
+    monkeypatch.setattr("torch._inductor.compile", lambda graph, shapes, options: lambda: options)
     graph = recorded(lambda x, w: x @ w.T, (X, W))
-    lower(graph, [X, W], inline_random=False)
+    assert lower(graph, [X, W], inline_random=False)()["cpp_wrapper"] == in_cpp
     assert products(graph)[LINEAR] == linear
+
+
+def test_linear_algebra_is_not_called_from_cpp(monkeypatch):
+    monkeypatch.setattr("torch._inductor.compile", lambda graph, shapes, options: lambda: options)
+    x = numbers(5, 5)
+    graph = recorded(lambda v: torch.linalg.eigvalsh(v @ v.T), (x,))
+    assert not lower(graph, [x], inline_random=False)()["cpp_wrapper"]
+
+
+@compiler
+def test_what_is_compiled_is_kept_for_later_processes(monkeypatch, tmp_path):
+    """Kept in a folder, and taken from there when it is compiled again."""
+    from torch._dynamo.utils import counters
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    for event in ("fxgraph_cache_miss", "fxgraph_cache_hit"):
+        counters.clear()
+        lower(recorded(lambda x: x.exp() + 1, (X,)), [X], inline_random=False)
+        assert counters["inductor"][event] == 1
 
 
 def test_tanh_is_exact_to_a_few_roundings_of_its_value():
