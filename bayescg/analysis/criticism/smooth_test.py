@@ -42,7 +42,8 @@ def smooth_test(scores: np.ndarray, weight: np.ndarray, blocks: np.ndarray, seen
     r"""p-value of scores of frames that are as expected where the model is right.
 
     Hotelling's :math:`T^2` of the mean of the blocks. Its covariance is that of the blocks among each other, of what
-    draws of the parameters predict, and of the finite number of generated configurations.
+    draws of the parameters predict, and of the finite number of generated configurations, each known as well as so
+    many blocks, draws and batches tell.
 
     Parameters
     ----------
@@ -78,8 +79,12 @@ def smooth_test(scores: np.ndarray, weight: np.ndarray, blocks: np.ndarray, seen
     centred = share[:, None] * (means - share @ means)
     of_blocks = centred.T @ centred * (count / (count - 1) / seen)
     of_draws, of_chance = _of_predictions(expected)
-    parts = [(of_blocks, count - 1), (of_draws * (1 + 1 / len(expected)), max(1, len(expected) - 1))]
-    covariance = sum(part for part, _ in parts) + of_chance
+    parts = [
+        (of_blocks, count - 1),
+        (of_draws * (1 + 1 / len(expected)), max(1, len(expected) - 1)),
+        (of_chance, expected.shape[1] - 1),
+    ]
+    covariance = sum(part for part, _ in parts)
     spread = sum(np.trace(part) ** 2 / each for part, each in parts)
     dof = max(size + 1.0, np.trace(covariance) ** 2 / spread)
     square = float(apart @ np.linalg.solve(covariance, apart))
