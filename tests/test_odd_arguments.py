@@ -74,6 +74,7 @@ CASES = {
     "half a block": (lambda: frames().split(blocks=2.5), ConfigError, "blocks=2.5"),
     "a seed of a half": (lambda: frames().split(blocks=2, seed=0.5), ConfigError, "seed=0.5"),
     "no path": (lambda: bcg.data.load([None], top=TOP), DataError, "None among the trajectories"),
+    "several answers of files": (lambda: bcg.data.load("a.xtc", whole=X), ConfigError, "True or False"),
     "a cache by number": (lambda: bcg.data.load("a.xtc", cache=3), ConfigError, "cache=3 must be a path"),
     "positions in whole numbers": (lambda: bcg.features.torsions(TOP)(ATOMS.long()), TopologyError, "x.double"),
     "positions of half precision": (lambda: bcg.features.distances(TOP)(ATOMS.half()), TopologyError, "x.double"),

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bayescg.arguments import check_counts, check_paths
+from bayescg.arguments import check_counts, check_flags, check_paths
 from bayescg.data.frames import Frames
 from bayescg.data.readers.assembly import Assembly, Decoded, Part, selection
 from bayescg.data.readers.files import (
@@ -107,6 +107,7 @@ def load(
     >>> folder.cleanup()
     """
     check_counts(memory_limit=(memory_limit, 0))
+    check_flags(whole=whole)
     check_paths(**({} if cache is None else {"cache": cache}))
     if unit is not None and not isinstance(unit, str):
         raise UnitError(f"unit={unit!r} must be the name of a unit of length")
