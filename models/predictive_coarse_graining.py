@@ -146,6 +146,15 @@ class PredictiveCoarseGraining(TwoWayModel):
                 pyro.sample("x", generated)
 
     @property
+    def potential(self) -> nets.CoarsePotential:
+        """Of coarse variables, in kT. A property, as from Python 3.12 on protocols are looked for in classes alone."""
+        return self.__getattr__("potential")  # type: ignore[return-value]
+
+    @potential.setter
+    def potential(self, module: nets.CoarsePotential) -> None:
+        self.add_module("potential", module)
+
+    @property
     def dim(self) -> int:
         """Number of coarse variables, over which `potential` is, in kT; :class:`bayescg.modelling.HasPotential`."""
         return self.latent_dim

@@ -12,8 +12,8 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[1]
 TUTORIALS = sorted((ROOT / "tutorials").glob("*.py"))
 assert TUTORIALS
-PROGRESS = r"(.*: .* of .* steps.* left\n)+"
-"""What samplers say on a slow machine."""
+NO_MATTER = r"(.*: .* of .* steps.* left\n|.*No CUDA runtime is found.*\n)+"
+"""What samplers say on a slow machine, and a torch for cards where there is none."""
 
 
 def named(path: Path) -> str:
@@ -46,7 +46,7 @@ def test_tutorial_runs_without_a_word_on_stderr(executed, path):
     outputs = [output for cell in executed[path] for output in cell.outputs]
     assert ["\n".join(o.traceback) for o in outputs if o.output_type == "error"] == []
     said = [o.text for o in outputs if o.output_type == "stream" and o.name == "stderr"]
-    said = [text for text in said if not re.fullmatch(PROGRESS, text)]
+    said = [text for text in said if not re.fullmatch(NO_MATTER, text)]
     assert said == []
     assert sum("image/png" in o.get("data", {}) for o in outputs) >= 4
 

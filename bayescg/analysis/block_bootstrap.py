@@ -52,8 +52,8 @@ def in_time(values: np.ndarray, frames: Frames) -> Frames:
     --------
     >>> from bayescg.data import Frames
     >>> x = np.repeat(np.random.default_rng(0).normal(size=(500, 1)), 8, axis=0)
-    >>> in_time(x, Frames.from_numpy(x, unit="reduced")).order
-    array([   0,    1,    2, ..., 3997, 3998, 3999], dtype=int32)
+    >>> in_time(x, Frames.from_numpy(x, unit="reduced")).order[-1].item()
+    3999
     """
     of_the_fit = {"refits", "pareto_k"} & set(frames.provenance)
     if frames.order is not None or frames.bias is not None or of_the_fit:

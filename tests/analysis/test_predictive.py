@@ -140,8 +140,10 @@ def test_a_fit_without_parameter_uncertainty_predicts_no_interval():
 
 def test_correlated_frames_count_less():
     x = np.repeat(np.random.default_rng(0).normal(size=300), 10)
-    taken, in_time = checked(Known([0.0]), x), checked(Known([0.0]), x, frames={"dt": 1.0})
+    shuffled = np.random.default_rng(1).permutation(x)
+    taken, in_time = checked(Known([0.0]), shuffled), checked(Known([0.0]), x, frames={"dt": 1.0})
     assert taken.effective_frames == pytest.approx(3000)
+    assert checked(Known([0.0]), x).effective_frames == in_time.effective_frames  # which neighbours tell
     assert in_time.effective_frames == pytest.approx(300, rel=0.15)
     assert np.ptp(in_time.predictive, axis=0).mean() > 2 * np.ptp(taken.predictive, axis=0).mean()
     assert in_time.observed_mean_sd == pytest.approx(300**-0.5, rel=0.25)

@@ -190,7 +190,7 @@ def test_a_question_finds_wells_and_barrier_with_their_band(latent):
     step = float(energy["X1"][1] - energy["X1"][0])
     np.testing.assert_allclose(np.exp(-energy).sum("X1") * step, 1.0, atol=1e-5)
     finding.figures["latent_potential"].draw().draw_without_rendering()
-    assert not finding.warnings
+    assert finding.warnings == fit.diagnostics["warnings"]
 
 
 def test_without_parameter_uncertainty_a_barrier_has_no_interval(latent):

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor
 
-from bayescg.analysis.block_bootstrap import block_ids, inefficiency, weights_of
+from bayescg.analysis.block_bootstrap import block_ids, in_time, inefficiency, weights_of
 from bayescg.analysis.criticism.checklist_table import Check, Checklist
 from bayescg.analysis.criticism.smooth_test import components, pit, smooth_test
 from bayescg.analysis.evaluation import evaluate, label, moments, named_observables, unit_of
@@ -328,6 +328,7 @@ def _in_batches(by_draw: np.ndarray, order: int) -> np.ndarray:
 
 def _p(scores: np.ndarray, expected: np.ndarray, frames: Frames, apart: int = 1) -> float:
     """Of scores of so many observables, in order: the one that remembers longest decides what frames are worth."""
+    frames = in_time(scores, frames)
     parts = np.split(scores, apart, axis=1)
     g = max(inefficiency(part, frames, (False,) * part.shape[1]) for part in parts)
     blocks = block_ids(frames, g)

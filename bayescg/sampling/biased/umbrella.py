@@ -86,8 +86,9 @@ def umbrella(
         Which CV of a fit.
     centres : sequence of float, optional
         Where the windows are. Default: equally spaced; where `starts` are shots at two regions (`commitment`), from the
-        median of those that all ended in one region to that of the other, for beyond the middles of basins there is
-        nothing to bias; else between the 1 % and the 99 % quantile of the CV over `starts`.
+        middle of one basin to that of the other, beyond which there is nothing to bias: medians of those starts that
+        all ended in one region, of the fifth of lowest energy; else between the 1 % and the 99 % quantile of the CV
+        over `starts`.
     stiffness : float or sequence of float, optional
         :math:`\kappa_k` in kT per square of the CV. Default: the inverse square of the spacing, with which about half
         of the exchanges are accepted where the free energy bends less than the bias.
@@ -167,7 +168,9 @@ def umbrella(
     x = as_positions(system, starts, None)
     x = x[evenly(x)]
     s = _values(value, x)
-    ladder = ladder_along(s, windows, centres, stiffness, getattr(starts, "commitments", None))
+    ladder = ladder_along(
+        s, windows, centres, stiffness, *(getattr(starts, name, None) for name in ("commitments", "energy"))
+    )
     rows = ladder.nearest(s, walkers)
     far = _far(ladder, s[rows[0]])
     if rough := _rough(value, x[rows.ravel()], ladder, system, dt, friction):

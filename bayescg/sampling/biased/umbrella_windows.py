@@ -12,6 +12,8 @@ __all__ = ["Ladder", "ladder_along"]
 
 ENDS = (0.01, 0.99)
 """Quantiles of the CV over the starts at which the first and the last window stand."""
+_MIDDLE = 0.2
+"""Part of the starts committed to a region, those of lowest energy, that are in the middle of its basin."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def ladder_along(
     centres: Sequence[float] | None = None,
     stiffness: float | Sequence[float] | None = None,
     commitments: np.ndarray | None = None,
+    energy: np.ndarray | None = None,
 ) -> Ladder:
     """A ladder along the CV.
 
@@ -67,14 +70,15 @@ def ladder_along(
     windows : int
         How many, where `centres` do not say.
     centres : sequence of float, optional
-        Increasing. Default: equally spaced between the medians of the starts that are committed to either region, or
-        between the quantiles `ENDS` of all.
+        Increasing. Default: equally spaced between the medians of the starts that are committed to either region, of
+        those of lowest energy where it is known, or between the quantiles `ENDS` of all.
     stiffness : float or sequence of float, optional
         In kT per square of the CV. Default: the inverse square of the spacing of the centres, with which neighbours
         exchange about half of their attempts where the free energy bends less than the bias.
-
     commitments : ndarray of int, shape (n, 2), optional
         How many shots of each start ended in either region.
+    energy : ndarray, shape (n,), optional
+        Of the starts, of any unit.
 
     Raises
     ------
@@ -83,7 +87,7 @@ def ladder_along(
         in all starts.
     """
     if centres is None:
-        low, high = _ends(s, commitments)
+        low, high = _ends(s, commitments, energy)
         if not high - low > 1e-6 * max(1.0, abs(low), abs(high)):
             raise ConfigError(
                 f"the CV is constant over the {len(s)} starts ({low:g}), so that there is nothing to bias: give starts "
@@ -101,12 +105,14 @@ def ladder_along(
     return Ladder(middle, np.broadcast_to(springs, middle.shape).copy())
 
 
-def _ends(s: np.ndarray, commitments: np.ndarray | None) -> tuple[float, float]:
-    """Where the first and the last window stand."""
+def _ends(s: np.ndarray, commitments: np.ndarray | None, energy: np.ndarray | None) -> tuple[float, float]:
+    """Where the first and the last window stand: of shots at two regions, in the middle of the basin of each."""
     if commitments is not None and commitments.shape[1] == 2:
-        committed = [s[(commitments[:, k] > 0) & (commitments[:, 1 - k] == 0)] for k in (0, 1)]
+        committed = [np.flatnonzero((commitments[:, k] > 0) & (commitments[:, 1 - k] == 0)) for k in (0, 1)]
         if all(map(len, committed)):
-            low, high = sorted(float(np.median(part)) for part in committed)
+            if energy is not None and np.isfinite(energy).all():
+                committed = [rows[energy[rows] <= np.quantile(energy[rows], _MIDDLE)] for rows in committed]
+            low, high = sorted(float(np.median(s[rows])) for rows in committed)
             return low, high
     low, high = np.quantile(s, ENDS)
     return float(low), float(high)
