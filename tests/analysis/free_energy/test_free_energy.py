@@ -298,7 +298,7 @@ def test_a_region_may_have_no_end():
 def test_frames_without_a_time_axis_are_taken_as_what_their_neighbours_say():
     """An autoregression without dt has the error bars that it has with dt, and says why; shuffled it is independent."""
     noise = gaussian(4000)
-    x = lfilter([1.0], [1.0, -0.9], noise)
+    x = np.asarray(lfilter([1.0], [1.0, -0.9], noise))
     shuffled = np.random.default_rng(0).permutation(x)
     known, guessed, free = (
         free_energy(None, frames, first, seed=0) for frames in (in_time(x), independent(x), independent(shuffled))
