@@ -16,9 +16,9 @@ __all__ = ["StopFlag", "claimed", "end_with", "stop_requested", "stoppable"]
 
 
 class StopFlag:
-    """Name of the signal that asked for a stop, or the empty string."""
+    """Name of the signal that asked for a stop, or the empty string; its number, of another process's SIGTERM."""
 
-    signal = ""
+    signal, number = "", int(signal.SIGTERM)
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def stop_requested() -> Iterator[StopFlag]:
     flag = StopFlag()
 
     def stop(received: signal.Signals) -> None:
-        flag.signal = received.name
+        flag.signal, flag.number = received.name, int(received)
         signal.signal(received, before[received])
 
     with _handled(stop) as before:

