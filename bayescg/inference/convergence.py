@@ -12,7 +12,7 @@ from bayescg.inference.job import Job
 from bayescg.inference.uncertainty import Posterior
 from bayescg.recording.functional import mixed_seed
 
-__all__ = ["distance_from_optimum", "distance_warnings", "slope_warnings"]
+__all__ = ["distance_from_optimum", "distance_warnings", "slope_warnings", "still_fell"]
 
 _NATS, _SHARE = 2.0, 0.02
 _BATCHES = 64
@@ -24,18 +24,26 @@ def slope_warnings(job: Job) -> list[str]:
     By two nats of all effective frames, that is, and by a fiftieth of what it fell in all. The held-out loss is asked
     where there is one, the training loss otherwise; while temperatures change, neither means the same throughout.
     """
-    if job.schedule.buffers() or job.best.stopped or len(job.log) < 10:
-        return []
-    key, name = ("validation", "held-out loss") if "validation" in job.log[-1] else ("loss", "loss")
-    losses = torch.tensor([row[key] for row in job.log], dtype=torch.float64)
-    lowest = losses.cummin(0).values
-    fall, whole = float(lowest[(len(lowest) - 1) // 2] - lowest[-1]), float(losses[0] - lowest[-1])
+    fall, whole, name = still_fell(job)
     if fall * job.total_weight < _NATS or fall < _SHARE * whole:
         return []
     return [
         f"the {name} still fell by {fall:.2g} of {whole:.2g} over the second half of the {job.step:,} steps: the "
         "training has not converged; use more steps, or a larger learning_rate"
     ]
+
+
+def still_fell(job: Job) -> tuple[float, float, str]:
+    """By how much a loss fell over the second half of the steps, and in all, in nats per frame; and which it is.
+
+    Nothing, where training was stopped as it fell no more, was too short to tell, or learned from changing buffers.
+    """
+    key, name = ("validation", "held-out loss") if "validation" in job.log[-1] else ("loss", "loss")
+    if job.schedule.buffers() or job.best.stopped or len(job.log) < 10:
+        return 0.0, 0.0, name
+    losses = torch.tensor([row[key] for row in job.log], dtype=torch.float64)
+    lowest = losses.cummin(0).values
+    return float(lowest[(len(lowest) - 1) // 2] - lowest[-1]), float(losses[0] - lowest[-1]), name
 
 
 def distance_from_optimum(job: Job, posterior: Posterior) -> float | None:

@@ -11,7 +11,7 @@ import torch
 from bayescg import checkpoint
 from bayescg.data import Pairs, Stretches, evenly
 from bayescg.feeding.feed import inputs_of
-from bayescg.inference.convergence import distance_from_optimum, distance_warnings, slope_warnings
+from bayescg.inference.convergence import distance_from_optimum, distance_warnings, slope_warnings, still_fell
 from bayescg.inference.fitted import Fit, warned_if_failing
 from bayescg.inference.job import Job
 from bayescg.inference.laplace import conditioning, laplace
@@ -95,7 +95,7 @@ def _diagnostics(job: Job, posterior: Posterior) -> dict[str, Any]:
         "best_step": int(job.best.step[0]) if job.best.state else job.step, "last_step": job.step,
         "validation": float(job.best.loss[0]) if job.best.state else None, "compiled": job.mode,
         "compiled_why": job.gradients.why, "warnings": warned,
-        "doubts": doubts, "convergence": convergence,
+        "doubts": doubts, "convergence": convergence, "still_fell": still_fell(job)[0] if job.log else 0.0,
     }  # fmt: skip
     diagnostics |= job.schedule.diagnostics()
     if posterior.kind == "laplace":

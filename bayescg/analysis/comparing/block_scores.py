@@ -44,6 +44,8 @@ class BlockScores:
     weight : ndarray, (n,)
     warnings : list of str
         About the trainings.
+    unfinished : dict of str to float
+        By how much the loss of a training still fell over the second half of its steps, a mean over trainings, nats.
     """
 
     of: dict[str, np.ndarray]
@@ -54,6 +56,7 @@ class BlockScores:
     densities: dict[str, np.ndarray] = field(default_factory=dict)
     weight: np.ndarray = field(default_factory=lambda: np.ones(0))
     warnings: list[str] = field(default_factory=list)
+    unfinished: dict[str, float] = field(default_factory=dict)
 
 
 def in_blocks(

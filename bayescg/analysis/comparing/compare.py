@@ -280,7 +280,7 @@ def _table(
         rows.append(
             Compared(
                 name, plain.mean, plain.se, *((apart.mean, apart.se, apart.dof) if apart else (0.0, 0.0, plain.dof)),
-                values, scores.in_sample.get(name), *mixing.get(name, (None, None)),
+                values, scores.in_sample.get(name), *mixing.get(name, (None, None)), scores.unfinished.get(name, 0.0),
             )
         )  # fmt: skip
     rows.sort(key=lambda row: -row.score)

@@ -88,6 +88,9 @@ class Compared:
     stacking, pseudo_bma : float or None
         Of log scores, weights with which the candidates' densities are to be mixed:
         ``bayescg.analysis.comparing.mixture_weights.stacking`` and ``pseudo_bma``.
+    unfinished : float
+        Of log scores by `folds`: by how much the losses of its trainings still fell over the second half of their
+        steps, which as many steps more may add to its score.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Compared:
     in_sample: float | None = None
     stacking: float | None = None
     pseudo_bma: float | None = None
+    unfinished: float = 0.0
 
     @property
     def blocks(self) -> np.ndarray:
@@ -152,9 +156,11 @@ class Comparison:
         """The best, and those that it does not beat with 95 % certainty, by Student's t: of these take the simplest.
 
         Where one fit of each was scored, the errors are about the held-out frames alone: that another seed of the
-        training would score differently is in them only where there are several fits of each, or `folds`.
+        training would score differently is in them only where there are several fits of each, or `folds`. Trainings
+        that end too early do so on every fold alike, which no scatter shows: what their losses still fell by counts in
+        favour of those behind.
         """
-        return [r.name for r in self.rows if -r.difference <= t.ppf(_SURE, r.dof) * r.difference_se]
+        return [r.name for r in self.rows if -r.difference <= t.ppf(_SURE, r.dof) * r.difference_se + r.unfinished]
 
     def verdict(self, name: str) -> str:
         """``"best"``, ``"tied"`` with it, or ``"behind"``."""

@@ -92,6 +92,11 @@ def cross_validated(
         for name in candidates
     ]
     warnings = [warning for warning in (*warnings, _otherwise_trained(candidates, training)) if warning]
+    falls = {
+        name: [r[2][0] for job, r in zip(settings, results, strict=True) if job["candidate"] == name]
+        for name in candidates
+    }
+    unfinished = {name: float(np.mean(each)) for name, each in falls.items()} if score == "log_score" else {}
     if score in BY_FRAME:
         series = {name: np.concatenate([np.stack(each) for each in by_fold], 1) for name, by_fold in parts.items()}
         data = [refit.held_out(next(iter(candidates)), k) for k in range(folds)]
@@ -102,7 +107,7 @@ def cross_validated(
         scores = in_blocks(series, np.concatenate(apart) if apart else None, weight, fold=numbers)
         if score == "log_score":
             scores.densities.update({name: _mixture(rows) for name, rows in series.items()})
-        return replace(scores, warnings=warnings)
+        return replace(scores, warnings=warnings, unfinished=unfinished)
     of = {name: np.array([[value[0] for value in each] for each in by_fold]).T for name, by_fold in parts.items()}
     memory = max(float(value[1]) for by_fold in parts.values() for each in by_fold for value in each)
     return BlockScores(of, memory, warnings=warnings)
@@ -177,7 +182,8 @@ class _Refit:
             data, whole = (part.lagged(self._lag(candidate)) for part in (train, self.frames))
         model.span(whole)
         trained = fit(model, data, **{**settings, "seed": seed})
-        return [self._scores(trained, train, candidate, fold), trained.diagnostics["convergence"]]
+        said = trained.diagnostics
+        return [self._scores(trained, train, candidate, fold), said["convergence"], [said["still_fell"]]]
 
     def _scores(self, trained: Fit, train: Frames, candidate: str, fold: int) -> Sequence[float]:
         if self.score in BY_FRAME:
