@@ -38,7 +38,7 @@ def still_fell(job: Job) -> tuple[float, float, str]:
 
     Nothing, where training was stopped as it fell no more, was too short to tell, or learned from changing buffers.
     """
-    key, name = ("validation", "held-out loss") if "validation" in job.log[-1] else ("loss", "loss")
+    key, name = ("validation", "held-out loss") if job.log and "validation" in job.log[-1] else ("loss", "loss")
     if job.schedule.buffers() or job.best.stopped or len(job.log) < 10:
         return 0.0, 0.0, name
     losses = torch.tensor([row[key] for row in job.log], dtype=torch.float64)

@@ -95,7 +95,7 @@ def _diagnostics(job: Job, posterior: Posterior) -> dict[str, Any]:
         "best_step": int(job.best.step[0]) if job.best.state else job.step, "last_step": job.step,
         "validation": float(job.best.loss[0]) if job.best.state else None, "compiled": job.mode,
         "compiled_why": job.gradients.why, "warnings": warned,
-        "doubts": doubts, "convergence": convergence, "still_fell": still_fell(job)[0] if job.log else 0.0,
+        "doubts": doubts, "convergence": convergence, "still_fell": still_fell(job)[0],
     }  # fmt: skip
     diagnostics |= job.schedule.diagnostics()
     if posterior.kind == "laplace":
