@@ -26,6 +26,7 @@ __all__ = [
     "items_of",
     "names_of",
     "positive_pair",
+    "row_of",
     "whole_rows",
     "widths",
 ]

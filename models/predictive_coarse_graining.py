@@ -107,7 +107,7 @@ class PredictiveCoarseGraining(TwoWayModel):
         self.hidden = widths((() if system is None else (32, 32)) if hidden is None else hidden)
         self.nodes = (193 if latent_dim == 1 else 49) if nodes is None else nodes
         self.wake, self.beta_start, self.cess = float(wake), float(beta_start), float(cess)
-        self.potential = nets.CoarsePotential(latent_dim, degree, self.nodes)
+        self.add_module("potential", nets.CoarsePotential(latent_dim, degree, self.nodes))
         self.begin_either(features, dim, system, guard)
         if system is not None:
             self.additive = False  # type: ignore[misc]  # the wake term's weights are those of a whole batch
@@ -149,10 +149,6 @@ class PredictiveCoarseGraining(TwoWayModel):
     def potential(self) -> nets.CoarsePotential:
         """Of coarse variables, in kT. A property, as from Python 3.12 on protocols are looked for in classes alone."""
         return self.__getattr__("potential")  # type: ignore[return-value]
-
-    @potential.setter
-    def potential(self, module: nets.CoarsePotential) -> None:
-        self.add_module("potential", module)
 
     @property
     def dim(self) -> int:

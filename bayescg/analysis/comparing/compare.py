@@ -331,8 +331,8 @@ def _common_lag(
 def _lag_of(model: Any, on: Frames | Pairs | Stretches) -> float | None:
     """Between what a model learns from: its own lag, or that of the stretches that it makes of frames."""
     lag = getattr(model, "lag", None)
-    if lag is None and isinstance(on, Frames) and isinstance(model, Model) and isinstance(model.rows(on), Stretches):
-        return model.rows(on).lag
+    if lag is None and isinstance(on, Frames) and isinstance(model, Model) and not model.needs_pairs:
+        return getattr(model.rows(on), "lag", None)  # of frames themselves there is none
     return lag
 
 
