@@ -27,6 +27,7 @@ __all__ = [
     "names_of",
     "positive_pair",
     "row_of",
+    "stated",
     "whole_rows",
     "widths",
 ]
@@ -36,7 +37,7 @@ _MOST = 2**63
 """What whole numbers of NumPy and torch stay below."""
 
 
-def check_choice(**choices: tuple[Any, Iterable[str]]) -> None:
+def check_choice(**choices: tuple[Any, Iterable[str | None]]) -> None:
     """Refuse what is none of some words: ``check_choice(centre=(centre, ("mass", "geometry")))``.
 
     Raises
@@ -50,8 +51,8 @@ def check_choice(**choices: tuple[Any, Iterable[str]]) -> None:
     bayescg.errors.ConfigError: centre='middle' is not known; use one of mass, geometry
     """
     for name, (value, words) in choices.items():
-        if not isinstance(value, str) or value not in words:
-            raise ConfigError(f"{name}={value!r} is not known; use one of {', '.join(words)}")
+        if not isinstance(value, str | None) or value not in words:
+            raise ConfigError(f"{name}={value!r} is not known; use one of {', '.join(map(str, words))}")
 
 
 def check_counts(**counts: tuple[Any, int]) -> None:
@@ -140,6 +141,17 @@ def check_positive(**values: Any) -> None:
     for name, value in values.items():
         if not 0 < _float(value) < math.inf:
             raise ConfigError(f"{name}={value!r} must be positive and finite")
+
+
+def stated(**values: Any) -> dict[str, Any]:
+    """Those that are not None: ``check_positive(**stated(lag=lag))``.
+
+    Examples
+    --------
+    >>> stated(lag=2.0, dim=None)
+    {'lag': 2.0}
+    """
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def widths(hidden: Any) -> tuple[int, ...]:

@@ -160,8 +160,7 @@ class GeneratorEigenfunctions(DiffusionModel):
         They are functions of the configuration: the width of 1e-6 stands for none. Each increases with the coordinate
         or feature that it varies with most.
         """
-        f = self.ritz(self.basis(x))
-        return torch.distributions.Independent(torch.distributions.Normal(f, torch.full_like(f, 1e-6)), 1)
+        return nets.exactly(self.ritz(self.basis(x)))
 
     def network(self) -> list[nn.Module]:
         """What features pass on their way to the CVs; see :class:`bayescg.modelling.HasNetwork`."""

@@ -101,8 +101,7 @@ class TimeLaggedAutoencoder(PairModel):
 
         They are functions of the configuration: the width of 1e-6 stands for none.
         """
-        e = self.unit(self.basis(x))
-        return torch.distributions.Independent(torch.distributions.Normal(e, torch.full_like(e, 1e-6)), 1)
+        return nets.exactly(self.unit(self.basis(x)))
 
     def network(self) -> list[nn.Module]:
         """What features pass on their way to the CVs; see :class:`bayescg.modelling.HasNetwork`."""

@@ -7,7 +7,7 @@ import torch
 
 from bayescg.data.frames import Frames
 
-__all__ = ["toy_curve", "toy_relaxations", "toy_shots"]
+__all__ = ["toy_curve", "toy_jumps", "toy_relaxations", "toy_shots", "toy_spring", "toy_telegraph"]
 
 
 def toy_curve() -> Frames:
@@ -67,3 +67,48 @@ def toy_shots() -> Frames:
         x.astype(np.float32), unit="reduced", temperature_kT=1.0, energy=energy, labels=labels,
         commitments=np.c_[shots - hits, hits],
     )  # fmt: skip
+
+
+def toy_telegraph() -> Frames:
+    """A trajectory of 800 frames of a variable that is 1 or -1, jumps now and then, and is seen wrongly now and then.
+
+    Examples
+    --------
+    >>> sorted(set(toy_telegraph().positions[:, 0].tolist()))
+    [-1.0, 1.0]
+    """
+    generator = torch.Generator().manual_seed(0)
+    jumps, mistaken = (_signs(torch.rand(800, 1, generator=generator), share) for share in (0.2, 0.05))
+    return Frames.from_numpy((jumps.cumprod(0) * mistaken).numpy(), unit="reduced", dt=1.0, temperature_kT=1.0)
+
+
+def toy_jumps() -> Frames:
+    """A trajectory of 200 frames in two dimensions, around (1, 1) or (-1, -1), with a jump in one of ten.
+
+    Examples
+    --------
+    >>> toy_jumps().positions.shape
+    (200, 2)
+    """
+    generator = torch.Generator().manual_seed(0)
+    jumps = _signs(torch.rand(200, 1, generator=generator), 0.1)
+    x = jumps.cumprod(0) + 0.5 * torch.randn(200, 2, generator=generator)
+    return Frames.from_numpy(x.numpy(), unit="reduced", dt=1.0, temperature_kT=1.0)
+
+
+def toy_spring() -> Frames:
+    """A trajectory of 300 frames of an overdamped spring of unit variance, a fifth of which is forgotten in a frame.
+
+    Examples
+    --------
+    >>> toy_spring().dt
+    0.2
+    """
+    x, generator = torch.zeros(300, 1), torch.Generator().manual_seed(0)
+    for k in range(1, 300):
+        x[k] = 0.8 * x[k - 1] + 0.6 * torch.randn(1, generator=generator)
+    return Frames.from_numpy(x.numpy(), unit="reduced", dt=0.2, temperature_kT=1.0)
+
+
+def _signs(even: torch.Tensor, share: float) -> torch.Tensor:
+    return torch.where(even < share, -1.0, 1.0)

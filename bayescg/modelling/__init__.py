@@ -10,6 +10,7 @@ from bayescg.modelling.diffusion_model import DiffusionModel  # noqa: E402
 from bayescg.modelling.feature_model import FeatureModel, PairModel, check_features  # noqa: E402
 from bayescg.modelling.map_model import HasMap, MapModel  # noqa: E402
 from bayescg.modelling.model import HasBasis, HasCV, HasFeatures, HasNetwork, Model, check_programs  # noqa: E402
+from bayescg.modelling.model_arguments import not_in_a_file  # noqa: E402
 from bayescg.modelling.potential_model import HasPotential, PotentialModel  # noqa: E402
 from bayescg.modelling.registry import find_model, model_names  # noqa: E402
 from bayescg.modelling.schedules.adaptive_tempering import AdaptiveTempering, tempering  # noqa: E402
@@ -49,6 +50,7 @@ __all__ = [
     "evenly",
     "find_model",
     "model_names",
+    "not_in_a_file",
     "placing",
     "tempering",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from bayescg.arguments import check_counts, check_positive
 from bayescg.data import Pairs, evenly
 from bayescg.errors import ConfigError, DataError, ModelError
-from bayescg.features import Features, HasPositions, features_from_config
+from bayescg.features import Features, HasPositions
 from bayescg.modelling.model import Model, unflattened
 from bayescg.nets import Standardise, Whiten
 
@@ -113,17 +113,7 @@ class FeatureModel(Model):
 
     def config(self) -> dict[str, Any]:
         """JSON that rebuilds the model."""
-        return {
-            "features": None if self.features is None else self.features.config(),
-            "dim": self.scale.mean.numel() if hasattr(self, "scale") else None,
-            **self.arguments("features", "dim"),
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Model with the given configuration."""
-        features = config["features"]
-        return cls(**{**config, "features": None if features is None else features_from_config(features)})
+        return {**self.arguments("dim"), "dim": self.scale.mean.numel() if hasattr(self, "scale") else None}
 
     def _sized(self, size: int) -> None:
         self.scale = Standardise(size)

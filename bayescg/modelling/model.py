@@ -6,8 +6,8 @@ import copy
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import pyro
 import pyro.distributions as dist
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bayescg.data import Pairs, Stretches
 from bayescg.errors import DataError, ModelError
 from bayescg.modelling.batch import Batch
+from bayescg.modelling.model_arguments import argument_names, arguments_from_json, as_json
 from bayescg.modelling.schedules.schedule import Schedule
 from bayescg.modelling.traces import is_local, run_pair
 from bayescg.recording.functional import Params, attribute, buffers_kept
@@ -128,25 +129,30 @@ class Model(nn.Module, ABC):
         ModelError
             There is no such attribute.
         """
-        names = [name for name in _arguments(type(self)) if name not in without]
+        names = [name for name in argument_names(type(self)) if name not in without]
         if missing := [name for name in names if inspect.ismethod(getattr(self, name, self.config))]:
             raise ModelError(
                 f"{type(self).__name__} takes {missing[0]!r} but does not keep it: write self.{missing[0]} = "
                 f"{missing[0]} in __init__, or `config` and `from_config`"
             )
-        return {name: _json(getattr(self, name)) for name in names}
+        return {name: as_json(name, getattr(self, name)) for name in names}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Model:
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Model with the given configuration and fresh weights."""
-        return cls(**config)
+        return cls(**arguments_from_json(config))
 
     def completed(self, config: dict[str, Any]) -> Model:
         """What ``Fit.load`` makes of the model that it is given: one with what only training tells, as the fit has it.
 
-        The model itself, unless what training tells decides shapes of parameters or buffers.
+        The model itself, unless what training tells is more than the values of parameters and buffers.
         """
         return self
+
+    def remade(self, config: dict[str, Any], **unkept: Any) -> Self:
+        """Model with the given configuration and fresh weights, and with arguments that no file keeps."""
+        kept_by_files = {name: value for name, value in config.items() if name not in unkept}
+        return type(self)(**arguments_from_json(kept_by_files), **unkept)
 
     def rows(self, frames: Any) -> Any:
         """What a batch is made of, of frames: these, one by one. A model of paths makes `Frames.stretches` of them."""
@@ -326,18 +332,6 @@ def unflattened(x: Tensor) -> Tensor:
     return x.unflatten(-1, (-1, 3)) if x.shape[-1] % 3 == 0 else x
 
 
-def _arguments(model_class: type) -> list[str]:
-    """Names of the arguments of a class; one that hands ``**others`` on takes those of its bases as well."""
-    names: dict[str, None] = {}
-    for base in model_class.__mro__:
-        if "__init__" in vars(base):
-            parameters = list(inspect.signature(base).parameters.values())
-            names |= {p.name: None for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-            if not any(p.kind == p.VAR_KEYWORD for p in parameters):
-                break
-    return list(names)
-
-
 def random_parameters(model: Model, batch: Batch) -> list[str]:
     """Names of the parameters that the model's program makes random: its global latent sites.
 
@@ -482,12 +476,6 @@ def check_data(model: Model, data: Any) -> None:
 def fresh_copy(model: Model) -> Model:
     """Copy of a model that shares nothing with it."""
     return copy.deepcopy(model)
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _json(v) for key, v in value.items()}
-    return [_json(v) for v in value] if isinstance(value, tuple | list) else value
 
 
 def _check_finite(where: str, name: str, site: dict[str, Any]) -> None:

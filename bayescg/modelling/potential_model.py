@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from bayescg.arguments import check_counts, check_positive
+from bayescg.arguments import check_counts, check_positive, stated
 from bayescg.data import heavy_force
 from bayescg.errors import ConfigError, DataError
 from bayescg.modelling.model import Model
-from bayescg.topologies import read_topology, topology_config, topology_from_config
+from bayescg.topologies import read_topology
 from bayescg.units import kT
 
 if TYPE_CHECKING:
@@ -79,11 +79,10 @@ class PotentialModel(Model):
         """
         if dim is not None:
             check_counts(dim=(dim, 1))
-        temperatures = {"temperature": temperature, "temperature_kT": temperature_kT}
-        stated = {name: value for name, value in temperatures.items() if value is not None}
-        if len(stated) > 1:
+        temperatures = stated(temperature=temperature, temperature_kT=temperature_kT)
+        if len(temperatures) > 1:
             raise ConfigError("give either temperature (K) or temperature_kT (reduced units), not both")
-        check_positive(**stated)
+        check_positive(**temperatures)
         self.topology = None if topology is None else read_topology(topology)[0]
         self.dim, self.temperature, self.temperature_kT = dim, temperature, temperature_kT
 
@@ -125,14 +124,3 @@ class PotentialModel(Model):
         if abs(frames.kT / self.kT - 1) > 1e-3:
             raise DataError(f"the frames are of kT = {frames.kT:.5g}, this {type(self).__name__} of {self.kT:.5g}")
         self.dim, self.topology = x.size, self.topology or frames.topology
-
-    def config(self) -> dict[str, Any]:
-        """JSON that rebuilds the model."""
-        topology = None if self.topology is None else topology_config(self.topology)
-        return {**self.arguments("topology"), "topology": topology}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Model with the given configuration."""
-        topology = config["topology"]
-        return cls(**{**config, "topology": None if topology is None else topology_from_config(topology)})

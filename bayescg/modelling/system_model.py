@@ -11,7 +11,7 @@ from bayescg import nets
 from bayescg.arguments import check_positive
 from bayescg.distributions import system_config, system_from_config
 from bayescg.errors import ConfigError, DataError
-from bayescg.features import UnboundedCoordinates, features_from_config, unbounded_coordinates
+from bayescg.features import UnboundedCoordinates, unbounded_coordinates
 from bayescg.modelling.model import Model
 from bayescg.systems import CurvilinearSystem, MolecularSystem, System
 from bayescg.systems.core import check_system
@@ -77,18 +77,12 @@ class SystemModel(Model):
 
     def config(self) -> dict[str, Any]:
         """JSON that rebuilds the model, where the system is one of :mod:`bayescg.systems`."""
-        coordinates = None if self.coordinates is None else self.coordinates.config()
-        return {
-            "system": system_config(self.system),
-            "coordinates": coordinates,
-            **self.arguments("system", "coordinates"),
-        }
+        return {**self.arguments("system"), "system": system_config(self.system)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Model with the given configuration."""
-        coordinates = config["coordinates"] and features_from_config(config["coordinates"])
-        return cls(**{**config, "system": system_from_config(config["system"]), "coordinates": coordinates})
+        return super().from_config({**config, "system": system_from_config(config["system"])})
 
 
 def placing(system: System, reach: float | None = None) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from bayescg.arguments import check_positive
 from bayescg.distributions import system_config, system_from_config
 from bayescg.features import Features
 from bayescg.modelling.feature_model import FeatureModel
+from bayescg.modelling.model_arguments import arguments_from_json
 from bayescg.modelling.system_model import SystemModel, box_of
 from bayescg.nets import Standardise
 from bayescg.systems import System
@@ -64,9 +65,8 @@ class TwoWayModel(FeatureModel, SystemModel):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Model with the given configuration."""
-        return super().from_config(
-            {**config, "system": system_from_config(config["system"])} if "system" in config else config
-        )
+        arguments = arguments_from_json(config)
+        return cls(**{**arguments, "system": system_from_config(config["system"]) if "system" in config else None})
 
     def arguments(self, *without: str) -> dict[str, Any]:
         """Arguments as JSON, the system apart."""

@@ -8,7 +8,7 @@ from bayescg.nets.force_matching_potential.linear_evidence import LinearEvidence
 from bayescg.nets.force_matching_potential.prior_energy import BondedEnergy, HarmonicEnergy
 from bayescg.nets.force_matching_potential.quadrature_box import QuadratureBox
 from bayescg.nets.force_matching_potential.spline_energy import SplineEnergy
-from bayescg.nets.gaussian import ConditionalGaussian
+from bayescg.nets.gaussian import ConditionalGaussian, exactly
 from bayescg.nets.generator_eigenfunctions.diffusion import (
     diffusion_root,
     diffusion_tensor,
@@ -87,6 +87,7 @@ __all__ = [
     "diffusion_tensor",
     "diffusion_value",
     "doubted_modes",
+    "exactly",
     "fan_in",
     "first_states",
     "fisher_scoring",

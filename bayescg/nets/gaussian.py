@@ -10,7 +10,7 @@ from torch.distributions import Transform, constraints
 
 from bayescg.nets.mlp import MLP
 
-__all__ = ["ConditionalGaussian"]
+__all__ = ["ConditionalGaussian", "exactly"]
 
 
 class ConditionalGaussian(nn.Module):
@@ -79,6 +79,17 @@ class ConditionalGaussian(nn.Module):
             return diagonal
         mixing = self.lower.tril(-1) + torch.eye(len(self.lower), dtype=mean.dtype, device=mean.device)
         return dist.TransformedDistribution(diagonal, [_Mixing(mixing)])
+
+
+def exactly(z: Tensor) -> torch.distributions.Independent:
+    """CVs ``(n, k)`` that are functions of the configuration, as a distribution: the width of 1e-6 stands for none.
+
+    Examples
+    --------
+    >>> exactly(torch.zeros(5, 2)).event_shape
+    torch.Size([2])
+    """
+    return torch.distributions.Independent(torch.distributions.Normal(z, torch.full_like(z, 1e-6)), 1)
 
 
 class _Mixing(Transform):
