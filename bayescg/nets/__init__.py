@@ -21,10 +21,10 @@ from bayescg.nets.generator_eigenfunctions.dirichlet import DirichletForms
 from bayescg.nets.generator_eigenfunctions.doubted import doubted_modes
 from bayescg.nets.generator_eigenfunctions.ritz import RitzModes
 from bayescg.nets.generator_eigenfunctions.tangents import TangentMLP
-from bayescg.nets.hidden_markov.climb import climb
+from bayescg.nets.hidden_markov.chain_search import ChainSearch
 from bayescg.nets.hidden_markov.emissions import CellEmissions, GaussianEmissions
-from bayescg.nets.hidden_markov.first_states import cell_coordinates, first_states
 from bayescg.nets.hidden_markov.hidden_paths import HiddenPaths, hidden_paths, log_forward
+from bayescg.nets.hidden_markov.read_cells import cells_of, check_cells, count_cells
 from bayescg.nets.invariant.descriptor_energy import DescriptorEnergy
 from bayescg.nets.invariant.particle_energy import ParticleEnergy
 from bayescg.nets.invariant.smooth import check_apart, check_smooth, smooth_cutoff
@@ -41,7 +41,7 @@ from bayescg.nets.random import ard, fan_in, gaussian, log_gamma, random_net
 from bayescg.nets.reversible_deep_msm.soft_states import SoftStates
 from bayescg.nets.reversible_deep_msm.state_densities import StateDensities
 from bayescg.nets.spline_flow import BOUND, SplineFlow
-from bayescg.nets.symmetric import joint_root, symmetric_places
+from bayescg.nets.symmetric import symmetric_places
 from bayescg.nets.training_range import TrainingRange
 from bayescg.nets.whiten import Whiten
 
@@ -52,6 +52,7 @@ __all__ = [
     "AngleReader",
     "BondedEnergy",
     "CellEmissions",
+    "ChainSearch",
     "CoarsePotential",
     "ConditionalGaussian",
     "DescriptorEnergy",
@@ -79,22 +80,21 @@ __all__ = [
     "TrainingRange",
     "Whiten",
     "ard",
-    "cell_coordinates",
+    "cells_of",
     "check_apart",
+    "check_cells",
     "check_smooth",
-    "climb",
+    "count_cells",
     "diffusion_root",
     "diffusion_tensor",
     "diffusion_value",
     "doubted_modes",
     "exactly",
     "fan_in",
-    "first_states",
     "fisher_scoring",
     "gaussian",
     "harmonics",
     "hidden_paths",
-    "joint_root",
     "log_forward",
     "log_gamma",
     "log_propagator",

@@ -207,7 +207,9 @@ def hidden_states(fit: Fit, frames: Frames | None = None, draws: int = 1000, see
         populations=array(softmax(moved[:, len(modes) :], 1), "draw", "state").rename("population"),
         transitions=xr.DataArray(joints[0] / held[0][:, None], {"from": states, "to": states}, ("from", "to")),
         shown=xr.DataArray(
-            model.shown().cpu().numpy(), {"state": states}, ("state", "feature" if model.cells is None else "cell")
+            model.emission.shown().cpu().numpy(),
+            {"state": states},
+            ("state", "feature" if model.cells is None else "cell"),
         ),
         probabilities=array(probabilities, "frame", "state"),
         entries=entries,

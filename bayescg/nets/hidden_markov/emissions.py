@@ -27,6 +27,7 @@ class CellEmissions(nn.Module):
 
     def __init__(self, states: int, cells: int):
         super().__init__()
+        self.states = states
         self.log_share = nn.Parameter(torch.zeros(states, cells))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -38,6 +39,10 @@ class CellEmissions(nn.Module):
     def expected(self, x: Tensor, states: Tensor) -> Tensor:
         """Log probability on average over probabilities of states ``(..., m)``, summed over all."""
         return (self._counts(x.flatten(0, -2), states.flatten(0, -2)) * self.log_share.log_softmax(1)).sum()
+
+    def shown(self) -> Tensor:
+        """Probabilities of the cells, ``(states, cells)``."""
+        return self.log_share.detach().softmax(1)
 
     def begin(self, x: Tensor, states: Tensor) -> None:
         """Take the shares from cells ``(n, 1)`` and the probabilities of states ``(n, m)`` where they were seen."""
@@ -71,6 +76,7 @@ class GaussianEmissions(nn.Module):
 
     def __init__(self, states: int, size: int):
         super().__init__()
+        self.states = states
         self.mean = nn.Parameter(torch.zeros(states, size))
         self.log_width = nn.Parameter(torch.zeros(states, size))
 
@@ -84,6 +90,10 @@ class GaussianEmissions(nn.Module):
     def expected(self, x: Tensor, states: Tensor) -> Tensor:
         """Log density on average over probabilities of states ``(..., m)``, summed over all."""
         return (states * self(x)).sum()
+
+    def shown(self) -> Tensor:
+        """Means of standardised features, ``(states, size)``."""
+        return self.mean.detach()
 
     def begin(self, x: Tensor, states: Tensor) -> None:
         """Take means and widths from features ``(n, size)`` and the probabilities of states ``(n, m)`` there."""
