@@ -17,6 +17,7 @@ from bayescg.features.forward_models import KARPLUS, Couplings, ForwardModel, In
 from bayescg.features.interface import Features, HasPositions, features_from_config
 from bayescg.features.internal import LOG_ROTATIONS, InternalCoordinates, internal_coordinates
 from bayescg.features.invariants import Invariants, invariants
+from bayescg.features.one_variable import check_variable, is_angle, one_variable
 from bayescg.features.radii import Radii, radii
 from bayescg.features.torsions import Torsions, torsions
 from bayescg.features.unbounded import UnboundedCoordinates, unbounded_coordinates
@@ -45,15 +46,18 @@ __all__ = [
     "beads",
     "cartesian",
     "chain",
+    "check_variable",
     "contacts",
     "distances",
     "features_from_config",
     "internal_coordinates",
     "invariants",
+    "is_angle",
     "karplus",
     "native_contacts",
     "noe",
     "observables",
+    "one_variable",
     "pre",
     "radii",
     "torsions",

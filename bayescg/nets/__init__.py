@@ -1,5 +1,6 @@
 """Networks: modules that return tensors or distributions."""
 
+from bayescg.nets.effective_dynamics.cell_grid import CellGrid, enough_cells, mean_squares, span_of
 from bayescg.nets.effective_dynamics.propagator import log_propagator, rate_matrix
 from bayescg.nets.effective_dynamics.scoring import fisher_scoring
 from bayescg.nets.effective_dynamics.smooth_function import SmoothFunction
@@ -52,6 +53,7 @@ __all__ = [
     "AngleReader",
     "BondedEnergy",
     "CellEmissions",
+    "CellGrid",
     "ChainSearch",
     "CoarsePotential",
     "ConditionalGaussian",
@@ -89,6 +91,7 @@ __all__ = [
     "diffusion_tensor",
     "diffusion_value",
     "doubted_modes",
+    "enough_cells",
     "exactly",
     "fan_in",
     "fisher_scoring",
@@ -98,12 +101,14 @@ __all__ = [
     "log_forward",
     "log_gamma",
     "log_propagator",
+    "mean_squares",
     "packed",
     "packed_diffusion",
     "power_law",
     "random_net",
     "rate_matrix",
     "smooth_cutoff",
+    "span_of",
     "symmetric_places",
     "unpacked",
     "uphill",

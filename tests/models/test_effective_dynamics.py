@@ -222,6 +222,17 @@ def test_angles_are_counted_wherever_their_turn_begins():
     assert torch.equal(*counts)
 
 
+def test_a_fit_along_a_function_is_loaded_with_it_alone(tmp_path):
+    """The lag and the grid, which training told, are the fit's."""
+    pairs, settings = frames_of(spring(2000)).lagged(0.2), {"cv": lambda x: x[:, 0], "knots": 8}
+    fit = bcg.fit(EffectiveDynamics(**settings), pairs, progress=False)
+    fit.save(tmp_path)
+    with pytest.raises(ConfigError, match="make the model with it again"):
+        bcg.Fit.load(tmp_path)
+    again = bcg.Fit.load(tmp_path, model=EffectiveDynamics(**settings))
+    assert torch.equal(again.log_density(pairs), fit.log_density(pairs))
+
+
 def test_settings_that_make_no_sense_are_refused(fit):
     with pytest.raises(ConfigError, match="diffusion_knots=4 must be"):
         EffectiveDynamics(diffusion_knots=4)

@@ -209,7 +209,7 @@ def effective_dynamics(fit: Fit, draws: int = 200, modes: int = 3, seed: int = 0
         narrowed = torch.stack([log_d for _, log_d in each]).std(0) / model.prior_spread()
     energies, diffusions = (np.stack([np.asarray(e[part].cpu()) for e in each]) for part in (0, 1))
     energies -= energies[:, [int(energies.mean(0).argmin())]]
-    diffusions, width = np.exp(diffusions), model.width
+    diffusions, width = np.exp(diffusions), model.grid.width
     z = model.low + width * (np.arange(model.cells) + 0.5)
     border = model.low + width * np.arange(1, diffusions.shape[1] + 1)
     with torch.no_grad():

@@ -83,6 +83,16 @@ class SmoothFunction(nn.Module):
         splines = (2.0 - t).clamp_min(0.0) ** 3 / 6.0 - 2.0 / 3.0 * (1.0 - t).clamp_min(0.0) ** 3
         return splines @ self.turn.to(z)
 
+    def of_histogram(self, counts: Tensor) -> Tensor:
+        """Parameters ``(parameters,)`` of minus the logarithm of counts ``(n,)`` in places side by side, smoothed."""
+        share = counts / counts.mean() + 0.01
+        design = self.basis((torch.arange(len(counts)).to(counts) + 0.5) / len(counts))
+        design = torch.cat([torch.ones_like(counts)[:, None], design], 1) * share.sqrt()[:, None]
+        ridge = torch.eye(design.shape[1]).to(design)
+        ridge[0, 0] = 0.0
+        aim = design.T @ (-share.log() * share.sqrt())
+        return torch.linalg.solve(design.T @ design + ridge, aim)[1:].detach()
+
     def forward(self, z: Tensor) -> Tensor:
         """Values ``(n,)`` at places ``(n,)`` from 0 to 1."""
         return self.basis(z) @ self.weight
