@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pyro
 import torch
 from torch import Tensor, nn
 
 from bayescg import nets
-from bayescg.arguments import check_counts, check_positive, widths
-from bayescg.data import Pairs
+from bayescg.arguments import check_choice, check_counts, check_positive, widths
+from bayescg.data import Pairs, evenly, in_parts, toy_jumps
 from bayescg.errors import ConfigError, ModelError
-from bayescg.features import Features, UnboundedCoordinates, features_from_config, unbounded_coordinates
+from bayescg.features import Features, UnboundedCoordinates, unbounded_coordinates
 from bayescg.modelling import Batch, PairModel
-
-GENERATORS = (None, "flow")
-SWEEPS = 40
-_CHUNK = 16_384  # pairs at a time
 
 
 class ReversibleDeepMSM(PairModel):
@@ -116,8 +111,7 @@ class ReversibleDeepMSM(PairModel):
         super().__init__()
         check_counts(states=(states, 2), layers=(layers, 1), bins=(bins, 2))
         check_positive(concentration=concentration)
-        if not isinstance(generator, str | None) or generator not in GENERATORS:
-            raise ConfigError(f"generator={generator!r} is not known; use None or 'flow'")
+        check_choice(generator=(generator, (None, "flow")))
         self.states, self.hidden, self.concentration = states, widths(hidden), float(concentration)
         self.generator, self.layers, self.bins, self.coordinates = generator, layers, bins, coordinates
         if generator is not None:  # each refit would take as long again
@@ -150,7 +144,7 @@ class ReversibleDeepMSM(PairModel):
         share = (0.5 * w / w.sum()).log().repeat(2)[:, None]
         log_c = torch.logsumexp(share + torch.cat([now, later]), 0) if self.training else self.occupation.log()
         # all in logs: next to 1 / c^2 of a state that no frame of the batch is in, nothing else would count
-        ahead = torch.logsumexp(self._log_kernel(log_c, log_joint) + later[:, None], -1)
+        ahead = torch.logsumexp(nets.log_kernel(self._unscaled(log_joint), log_c) + later[:, None], -1)
         with batch.plate("frames"):
             pyro.factor("pairs", torch.logsumexp(now + ahead, -1))
             if self.generator is not None and self.training:
@@ -176,7 +170,7 @@ class ReversibleDeepMSM(PairModel):
 
     def kernel(self, c: Tensor, log_joint: Tensor | None = None) -> Tensor:
         """S: the probability of a later state over that of its being there at all, ``(states, states)``."""
-        return self._log_kernel(c.log(), log_joint).exp()
+        return nets.log_kernel(self._unscaled(log_joint), c.log()).exp()
 
     def _joint(self, log_joint: Tensor | None = None) -> Tensor:
         """Y of the occupations, symmetric and of sum 1 to the last digit."""
@@ -195,13 +189,6 @@ class ReversibleDeepMSM(PairModel):
         k = self._unscaled(log_joint)
         return k - torch.logsumexp(k.flatten(), 0)
 
-    def _log_kernel(self, log_c: Tensor, log_joint: Tensor | None) -> Tensor:
-        k = self._unscaled(log_joint)
-        u = 0.5 * (log_c - k.diagonal())
-        for _ in range(SWEEPS):
-            u = 0.5 * (u + log_c - torch.logsumexp(k + u, 1))
-        return k + (u - log_c)[:, None] + (u - log_c)
-
     def residual(self) -> float:
         """Largest relative error of a row sum of Y after the last sweep."""
         return float((self.joint(self.occupation).sum(1) / self.occupation - 1).abs().max().detach())
@@ -212,10 +199,7 @@ class ReversibleDeepMSM(PairModel):
         They are those of G^(1/2) S G^(1/2), G being the mean of chi chi^T; too small by what a soft state forgets.
         """
         chi = self.basis(x).detach().double()
-        values, axes = torch.linalg.eigh(chi.T @ chi / len(chi))
-        root = axes * values.clamp_min(0).sqrt() @ axes.T
-        s = self.kernel(chi.mean(0), self.log_joint.detach().double())
-        return torch.linalg.eigvalsh(root @ s @ root).flip(0)[1:]
+        return nets.transfer_eigenvalues(chi, self.kernel(chi.mean(0), self.log_joint.detach().double()))
 
     @property
     def reads(self) -> bool:
@@ -279,8 +263,8 @@ class ReversibleDeepMSM(PairModel):
                 "topology, or features=None for flat coordinates"
             )
         super().setup(frames)
-        index = np.linspace(0, len(frames) - 1, min(len(frames), 20_000)).astype(int)
-        (now, where), (later, _) = (self._parts(self.inputs(torch.as_tensor(end))) for end in frames.gather(index))
+        ends = frames.gather(evenly(frames))
+        (now, where), (later, _) = (self._parts(self.inputs(torch.as_tensor(end))) for end in ends)
         clusters = self.net if self.reads else nets.SoftStates(now.shape[1], self.states, ()).to(now)
         clusters.begin(now, later)
         if self.generator is not None:
@@ -292,10 +276,9 @@ class ReversibleDeepMSM(PairModel):
             self.occupation.copy_(torch.logsumexp(self._log_joint(None), 1).exp().detach())
             return
         total = torch.zeros_like(self.occupation, dtype=torch.float64)
-        for start in range(0, len(frames), _CHUNK):
-            ends = np.concatenate(frames.gather(slice(start, start + _CHUNK)))
+        for ends in in_parts(frames, 16_384):
             with torch.no_grad():
-                total += self.basis(torch.as_tensor(ends).to(self.occupation)).double().sum(0)
+                total += self.basis(torch.cat(ends).to(self.occupation)).double().sum(0)
         self.occupation.copy_((total / (2 * len(frames))).clamp_min(1e-30))  # no frame may be left of a state
 
     def reset(self) -> None:
@@ -305,28 +288,7 @@ class ReversibleDeepMSM(PairModel):
         with torch.no_grad():
             self.log_joint.copy_(2.0 * (rows == columns))
 
-    def config(self) -> dict[str, Any]:
-        """JSON that rebuilds the model."""
-        coordinates = None if self.coordinates is None else self.coordinates.config()
-        return {**super().config(), "coordinates": coordinates}
-
-    def arguments(self, *without: str) -> dict[str, Any]:
-        """Arguments as JSON; the coordinates are told by `config`."""
-        return super().arguments("coordinates", *without)
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> ReversibleDeepMSM:
-        """Model with the given configuration."""
-        coordinates = config.get("coordinates") and features_from_config(config["coordinates"])
-        return super().from_config({**config, "coordinates": coordinates})
-
     @classmethod
     def example(cls) -> tuple[ReversibleDeepMSM, Any, None]:
         """Two states, and now and then a jump."""
-        from bayescg.data import Frames
-
-        generator = torch.Generator().manual_seed(0)
-        jumps = torch.where(torch.rand(200, 1, generator=generator) < 0.1, -1.0, 1.0)
-        x = jumps.cumprod(0) + 0.5 * torch.randn(200, 2, generator=generator)
-        frames = Frames.from_numpy(x.numpy(), unit="reduced", dt=1.0, temperature_kT=1.0)
-        return cls(states=2, hidden=(8,)), frames.lagged(1.0), None
+        return cls(states=2, hidden=(8,)), toy_jumps().lagged(1.0), None

@@ -39,6 +39,7 @@ from bayescg.nets.phase_space.widening import power_law, widening
 from bayescg.nets.predictive_coarse_graining.coarse_potential import CoarsePotential
 from bayescg.nets.predictive_cv.flow_decoder import FlowDecoder
 from bayescg.nets.random import ard, fan_in, gaussian, log_gamma, random_net
+from bayescg.nets.reversible_deep_msm.reversible_kernel import log_kernel, transfer_eigenvalues
 from bayescg.nets.reversible_deep_msm.soft_states import SoftStates
 from bayescg.nets.reversible_deep_msm.state_densities import StateDensities
 from bayescg.nets.spline_flow import BOUND, SplineFlow
@@ -100,6 +101,7 @@ __all__ = [
     "hidden_paths",
     "log_forward",
     "log_gamma",
+    "log_kernel",
     "log_propagator",
     "mean_squares",
     "packed",
@@ -110,6 +112,7 @@ __all__ = [
     "smooth_cutoff",
     "span_of",
     "symmetric_places",
+    "transfer_eigenvalues",
     "unpacked",
     "uphill",
     "widening",
