@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import grad, jacrev, vmap
 
 from bayescg import nets
-from bayescg.arguments import check_choice, check_counts, check_positive, items_of
+from bayescg.arguments import check_choice, check_counts, check_positive, items_of, stated
 from bayescg.data import Pairs
 from bayescg.errors import ConfigError
 from bayescg.modelling import Batch, MapModel
@@ -26,11 +26,9 @@ Fields = tuple[Tensor, Tensor]
 
 _FIRST_LENGTHS = (6.0, 24.0)
 """Of the random functions, in units of the spread of positions and of momenta."""
-_LEAST_CLEAN = 20
 _MOST_POWERS = 4
 _NEAR = 1.55
 """Distance at which functions of particles have faded, in units of that of neighbours, where forces are known."""
-_MEASURED = 30
 _AHEAD = 3 / 20
 """Square of the part of a step over which energies differ by the curvature along v: that with which the
 fourth derivative along v is right as well, in h^5."""
@@ -68,6 +66,10 @@ class ActionMap(MapModel):
     noise, whose errors cannot tell, those of some clean ones that the system is followed for. A draw of w is a map as
     exact in structure as the mean; an average of maps is not.
 
+    Where the energy is known, every evaluation of S takes a force, too, and a step a few: it is worth it where a step
+    turns the fastest mode by some 60 degrees, in few dimensions. What was measured stands with the experiments of long
+    time steps (docs/experiments.md).
+
     Parameters
     ----------
     system : System, optional
@@ -93,27 +95,6 @@ class ActionMap(MapModel):
         Of each particle, which one is like which. Default: those of one mass are.
     dim : int, optional
         Number of coordinates; the system or the pairs tell.
-
-    Notes
-    -----
-    Lennard-Jones clusters, trained on 40 pairs of 13 particles at kT = .1, h = .03, energy known: positions and momenta
-    are off by 9e-8 and 2.5e-6, of 38 particles by 1.2e-7 and 4.4e-6, at twice the temperature by 3e-7 and 2.9e-5 (13),
-    5e-7 and 1.8e-5 (38); intervals of 90 % hold .88 to .94 of 38. In a second set the step of 38 was off by 1.8 and 2.3
-    times as much as that of 13. To third order alone they are off by 8e-6 and 3.5e-4.
-    Energy unknown: 1.5e-6 and 2.7e-5 (13), 4e-6 and 2.4e-4 (38). Pairs must be various: of 40 all begun at the minimum
-    shortly before, the step of 38 was off three to six times as much as that of 13, and intervals held .65.
-
-    Alanine dipeptide in vacuum (amber99sbildn, 300 K, hydrogens of 3 dalton, half the fastest period 7.5 fs), known to
-    third order and nothing learned: energies of 4 trajectories of .06 to .08 ps spread by less than .001, .002 and .004
-    kT in steps of 1, 2 and 2.5 fs, those of velocity Verlet by .08, .35 and .59; a step evaluates the action 8, 12 and
-    14 times. Steps of 3, 3.5 and 4 fs converge, too, in 17, 21 and 24 (6 of each were made).
-
-    What it costs: where the energy is known, every one of the n evaluations of S in a step takes a force, too, and its
-    equal is velocity Verlet with steps of h/n. Root mean squares of the energy beside that one's: of Hénon and Heiles's
-    oscillator 1.6e-9 and 2.6e-4 (400 pairs, h = 1), of 13 Lennard-Jones particles 6.0e-5 and 7.0e-5 (h = .04), of a
-    Fermi-Pasta-Ulam chain 1.0e-2 and 3.5e-4 (1500 pairs, h = .8): it is worth it where a step turns the fastest mode by
-    some 60 degrees in few dimensions. Learned from pairs alone it takes no forces: then it is ahead where a force costs
-    more than n dt / h evaluations of S, dt being Verlet's step.
 
     References
     ----------
@@ -148,7 +129,7 @@ class ActionMap(MapModel):
     ):
         super().__init__()
         check_counts(waves=(waves, 3), radial=(radial, 1))
-        check_positive(**({} if cutoff is None else {"cutoff": cutoff}))
+        check_positive(**stated(cutoff=cutoff))
         check_choice(form=(form, ("waves", "particles")))
         if order is None:
             order = 0 if system is None else 1 if form == "waves" else 3
@@ -277,25 +258,14 @@ class ActionMap(MapModel):
             self._build(pairs.frames.dim, len(self.powers))
         self.double()
         if self.form == "particles":
-            self._measure(pairs)
+            self.widths[0] = (
+                pairs.lag * self.widths[1]
+            )  # of a cluster that turns and drifts: what it moves by in a step
+            self.functions.masses.copy_(self.masses[::3])
+            self.functions.measure(*self.states(pairs), self.units() / self.widths.prod())
             return
         even = torch.ones(len(pairs), dtype=torch.float64)
-
-        def evidence(lengths: tuple[float, ...]) -> float:
-            self.functions.lengths.copy_(torch.tensor(lengths))
-            return self._posterior(pairs, even).evidence
-
-        nets.uphill(evidence, _FIRST_LENGTHS)
-
-    def _measure(self, pairs: Pairs) -> None:
-        assert self.lag is not None
-        q, p, later_q, later_p = self.states(pairs)
-        nets.check_apart(q.unflatten(-1, (-1, 3)), range(len(q)))
-        self.widths[0] = self.lag * self.widths[1]  # of a cluster that turns and drifts: what it moves by in a step
-        self.functions.masses.copy_(self.masses[::3])
-        some = torch.linspace(0, len(q) - 1, min(len(q), _MEASURED)).long()
-        middle = ((q + later_q)[some] / 2, (p + later_p)[some] / 2)
-        self.functions.measure(*middle, self.units() / self.widths.prod())
+        nets.uphill(lambda: self._posterior(pairs, even).evidence, self.functions.lengths, _FIRST_LENGTHS)
 
     def solve(self, pairs: Pairs, weight: Tensor) -> None:
         """Weights, prior and noise in closed form; then the factors.
@@ -310,18 +280,14 @@ class ActionMap(MapModel):
             self.weight.copy_(posterior.mean)
         self.spread.fill_(posterior.spread)
         self.noise.fill_(posterior.noise)
-        lags, rows = np.unique(pairs.lags.round(9)), 2 * pairs.frames.dim
-        together = rows * (len(lags) if len(lags) > 1 else round(pairs.overlap))
+        lags, rows = len(np.unique(pairs.lags.round(9))), 2 * pairs.frames.dim
+        together = rows * (lags if lags > 1 else round(pairs.overlap))
         exact = posterior.noiseless(together) or (self.form == "particles" and self.system is None)
-        if exact and (len(lags) == 1 or self.system is None):
+        if exact and (lags == 1 or self.system is None):
             errors, variance = (x.reshape(-1, rows) for x in posterior.left_out(together))
             self.calibrate(errors, variance, pairs.lags[: len(errors)], least=1.0)
-        elif self.system is not None:  # by pairs without noise that begin where others end
-            count = min(len(pairs), max(_LEAST_CLEAN, len(pairs) // 5))
-            ends = tuple(x[torch.linspace(0, len(pairs) - 1, count).long()] for x in self.states(pairs)[2:])
-            between = lags if len(lags) == 1 else np.arange(1, round(2 * lags[-1] / lags[0]) + 1) * lags[0] / 2
-            accuracy = max(1e-11, 1e-3 * posterior.noise)
-            clean = short_trajectories(self.system, ends, lag=between.tolist(), accuracy=accuracy)
+        elif self.system is not None:
+            clean = self.clean_pairs(pairs, accuracy=max(1e-11, 1e-3 * posterior.noise))
             design, y = self.linear(clean)
             self.calibrate(y - design @ posterior.mean, posterior.variance(design), clean.lags, least=0.0)
         else:
@@ -355,12 +321,7 @@ class ActionMap(MapModel):
         return solved[..., :-1], solved[..., -1]
 
     def of_system(self, system: System) -> MapModel:
-        """The map of another number of the same kinds of particles.
-
-        Parameters
-        ----------
-        system : System
-            Its energy serves where the map has one, its masses tell the kinds.
+        """The map of another number of the same kinds of particles, which the masses of their system tell.
 
         Raises
         ------

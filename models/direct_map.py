@@ -124,12 +124,8 @@ class DirectMap(MapModel):
             self._build(pairs.frames.dim)
         self.double()
         even = torch.ones(len(pairs), dtype=torch.float64)
-
-        def evidence(lengths: tuple[float, ...]) -> float:
-            self.functions.lengths.copy_(torch.tensor(lengths))
-            return sum(posterior.evidence for posterior in self._posteriors(pairs, even))
-
-        nets.uphill(evidence, _FIRST_LENGTHS)
+        evidence = lambda: sum(posterior.evidence for posterior in self._posteriors(pairs, even))  # noqa: E731
+        nets.uphill(evidence, self.functions.lengths, _FIRST_LENGTHS)
 
     def solve(self, pairs: Pairs, weight: Tensor) -> None:
         """Weights, priors and noises in closed form; then the factor."""

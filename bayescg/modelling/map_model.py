@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.arguments import check_counts, check_positive
+from bayescg.arguments import check_counts, check_positive, stated
 from bayescg.distributions import system_config, system_from_config
 from bayescg.errors import DataError, ModelError
 from bayescg.modelling.model import Model
 from bayescg.nets import power_law, widening
 from bayescg.sampling.long_steps.fastest_mode import check_caustic
-from bayescg.sampling.long_steps.short_trajectories import propagated
+from bayescg.sampling.long_steps.short_trajectories import propagated, short_trajectories
 from bayescg.sampling.sampled_frames import masses as masses_of
 from bayescg.systems import System
 from bayescg.systems.core import check_system
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["HasMap", "MapModel"]
 
 _FOLLOWED, _STEPS, _OFF = 8, 100, 0.2
+_LEAST_CLEAN = 20
 
 
 @runtime_checkable
@@ -122,7 +123,7 @@ class MapModel(Model):
         if system is not None:
             check_system(system)
             dim = system.dim
-        check_positive(**({} if lag is None else {"lag": lag}))
+        check_positive(**stated(lag=lag))
         self.system, self.lag, self.dim = system, lag, dim
         if dim is not None:
             check_counts(dim=(dim, 1))
@@ -216,6 +217,14 @@ class MapModel(Model):
                     stacklevel=4,
                 )
                 return
+
+    def clean_pairs(self, pairs: Pairs, accuracy: float) -> Pairs:
+        """Pairs without noise that begin where a fifth of others end; of several lags, of those between them, too."""
+        assert self.system is not None
+        lags, count = np.unique(pairs.lags.round(9)), min(len(pairs), max(_LEAST_CLEAN, len(pairs) // 5))
+        q, p = (x[torch.linspace(0, len(pairs) - 1, count).long()] for x in self.states(pairs)[2:])
+        between = lags if len(lags) == 1 else np.arange(1, round(2 * lags[-1] / lags[0]) + 1) * lags[0] / 2
+        return short_trajectories(self.system, (q, p), lag=between.tolist(), accuracy=accuracy)
 
     def calibrate(self, errors: Tensor, variance: Tensor, lags: np.ndarray, least: float) -> None:
         """Widen the posterior so that intervals of 90 % hold that share of errors, of each lag; by `least` or more.

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, jacrev, vmap
 
-from bayescg.nets.invariant.smooth import smooth_cutoff
+from bayescg.nets.invariant.smooth import check_apart, smooth_cutoff
 
 __all__ = ["ParticleFunctions"]
 
 _TOGETHER = 64
 """Particles whose slopes are computed at once, in many states: memory grows with it."""
+_MEASURED = 30
+"""States that sizes are measured in."""
 
 
 class ParticleFunctions(nn.Module):
@@ -99,8 +101,17 @@ class ParticleFunctions(nn.Module):
         self.register_buffer("length", torch.ones((), dtype=torch.float64))
         self.register_buffer("units", torch.ones(self.size, dtype=torch.float64))
 
-    def measure(self, q: Tensor, p: Tensor, scales: Tensor) -> None:
-        """Take the distance of neighbours, and slopes of size one, in units of ``(2 dim,)``, from states."""
+    def measure(self, q: Tensor, p: Tensor, later_q: Tensor, later_p: Tensor, scales: Tensor) -> None:
+        """Take the distance of neighbours, and slopes of size one, in units of ``(2 dim,)``, midway between states.
+
+        Raises
+        ------
+        DataError
+            Two particles are in one place.
+        """
+        check_apart(q.unflatten(-1, (-1, 3)), range(len(q)))
+        some = torch.linspace(0, len(q) - 1, min(len(q), _MEASURED)).long()
+        q, p = (q + later_q)[some] / 2, (p + later_p)[some] / 2
         x = q.unflatten(-1, (-1, 3))
         distances = torch.cdist(x, x) + torch.diag(torch.full_like(x[0, :, 0], torch.inf))
         self.length.copy_(distances.amin(-1).median())
