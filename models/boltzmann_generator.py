@@ -12,7 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from bayescg import nets
-from bayescg.arguments import check_counts, check_numbers, check_positive, widths
+from bayescg.arguments import check_counts, check_numbers, check_positive, stated, widths
 from bayescg.data import check_temperature
 from bayescg.distributions import Boltzmann
 from bayescg.errors import ConfigError
@@ -25,18 +25,20 @@ if TYPE_CHECKING:
 
 
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "toy": {"bins": 8, "hidden": (32, 32), "beta_start": 0.02, "buffer": 10_000, "warm": 0.4, "refine": 0.2},
-    "molecule": {"bins": 6, "hidden": (64, 64), "beta_start": 0.1, "buffer": 50_000, "warm": 0.15, "refine": 0.5},
-}
+    "toy": {
+        "bins": 8, "hidden": (32, 32), "beta_start": 0.02, "buffer": 10_000, "warm": 0.4, "fresh": None, "refine": 0.2
+    },
+    "molecule": {
+        "bins": 6, "hidden": (64, 64), "beta_start": 0.1, "buffer": 50_000, "warm": 0.15, "fresh": 600_000,
+        "refine": 0.5,
+    },
+}  # fmt: skip
 """What suits a system, where an argument is None."""
 
 TRAINING: dict[str, dict[str, Any]] = {
     "toy": {"steps": 1500, "batch_size": 256, "learning_rate": 5e-3},
     "molecule": {"steps": 20_000, "batch_size": 256, "learning_rate": 1e-3},
 }
-
-FRESH = 600_000
-"""Of a molecule."""
 
 
 class BoltzmannGenerator(SystemModel):
@@ -130,33 +132,24 @@ class BoltzmannGenerator(SystemModel):
     ):
         super().__init__()
         self.size = "molecule" if isinstance(system, MolecularSystem) else "toy"
-        stated = {
-            "bins": bins, "hidden": hidden, "beta_start": beta_start, "buffer": buffer, "warm": warm, "refine": refine
-        }  # fmt: skip
-        suited: dict[str, Any] = DEFAULTS[self.size] | {
-            name: value for name, value in stated.items() if value is not None
-        }
-        fresh = FRESH if fresh is None and self.size == "molecule" else fresh
-        check_counts(layers=(layers, 1), bins=(suited["bins"], 2), buffer=(suited["buffer"], 100), rounds=(rounds, 1))
-        check_numbers(
-            beta_start=(suited["beta_start"], "(0, 1]"), cess=(cess, "(0, 1)"), warm=(suited["warm"], "(0, 1)")
+        suited: dict[str, Any] = DEFAULTS[self.size] | stated(
+            bins=bins, hidden=hidden, beta_start=beta_start, buffer=buffer, warm=warm, fresh=fresh, refine=refine
         )
-        check_numbers(refine=(suited["refine"], "(0, 1)"), energy_weight=(energy_weight, "[0, inf)"))
-        warm, refine = float(suited["warm"]), float(suited["refine"])
-        if fresh is not None:
-            check_counts(fresh=(fresh, 100))
-        if warm + refine > 1:
+        check_counts(layers=(layers, 1), bins=(suited["bins"], 2), rounds=(rounds, 1))
+        check_counts(**{name: (suited[name], 100) for name in ("buffer", "fresh") if suited[name] is not None})
+        check_numbers(**{name: (suited[name], "(0, 1)") for name in ("warm", "refine")}, cess=(cess, "(0, 1)"))
+        check_numbers(beta_start=(suited["beta_start"], "(0, 1]"), energy_weight=(energy_weight, "[0, inf)"))
+        check_positive(**stated(reach=reach))
+        self.warm, self.refine = float(suited["warm"]), float(suited["refine"])
+        if self.warm + self.refine > 1:
             raise ConfigError(
-                f"warm={warm:g} and refine={refine:g} are fractions of the same steps, more than all together: leave "
-                "some for the temperatures between"
+                f"warm={self.warm:g} and refine={self.refine:g} are fractions of the same steps, more than all "
+                "together: leave some for the temperatures between"
             )
-        if reach is not None:
-            check_positive(reach=reach)
         self.begin(system, coordinates, guard)
         self.layers, self.bins, self.hidden = layers, int(suited["bins"]), widths(suited["hidden"])
-        self.beta_start, self.cess, self.warm = float(suited["beta_start"]), float(cess), warm
-        self.buffer, self.rounds, self.fresh, self.refine = suited["buffer"], rounds, fresh, refine
-        self.energy_weight, self.reach = float(energy_weight), reach
+        self.beta_start, self.cess, self.energy_weight = float(suited["beta_start"]), float(cess), float(energy_weight)
+        self.buffer, self.rounds, self.fresh, self.reach = suited["buffer"], rounds, suited["fresh"], reach
         circular = self.system.circular.tolist()
         self.flow = nets.SplineFlow([i in circular for i in range(self.system.dim)], layers, self.bins, self.hidden)
         self.flow.place(*placing(self.system, reach))
@@ -203,11 +196,7 @@ class BoltzmannGenerator(SystemModel):
             return Schedule(energies=int(self.energy_weight > 0))
         if self.beta_start >= 1:
             return Schedule()
-        if members is not None:
-            raise ConfigError(
-                "BoltzmannGenerator learns from buffers of its own draws, which refits cannot share: use "
-                "uncertainty='none' and fit it with several seeds"
-            )
+        ReweightedAnnealing.check_alone(members)
         both = self.energy_weight > 0
         return ReweightedAnnealing(
             self.beta_start, self.cess, steps, self.buffer, self.warm, both, self.rounds, self.fresh, self.refine

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import AffineTransform
 
 from bayescg import nets
-from bayescg.arguments import check_choice, check_counts, check_numbers, widths
+from bayescg.arguments import check_choice, check_counts, check_numbers, stated, widths
 from bayescg.distributions import Boltzmann, GeometricPath, LatentMixture, StratifiedMixture, WrappedNormal
 from bayescg.errors import ConfigError, DataError
 from bayescg.features import UnboundedCoordinates, aligned
@@ -139,15 +139,11 @@ class EmbeddedPhysics(SystemModel):
         check_choice(generator=(generator, DEFAULTS))
         if generator == "flow" and not isinstance(system, MolecularSystem):
             raise ConfigError("a flow's latent angles are read off a molecule's atoms: use generator='gaussian' here")
-        stated = {"components": components, "beta_start": beta_start, "cess": cess, "guard": guard}
-        suited = DEFAULTS[generator] | {name: value for name, value in stated.items() if value is not None}
-        check_counts(
-            latent_dim=(latent_dim, 1), components=(suited["components"], 1), layers=(layers, 1), bins=(bins, 2)
-        )
-        check_counts(buffer=(buffer, 100), rounds=(rounds, 1), fresh=(fresh, 100))
-        check_numbers(
-            wake=(wake, "[0, inf)"), beta_start=(suited["beta_start"], "(0, 1]"), cess=(suited["cess"], "(0, 1)")
-        )
+        suited = DEFAULTS[generator] | stated(components=components, beta_start=beta_start, cess=cess, guard=guard)
+        check_counts(latent_dim=(latent_dim, 1), components=(suited["components"], 1), layers=(layers, 1))
+        check_counts(bins=(bins, 2), buffer=(buffer, 100), rounds=(rounds, 1), fresh=(fresh, 100))
+        check_numbers(wake=(wake, "[0, inf)"), beta_start=(suited["beta_start"], "(0, 1]"))
+        check_numbers(cess=(suited["cess"], "(0, 1)"))
         self.begin(system, coordinates, suited["guard"])
         self.latent_dim, self.hidden, self.components = latent_dim, widths(hidden), int(suited["components"])
         self.wake, self.beta_start, self.cess = float(wake), float(suited["beta_start"]), float(suited["cess"])
@@ -212,11 +208,7 @@ class EmbeddedPhysics(SystemModel):
         """
         if not self.flow:
             return tempering(self.beta_start, self.cess, steps, self.wake)
-        if members is not None:
-            raise ConfigError(
-                "a flow learns from buffers of its own draws, which refits cannot share: use uncertainty='none' and "
-                "fit it with several seeds"
-            )
+        StagedAnnealing.check_alone(members)
         return StagedAnnealing(self.beta_start, self.cess, steps, self.buffer, self.rounds, self.fresh)
 
     def cv(self, x: Tensor) -> torch.distributions.Distribution:

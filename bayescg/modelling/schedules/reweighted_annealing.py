@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bayescg.data import effective
 from bayescg.draws import pareto_smoothed
+from bayescg.errors import ConfigError
 from bayescg.modelling.schedules.ladder import Ladder
 from bayescg.modelling.schedules.weighted import Draws
 from bayescg.recording.functional import Params
@@ -98,6 +99,20 @@ class ReweightedAnnealing(Ladder):
         self.legend = "energies, then buffers" + " and energies" * both
         self.x: Tensor | None = None
         self.share: Tensor | None = None
+
+    @staticmethod
+    def check_alone(members: int | None) -> None:
+        """Refuse refits, so many at once, which cannot share a buffer.
+
+        Raises
+        ------
+        ConfigError
+        """
+        if members is not None:
+            raise ConfigError(
+                "this model learns from buffers of its own draws, which refits cannot share: use uncertainty='none' "
+                "and fit it with several seeds"
+            )
 
     def observe(self, loss: Tensor) -> None:
         """Take note of the loss of a step."""
