@@ -177,17 +177,8 @@ class PredictiveCoarseGraining(TwoWayModel):
     @torch.no_grad()
     def doubts(self, x: Tensor, weight: Tensor) -> list[str]:
         """Whether the nodes are too far apart for what the frames tell of X, or end where there is probability."""
-        step = float(self.potential.axis[1] - self.potential.axis[0])
-        width, doubts = float(self._reverse(x).stddev.median()), []
-        if width < 0.5 * step:
-            doubts.append(
-                f"a frame tells its coarse variables up to {width:.2g}, and the nodes of their lattice are {step:.2g} "
-                f"apart: sums over it are rough, and the likelihood prefers nodes; use more than nodes={self.nodes}"
-            )
-        ends = self.potential.lattice.abs().amax(-1) == self.potential.axis[-1]
-        if (beyond := float(self.coarse().log_weights[ends].exp().sum())) > 1e-4:
-            doubts.append(f"{beyond:.1%} of the coarse variables lie where their lattice ends: use a higher degree")
-        return doubts
+        width = float(self._reverse(x).stddev.median())
+        return self.potential.doubts(width, self.coarse().log_weights.exp())
 
     def setup(self, frames: Any) -> None:
         """Standardise, and note the principal axes, on which an affine way back begins."""
@@ -213,14 +204,10 @@ class PredictiveCoarseGraining(TwoWayModel):
                 affine.weight.copy_(0.5 * len(self.principal) ** 0.5 * self.principal)
                 affine.bias.zero_()
         if self.system is not None:
-            last, marginal = self.decoder[-1], self.marginal()
-            assert isinstance(last, nn.Linear)
+            marginal = self.marginal()
             soft = self.system.circular if len(self.system.circular) else torch.arange(self.system.dim)
             with torch.no_grad():
-                y, share = self.scale(marginal.mean_of)[:, soft], marginal.log_weights.exp()
-                sd = (share @ (y - share @ y).square()).sqrt()
-                last.bias[soft] = (last.bias[soft] - share @ y) / sd
-                last.weight[soft] /= sd.unsqueeze(-1)
+                self.decoder.spread(self.scale(marginal.mean_of), marginal.log_weights.exp(), soft)
                 self.log_noise[soft] = -1.4
 
     @classmethod

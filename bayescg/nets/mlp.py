@@ -40,6 +40,14 @@ class MLP(nn.Sequential):
             layers += [nn.Linear(a, b), ACTIVATIONS[activation]()]
         super().__init__(*layers, nn.Linear(sizes[-1], outputs))
 
+    def spread(self, y: Tensor, share: Tensor, outputs: Tensor) -> None:
+        """Let some outputs (by number) have mean zero and unit variance, where values ``(n, outputs)`` have shares."""
+        last, y = self[-1], y[:, outputs]
+        assert isinstance(last, nn.Linear)
+        sd = (share @ (y - share @ y).square()).sqrt()
+        last.bias[outputs] = (last.bias[outputs] - share @ y) / sd
+        last.weight[outputs] /= sd.unsqueeze(-1)
+
 
 class Standardise(nn.Module):
     """Affine map to zero mean and unit standard deviation, with the statistics as buffers.

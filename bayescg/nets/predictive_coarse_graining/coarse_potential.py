@@ -82,6 +82,26 @@ class CoarsePotential(nn.Module):
         """Begin with the leading terms alone."""
         nn.init.zeros_(self.coefficients)
 
+    def doubts(self, width: float, share: Tensor) -> list[str]:
+        """Whether the nodes are too far apart for variables known up to `width`, or end where there is probability.
+
+        Parameters
+        ----------
+        width : float
+        share : Tensor, (nodes ** dim,)
+            Probabilities of the nodes.
+        """
+        step, doubts = float(self.axis[1] - self.axis[0]), []
+        if width < 0.5 * step:
+            doubts.append(
+                f"a frame tells its coarse variables up to {width:.2g}, and the nodes of their lattice are {step:.2g} "
+                f"apart: sums over it are rough, and the likelihood prefers nodes; use more than nodes={len(self.axis)}"
+            )
+        ends = self.lattice.abs().amax(-1) == self.axis[-1]
+        if (beyond := float(share[ends].sum())) > 1e-4:
+            doubts.append(f"{beyond:.1%} of the coarse variables lie where their lattice ends: use a higher degree")
+        return doubts
+
     def functions(self, x: Tensor) -> Tensor:
         """Products of Chebyshev polynomials, ``(..., functions)`` of variables ``(..., dim)``."""
         polynomials = [torch.ones_like(x), x]
