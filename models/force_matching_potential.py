@@ -16,7 +16,7 @@ from torch.func import grad
 
 from bayescg import nets
 from bayescg.analysis import stein_check
-from bayescg.arguments import check_counts, check_positive, widths
+from bayescg.arguments import check_choice, check_counts, check_positive, widths
 from bayescg.data import Frames, evenly, statistical_inefficiency
 from bayescg.errors import ConfigError, DataError
 from bayescg.features import invariants
@@ -116,14 +116,9 @@ class ForceMatchingPotential(PotentialModel):
         temperature_kT: float | None = None,
     ):
         super().__init__()
-        for name, value, choices in (
-            ("form", form, ("network", "splines")),
-            ("prior", prior, ("auto", "bonded", "harmonic", None)),
-            ("evidence", evidence, ("forces", "density", "joint")),
-            ("noise", noise, ("constant", "state")),
-        ):
-            if not isinstance(value, str | None) or value not in choices:
-                raise ConfigError(f"{name}={value!r} is not known; use one of {', '.join(map(repr, choices))}")
+        check_choice(form=(form, ("network", "splines")), noise=(noise, ("constant", "state")))
+        check_choice(prior=(prior, ("auto", "bonded", "harmonic", None)))
+        check_choice(evidence=(evidence, ("forces", "density", "joint")))
         nets.check_smooth(activation)
         check_counts(knots=(knots, 4))
         check_positive(weights=weights)
@@ -265,7 +260,8 @@ class ForceMatchingPotential(PotentialModel):
         evenly_spaced = evenly(frames)
         x, weight = self._sample(frames, evenly_spaced)
         y = self.read(x)
-        self._check(frames, evenly_spaced, y)
+        if self.descriptors is not None:
+            self.descriptors.check_apart(y, evenly_spaced.tolist())
         if self.evidence != "density" and len(frames) >= _ENOUGH:
             check = stein_check(frames, level=_LEVEL, draws=2000)
             if not check.passed:
@@ -275,12 +271,9 @@ class ForceMatchingPotential(PotentialModel):
         self.reach.set(y[:, : len(self.reach.low)])
         if self.springs is not None:
             self.springs.measure(x, weight)
-        if self.box is not None and self.springs is not None:  # beyond it they leave 1e-12 of the density
-            middle, width = self.springs.get_buffer("mean"), self.springs.get_buffer("width")
-            self.box.fill(middle - 7.5 * width, middle + 7.5 * width)
-        margin = 0.05 * (y.amax(0) - y.amin(0))
-        splines = nets.SplineEnergy(y.shape[-1], self.knots if self.form == "splines" else 10).double()
-        splines.cover(y.amin(0) - margin, y.amax(0) + margin)
+        if self.box is not None and self.springs is not None:
+            self.box.fill_around(self.springs.get_buffer("mean"), self.springs.get_buffer("width"))
+        splines = nets.SplineEnergy.covering(y, self.knots if self.form == "splines" else 10)
         linear = self._linear(frames, evenly_spaced, splines)
         if frames.order is not None and len(frames) >= 10:
             first = np.arange(min(len(frames), len(evenly_spaced)))
@@ -316,19 +309,14 @@ class ForceMatchingPotential(PotentialModel):
         def of_splines(p: Tensor) -> dist.TorchDistribution:
             return dist.Normal(torch.zeros_like(p), self.spread).to_event(1)
 
-        def of_net(p: Tensor) -> dist.TorchDistribution:
-            return nets.gaussian(self.weights * (p.shape[1] ** -0.5 if p.dim() > 1 else 1.0))(p)
-
-        prior = of_splines if self.form == "splines" else of_net
+        prior = of_splines if self.form == "splines" else nets.fan_in(self.weights)
         correction = nets.random_net(self, "correction", {"weight": prior, "bias": prior})
         return lambda x: self.energy(x, correction)
 
     def _sample(self, frames: Frames, index: np.ndarray) -> tuple[Tensor, Tensor]:
         """Flat coordinates of some frames, and what each counts if they stand for all."""
         x = torch.as_tensor(frames.gather(index)).flatten(1)
-        weight = (
-            torch.ones(len(index)).to(x) if frames.weights is None else torch.as_tensor(frames.weights[index]).to(x)
-        )
+        weight = torch.as_tensor(np.ones(len(index)) if frames.weights is None else frames.weights[index]).to(x)
         weight = weight / weight.mean()
         return x, weight / weight.square().mean() * (len(frames) / len(index))
 
@@ -339,15 +327,6 @@ class ForceMatchingPotential(PotentialModel):
             forces = torch.as_tensor(frames.gather(index, "forces")).flatten(1).to(x) / self.kT
         springs = self.springs or (lambda x: 0.0 * x.sum(-1))
         return nets.LinearEvidence(splines, self.read, springs, x, forces, weight, self.groups, self.box)
-
-    def _check(self, frames: Frames, index: np.ndarray, y: Tensor) -> None:
-        if self.descriptors is None:
-            return
-        close = (y[:, : len(self.descriptors.pairs)] < 1e-6).nonzero()
-        if len(close):
-            frame, pair = close[0].tolist()
-            i, j = self.descriptors.pairs[pair].tolist()
-            raise DataError(f"beads {i} and {j} lie in one place in frame {index[frame]}, where no force is defined")
 
     @classmethod
     def example(cls) -> tuple[ForceMatchingPotential, Any, None]:

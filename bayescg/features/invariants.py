@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayescg.errors import TopologyError
+from bayescg.errors import DataError, TopologyError
 from bayescg.features.interface import Features, atom_groups, register
 from bayescg.features.topology import atom_label
 from bayescg.features.torsions import torsion_sin_cos
@@ -52,6 +52,19 @@ class Invariants(Features):
     def names(self) -> list[str]:
         """``d(N 1, CA 2), cos(N 1, CA 2, C 3), ...``."""
         return list(self.labels)
+
+    def check_apart(self, y: Tensor, numbers: Sequence[int]) -> None:
+        """Refuse features ``(n, size)`` of frames of these numbers in which two atoms or beads lie in one place.
+
+        Raises
+        ------
+        DataError
+        """
+        close = (y[:, : len(self.pairs)] < 1e-6).nonzero()
+        if len(close):
+            frame, pair = close[0].tolist()
+            i, j = self.pairs[pair].tolist()
+            raise DataError(f"beads {i} and {j} lie in one place in frame {numbers[frame]}, where no force is defined")
 
     def config(self) -> dict[str, Any]:
         """JSON that rebuilds this."""

@@ -47,6 +47,10 @@ class QuadratureBox(nn.Module):
         self.points.copy_(torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flatten(0, -2))
         self.log_volume.copy_(((high - low) / count).log().sum())
 
+    def fill_around(self, mean: Tensor, width: Tensor) -> None:
+        """Hold all of a Gaussian density, each ``(dim,)``, but 1e-12."""
+        self.fill(mean - 7.5 * width, mean + 7.5 * width)
+
     def log_z(self, u: Tensor) -> Tensor:
         """Logarithm of the integral of exp(-u), of values ``(m,)`` at the points."""
         return torch.logsumexp(-u, 0) + self.log_volume

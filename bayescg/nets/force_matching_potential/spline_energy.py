@@ -57,6 +57,13 @@ class SplineEnergy(nn.Module):
         self.register_buffer("rotation", torch.eye(size * knots))
         self.register_buffer("start", torch.zeros(size * knots))
 
+    @classmethod
+    def covering(cls, y: Tensor, knots: int) -> "SplineEnergy":
+        """In double precision, its knots over the range of descriptors ``(n, size)`` and a twentieth more."""
+        splines, margin = cls(y.shape[-1], knots).double(), 0.05 * (y.amax(0) - y.amin(0))
+        splines.cover(y.amin(0) - margin, y.amax(0) + margin)
+        return splines
+
     def reset_parameters(self) -> None:
         """Begin at `start`."""
         with torch.no_grad():
