@@ -11,13 +11,13 @@ import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad
+from torch.func import functional_call
 
 from bayescg import nets
-from bayescg.arguments import check_counts, check_flags, check_positive, names_of
+from bayescg.arguments import check_counts, check_flags, check_positive, names_of, stated
 from bayescg.data import Frames, evenly
 from bayescg.errors import ConfigError, DataError
-from bayescg.modelling import Batch, PotentialModel
+from bayescg.modelling import Batch, PotentialModel, not_in_a_file
 from bayescg.systems import MorseCluster
 from bayescg.topologies import kinds_of
 
@@ -102,7 +102,7 @@ class NeuralPotential(PotentialModel):
         super().__init__()
         check_flags(handed=handed)
         check_counts(width=(width, 1), blocks=(blocks, 0))
-        check_positive(prior=prior, **({} if cutoff is None else {"cutoff": cutoff}))
+        check_positive(prior=prior, **stated(cutoff=cutoff))
         nets.check_smooth(activation)
         if energy is not None and not isinstance(energy, nn.Module):
             raise ConfigError(f"energy= is a {type(energy).__name__}: give a torch module from positions to energies")
@@ -232,13 +232,7 @@ class NeuralPotential(PotentialModel):
 
     def _labels(self, net: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
         """Energies ``(n,)`` and forces ``(n, 3 atoms)``."""
-
-        def total(y: Tensor) -> tuple[Tensor, Tensor]:
-            energy = self._energy(net, y)
-            return energy.sum(), energy
-
-        slope, energy = grad(total, has_aux=True)(x)
-        return energy, -slope.flatten(1)
+        return nets.energy_and_forces(lambda y: self._energy(net, y), x)
 
     def _random_net(self) -> Energy:
         prior = nets.gaussian if isinstance(self.net, nets.SuppliedEnergy) else nets.fan_in
@@ -255,12 +249,12 @@ class NeuralPotential(PotentialModel):
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Model with the given configuration."""
         if config["energy"] is not None:
-            particles = {k: v for k, v in config.items() if k in ("kinds", "dim", "temperature", "temperature_kT")}
-            raise ConfigError(
-                f"its energy is a module of your own, {config['energy']}: make the model with it again, "
-                f"NeuralPotential(energy=..., **{particles}), and give it to Fit.load(directory, model=...)"
-            )
+            raise not_in_a_file(cls, "energy", config["energy"])
         return super().from_config(config)
+
+    def completed(self, config: dict[str, Any]) -> Self:
+        """With the particles and the temperature that the fit was trained on."""
+        return self.remade(config, energy=self.net.energy if isinstance(self.net, nets.SuppliedEnergy) else None)
 
     @classmethod
     def example(cls) -> tuple[NeuralPotential, Any, None]:

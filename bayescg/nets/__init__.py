@@ -27,6 +27,7 @@ from bayescg.nets.hidden_markov.emissions import CellEmissions, GaussianEmission
 from bayescg.nets.hidden_markov.hidden_paths import HiddenPaths, hidden_paths, log_forward
 from bayescg.nets.hidden_markov.read_cells import cells_of, check_cells, count_cells
 from bayescg.nets.invariant.descriptor_energy import DescriptorEnergy
+from bayescg.nets.invariant.energy_and_forces import energy_and_forces
 from bayescg.nets.invariant.particle_energy import ParticleEnergy
 from bayescg.nets.invariant.smooth import check_apart, check_smooth, smooth_cutoff
 from bayescg.nets.invariant.supplied_energy import SuppliedEnergy
@@ -92,6 +93,7 @@ __all__ = [
     "diffusion_tensor",
     "diffusion_value",
     "doubted_modes",
+    "energy_and_forces",
     "enough_cells",
     "exactly",
     "fan_in",
