@@ -20,6 +20,7 @@ from bayescg.modelling import Batch, FeatureModel
 
 _COLUMNS = {"commitments": "commitments", "energy": "energy", "labels": "labels", "features": "positions"}
 """The tasks, and what of Frames each learns from."""
+NETS, WIDTHS = ("encoder", "profile", "basin", "decoder"), ("log_bath", "log_noise")
 
 
 class MultitaskCV(FeatureModel):
@@ -132,11 +133,10 @@ class MultitaskCV(FeatureModel):
         """
         super().setup(frames)
         columns = {task: getattr(frames, _COLUMNS[task]) for task in self.tasks}
-        for task, column in columns.items():
-            if column is None:
-                raise DataError(
-                    f"the frames have no {_COLUMNS[task]}, which the task {task!r} learns from: leave it out of tasks="
-                )
+        for task in (task for task, column in columns.items() if column is None):
+            raise DataError(
+                f"the frames have no {_COLUMNS[task]}, which the task {task!r} learns from: leave it out of tasks="
+            )
         if (shots := columns.get("commitments")) is not None:
             names = list(frames.provenance.get("regions", self.regions))
             if shots.shape[1] != len(self.regions) or names != list(self.regions):
@@ -151,10 +151,10 @@ class MultitaskCV(FeatureModel):
 
     def model(self, batch: Batch) -> None:
         """Weights ~ N(0, prior^2); each label given z = encoder(y)."""
-        nets_of = {
-            name: self._random(name) for name in ("encoder", "profile", "basin", "decoder") if hasattr(self, name)
-        }
-        widths_of = {name: self._width(name) for name in ("log_bath", "log_noise") if hasattr(self, name)}
+        prior: Any = dict.fromkeys(("weight", "bias"), nets.gaussian(self.prior))
+        nets_of = {name: nets.random_net(self, name, prior) for name in NETS if hasattr(self, name)}
+        wide = nets.gaussian(3.0)
+        widths_of = {name: pyro.sample(name, wide(getattr(self, name))) for name in WIDTHS if hasattr(self, name)}
         with batch.plate("frames"):
             y = self.scale(batch.x)
             z = nets_of["encoder"](y)
@@ -180,12 +180,8 @@ class MultitaskCV(FeatureModel):
         return nn.functional.pad(z[..., : self.fixed_cvs], (1, 0))
 
     def cv(self, x: Tensor) -> torch.distributions.Distribution:
-        """The CVs of positions ``(n, atoms, 3)``: batch shape ``(n,)``, event shape ``(latent_dim,)``.
-
-        They are functions of the configuration: the width of 1e-6 stands for none.
-        """
-        z = self.encoder(self.scale(self.inputs(x)))
-        return torch.distributions.Independent(torch.distributions.Normal(z, torch.full_like(z, 1e-6)), 1)
+        """The CVs of positions ``(n, atoms, 3)``, exactly: batch shape ``(n,)``, event shape ``(latent_dim,)``."""
+        return nets.exactly(self.encoder(self.scale(self.inputs(x))))
 
     def network(self) -> list[nn.Module]:
         """What features pass on their way to the CVs; see :class:`bayescg.modelling.HasNetwork`."""
@@ -194,16 +190,9 @@ class MultitaskCV(FeatureModel):
     def reset(self) -> None:
         """Draw fresh weights; noise starts at half the spread of what it is of."""
         super().reset()
-        for name in ("log_bath", "log_noise"):
+        for name in WIDTHS:
             if hasattr(self, name):
                 nn.init.constant_(getattr(self, name), -0.7)
-
-    def _random(self, name: str) -> Any:
-        prior = nets.gaussian(self.prior)
-        return nets.random_net(self, name, {"weight": prior, "bias": prior})
-
-    def _width(self, name: str) -> Tensor:
-        return pyro.sample(name, nets.gaussian(3.0)(getattr(self, name)))
 
     @classmethod
     def example(cls) -> tuple[MultitaskCV, Any, None]:
