@@ -276,7 +276,7 @@ def test_beads(form):
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"form": "spline"}, ConfigError, "form='spline' is not known; use one of 'network', 'splines'"),
+        ({"form": "spline"}, ConfigError, "form='spline' is not known; use one of network, splines"),
         ({"prior": None, "evidence": "joint"}, ConfigError, "no normaliser Z"),
         ({"activation": "relu"}, ConfigError, "piecewise constant"),
         ({"prior": "bonded", "dim": 1}, ConfigError, "prior='bonded' is not for flat coordinates"),
