@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bayescg.nets import SplineFlow
+from bayescg.nets.spline_flow import _Spline
 
 KINDS = {
     "linear": [False] * 4,
@@ -34,6 +35,21 @@ def stirred(circular, by=0.4, **sizes):
 def _own_generator():
     with torch.random.fork_rng():
         yield
+
+
+@pytest.mark.parametrize("wide", [0.1, 3.0, 1e3])
+def test_the_knots_of_a_spline_are_those_of_zuko(wide):
+    """Both in double precision, to rounding, of parameters that nearly all bins have been squeezed by, too."""
+    from zuko.transforms import MonotonicRQSTransform
+
+    torch.manual_seed(0)
+    knots = (wide * torch.randn(50, 3, 23, dtype=torch.float64)).split([8, 8, 7], -1)
+    ours, theirs = _Spline(*knots, bound=5.0), MonotonicRQSTransform(*knots, bound=5.0)
+    for name in ("horizontal", "vertical", "derivatives"):
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), rtol=1e-13, atol=1e-13)
+    x = torch.linspace(-6.0, 6.0, 150, dtype=torch.float64).view(50, 3)
+    for here, there in zip(ours.call_and_ladj(x), theirs.call_and_ladj(x), strict=True):
+        torch.testing.assert_close(here, there, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -58,7 +58,7 @@ class FlowDecoder(nn.Module):
         self.features, self.coordinates = features, coordinates
         over: Any = size if coordinates is None else coordinates.size
         soft = [] if coordinates is None else coordinates.get_buffer("soft").tolist()
-        self.prior = SplineFlow([False] * latent_dim, 2 * latent_dim, bins, hidden)
+        self.prior = SplineFlow([False] * latent_dim, latent_dim, bins, hidden)
         self.flow = SplineFlow([i in soft for i in range(over)], layers, bins, hidden, context=latent_dim)
 
     def place(self, y: Tensor) -> None:
