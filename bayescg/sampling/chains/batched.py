@@ -63,7 +63,8 @@ def batched_dynamics(
         (`ramachandran_starts`). They are relaxed, so that no clash heats them.
     dt : float, default 0.001
         Time step, ps. Flexible bonds to hydrogen bear 0.001; hydrogens of 3 dalton (``hydrogen_mass=3.0`` of
-        `alanine_dipeptide`, ``hydrogenMass`` of OpenMM) bear 0.002.
+        `alanine_dipeptide`, ``hydrogenMass`` of OpenMM) bear 0.003, at which its energy is that of 0.001 within 0.2
+        kJ/mol, and the variance of bonds to hydrogen 3 % larger.
     friction : float, default 1.0
         Collision rate, 1/ps.
     frame_every : float, default 1.0
