@@ -338,7 +338,7 @@ def _lag_of(model: Any, on: Frames | Pairs | Stretches) -> float | None:
 
 def _check_densities(candidates: Mapping[str, Sequence[Any]], frames: Frames, refitted: bool) -> None:
     """Refuse log densities that live on different spaces, and what is no log density."""
-    spaces = {}
+    spaces, each = {}, {}
     for name, fit in ((name, fit) for name, fits in candidates.items() for fit in fits):
         model = _model(fit)
         pairs = bool(getattr(model, "needs_pairs", False))
@@ -351,23 +351,29 @@ def _check_densities(candidates: Mapping[str, Sequence[Any]], frames: Frames, re
                 "functions by vampe or vamp2, a potential by forces, what learned from energies by log_z"
             )
         features = getattr(model, "features", None)
-        of = "equilibrium" if density == "equilibrium" else None if features is None else repr(features.config())
+        of, space = "coordinates", ""
+        if features is not None:
+            of, space = f"{type(features).__name__} of {features.size} numbers", repr(features.config())
+        if density == "equilibrium":
+            of = space = density
         if density == "features" and not pairs and getattr(model, "conformations", False):
-            of = "conformations"
+            of = space = "conformations"
         if density == "variable":
             values = model.inputs(torch.as_tensor(frames.gather(evenly(frames, _LOOKED_AT)))).double()
-            of = f"a variable of mean {values.mean():.4g} and deviation {values.std():.4g}"
+            of = space = f"a variable of mean {values.mean():.4g} and deviation {values.std():.4g}"
         what = getattr(model, "evidence", "labels") if model.conditional and not pairs else ""
         if not pairs and density != "features":
             what = density
-        spaces[name] = (pairs, what, of, getattr(model, "rank", None) if density == "features" else None)
+        spaces[name] = (pairs, what, space, getattr(model, "rank", None) if density == "features" else None)
+        each[name] = f"{what or ('pairs' if pairs else 'frames')} by {of}"
     if len(set(spaces.values())) > 1:
-        each = ", ".join(
-            f"{n}: {what or ('pairs' if p else 'frames')} by {o or 'coordinates'}"
-            for n, (p, what, o, _) in spaces.items()
-        )
+        listed = ", ".join(f"{name}: {space}" for name, space in each.items())
+        listed += ", of other settings" if len(set(each.values())) == 1 else ""
+        way = ""
+        if any(space == "conformations" for _, _, space, _ in spaces.values()):
+            way = "; conformations are what features=bcg.features.unbounded_coordinates(frames) are the coordinates of"
         raise ConfigError(
-            f"log densities of different spaces cannot be compared ({each:.300}); what both predict of an observable "
+            f"log densities of different spaces cannot be compared ({listed}){way}; what both predict of an observable "
             "can, see bcg.analysis.checklist, and functions of slow modes by vampe"
         )
 
