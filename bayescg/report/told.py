@@ -11,12 +11,14 @@ QUICK_RUN = "A quick run: it shows that everything works; the numbers mean littl
 _SHOWN_APART = ("warnings", "quick")
 _NOTHING = 1e-6  # standard deviations: what is exactly 0, by quadrature
 _MOST_ZEROS = 4
+_SHARE_OF_SINGLE = 1e-3  # a number without an error has as many digits as with one of a thousandth
 
 
 def rows(quantities: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str, str, str]]:
     """Name, mean, standard deviation, 90 % interval and unit of each quantity, to the digits that its error allows.
 
-    What could not be estimated, such as the population of a region that was never entered, is ``unknown``.
+    What could not be estimated, such as the population of a region that was never entered, is ``unknown``. A single
+    draw has no standard deviation, which is not one of 0.
 
     Examples
     --------
@@ -29,11 +31,12 @@ def rows(quantities: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, st
     """
     table = []
     for name, q in quantities.items():
-        digits = _decimals(q["sd"])
-        ci90 = q["ci90"]
+        ci90, sd = q["ci90"], q["sd"]
+        single = ci90 is None and sd == 0
+        digits = _decimals(_SHARE_OF_SINGLE * abs(q["mean"]) if single else sd)
         interval = "none" if ci90 is None else " to ".join(text(end, digits) for end in ci90)
         mean = "unknown" if q["mean"] is None else text(q["mean"], digits)
-        table.append((name, mean, text(q["sd"], digits), interval, q["unit"]))
+        table.append((name, mean, "" if single else text(sd, digits), interval, q["unit"]))
     return table
 
 

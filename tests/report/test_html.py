@@ -68,6 +68,9 @@ def page(results: dict[str, Any], words: dict[str, Any], tmp_path: Path) -> str:
         (quantity(0.123456, None), ("0.123", "", "none")),
         (quantity(None, None), ("unknown", "", "none")),
         (quantity(1.0, 0.0, [1.0, 1.0]), ("1", "0", "1 to 1")),
+        (quantity(0.236123, 0.0), ("0.23612", "", "none")),
+        (quantity(1.0, 0.0), ("1.0000", "", "none")),
+        (quantity(0.0, 0.0), ("0", "", "none")),
     ],
 )
 def test_numbers_are_told_to_the_digits_of_their_error(given: dict[str, Any], expected: tuple[str, ...]) -> None:
