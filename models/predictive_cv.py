@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bayescg import nets
 from bayescg.arguments import check_choice, check_counts, positive_pair, widths
 from bayescg.data import toy_curve
-from bayescg.features import Features, HasPositions, UnboundedCoordinates, features_from_config, unbounded_coordinates
+from bayescg.features import Features, HasPositions, UnboundedCoordinates, unbounded_coordinates
 from bayescg.modelling import Batch, FeatureModel
 
 DECODERS = ("gaussian", "flow")
@@ -176,18 +176,11 @@ class PredictiveCV(FeatureModel):
 
     def config(self) -> dict[str, Any]:
         """JSON that rebuilds the model."""
-        coordinates = None if self.coordinates is None else self.coordinates.config()
-        return {**super().config(), "decoder": DECODERS[self.flows], "coordinates": coordinates}
+        return {**super().config(), "decoder": DECODERS[self.flows]}
 
     def arguments(self, *without: str) -> dict[str, Any]:
-        """Arguments as JSON; those of the decoder are told by `config`."""
-        return super().arguments("decoder", "coordinates", *without)
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> PredictiveCV:
-        """Model with the given configuration."""
-        coordinates = config.get("coordinates") and features_from_config(config["coordinates"])
-        return super().from_config({**config, "coordinates": coordinates})
+        """Arguments as JSON; the decoder, which is also the name of a network, is told by `config`."""
+        return super().arguments("decoder", *without)
 
     @classmethod
     def example(cls) -> tuple[PredictiveCV, Any, None]:
