@@ -19,9 +19,12 @@ def note(log: str, what: str, number: int) -> None:
         stream.write(f"{what} {number} {os.getpid()}\n")
 
 
-def nap(number: int, log: str, seconds: float = 0.0) -> dict[str, Any]:
-    """Take some time."""
+def nap(number: int, log: str, seconds: float = 0.0, after: int | None = None) -> dict[str, Any]:
+    """Take some time, or until another has ended (a minute at most)."""
     note(log, "start", number)
+    end = time.monotonic() + 60.0
+    while after is not None and f"end {after} " not in Path(log).read_text() and time.monotonic() < end:
+        time.sleep(0.01)
     time.sleep(seconds)
     note(log, "end", number)
     return {"number": number, "threads": os.environ["OMP_NUM_THREADS"]}
