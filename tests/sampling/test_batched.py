@@ -102,7 +102,7 @@ def test_settings_are_kept_beside_the_trajectories(tmp_path):
 
 
 def test_an_experiment_simulates_in_one_batch(tmp_path):
-    changes = ["simulation.chains=4", "simulation.temperatures=[330.0,500.0]",
+    changes = ["simulation.chains=4", "simulation.temperatures=[330.0,500.0]", "simulation.dt=0.002",
                "simulation.time=0.04", "simulation.frame_every=0.02", "simulation.equilibration=0.1"]  # fmt: skip
     frames = frames_of(load_experiment("alanine-dipeptide", changes=changes), tmp_path)
     assert frames.positions.shape == (4 * 2, 10, 3)
