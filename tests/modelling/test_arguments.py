@@ -26,7 +26,7 @@ def test_arguments_that_are_not_kept_are_named():
 
 def test_nested_arguments_become_json():
     model = PredictiveCV(hidden=(8, 4), ard=(1.0, 2.0), dim=3)
-    arguments = {"latent_dim": 2, "hidden": [8, 4], "ard": [1.0, 2.0], "layers": 6, "bins": 8}
+    arguments = {"latent_dim": 2, "hidden": [8, 4], "ard": [1.0, 2.0], "layers": 6, "bins": 8, "coordinates": None}
     assert model.arguments("features", "dim") == arguments
     assert PredictiveCV.from_config(model.config()).config() == model.config()
 
