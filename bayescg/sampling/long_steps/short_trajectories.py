@@ -22,6 +22,7 @@ from bayescg.units import plain
 __all__ = ["propagated", "short_trajectories"]
 
 _MOST = 32_768
+_COMPILE = 20_000  # evaluations of forces, from which on compiling pays
 _PROBED = 16
 _SIXTH = (0.784513610477560, 0.235573213359357, -1.17767998417887)
 """Yoshida's solution A of order six, by halves."""
@@ -136,7 +137,7 @@ def propagated(
 
     q = q.contiguous()
     state: Sequence[Tensor] = q, (p / mass).contiguous(), system.forces(q)
-    run = prepare(step, state, steps * len(weights), "auto")
+    run = prepare(step, state, steps, "auto", compile_from=_COMPILE // len(weights))
     for _ in range(steps):
         state = run(*state)
     return state[0], state[1] * mass
