@@ -15,6 +15,9 @@ assert TUTORIALS
 NO_MATTER = r"(.*: .* of .* steps.* left\n|.*No CUDA runtime is found.*\n)+"
 """What samplers say on a slow machine, and a torch for cards where there is none."""
 
+SMALL_FIGURES = "%matplotlib inline\n%config InlineBackend.print_figure_kwargs = {'bbox_inches': None, 'dpi': 20}"
+"""Figures are drawn once and small: that they can be is asked, nobody looks at them."""
+
 
 def named(path: Path) -> str:
     return path.stem
@@ -33,6 +36,7 @@ def executed(tmp_path_factory) -> dict[Path, list[nbformat.NotebookNode]]:
         (base / path.stem).mkdir()
         parts[path] = [cell for cell in jupytext.read(path).cells if cell.cell_type == "code"]
         whole.cells += [nbformat.v4.new_code_cell(f"%reset -f\n%cd -q {base / path.stem}"), *parts[path]]
+    whole.cells.insert(0, nbformat.v4.new_code_cell(SMALL_FIGURES))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BAYESCG_QUICK", "1")
         patch.setenv("PYTHONWARNINGS", "ignore:IProgress not found")  # tqdm's, where the kernel has no ipywidgets

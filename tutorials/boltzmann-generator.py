@@ -75,7 +75,7 @@ log_z
 
 # %%
 small = {"layers": 3, "hidden": (16,), "buffer": 2_000, "cess": 0.7} if QUICK else {"layers": 6, "buffer": 20_000}
-settings = {"steps": 150, "batch_size": 128, "compile": "off"} if QUICK else {"steps": 1500, "batch_size": 512}
+settings = {"steps": 100, "batch_size": 128, "compile": "off"} if QUICK else {"steps": 1500, "batch_size": 512}
 settings |= {"learning_rate": 5e-3, "seed": 0}
 fit = bcg.fit(BoltzmannGenerator(system, beta_start=0.05, **small), **settings)
 print("temperatures:", *(f"{stage['beta']:.2f}" for stage in fit.diagnostics["tempering"]))

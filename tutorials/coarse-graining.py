@@ -43,7 +43,7 @@ QUICK = os.environ.get("BAYESCG_QUICK") == "1"  # everything small: how the test
 
 # %%
 system = bcg.systems.alanine_dipeptide(temperature=330.0, hydrogen_mass=3.0)
-chains, steps, stride = (32, 1_000, 50) if QUICK else (256, 15_000, 100)
+chains, steps, stride = (32, 500, 50) if QUICK else (256, 15_000, 100)
 starts = bcg.sampling.parallel_tempering(
     system, 20 if QUICK else 200, dt=0.002, leapfrog=25, temperatures=[330.0, 450.0, 600.0], chains=chains, stride=20
 )
@@ -107,7 +107,7 @@ for spoilt in (forces.forces / 4.184, np.roll(forces.forces, 1, axis=0)):
 train, test = forces.split(blocks=20, test=0.1, seed=0)
 settings = {"steps": 3000, "batch_size": 512, "learning_rate": 3e-3}
 if QUICK:
-    settings = {"steps": 100, "batch_size": 128, "compile": "off"}
+    settings = {"steps": 40, "batch_size": 64, "compile": "off"}
 model = ForceMatchingPotential(mapping, prior="bonded", hidden=(8,) if QUICK else (32, 32))
 fit = bcg.fit(model, train, uncertainty="laplace", seed=0, **settings)
 fit.diagnostics["warnings"]

@@ -75,7 +75,7 @@ print(f"{np.mean(np.abs(off) < 1.645 * sd):.0%} of {off.size} coordinates are in
 # integrators, all of which start from the same states: where they part, the data no longer tell.
 
 # %%
-starts, steps = system.shell(4 if QUICK else 12, (0.01, 0.12), seed=2), 20 if QUICK else 2000
+starts, steps = system.shell(2 if QUICK else 12, (0.01, 0.12), seed=2), 10 if QUICK else 2000
 path = bcg.sampling.mapped_dynamics(fit, starts, steps=steps, stride=2, tolerance=1e-11, seed=0, progress=False)
 few = bcg.sampling.mapped_dynamics(fit, starts, steps=60, draws=5, tolerance=1e-11, seed=0, progress=False)
 apart = np.asarray(few.positions).reshape(5, len(starts[0]), -1, 2).std(0)
@@ -117,7 +117,7 @@ bcg.plot.equipartition(checks)
 
 # %%
 for tolerance in (1e-5, 1e-7):
-    print(bcg.analysis.recommended_step(fit, tolerance, draws=3, time=2.0 if QUICK else 10.0, seed=0))
+    print(bcg.analysis.recommended_step(fit, tolerance, draws=3, time=1.0 if QUICK else 10.0, seed=0))
 
 # %% [markdown]
 # ## Where it ends

@@ -167,7 +167,7 @@ bcg.plot.cv(fit, frames, color=position)
 
 # %%
 few = (
-    {"steps": 100, "batch_size": 32, "members": 4, "compile": "off"}
+    {"steps": 40, "batch_size": 32, "members": 3, "compile": "off"}
     if QUICK
     else {"steps": 1500, "batch_size": 500, "members": 8}
 )

@@ -43,7 +43,7 @@ QUICK = os.environ.get("BAYESCG_QUICK") == "1"  # everything small: how the test
 
 # %%
 system = bcg.systems.ThreeWellRing()
-steps = 5_000 if QUICK else 50_000
+steps = 1_500 if QUICK else 50_000
 frames = bcg.sampling.overdamped(system, steps, dt=0.002, chains=20, stride=5, seed=1)  # a frame each 0.01
 exact = bcg.truth.spectrum(system, modes=3)
 exact_timescales = 1 / exact.eigenvalues
@@ -179,7 +179,7 @@ print("R^2 with the exact ones:", [round(float(np.corrcoef(mean[:, k], truth[:, 
 # the same. The functions are given ones here, so that no training is in question.
 
 # %%
-count, length = (6, 8) if QUICK else (30, 400)
+count, length = (4, 6) if QUICK else (30, 400)
 small = bcg.sampling.overdamped(system, 500 * length, dt=0.002, chains=count, stride=25, seed=2)
 sets = np.asarray(small.positions).reshape(count, -1, 2)
 

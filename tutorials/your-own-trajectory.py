@@ -103,7 +103,7 @@ train, test, features
 # %%
 settings = {"steps": 3000, "batch_size": 256}
 if QUICK:
-    settings = {"steps": 150, "batch_size": 128, "members": 6, "compile": "off"}
+    settings = {"steps": 50, "batch_size": 128, "members": 4, "compile": "off"}
 hidden = (16,) if QUICK else (64, 64)
 fit = bcg.fit(PredictiveCV(features, latent_dim=2, hidden=hidden), train, seed=0, **settings)
 fit.diagnostics
