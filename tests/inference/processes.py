@@ -288,7 +288,8 @@ def main() -> None:
     if "RANK" in os.environ:
         write_outcomes(Path(sys.argv[1]), sys.argv[2:])
         return
-    run("none")
+    run("traced")  # imports what is imported late, once
+    run("refits", steps=1)
     assert "lightning_fabric" not in sys.modules, "a fit in one process needs no Fabric"
     importlib.import_module("lightning_fabric.strategies.ddp")  # once, before the forks
     results = []

@@ -124,7 +124,6 @@ def carry_out(*plans: dict) -> list[list]:
 
 PLANS = {
     "before the exchange": [("long", 2, [1, "sum", 30, KILL])],
-    "after a step": [("long", 2, [1, "step", 16, KILL])],
     "process 0": [("refits", 2, [0, "step", 16, KILL])],
     "while it writes": [("long", 2, [0, "write", 3, KILL])],
     "of three": [("long", 3, [0, "step", 16, KILL])],
@@ -191,6 +190,7 @@ def test_a_killed_process_ends_the_fit_with_its_state_saved(carried, moment):
 
 @pytest.mark.slow
 def test_under_torchrun_too(tmp_path):
+    """After a step."""
     done = torchrun(2, json.dumps(plan("long", 2, tmp_path, [1, "step", 16, KILL])))
     assert done.returncode == 1
     assert re.search(LOST.format(survivor=0, step=31, directory=re.escape(str(tmp_path))), done.stderr)

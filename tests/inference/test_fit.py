@@ -33,7 +33,10 @@ def same(a, b) -> bool:
     return first.keys() == second.keys() and all(torch.equal(v, second[k]) for k, v in first.items())
 
 
-@pytest.mark.parametrize("uncertainty", CHOICES)
+@pytest.mark.parametrize(
+    "uncertainty",
+    [pytest.param(c, marks=pytest.mark.slow) if c in ("none", "ensemble") else c for c in CHOICES],
+)
 def test_one_seed_gives_one_result_whatever_the_process_did_before(toy_frames, uncertainty):
     frames = toy_frames()
     first = train(frames, uncertainty=uncertainty)
@@ -57,7 +60,7 @@ def test_a_fit_of_correlated_frames_neither_reads_nor_moves_global_generators(to
     assert again.diagnostics == first.diagnostics
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "settings",
     [{}, {"uncertainty": "mean-field"}, {"uncertainty": "bootstrap"}, {"objective": "iwae", "particles": 3}],
@@ -129,9 +132,6 @@ def test_early_stopping_returns_the_best_state(toy_frames):
     assert fit.diagnostics["last_step"] == best + 200  # ten looks without a better one
     assert fit.diagnostics["last_step"] < 1000
     assert max(list(held_out.values())[-3:]) > held_out[best] + 0.1
-    # the state kept is the state at that step: a fit without a look afterwards ends there
-    stopped = train(frames, model, steps=1000, validation=0.3, learning_rate=3e-2)
-    assert same(stopped, fit)
     density = fit.log_density(frames.split(blocks=20, test=0.3, seed=0)[1], particles=200).mean()
     assert -float(density) == pytest.approx(held_out[best], abs=1.0)
 

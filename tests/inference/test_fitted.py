@@ -298,7 +298,7 @@ def test_refits_that_have_not_moved_are_told(toy_frames):
     early = bcg.fit(model, frames, steps=30, validation=0, learning_rate=1e-3, members=8, seed=0)
     assert early.diagnostics["refit_response"] < 0.5
     assert any("has not converged" in w for w in early.diagnostics["warnings"])
-    late = bcg.fit(model, frames, steps=700, validation=0, learning_rate=2e-2, members=8, compile="trace", seed=0)
+    late = bcg.fit(model, frames, steps=400, validation=0, learning_rate=2e-2, members=8, compile="trace", seed=0)
     assert 0.7 < late.diagnostics["refit_response"] < 1.5
 
 

@@ -91,7 +91,7 @@ def check_kills(scenario: str, directory: Path, plans: list[tuple[str, int]], en
 
 CHAINS = {
     "minibatches": (EVERY_MOMENT, 10),
-    "bootstrap": (EVERY_MOMENT, 10),
+    "bootstrap": (EVERY_MOMENT[3::3], 3),
     "long": ([("at-time", ms) for ms in (130, 370, 900, 1900, 3700)], 2),  # slow machines get there too
 }
 """Moments at which the processes of a scenario are killed, and how many of them are at least."""
@@ -158,8 +158,10 @@ def at_step(monkeypatch):
     return lambda count, action: in_step(monkeypatch, count, action)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("scenario", ["minibatches", "bootstrap"])
+@pytest.mark.parametrize(
+    ("scenario", "number"),
+    [("minibatches", signal.SIGTERM), ("minibatches", signal.SIGINT), ("bootstrap", signal.SIGTERM)],
+)
 def test_a_signal_saves_and_the_same_call_goes_on(tmp_path, at_step, scenario, number):
     before = signal.getsignal(number)
     at_step(17, lambda: os.kill(os.getpid(), number))
