@@ -105,7 +105,7 @@ def test_few_refits_are_stretched_to_the_right_p_values():
 
 
 def test_an_over_confident_fit_has_narrower_bands_and_worse_p_values():
-    honest, sure = ([experiment(s, over_confident=o) for s in range(60)] for o in (False, True))
+    honest, sure = [experiment(seed) for seed in range(60)], [experiment(s, over_confident=True) for s in range(60)]
     assert np.ptp(sure[0].credible, axis=0).max() == 0 < np.ptp(honest[0].credible, axis=0).max()
     width = [np.mean([np.ptp(c.predictive, axis=0).mean() for c in cs]) for cs in (honest, sure)]
     assert width[1] < width[0]
@@ -188,7 +188,7 @@ def test_too_few_frames_are_refused():
 
 def test_a_trained_model_predicts_its_frames_until_it_is_broken():
     model, frames, _ = PredictiveCV.example()
-    fit = bcg.fit(model, frames, steps=600, members=6, seed=0, compile="off", progress=False)
+    fit = bcg.fit(model, frames, steps=600, members=6, seed=0, compile="trace", progress=False)
     good = predictive_check(fit, frames, [First()])["first"]
     assert 0.01 < good.p_mean < 0.99
     assert 0.01 < good.p_sd < 0.99
@@ -205,7 +205,7 @@ def test_a_trained_model_predicts_its_frames_until_it_is_broken():
 
 def test_repeats_share_what_the_latent_variables_decide():
     model, frames, _ = PredictiveCV.example()
-    fit = bcg.fit(model, frames, steps=600, uncertainty="none", seed=0, compile="off", progress=False)
+    fit = bcg.fit(model, frames, steps=600, uncertainty="none", seed=0, compile="trace", progress=False)
     x = fit.generate_repeats(500, 4)
     assert x.shape == (1, 500, 4, 4)
     trained: Any = fit.model

@@ -26,8 +26,10 @@ def test_refits_know_of_correlation(monkeypatch, blocks):
     assert (row.acceptance[0] <= row.held) == blocks, row
 
 
-@pytest.mark.parametrize("choice", ["laplace", "bootstrap"])
-def test_a_few_predictions_hold_the_truth(choice):
+@pytest.mark.parametrize(
+    ("choice", "fewer"), [("laplace", {"particles": 8}), ("bootstrap", {"members": 10, "particles": 4})]
+)
+def test_a_few_predictions_hold_the_truth(choice, fewer):
     """12 intervals, 90 % each: fewer than 7 come less than once in a thousand right tests."""
-    result = coverage(partial(predictions, choice=choice, steps=300, samples=4000), truth(), repeats=4)
+    result = coverage(partial(predictions, choice=choice, steps=300, samples=4000, **fewer), truth(), repeats=4)
     assert sum(row.held for row in result.rows) >= 7, result

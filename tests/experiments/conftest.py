@@ -1,7 +1,7 @@
 """One small finished run, shared; every test that changes a run works on a copy of its own."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,15 +17,31 @@ def silent(_: str) -> None:
     """Say nothing."""
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are made but saved blank: drawing them takes half the time of a small run."""
-    draw = Figure.savefig
+DRAW = Figure.savefig
+
+
+@pytest.fixture(autouse=True, scope="module")
+def undrawn(request: pytest.FixtureRequest) -> Iterator[None]:
+    """By default figures are made but saved blank: drawing them takes half the time of a small run.
+
+    Those of the shared run are drawn, each kind of figure is in the tests of `bayescg.plot`, and slow tests draw all.
+    """
+    if request.config.option.markexpr != "not slow":
+        yield
+        return
 
     def blank(_: Figure, stream: BinaryIO, **more: Any) -> None:
-        draw(Figure(figsize=(0.1, 0.1)), stream, format="png")
+        DRAW(Figure(figsize=(0.1, 0.1)), stream, format="png")
 
-    monkeypatch.setattr(Figure, "savefig", blank)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", blank)
+        yield
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn all the same."""
+    monkeypatch.setattr(Figure, "savefig", DRAW)
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +56,9 @@ def small() -> Callable[..., Experiment]:
 @pytest.fixture(scope="session")
 def _finished(small: Callable[..., Experiment], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "finished"
-    run(small(), path, silent)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", DRAW)
+        run(small(), path, silent)
     return path
 
 

@@ -41,7 +41,7 @@ def test_what_the_section_refuses(change: str, message: str) -> None:
         load(NAME, changes=[change])
 
 
-def test_a_small_run_answers_everything(tmp_path: Path, undrawn: None) -> None:
+def test_a_small_run_answers_everything(tmp_path: Path) -> None:
     path = tmp_path / "run"
     run(load(NAME, quick=True, changes=(*SMALL, "fit.uncertainty=none")), path, silent)
     summary = json.loads((path / "summary.json").read_text())

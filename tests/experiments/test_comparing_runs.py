@@ -69,7 +69,7 @@ def called(*arguments: str) -> str:
     return result.output
 
 
-def test_the_command_says_which_model_is_better(runs: list[Path], tmp_path: Path) -> None:
+def test_the_command_says_which_model_is_better(runs: list[Path], tmp_path: Path, drawn: None) -> None:
     table = compare_runs(runs)
     output = called(*map(str, runs), "--figure", str(tmp_path / "scores.png"))
     assert table.score == "log_score"

@@ -52,7 +52,7 @@ def silent(_: str) -> None:
     """Say nothing."""
 
 
-def test_torsions_go_by_residue_from_the_file_to_the_figures(tmp_path: Path, undrawn: None) -> None:
+def test_torsions_go_by_residue_from_the_file_to_the_figures(tmp_path: Path) -> None:
     topology, positions = bcg.systems.peptide(SEQUENCE)
     x = np.asarray(positions._value) + np.random.default_rng(0).normal(scale=0.02, size=(300, 42, 3))
     frames = mdtraj.Trajectory(x, mdtraj.Topology.from_openmm(topology), time=np.arange(300.0))
@@ -76,7 +76,7 @@ def test_torsions_go_by_residue_from_the_file_to_the_figures(tmp_path: Path, und
 
 
 @pytest.mark.slow
-def test_timescales_of_a_peptide_are_those_of_deeptime_or_longer(tmp_path: Path, undrawn: None) -> None:
+def test_timescales_of_a_peptide_are_those_of_deeptime_or_longer(tmp_path: Path) -> None:
     """TICA of the same torsions is linear in their sines and cosines: by the variational principle it is not above."""
     from deeptime.decomposition import TICA
     from openmm import app

@@ -85,7 +85,6 @@ def test_a_basin_that_is_rarely_entered_has_no_interval(finished: Path) -> None:
     assert any("phi_positive" in w and "simulate longer" in w for w in found["diagnostics"]["warnings"])
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_resuming_repeats_nothing_and_gives_the_same_numbers(finished: Path, unfinished: Path) -> None:
     kept = [*(unfinished / "trajectories").glob("*.xtc"), *(unfinished / "fit").iterdir()]
     before = [f.stat().st_mtime_ns for f in kept]
@@ -94,7 +93,6 @@ def test_resuming_repeats_nothing_and_gives_the_same_numbers(finished: Path, unf
     assert again == results(unfinished)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_fit_repeated_from_its_checkpoint_gives_the_same_numbers(finished: Path) -> None:
     first = results(finished)
     (finished / "summary.json").unlink()
@@ -115,7 +113,7 @@ def test_a_finished_run_is_only_read(finished: Path) -> None:
     assert "nothing to resume" in said[0]
 
 
-def test_the_report_is_made_again_and_the_numbers_stay(finished: Path) -> None:
+def test_the_report_is_made_again_and_the_numbers_stay(finished: Path, drawn: None) -> None:
     before = (finished / "summary.json").read_bytes()
     page = (finished / "report.html").read_bytes()
     (finished / "report.html").unlink()
@@ -127,7 +125,6 @@ def test_the_report_is_made_again_and_the_numbers_stay(finished: Path) -> None:
     assert (finished / "report.html").read_bytes() == page
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_something_else_is_asked_of_the_same_fit(finished: Path) -> None:
     parts = {p: p.stat().st_mtime_ns for folder in ("trajectories", "fit") for p in (finished / folder).glob("[!.]*")}
     before = results(finished)
@@ -163,7 +160,6 @@ def test_what_cannot_be_asked_touches_nothing(finished: Path, change: str, messa
     assert {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.name != ".lock"} == before
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_report_says_which_questions_failed(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise ValueError("no luck")
@@ -179,7 +175,6 @@ def test_the_report_of_an_unfinished_run_is_refused(unfinished: Path) -> None:
         report(unfinished, silent)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_your_own_files_replace_the_simulation(
     small: Callable[..., Experiment], own_files: list[str], finished: Path, tmp_path: Path
 ) -> None:
@@ -190,7 +185,6 @@ def test_your_own_files_replace_the_simulation(
     assert found["quantities"]["rg_of_frames"] == simulated["rg_of_frames"]
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_features_that_determine_no_positions_leave_predictions_out(
     small: Callable[..., Experiment], own_files: list[str], tmp_path: Path
 ) -> None:
@@ -200,7 +194,6 @@ def test_features_that_determine_no_positions_leave_predictions_out(
     assert found["quantities"]["population_alpha"]["sd"] > 0
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_fit_without_uncertainty_claims_no_intervals(
     small: Callable[..., Experiment], own_files: list[str], tmp_path: Path
 ) -> None:
@@ -210,7 +203,6 @@ def test_a_fit_without_uncertainty_claims_no_intervals(
     assert any("no parameter uncertainty" in w for w in found["diagnostics"]["warnings"])
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_one_seed_gives_one_result(
     small: Callable[..., Experiment], own_files: list[str], finished: Path, tmp_path: Path
 ) -> None:
@@ -274,7 +266,6 @@ def test_cuda_where_there_is_none(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_full_disk_while_the_summary_is_written(unfinished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsync = os.fsync
 
@@ -315,7 +306,6 @@ class Mine(PredictiveCV):
 '''
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_model_file_of_ones_own(small: Callable[..., Experiment], own_files: list[str], tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MODEL)
     experiment = small(*own_files, f"model.name='{tmp_path / 'mine.py'}:Mine'")
@@ -323,7 +313,6 @@ def test_a_model_file_of_ones_own(small: Callable[..., Experiment], own_files: l
     assert np.isfinite(found["quantities"]["rg"]["mean"])
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_refused_run_does_not_stand_in_the_way(
     small: Callable[..., Experiment], own_files: list[str], tmp_path: Path
 ) -> None:
