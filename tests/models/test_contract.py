@@ -14,7 +14,7 @@ THIRD_PARTY = Path(__file__).parent / "third_party"
 DEAR = {"tracing", "answers"}
 """Checks that take two thirds of the time."""
 ANSWERED = {"PredictiveCV", "ReversibleDeepMSM", "BoltzmannGenerator", "ForceMatchingPotential", "DirectMap"}
-"""One model of each base, asked everything by default: features, pairs, energies, forces, maps; test_third_party asks more."""
+"""One model of each base, asked everything by default: of features, pairs, energies, forces, maps."""
 
 # class in third_party/broken.py -> the check that must fail, and what it must say
 FAULTS = {

@@ -430,7 +430,7 @@ def no_compiler():
 
 
 def test_without_a_compiler_everything_runs_traced_and_says_so(no_compiler):
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="the recording runs as it is") as caught:
         fits = [trained(mode, steps=220) for mode in ("trace", "inductor", "auto")]
     assert [str(w.message) for w in caught] == [SAYS]
     assert [fit.diagnostics["compiled"] for fit in fits] == ["trace"] * 3
