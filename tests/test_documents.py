@@ -1,10 +1,7 @@
 """What the documents say is so: their code runs, their links lead somewhere, their commands are the ones that work."""
 
 import importlib
-import os
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -26,44 +23,6 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 def blocks(document: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
-
-
-SMALLER = {
-    0: {"(), 200.0,": "(), 40.0,", "steps=500": "steps=60"},
-    2: {"200, dt=0.01": "100, dt=0.01", "shots=10": "shots=5", "fit, 6000": "fit, 3000"},
-}
-"""What is made smaller in the README's Python; its second block goes on with a run of minutes."""
-
-
-@pytest.fixture(scope="module", params=[True, pytest.param(False, marks=pytest.mark.slow)], ids=["small", "as it is"])
-def readme(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Where the Python of the README ran, each block on its own but in one process, and what it printed."""
-    folder, codes = tmp_path_factory.mktemp("readme"), []
-    for number, changes in SMALLER.items():
-        code = blocks("README.md", "python")[number]
-        for words, smaller in changes.items() if request.param else ():
-            assert words in code
-            code = code.replace(words, smaller)
-        codes.append(code)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
-    each = f"for code in {codes!r}: exec(code, {{'__name__': '__main__'}})"
-    command = [sys.executable, "-W", "error::UserWarning", "-c", each]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder, done.stdout
-
-
-def test_the_python_of_the_readme_runs(readme):
-    folder, said = readme
-    assert "PredictiveCheck" in said
-    assert said.count("Quantity(") == 2
-    assert (folder / "cv.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_the_loop_of_the_readme_runs(readme):
-    _, said = readme
-    assert "Mixing(mixed" in said
-    assert "Rates(rate_ab" in said
 
 
 @pytest.mark.slow  # tests/models/test_third_party.py makes the quick check by default
