@@ -50,6 +50,7 @@ def test_the_version_is_told() -> None:
 
 
 RUN = ["run", DIPEPTIDE, "--seed", "2", *SMALL]
+RUN_DIRECTORY = Path("runs", "alanine-dipeptide-quick-seed2")
 MISTAKES = [
     (["run", "alanine-dipeptid"], 1, 'did you mean "alanine-dipeptide"?'),
     (["run", "alanine-dipeptide", "--set", "fit.stepz=1"], 1, 'did you mean "steps"?'),
@@ -70,12 +71,12 @@ import bayescg.contract.conformance, bayescg.experiments.runner  # once, before 
 from bayescg.cli import main
 
 ends = []
-for arguments, folder in json.loads(sys.argv[1]):
+for place, (arguments, folder) in enumerate(json.loads(sys.argv[1])):
     child = os.fork()
     if child == 0:
         os.chdir(folder)
-        for number, name in ((1, "stdout"), (2, "stderr")):
-            os.dup2(os.open(f"{folder}.{name}", os.O_WRONLY | os.O_CREAT), number)
+        for number in (1, 2):
+            os.dup2(os.open(f"{folder}.{place}.{number}", os.O_WRONLY | os.O_CREAT), number)
         sys.argv, status = ["bayescg", *arguments], 0
         try:
             main()
@@ -88,37 +89,32 @@ print(json.dumps(ends))
 """
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """Where a run was begun, and how it ended."""
-    folder = tmp_path_factory.mktemp("finished")
-    return folder, bayescg(*RUN, cwd=folder)
+Ended = list[tuple[Path, subprocess.CompletedProcess[str]]]
 
 
 @pytest.fixture(scope="module")
-def ended(
-    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path_factory: pytest.TempPathFactory
-) -> list[tuple[Path, subprocess.CompletedProcess[str]]]:
-    """Where commands were given, and how they ended: the mistakes, the check of a broken model, the same run again."""
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """Where commands were given, and how they ended: the mistakes, the check of a broken model, a run, and it again."""
     text = (MODELS / "good.py").read_text()
     broken = tmp_path_factory.mktemp("broken") / "broken.py"
     broken.write_text(text.replace('sample("z", self.encoder', 'sample("zz", self.encoder'))
     commands = [*(arguments for arguments, _, _ in MISTAKES), ["check", str(broken)]]
-    plans = [*((arguments, tmp_path_factory.mktemp("command")) for arguments in commands), (RUN, finished[0])]
+    plans = [(arguments, tmp_path_factory.mktemp("command")) for arguments in commands]
+    plans += [(RUN, tmp_path_factory.mktemp("finished"))] * 2
     script = [sys.executable, "-c", IN_TURN, json.dumps([(arguments, str(folder)) for arguments, folder in plans])]
     done = subprocess.run(script, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    texts = [[Path(f"{folder}.{name}").read_text() for name in ("stdout", "stderr")] for _, folder in plans]
     return [
-        (folder, subprocess.CompletedProcess(arguments, status, *said))
-        for (arguments, folder), status, said in zip(plans, json.loads(done.stdout), texts, strict=True)
+        (
+            folder,
+            subprocess.CompletedProcess(arguments, status, *(Path(f"{folder}.{k}.{n}").read_text() for n in (1, 2))),
+        )
+        for k, ((arguments, folder), status) in enumerate(zip(plans, json.loads(done.stdout), strict=True))
     ]
 
 
 @pytest.mark.parametrize("number", range(len(MISTAKES)), ids=lambda k: " ".join(MISTAKES[k][0]))
-def test_a_mistake_is_one_message_without_traceback(
-    ended: list[tuple[Path, subprocess.CompletedProcess[str]]], number: int
-) -> None:
+def test_a_mistake_is_one_message_without_traceback(ended: Ended, number: int) -> None:
     (folder, done), (_, status, told) = ended[number], MISTAKES[number]
     assert done.returncode == status
     assert told in " ".join(done.stderr.split())
@@ -138,7 +134,7 @@ def test_a_checkout_that_is_not_installed_says_how_to_install(tmp_path: Path) ->
     assert "Traceback" not in done.stderr
 
 
-def test_check_tells_of_a_broken_model(ended: list[tuple[Path, subprocess.CompletedProcess[str]]]) -> None:
+def test_check_tells_of_a_broken_model(ended: Ended) -> None:
     """A good one with a site of its guide misspelt."""
     _, broken = ended[len(MISTAKES)]
     assert broken.stdout.startswith("executing ")
@@ -154,11 +150,11 @@ def test_check_passes_a_good_model() -> None:
 
 
 def test_a_run_ends_with_its_quantities_warnings_and_paths(
-    finished: tuple[Path, subprocess.CompletedProcess[str]],
+    ended: Ended,
 ) -> None:
-    folder, done = finished
+    folder, done = ended[-2]
     assert done.returncode == 0, done.stderr
-    path = folder / "runs" / "alanine-dipeptide-quick-seed2"
+    path = folder / RUN_DIRECTORY
     assert json.loads((path / "summary.json").read_text())["seed"] == 2
     for part in ("90 % interval", "rg", "warning: population of phi_positive", "predictive_check.png", "report.html"):
         assert part in done.stdout
@@ -168,7 +164,7 @@ def test_a_run_ends_with_its_quantities_warnings_and_paths(
     assert any(line.startswith("  phi_negative") for line in table), "a long name goes on below"
 
 
-def test_a_finished_run_is_not_run_again(ended: list[tuple[Path, subprocess.CompletedProcess[str]]]) -> None:
+def test_a_finished_run_is_not_run_again(ended: Ended) -> None:
     _, again = ended[-1]
     assert again.returncode == 1
     assert "finished" in again.stderr
@@ -190,9 +186,13 @@ LONG_FIT = ["--set=fit.steps=400", "--set=fit.checkpoint_every=20"]
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 )
-def test_a_signal_says_what_was_saved_and_how_to_go_on(tmp_path: Path, number: signal.Signals, status: int) -> None:
-    path = tmp_path / "run"
-    process = started(path, lambda: any((path / "checkpoint").glob("*.json")), *LONG_FIT)
+def test_a_signal_says_what_was_saved_and_how_to_go_on(
+    ended: Ended, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    path, simulated = tmp_path / "run", ended[-1][0] / RUN_DIRECTORY
+    shutil.copytree(simulated / "trajectories", path / "trajectories")
+    shutil.copy(simulated / "config.toml", path)
+    process = started(path, lambda: any((path / "checkpoint").glob("*.json")), "--seed=2", *LONG_FIT)
     process.send_signal(number)
     _, told = process.communicate(timeout=60)
     assert process.returncode == status
