@@ -70,6 +70,12 @@ def test_an_observable_is_given_generated_configurations_as_it_is_given_frames()
         predictive_check(fit, frames, [sums])
 
 
+@pytest.fixture
+def fewer_replicates(monkeypatch):
+    """A third of them: p-values in steps of 1/300, of which the tests tell none below 1/20."""
+    monkeypatch.setattr("bayescg.analysis.predictive.REPLICATES", 300)
+
+
 @cache
 def experiment(seed, n=50, over_confident=False, refits=None):
     """Fit the mean of n draws exactly, and check n new ones."""
@@ -79,6 +85,7 @@ def experiment(seed, n=50, over_confident=False, refits=None):
     return checked(Known(seen.mean() + spread * rng.normal(size=refits or 100)), new, seed=seed)
 
 
+@pytest.mark.usefixtures("fewer_replicates")
 def test_p_values_of_new_data_are_uniform_and_bands_cover():
     """Of 60 data sets: by Kolmogorov and Smirnov at 0.1 %, and bands to 3.3 standard errors."""
     checks = [experiment(seed) for seed in range(60)]
@@ -87,6 +94,7 @@ def test_p_values_of_new_data_are_uniform_and_bands_cover():
     assert abs(covered.mean() - 0.9) < 3.3 * covered.std() / 60**0.5
 
 
+@pytest.mark.usefixtures("fewer_replicates")
 def test_p_values_of_correlated_frames_are_uniform_too():
     """Squares forget sooner than what is squared, and so do bins: by the average's memory, p would be close to 1/2.
 
@@ -99,11 +107,13 @@ def test_p_values_of_correlated_frames_are_uniform_too():
     assert 0.87 < np.mean([c.coverage for c in checks]) < 0.97  # of few effective counts bands are a little wide
 
 
+@pytest.mark.usefixtures("fewer_replicates")
 def test_few_refits_are_stretched_to_the_right_p_values():
     p = np.array([experiment(seed, refits=4).p_mean for seed in range(60)])
     assert np.mean((p > 0.05) & (p < 0.95)) > 0.8
 
 
+@pytest.mark.usefixtures("fewer_replicates")
 def test_an_over_confident_fit_has_narrower_bands_and_worse_p_values():
     honest, sure = [experiment(seed) for seed in range(60)], [experiment(s, over_confident=True) for s in range(60)]
     assert np.ptp(sure[0].credible, axis=0).max() == 0 < np.ptp(honest[0].credible, axis=0).max()

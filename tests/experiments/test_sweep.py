@@ -129,7 +129,8 @@ def test_the_table_of_finished_runs_and_its_file(tmp_path: Path) -> None:
         (path / "config.toml").write_text(to_toml(load("alanine-dipeptide", seed=seed)))
         summary = {"schema": 1, "quantities": {"rg": quantity(mean, 1.0, 1.5)}, "diagnostics": {"warnings": []}}
         (path / "summary.json").write_text(json.dumps(summary))
-    done = CliRunner().invoke(app, ["sweep", "alanine-dipeptide", "--seeds", "0:2", "--out", str(tmp_path)])
+    command = ["sweep", "alanine-dipeptide", "--seeds", "0:2", "--workers", "1", "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     assert "2 seeds" in done.stdout
     assert re.search(r"rg +5\.0 +1\.0 +3\.4 to 6\.6 +5\.7 +2e-08 +1 of 2 +kT", done.stdout)
@@ -141,7 +142,7 @@ def test_the_table_of_finished_runs_and_its_file(tmp_path: Path) -> None:
     before = (tmp_path / "runs.csv").read_text()
     for path in tmp_path.glob("*/config.toml"):  # as if the experiment had been changed in the meantime
         path.write_text(path.read_text().replace("temperature = 330.0", "temperature = 331.0"))
-    refused = CliRunner().invoke(app, ["sweep", "alanine-dipeptide", "--seeds", "0:2", "--out", str(tmp_path)])
+    refused = CliRunner().invoke(app, command)
     assert "holds another run" in str(refused.exception)
     assert (tmp_path / "runs.csv").read_text() == before
 

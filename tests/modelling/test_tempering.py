@@ -92,7 +92,9 @@ def test_a_fit_too_short_says_where_it_ended():
     assert float(fit.model.beta) == 1.0
 
 
-@pytest.mark.parametrize("stop", [7, 45, 90])
+@pytest.mark.parametrize(
+    "stop", [pytest.param(7, marks=pytest.mark.slow), 45, pytest.param(90, marks=pytest.mark.slow)]
+)
 def test_a_fit_gone_on_with_in_the_middle_ends_the_same(tmp_path, stop):
     """Bit for bit: windows, stages and temperature are in the checkpoint."""
     model = EmbeddedPhysics(bcg.systems.DoubleWell(), hidden=(8,), components=4)

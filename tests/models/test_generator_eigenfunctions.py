@@ -79,7 +79,9 @@ def test_weighted_frames_answer_for_another_temperature():
     found = {}
     for use in (True, False):
         frames = weighted(system, use, 40_000 if use else 10_000)
-        fit = bcg.fit(GeneratorEigenfunctions(2, hidden=(24, 16)), frames, steps=100, batch_size=4096, seed=0)
+        fit = bcg.fit(
+            GeneratorEigenfunctions(2, hidden=(24, 16)), frames, steps=100, batch_size=4096, seed=0, compile="trace"
+        )
         found[use] = ritz(fit, frames, 2)
         if use:
             assert (correlation(fit, frames, exact) > 0.98).all()

@@ -34,7 +34,7 @@ def objective(values: np.ndarray, r: float, price: float) -> float:
     return foretold + price * (ratio - divergence)
 
 
-@pytest.mark.parametrize("price", [0.1, 1.0])
+@pytest.mark.parametrize("price", [pytest.param(0.1, marks=pytest.mark.slow), 1.0])
 def test_linear_optimum(price):
     """Within what a data set of so many relaxation times, and a last bit of optimiser noise, leave open.
 
