@@ -1,6 +1,7 @@
 """Molecular systems with the force fields of OpenMM."""
 
 import copy
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -251,8 +252,6 @@ def alanine_dipeptide(
     >>> bool(energy < -150.0)  # kJ/mol, minimised
     True
     """
-    from openmm.app import ForceField
-
     if force_field not in _FILES:
         raise ConfigError(f"unknown force field {force_field!r}; use one of {', '.join(_FILES)}")
     files = [_FILES[force_field]]
@@ -266,10 +265,18 @@ def alanine_dipeptide(
     if hydrogen_mass is not None:  # with 4.7 the carbon of a methyl group has less than 1 left
         check_numbers(hydrogen_mass=(hydrogen_mass, "[1, 4]"))
     topology, positions = peptide("ACE-ALA-NME")
-    openmm_system = ForceField(*files).createSystem(
+    openmm_system = _force_field(*files).createSystem(
         topology, constraints=None, removeCMMotion=False, hydrogenMass=hydrogen_mass
     )
     return from_openmm(openmm_system, topology, temperature, positions, engine)
+
+
+@lru_cache(maxsize=2)
+def _force_field(*files: str) -> Any:
+    """Read from OpenMM's files, which takes longer than all else that makes a molecule."""
+    from openmm.app import ForceField
+
+    return ForceField(*files)
 
 
 def constrain_hydrogens(openmm_system: "openmm.System", topology: "Topology") -> "openmm.System":

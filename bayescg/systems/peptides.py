@@ -1,6 +1,7 @@
 """Capped peptides from their sequence: topology and coordinates, built without any file."""
 
 import random
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,10 +64,7 @@ def peptide(sequence: str) -> "tuple[Topology, Any]":
     >>> topology.getNumAtoms(), [residue.name for residue in topology.residues()]
     (22, ['ACE', 'ALA', 'NME'])
     """
-    residues = _parse(sequence)
-    topology, xyz = _heavy_atoms(residues)
-    topology, xyz = _add_hydrogens(topology, xyz)
-    return _amber_order(topology, xyz)
+    return _amber_order(*_all_atoms(tuple(_parse(sequence))))
 
 
 def ramachandran(
@@ -207,6 +205,12 @@ def _heavy_atoms(residues: list[str]) -> "tuple[Topology, np.ndarray]":
             xyz.append(position)
     topology.createStandardBonds()
     return topology, np.array(xyz) / 10.0
+
+
+@lru_cache(maxsize=32)
+def _all_atoms(residues: tuple[str, ...]) -> "tuple[Topology, np.ndarray]":
+    """What `_amber_order` copies; the same every time, and slow enough to be kept."""
+    return _add_hydrogens(*_heavy_atoms(list(residues)))
 
 
 def _side_chain(name: str, n: np.ndarray, ca: np.ndarray, c: np.ndarray) -> dict[str, np.ndarray]:
