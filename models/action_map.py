@@ -138,6 +138,8 @@ class ActionMap(MapModel):
             raise ConfigError(f"order={order!r} is not known: use 0, or of a system's energy 1 or 3")
         if powers is not None:
             check_counts(**{f"powers[{k}]": (power, 1) for k, power in enumerate(items_of(powers, "powers"))})
+            if not 0 < len(powers) <= waves:
+                raise ConfigError(f"powers={tuple(powers)}: name one power at least, and no more than there are waves")
             if any(power % 2 == 0 for power in powers):
                 raise ConfigError(
                     f"powers={tuple(powers)}: S is odd in the time step, so that steps back undo steps ahead"
