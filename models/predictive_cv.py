@@ -61,7 +61,8 @@ class PredictiveCV(FeatureModel):
         angles and torsions of these atoms; over others, it is over the features. ``bcg.fit`` then trains no refits
         unless asked to.
     layers, bins : int
-        Of the flow: coupling layers, each with networks of the widths `hidden`, and bins of their splines.
+        Of the flow: coupling layers, each with networks of the widths `hidden`, and bins of their splines;
+        soft torsions come first, see :class:`bayescg.nets.FlowDecoder`.
     coordinates : UnboundedCoordinates, optional
         What the flow is over; by default :func:`bayescg.features.unbounded_coordinates` of the training frames.
 

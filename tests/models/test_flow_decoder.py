@@ -1,6 +1,8 @@
 """PredictiveCV with a flow for a decoder: exact densities, conformations, and CVs that the flow leaves alone."""
 
 import copy
+import math
+from itertools import pairwise
 from typing import Any
 
 import mdtraj
@@ -8,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 from pyro import poutine
+from torch.distributions import Normal
 
 import bayescg as bcg
+from bayescg import nets
 from bayescg.analysis.comparing.conformations import log_volume
 from bayescg.data import Frames
 from bayescg.errors import ConfigError, ModelError, TopologyError
@@ -143,6 +147,48 @@ def test_the_density_is_that_of_conformations_whatever_the_scales(conformations,
         over = back.flow(z).log_prob(u)
         torch.testing.assert_close(back(z).log_prob(y), over - back.coordinates.log_abs_det_jacobian(u))
     assert back.coordinates.log_abs_det_jacobian(u).abs().min() > 10  # which is no detail
+
+
+def test_torsions_come_first_and_the_rest_given_them():
+    """Weights of draws of one density for another are 1 on average where both are densities; bonds read torsions."""
+    generator = torch.Generator().manual_seed(3)
+    top = mdtraj.Topology()
+    residue = top.add_residue("PEN", top.add_chain())
+    atoms = [top.add_atom(f"C{i}", mdtraj.element.carbon, residue) for i in range(5)]
+    for a, b in pairwise(atoms):
+        top.add_bond(a, b)
+    internal = bcg.features.internal_coordinates(top)
+    spread = {"bond": (0.15, 0.003), "angle": (1.9, 0.05)}
+    columns = [spread.get(kind, (0.0, math.pi)) for kind in internal.kinds]
+    centre, width = (torch.tensor(column) for column in zip(*columns, strict=True))
+    y = centre + width * (2 * torch.rand(500, len(columns), generator=generator) - 1)
+    frames = Frames.from_numpy(internal.positions(y).numpy(), unit="nm", temperature=300.0, topology=top)
+    coordinates = bcg.features.unbounded_coordinates(frames)
+    assert len(coordinates.soft) == 2
+    features = bcg.features.aligned(top, reference=frames.positions[0], select="all")
+    decoder = nets.FlowDecoder(1, 15, features, coordinates, layers=2, bins=4, hidden=(8,)).double()
+    z = torch.randn(4000, 1, generator=generator).double()
+    before = decoder(z).over
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(4)
+        u = before()
+        torch.testing.assert_close(before.log_prob(u), Normal(0.0, 1.0).log_prob(u).sum(-1))  # a fresh one
+        changed = copy.deepcopy(decoder)
+        for parameter in changed.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        after = changed(z).over
+        weights = (after.log_prob(u) - before.log_prob(u)).exp()
+        u = after()
+        other = (before.log_prob(u) - after.log_prob(u)).exp()
+    for ratio in (weights, other):
+        error = float(ratio.std()) / len(ratio) ** 0.5
+        assert error < 0.05
+        assert abs(float(ratio.mean()) - 1) < 4 * error
+    turned = u.clone()
+    turned[:, coordinates.soft] += 0.5
+    with torch.no_grad():
+        bonds = [after.others(v[:, coordinates.soft]).log_prob(v[:, decoder.rest]) for v in (u, turned)]
+    assert float((bonds[0] - bonds[1]).abs().max()) > 0.01
 
 
 def test_a_flow_comes_back_from_the_disk(conformations, dipeptide, tmp_path):

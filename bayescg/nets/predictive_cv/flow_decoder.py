@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import pyro.distributions as dist
+import torch
 from pyro.contrib.zuko import ZukoToPyro
 from torch import Size, Tensor, nn
 from torch.distributions import constraints
@@ -16,9 +18,15 @@ __all__ = ["FlowDecoder"]
 
 
 class FlowDecoder(nn.Module):
-    """Densities of z, and of features given z, that follow the CVs and do not move them.
+    r"""Densities of z, and of features given z, that follow the CVs and do not move them.
 
     No gradient reaches z through either: what z is to hold, something else has to say.
+
+    What bends a molecule most are its soft torsions t. They come first, and all other coordinates s given them,
+
+    .. math:: p(u \mid z) = p(t \mid z)\, p(s \mid z, t),
+
+    so that the wells of t are the matter of a few splines, which no bond and no angle disturbs.
 
     Parameters
     ----------
@@ -33,7 +41,8 @@ class FlowDecoder(nn.Module):
         What the flow is over; None: the features themselves.
     layers, bins : int
     hidden : sequence of int
-        Of :class:`bayescg.nets.SplineFlow`.
+        Of the :class:`bayescg.nets.SplineFlow` of t and of s. That of z has two layers for each CV, and twice as many
+        bins: a few wells in few dimensions.
 
     Examples
     --------
@@ -42,6 +51,9 @@ class FlowDecoder(nn.Module):
     >>> decoder(z)().shape
     torch.Size([7, 5])
     """
+
+    soft: Tensor
+    rest: Tensor
 
     def __init__(
         self,
@@ -57,13 +69,18 @@ class FlowDecoder(nn.Module):
         super().__init__()
         self.features, self.coordinates = features, coordinates
         over: Any = size if coordinates is None else coordinates.size
-        soft = [] if coordinates is None else coordinates.get_buffer("soft").tolist()
-        self.prior = SplineFlow([False] * latent_dim, latent_dim, bins, hidden)
-        self.flow = SplineFlow([i in soft for i in range(over)], layers, bins, hidden, context=latent_dim)
+        soft: list[int] = [] if coordinates is None else coordinates.get_buffer("soft").tolist()
+        rest = [i for i in range(over) if i not in soft]
+        self.register_buffer("soft", torch.tensor(soft, dtype=torch.long), persistent=False)
+        self.register_buffer("rest", torch.tensor(rest, dtype=torch.long), persistent=False)
+        self.prior = SplineFlow([False] * latent_dim, 2 * latent_dim, 2 * bins, hidden)
+        self.torsions = SplineFlow([True] * len(soft), layers, bins, hidden, latent_dim) if soft else None
+        self.flow = SplineFlow([False] * len(rest), layers, bins, hidden, latent_dim + 2 * len(soft))
 
     def place(self, y: Tensor) -> None:
         """Centre and scale of the flow are those of features ``(n, size)``."""
         u = y if self.coordinates is None else self.coordinates(_positions(self.features, y))
+        u = u[:, self.rest]
         self.flow.place(u.mean(0), u.std(0, correction=0).clamp_min(1e-6))
 
     def latent(self) -> dist.TorchDistribution:
@@ -72,7 +89,8 @@ class FlowDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> dist.TorchDistribution:
         """p(features | z), of batch shape ``(...)`` for z ``(..., latent_dim)``."""
-        over = self.flow(z.detach())
+        z = z.detach()
+        over = self.flow(z) if self.torsions is None else _TorsionsFirst(self, self.torsions, z)
         return over if self.coordinates is None else _Conformations(over, self.features, self.coordinates)
 
 
@@ -84,6 +102,39 @@ class _Unmoved(ZukoToPyro):
 
     def log_prob(self, x: Tensor) -> Tensor:
         return super().log_prob(x.detach())
+
+
+class _TorsionsFirst(dist.TorchDistribution):
+    """p(t | z) p(s | z, t) of coordinates u."""
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    has_rsample = True
+
+    def __init__(self, decoder: FlowDecoder, torsions: SplineFlow, z: Tensor):
+        self.decoder, self.torsions, self.z = decoder, torsions, z
+        super().__init__(z.shape[:-1], Size([len(decoder.soft) + len(decoder.rest)]), validate_args=False)
+
+    @property
+    def support(self) -> Any:
+        """All of space."""
+        return constraints.real_vector
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> _TorsionsFirst:
+        return _TorsionsFirst(self.decoder, self.torsions, self.z.expand(*batch_shape, -1))
+
+    def others(self, t: Tensor) -> dist.TorchDistribution:
+        """p(s | z, t), which reads the angles as cosines and sines."""
+        angles = math.pi * torch.erf(t / math.sqrt(2))
+        return self.decoder.flow(torch.cat([self.z.expand(*t.shape[:-1], -1), angles.cos(), angles.sin()], -1))
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        t = self.torsions(self.z)(sample_shape)
+        u = torch.cat([t, self.others(t)()], -1)
+        return u[..., torch.cat([self.decoder.soft, self.decoder.rest]).argsort()]
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        t, s = value[..., self.decoder.soft], value[..., self.decoder.rest]
+        return self.torsions(self.z).log_prob(t) + self.others(t).log_prob(s)
 
 
 class _Conformations(dist.TorchDistribution):
