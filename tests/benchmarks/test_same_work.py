@@ -92,6 +92,7 @@ def test_every_peer_trains_the_same_weights(problem):
         assert {k: tuple(v.shape) for k, v in module.named_parameters()} == shapes
 
 
+@pytest.mark.slow
 def test_columns_take_turns_and_make_a_table():
     results = race(["PyTorch", "bayescg trace"], "C", 16, threads=1, rounds=3, block=0.01)
     assert [len(r.seconds) for r in results] == [3, 3]

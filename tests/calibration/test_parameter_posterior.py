@@ -27,7 +27,7 @@ def test_refits_know_of_correlation(monkeypatch, blocks):
 
 
 @pytest.mark.parametrize(
-    ("choice", "fewer"), [("laplace", {"particles": 8}), ("bootstrap", {"members": 10, "particles": 4})]
+    ("choice", "fewer"), [("laplace", {"particles": 8}), pytest.param("bootstrap", {}, marks=pytest.mark.slow)]
 )
 def test_a_few_predictions_hold_the_truth(choice, fewer):
     """12 intervals, 90 % each: fewer than 7 come less than once in a thousand right tests."""

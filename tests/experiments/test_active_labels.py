@@ -74,6 +74,7 @@ def test_rounds_add_up(finished):
     assert finished.fit.system().dim == 12
 
 
+@pytest.mark.slow
 def test_a_loop_that_is_killed_goes_on_to_the_same_numbers(pool, finished, tmp_path):
     class Killed(Exception):
         pass

@@ -87,6 +87,7 @@ def test_some_rows_again_leave_the_others_and_keep_no_repeats(rows: Path) -> Non
     assert not list((rows / "runs" / "calibration").iterdir())
 
 
+@pytest.mark.slow
 def test_processes_find_the_functions_of_the_file(rows: Path) -> None:
     assert command("--only", "right", "--workers", "1", "--repeats", "60")[0] == 0
 

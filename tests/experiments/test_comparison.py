@@ -215,6 +215,7 @@ def test_a_comparison_needs_an_exact_answer(tmp_path):
         run(load(file, quick=True), tmp_path / "run", silent)
 
 
+@pytest.mark.slow
 def test_from_one_command_to_a_table_figures_and_words(tmp_path):
     (tmp_path / "small.toml").write_text(SMALL)
     path = tmp_path / "run"

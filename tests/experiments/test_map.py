@@ -114,6 +114,7 @@ def test_a_killed_worker_costs_its_own_run_a_retry(mapped: Any, log: Path) -> No
     assert times(log, "end") == dict.fromkeys(range(5), 1)
 
 
+@pytest.mark.slow
 def test_a_killed_fit_goes_on_from_its_checkpoint_to_the_same_numbers(mapped: Any, log: Path, tmp_path: Path) -> None:
     settings = [{"seed": 1, "log": str(log), "die_at": 47}]
     (result,) = bcg.experiments.map(mapped.fit, settings, out=tmp_path / "out", workers=1)
@@ -419,6 +420,7 @@ def test_after_an_interruption_a_cluster_begins_nothing_more_and_the_same_call_g
     assert times(log, "start") == times(log, "end") == dict.fromkeys(range(8), 1)
 
 
+@pytest.mark.slow
 def test_a_run_that_always_kills_its_dask_worker_is_given_up(mapped: Any, dask: Any, log: Path) -> None:
     settings = [{"number": n, "log": str(log)} for n in range(4)]
     with pytest.raises(RunError, match=r"1 of 4 runs failed") as caught:

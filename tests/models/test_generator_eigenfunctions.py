@@ -49,7 +49,7 @@ def correlation(fit, frames, exact) -> np.ndarray:
 @pytest.mark.parametrize(
     ("system", "sd"),
     [
-        (QuarticDoubleWell(), (0.011, 0.007)),
+        pytest.param(QuarticDoubleWell(), (0.011, 0.007), marks=pytest.mark.slow),
         pytest.param(QuarticDoubleWell(temperature_kT=0.25), (0.036, 0.024), marks=pytest.mark.slow),
         (Prinz(), (0.047, 0.022, 0.012)),
     ],

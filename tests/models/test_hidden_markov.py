@@ -173,7 +173,7 @@ def test_cells_without_noise_are_a_reversible_markov_state_model():
     assert torch.autograd.grad(density, model.log_joint)[0].abs().max() < 1e-3
 
 
-@pytest.mark.parametrize("gone", ["first", "some"])
+@pytest.mark.parametrize("gone", [pytest.param("first", marks=pytest.mark.slow), "some"])
 def test_cells_that_are_not_known_tell_nothing(gone):
     cells = seen(chain(4000))
     unknown = np.arange(4000) < 1 if gone == "first" else np.random.default_rng(0).random(4000) < 0.3

@@ -79,7 +79,7 @@ def coverage(frames, lag, draws=300):
     return held, rates, apart, ratio
 
 
-@pytest.mark.parametrize("lag", [EVERY, 5 * EVERY])
+@pytest.mark.parametrize("lag", [pytest.param(EVERY, marks=pytest.mark.slow), 5 * EVERY])
 def test_bands_hold_the_exact_committor_in_most_of_25_trajectories(lag):
     held, rate, _, ratio = coverage([frames_of(x) for x in trajectories(25, 200.0)], lag)
     assert min(held.min(), rate) >= 0.72  # right bands have fewer than 18 of 25 once in a hundred times
