@@ -50,6 +50,8 @@ for page in pages:
         code = code.replace("folds=5", "folds=3")
     print("PAGE", page)
     exec(compile(code, f"{page}.md", "exec"), {"__name__": "__main__"})
+assert "bayescg.plot" in sys.modules
+assert "matplotlib.pyplot" not in sys.modules, "figures that belong to nobody's session are drawn without it"
 """
 
 

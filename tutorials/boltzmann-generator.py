@@ -134,7 +134,7 @@ bcg.plot.free_energy(landscape)
 # %%
 start = np.tile([[-0.5, 0.87]], (20, 1))
 trajectory = bcg.sampling.langevin(
-    system, 500 if QUICK else 2000, chains=20, dt=0.002, starts=start, stride=10, seed=0, progress=False
+    system, 200 if QUICK else 2000, chains=20, dt=0.002, starts=start, stride=10, seed=0, progress=False
 )
 by_data = bcg.fit(BoltzmannGenerator(system, **small), trajectory, **settings)
 draw(

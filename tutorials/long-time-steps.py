@@ -117,7 +117,7 @@ bcg.plot.equipartition(checks)
 
 # %%
 for tolerance in (1e-5, 1e-7):
-    print(bcg.analysis.recommended_step(fit, tolerance, draws=3, time=1.0 if QUICK else 10.0, seed=0))
+    print(bcg.analysis.recommended_step(fit, tolerance, draws=3, time=0.5 if QUICK else 10.0, seed=0))
 
 # %% [markdown]
 # ## Where it ends

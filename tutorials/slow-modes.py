@@ -61,7 +61,7 @@ frames, exact_timescales.round(3)
 
 # %%
 train, test = frames.split(blocks=20, test=0.25, seed=0)
-training = {"steps": 60, "compile": "off"} if QUICK else {"compile": "trace"}
+training = {"steps": 30, "compile": "off"} if QUICK else {"compile": "trace"}
 generator = bcg.fit(GeneratorEigenfunctions(modes=3, system=system), train, seed=0, **training)
 
 # %%

@@ -39,7 +39,7 @@ QUICK = os.environ.get("BAYESCG_QUICK") == "1"  # everything small: how the test
 # simulations. With files of your own, skip this cell and put their names into the next one.
 
 # %%
-length, every = (50.0, 0.1) if QUICK else (3000.0, 1.0)  # ps
+length, every = (20.0, 0.05) if QUICK else (3000.0, 1.0)  # ps
 bcg.sampling.molecular_dynamics(
     bcg.systems.alanine_dipeptide(temperature=330.0), length, out="simulation", frame_every=every, seed=1
 )

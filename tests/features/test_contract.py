@@ -36,11 +36,18 @@ MAKERS: dict[str, Callable[[Path], Features]] = {
         bcg.features.torsions(top), bcg.features.distances(top, pairs=[(1, 18)]), bcg.features.aligned(top)
     ),
 }
+DEAR = ("aligned-all", "chain")
+"""Made of what others are made of: derivatives of all that they do are slow."""
 INVARIANT = [name for name in MAKERS if name not in ("cartesian", "beads")]
 
 
 @pytest.fixture(params=MAKERS)
 def features(request: pytest.FixtureRequest, pdb: Path) -> Features:
+    return MAKERS[request.param](pdb)
+
+
+@pytest.fixture(params=[pytest.param(m, marks=pytest.mark.slow) if m in DEAR else m for m in MAKERS])
+def cheap(request: pytest.FixtureRequest, pdb: Path) -> Features:
     return MAKERS[request.param](pdb)
 
 
@@ -91,9 +98,9 @@ def test_float32_gradients_are_those_of_float64(features: Features, conformation
     assert (single - exact).abs().max() < 1e-4 * exact.abs().max()
 
 
-def test_gradients_match_finite_differences(features: Features, conformations: Tensor):
+def test_gradients_match_finite_differences(cheap: Features, conformations: Tensor):
     x = conformations[:2].clone().requires_grad_()
-    assert torch.autograd.gradcheck(features, (x,), atol=1e-7)
+    assert torch.autograd.gradcheck(cheap, (x,), atol=1e-7)
 
 
 def test_second_derivatives_match_finite_differences(features: Features, conformations: Tensor):
@@ -129,10 +136,10 @@ def test_gradients_are_orthogonal_to_rigid_motions(invariant: Features, conforma
     assert torque.abs().max() < 1e-9
 
 
-def test_traced_gradients_hold_for_other_positions(features: Features, conformations: Tensor):
+def test_traced_gradients_hold_for_other_positions(cheap: Features, conformations: Tensor):
     # What compiled training does: trace value and gradient once, replay on other frames.
-    graph = make_fx(lambda x: gradient(features, x))(conformations[:4])
-    torch.testing.assert_close(graph(conformations[4:]), gradient(features, conformations[4:]))
+    graph = make_fx(lambda x: gradient(cheap, x))(conformations[:4])
+    torch.testing.assert_close(graph(conformations[4:]), gradient(cheap, conformations[4:]))
 
 
 # TorchScript is what PLUMED reads; torch says that it would rather have another format.

@@ -1,7 +1,5 @@
 """Figures draw the numbers they are given, with units, and leave no global state."""
 
-import subprocess
-import sys
 from typing import Any
 
 import matplotlib.figure
@@ -183,16 +181,6 @@ def test_a_ramachandran_plot_of_the_published_frames(published, tmp_path):
     )
     assert len(axes[1].collections[0].get_offsets()) == 50
     assert plot.predictive_check(predictive_check(fit, frames, samples=200)).axes[-1].get_legend() is not None
-
-
-def test_pyplot_is_never_imported(tmp_path):
-    code = (
-        "import sys, numpy as np, bayescg as bcg;"
-        "frames = bcg.data.Frames.from_numpy(np.random.default_rng(0).normal(size=(200, 2)), unit='reduced');"
-        "bcg.plot.free_energy(bcg.analysis.free_energy(None, frames, lambda x: x, bins=5)).savefig(sys.argv[1]);"
-        "assert 'matplotlib.pyplot' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "f.png")], check=True)
 
 
 @pytest.mark.parametrize("share", [[0.0, 0.0, 1.0, 1.0], [0.3, 0.4, 0.6, np.nan]])
