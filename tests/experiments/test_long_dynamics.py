@@ -9,7 +9,7 @@ from bayescg.experiments import load, run
 
 
 def test_a_quick_run_checks_its_trajectories_beside_velocity_verlet(tmp_path):
-    experiment = load("henon-heiles-action", quick=True, changes=["long_steps.draws=2"])
+    experiment = load("henon-heiles-action", quick=True, changes=["long_steps.draws=2", "long_steps.accuracy=1e-8"])
     summary = run(experiment, tmp_path, lambda _: None)
     rms, drift = (summary["quantities"][f"energy_{name}"] for name in ("rms", "drift"))
     assert rms["mean"] < 1e-3

@@ -42,7 +42,7 @@ from bayescg.inference.distributed import Processes
 from bayescg.models import PredictiveCV
 from bayescg.recording.optimiser import Adam
 
-COMMON = {"learning_rate": 1e-2, "seed": 3, "compile": "off", "steps": 15, "batch_size": 17, "validation": 0.2}
+COMMON = {"learning_rate": 1e-2, "seed": 3, "compile": "off", "steps": 8, "batch_size": 17, "validation": 0.2}
 
 FITS = {
     "none": {"uncertainty": "none"},

@@ -106,16 +106,17 @@ def test_the_error_of_a_difference_is_right():
     assert np.mean(single) > 1.5 * scatter  # the control: errors that are not paired are far too wide
 
 
-def test_equals_are_tied_as_often_as_they_should_be_on_frames_worth_twenty():
+@pytest.mark.parametrize("sets", [100, pytest.param(200, marks=pytest.mark.slow)])
+def test_equals_are_tied_as_often_as_they_should_be_on_frames_worth_twenty(sets):
     """Two densities of the same score: tied in 95 % of data sets; by two standard errors of ten blocks, in fewer."""
     shifts, tied, by_two = ("+0.3", "-0.3"), 0, 0
-    for seed in range(200):
+    for seed in range(sets):
         frames = comparisons.frames_of(seed, 0.98, 2000)
         tied += len(compare(comparisons.fits(), frames).tied) == 2
         ten = compare(comparisons.fits(), frames, blocks=10)
         apart = ten[shifts[0]].blocks - ten[shifts[1]].blocks
         by_two += abs(apart.mean()) < 2 * apart.std(ddof=1) / 10**0.5
-    low, high = acceptance(200, 0.95)
+    low, high = acceptance(sets, 0.95)
     assert low <= tied <= high
     assert by_two < low
 
