@@ -28,9 +28,9 @@ LONGEST = (
     "tests/test_cli.py",
     "tests/test_tutorials.py",
     "tests/models/test_contract.py",
-    "tests/recording/test_compiled.py",
     "tests/inference/test_distributed.py",
     "tests/inference/test_resume.py",
+    "tests/test_pages.py",
 )
 """Files that are handed to the processes of a run first: one that begins last keeps one process busy alone."""
 
