@@ -34,8 +34,7 @@ def same(a, b) -> bool:
 
 
 @pytest.mark.parametrize(
-    "uncertainty",
-    [pytest.param(c, marks=pytest.mark.slow) if c in ("none", "ensemble") else c for c in CHOICES],
+    "uncertainty", [pytest.param(c, marks=pytest.mark.slow) if c == "ensemble" else c for c in CHOICES]
 )
 def test_one_seed_gives_one_result_whatever_the_process_did_before(toy_frames, uncertainty):
     frames = toy_frames()
