@@ -84,6 +84,12 @@ CASES = {
     "fractions by list": (lambda: BoltzmannGenerator(bcg.systems.DoubleWell(), warm=[0, 1]), ConfigError, "warm="),
     "powers by number": (lambda: ActionMap(powers=1), ConfigError, "powers=1 must be a list"),
     "powers in words": (lambda: ActionMap(powers="A"), ConfigError, "powers.0.='A'"),
+    "no powers": (lambda: ActionMap(dim=2, powers=()), ConfigError, "one power at least"),
+    "powers without waves": (
+        lambda: ActionMap(waves=3, powers=(1, 3, 5, 7)),
+        ConfigError,
+        "no more than there are waves",
+    ),
     "kinds of one number": (lambda: ActionMap(kinds=1), ConfigError, "kinds=1 must be a list"),
     "a prior of a tensor": (lambda: PredictiveCV(ard=torch.tensor(0.5)), ConfigError, "ard="),
     "a lag in words": (lambda: EffectiveDynamics(lag="cuda"), ConfigError, "lag='cuda'"),

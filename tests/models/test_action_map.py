@@ -195,9 +195,6 @@ def test_what_is_no_state_is_refused(pairs):
     heavier = from_function(lambda x: x.square().sum(-1), 2, masses=(1.0, 3.0))
     with pytest.raises(DataError, match="mass 1 in these frames and 3"):
         bcg.fit(ActionMap(heavier), pairs)
-    for powers in ((), (1, 3, 5, 7)):
-        with pytest.raises(ConfigError, match="one power at least, and no more than there are waves"):
-            ActionMap(waves=3, powers=powers)
     with pytest.raises(ConfigError, match="order"):
         ActionMap(order=3)
     with pytest.raises(ModelError, match="mean-field"):
