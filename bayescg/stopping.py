@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from bayescg.errors import Interrupted, OutputError
 
-__all__ = ["StopFlag", "claimed", "end_with", "stop_requested", "stoppable"]
+__all__ = ["StopFlag", "claimed", "end_with", "stop_requested", "stoppable", "unbroken"]
 
 
 class StopFlag:
@@ -57,6 +57,17 @@ def stoppable(advice: Callable[[], str]) -> Iterator[None]:
         if isinstance(error, Interrupted) and not signals:  # the fit has its own handlers, to end its step first
             reason = str(error)
         raise Interrupted(f"{reason}.\n{advice()}", int(number)) from None
+
+
+@contextmanager
+def unbroken() -> Iterator[None]:
+    """SIGINT and SIGTERM wait until this is over, for compiled code that crashes where Python is cut short in it."""
+    try:
+        with stop_requested() as flag:
+            yield
+    finally:
+        if flag.signal:
+            signal.raise_signal(flag.number)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bayescg.checkpoint import write_file
 from bayescg.inference.fitted import warned_if_failing
+from bayescg.stopping import unbroken
 
 if TYPE_CHECKING:
     from bayescg.questions import Drawing
@@ -38,7 +39,7 @@ def save_figures(folder: Path, drawings: Mapping[str, Drawing]) -> Figures:
     molecules: set[Path] = set()
     for name, drawing in drawings.items():
         stream, failures = io.BytesIO(), []
-        with warned_if_failing(f"the figure {name}", failures):
+        with unbroken(), warned_if_failing(f"the figure {name}", failures):  # matplotlib's renderer would crash
             drawing.draw().savefig(stream, format="png", dpi=150, bbox_inches="tight")
         if failures:
             warnings.warn(failures[0], stacklevel=2)

@@ -1,4 +1,6 @@
+import os
 import re
+import signal
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -7,8 +9,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from bayescg.errors import Interrupted
 from bayescg.questions import Drawing, Finding, Table
 from bayescg.report import QUICK_RUN, quantity_table, rows, save_figures, write_report
+from bayescg.stopping import stoppable
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360000002000001e221bc330000"
@@ -168,6 +172,23 @@ def test_a_figure_that_cannot_be_drawn_is_a_warning(tmp_path: Path) -> None:
         saved = save_figures(tmp_path, drawings)
     assert saved == {tmp_path / "good.png": ("Nothing.", "Nothing.")}
     assert [p.name for p in tmp_path.iterdir()] == ["good.png"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_a_figure_is_drawn(tmp_path: Path, number: signal.Signals) -> None:
+    """Where one cuts Python short inside matplotlib's renderer, the process ends in a segmentation fault."""
+    drawn: list[str] = []
+
+    def stopped(name: str) -> Figure:
+        os.kill(os.getpid(), number)
+        drawn.append(name)
+        return Figure((1, 1))
+
+    drawings = {name: Drawing(lambda name=name: stopped(name), "None.") for name in ("first", "second")}
+    with pytest.raises(Interrupted, match=rf"stopped by {number.name}") as caught, stoppable(lambda: "Go on."):
+        save_figures(tmp_path, drawings)
+    assert drawn == ["first"]
+    assert caught.value.number == number
 
 
 def test_molecules_are_turned_on_the_page_and_nothing_is_fetched(results: dict[str, Any], tmp_path: Path) -> None:
