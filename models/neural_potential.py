@@ -25,7 +25,9 @@ Energy = Callable[[Tensor, Tensor], Tensor]
 
 
 class NeuralPotential(PotentialModel):
-    r"""Energies and forces of configurations, :math:`E \sim N(U(x), n s_E^2)`, :math:`F \sim N(-\nabla U(x), s_F^2)`.
+    r"""A potential of particles from energies and forces, by a network of neighbours or any module of yours.
+
+    .. math:: E \sim N(U(x), n s_E^2), \qquad F \sim N(-\nabla U(x), s_F^2)
 
     U is a sum over the n particles, each of which sees its neighbours (:class:`bayescg.nets.ParticleEnergy`): it does
     not change with rotations, translations and exchanges of like particles, and is one of any number of them. Both

@@ -28,6 +28,7 @@ tests; *low* and *high* count intervals that lie wholly below and above the trut
 own standard deviations; *width* is the quoted over the true standard deviation. The *control*, the same intervals half
 as wide unless said otherwise, has to lie below the range. *Refused* are answers that said that they had no interval.
 *Intervals only*: the package says that the mean is no estimate there, so that its bias is not judged.
+*No claim*: rows to compare with, of which the package promises nothing; they are counted, and not judged.
 
 `bayescg calibrate` makes this table; `bayescg calibrate --only WORD` makes some of its rows again.
 

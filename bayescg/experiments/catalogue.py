@@ -32,7 +32,7 @@ def experiments() -> dict[str, str]:
     True
     """
     descriptions = {}
-    for path in sorted(_SHIPPED.glob("*.toml")):
+    for path in sorted(_SHIPPED.glob("*.toml"), key=lambda path: path.stem):
         descriptions[path.stem] = tomllib.loads(path.read_text(encoding="utf-8"))["experiment"]["description"]
     return descriptions
 

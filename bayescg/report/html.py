@@ -137,7 +137,9 @@ def _viewer(figures: Figures) -> str:
     """3Dmol.js (N. Rego, D. Koes, Bioinformatics 31, 1322 (2015)), where there are molecules to turn."""
     if not any(p.with_suffix(".pdb").is_file() for p in figures):
         return ""
-    return (Path(__file__).parent / "vendored" / "3Dmol-2.5.5-min.js").read_text()
+    folder = Path(__file__).parent / "vendored"
+    licence, program = (folder / name for name in ("3Dmol-LICENSE.txt", "3Dmol-2.5.5-min.js"))
+    return f"/*\n{licence.read_text('utf-8')}*/\n{program.read_text('utf-8')}"  # who gets the page gets the licence
 
 
 def _sources(quantities: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str, str, str]]:

@@ -57,7 +57,7 @@ class MorseCluster(System):
 
 
 class LennardJonesCluster(System):
-    r"""Particles with :math:`U = \sum_{i<j} 4 (r^{-12} - r^{-6})` in a wide sphere about their centre.
+    r"""Lennard-Jones particles in a wide sphere about their centre, :math:`U = \sum_{i<j} 4 (r^{-12} - r^{-6})`.
 
     Outside the sphere :math:`10\,(|x_i - \bar x| - R)_+^2` brings evaporated particles back. The lowest energies are
     -44.326801 of 13 particles, an icosahedron, and -173.928427 of 38, a truncated octahedron.

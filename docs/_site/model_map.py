@@ -1,7 +1,7 @@
 """The directive `model-map`: what one has, what one wants, and the model for it, beside an experiment to try.
 
 Its content is lines ``# what one has`` and, under each, ``what one wants | Model, Model | experiment``. A registered
-model that is nowhere on the map ends the build, and so does one that is not registered.
+model that is nowhere on the map ends the build, and so do one that is not registered and an experiment of other models.
 """
 
 from collections.abc import Sequence
@@ -32,6 +32,9 @@ class ModelMap(SphinxDirective):
                 continue
             want, names, experiment = map(str.strip, line.split("|"))
             models |= set(names.split(", "))
+            file = catalogue.find_experiment(experiment).read_text("utf-8")
+            if not any(f'"{name}"' in file for name in names.split(", ")):
+                raise ExtensionError(f"the experiment {experiment} is of none of {names}")
             links = ", ".join(f"{{py:class}}`{name} <bayescg.models.{name}>`" for name in names.split(", "))
             wants += self.row("row", (want, links, f"[{experiment}](experiments.md#{experiment})"))
         if models != set(catalogue.models()):

@@ -203,6 +203,7 @@ def test_molecules_are_turned_on_the_page_and_nothing_is_fetched(results: dict[s
     assert (tmp_path / "cv.pdb").read_text() == models
     assert f'<script type="text/plain">{models}</script>' in page  # a prime is no entity
     assert "$3Dmol.createViewer" in page
+    assert "Copyright (c) 2014, University of Pittsburgh" in page  # who gets the program gets its licence
     assert "3Dmol" not in plain
     assert not re.search(r'(src|href)="(?!data:)', page)
     save_figures(tmp_path, drawing())
