@@ -47,7 +47,7 @@ for page in pages:
     if smaller:
         code = re.sub(r"\bsteps=\d+", "steps=10, members=4", code)
         code = code.replace("(1.0, 5.0, 10.0)", "(0.2, 0.5, 1.0)").replace("lag=10.0", "lag=1.0")  # of 5 ps each
-        code = code.replace("folds=5", "folds=3")
+        code = code.replace("folds=5", "folds=3").replace("fit, 10_000", "fit, 400")
     print("PAGE", page)
     exec(compile(code, f"{page}.md", "exec"), {"__name__": "__main__"})
 assert "bayescg.plot" in sys.modules
@@ -92,6 +92,18 @@ def test_the_loop_of_the_readme_runs(printed):
 def test_what_is_made_smaller_stands_in_the_readme():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [words for words in SMALLER if text.count(words) != 1] == []
+
+
+@pytest.mark.parametrize("page", ["docs/how-to/run.md", "CONTRIBUTING.md"])
+def test_experiment_files_of_the_pages_are_some(page: str, tmp_path: Path) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    files = [f for f in re.findall(r"^```toml\n(.*?)^```", text, re.DOTALL | re.MULTILINE) if "[experiment]" in f]
+    assert files
+    for path in (tmp_path / "molecule.pdb", tmp_path / "run-0.xtc", tmp_path / "factor_analysis.py"):
+        path.touch()
+    for file in files:
+        (tmp_path / "mine.toml").write_text(file, encoding="utf-8")
+        bcg.experiments.load(tmp_path / "mine.toml")
 
 
 def masked(text: str) -> list[str]:

@@ -76,7 +76,8 @@ def _write_forces(fit: Fit, folder: Path, refits: bool) -> None:
         trained = " (or take the trained values alone, with --no-refits)" if refits and fit.gauge is not None else ""
         raise ConfigError(
             "these CVs need a PythonForce, whose file would be a pickle: make it where you simulate, with "
-            f"bayescg.export.to_openmm(bayescg.Fit.load(DIRECTORY)), or use --to plumed{trained}"
+            "bayescg.export.to_openmm(bayescg.Fit.load(DIRECTORY)); for CVs of torsions and distances there is "
+            f"--to plumed{trained}"
         )
     with whole(folder) as partial:
         partial.mkdir()
