@@ -149,7 +149,7 @@ def test_a_process_without_bayescg_reads_the_script(refitted, frames, by_torch, 
     np.testing.assert_allclose(single, exact, rtol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.jit
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_scripts_give_all_outputs(gaussian, frames, by_torch, tmp_path):
     folder = bcg.export.to_plumed(gaussian, tmp_path / "cv")
     x = frames.positions[:4].astype(float)

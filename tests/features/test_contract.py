@@ -109,7 +109,7 @@ def test_second_derivatives_match_finite_differences(features: Features, conform
     assert torch.autograd.gradgradcheck(lambda x: scalar(features, x), (x,), atol=1e-6, fast_mode=True)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # inside torch
+@pytest.mark.filterwarnings("ignore:`torch.jit")  # inside torch
 def test_forward_mode_gives_the_same_jacobian(features: Features, conformations: Tensor):
     x = conformations[0]
     torch.testing.assert_close(torch.func.jacfwd(features)(x), torch.func.jacrev(features)(x))
@@ -143,7 +143,7 @@ def test_traced_gradients_hold_for_other_positions(cheap: Features, conformation
 
 
 # TorchScript is what PLUMED reads; torch says that it would rather have another format.
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_torchscript_export_keeps_value_and_gradient(features: Features, conformations: Tensor):
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.trace(features, conformations[:2]), buffer)
@@ -189,7 +189,7 @@ def test_only_coordinates_have_positions(pdb: Path):
     assert not isinstance(bcg.features.cartesian(2), HasPositions)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_flat_coordinates_of_a_toy_system():
     features = bcg.features.cartesian(3)
     x = torch.randn(4, 5, 3)

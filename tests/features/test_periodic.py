@@ -119,7 +119,7 @@ def test_every_frame_in_its_box(topology: Any):
     torch.testing.assert_close(features(x[None, :2], torch.from_numpy(boxes[:2])), exact[None, :2])
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 @pytest.mark.parametrize("name", BOXES)
 def test_exported_and_traced_features_look_across_the_box(name: str, topology: Any):
     x = anywhere()

@@ -37,7 +37,7 @@ def test_soft_torsions_and_methyl_groups_are_found(coordinates: UnboundedCoordin
     assert sorted(map(sorted, coordinates.rotors)) == [[0, 2, 3], [11, 12, 13], [19, 20, 21]]
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # inside torch
+@pytest.mark.filterwarnings("ignore:`torch.jit")  # inside torch
 def test_volume_is_that_of_the_map(coordinates: UnboundedCoordinates, u: Tensor) -> None:
     jacobian = torch.func.vmap(torch.func.jacfwd(coordinates.bounded))(u)
     wanted = torch.linalg.slogdet(jacobian)[1] + coordinates.internal.log_abs_det_jacobian(coordinates.bounded(u))
