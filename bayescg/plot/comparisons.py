@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import t
 
 from bayescg.plot.style import BLUE, GREY, INK, ORANGE, figure
+from bayescg.plot.subjects import figure_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +25,7 @@ _NAMES = {
 }  # fmt: skip
 
 
+@figure_of("bayescg.analysis.compare")
 def comparison(table: Comparison) -> Figure:
     """Scores of :func:`bayescg.analysis.compare`, and differences from the best with their 90 % intervals.
 

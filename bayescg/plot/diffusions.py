@@ -8,6 +8,7 @@ import numpy as np
 
 from bayescg.draws import interval
 from bayescg.plot.style import BLUE, GREY, axis_label, band, figure
+from bayescg.plot.subjects import figure_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,6 +20,7 @@ __all__ = ["effective_dynamics"]
 _HIGHEST = 15.0
 
 
+@figure_of("bayescg.analysis.effective_dynamics")
 def effective_dynamics(found: DiffusionDraws, level: float = 0.9, name: str = "z") -> Figure:
     """Free energy and diffusion along a variable; grey where the diffusion is the prior's more than the data's.
 

@@ -24,6 +24,7 @@ from bayescg.plot.style import (
     intervals,
     name_axis,
 )
+from bayescg.plot.subjects import figure_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["chapman_kolmogorov", "committor", "eigenfunctions", "spectrum", "timescales"]
 
 
+@figure_of("bayescg.analysis.spectrum")
 def spectrum(modes: SlowModes, truth: Sequence[float] | None = None) -> Figure:
     """Eigenvalues with their 90 % intervals, on a logarithmic scale; the exact ones beside them where they are known.
 
@@ -71,6 +73,7 @@ def spectrum(modes: SlowModes, truth: Sequence[float] | None = None) -> Figure:
     return fig
 
 
+@figure_of("bayescg.analysis.spectrum")
 def eigenfunctions(
     modes: SlowModes,
     frames: Any,
@@ -125,6 +128,7 @@ def eigenfunctions(
     return fig
 
 
+@figure_of("bayescg.analysis.committor")
 def committor(
     found: Committor,
     frames: Any,
@@ -162,6 +166,7 @@ def committor(
     return fig
 
 
+@figure_of("bayescg.analysis.implied_timescales")
 def timescales(found: xr.DataArray, truth: Sequence[float] | None = None) -> Figure:
     """Implied timescales against lag with 90 % bands; grey where a timescale is shorter than the lag.
 
@@ -210,6 +215,7 @@ def timescales(found: xr.DataArray, truth: Sequence[float] | None = None) -> Fig
     return fig
 
 
+@figure_of("bayescg.analysis.chapman_kolmogorov")
 def chapman_kolmogorov(test: ChapmanKolmogorov) -> Figure:
     """Correlations of the modes against lag: predicted from the shortest one (line and band), and measured (points).
 

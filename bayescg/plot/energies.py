@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayescg.plot.style import BLUE, ORANGE, PALE, Histogram, band, colour_bar, figure, in_degrees, name_axis
+from bayescg.plot.subjects import figure_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +22,7 @@ HIGHEST = 25.0
 """Free energies are drawn up to here, in kT: weighted draws reach hundreds, and would leave the wells a flat line."""
 
 
+@figure_of("bayescg.analysis.free_energy")
 def free_energy(fes: FreeEnergy, known: Histogram | None = None, label: str = "reference") -> Figure:
     """Profile with its band over one CV; maps of the mean and of its standard deviation over two.
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from bayescg.draws import interval
 from bayescg.plot.style import BLUE, ORANGE, PALE, axis_label, colour_bar, figure, intervals
+from bayescg.plot.subjects import figure_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["hidden_states"]
 
 
+@figure_of("bayescg.analysis.hidden_states")
 def hidden_states(found: HiddenStates, truth: Sequence[float] | None = None, level: float = 0.9) -> Figure:
     """Cells that each hidden state shows, or its means of features; populations; timescales above the lag.
 

@@ -13,6 +13,7 @@ from bayescg.analysis.evaluation import evaluate, label, named_observables, unit
 from bayescg.data import Frames, evenly
 from bayescg.errors import DataError
 from bayescg.plot.style import BLUE, GREY, INK, ORANGE, axis_label, colour_bar, figure, in_degrees, name_axis
+from bayescg.plot.subjects import figure_of
 from bayescg.recording.functional import seeded
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = ["cv", "loss"]
 SHOWN = 4000
 
 
+@figure_of("bayescg.fit")
 def cv(
     fit: Fit, frames: Frames, color: str | Callable[..., Any] = "density", ellipses: int = 8, seed: int = 0
 ) -> Figure:
@@ -81,6 +83,7 @@ def cv(
     return fig
 
 
+@figure_of("bayescg.fit")
 def loss(fit: Fit) -> Figure:
     """The loss of training and held-out frames over the steps: minus the bound on log p, in nats a frame.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bayescg.plot.style import BLUE, GREY, figure, intervals
+from bayescg.plot.subjects import figure_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["reliability"]
 
 
+@figure_of("bayescg.analysis.reliability")
 def reliability(curve: Reliability) -> Figure:
     """Reliability curve: the share of shots that were counted over the probability that was foretold.
 

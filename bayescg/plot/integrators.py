@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayescg.plot.style import BLUE, COLOURS, GREY, band, figure, name_axis
+from bayescg.plot.subjects import figure_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -124,6 +125,7 @@ def phase_portrait(path: Frames, coordinates: tuple[int, ...] = (0, 1), most: in
     return fig
 
 
+@figure_of("bayescg.analysis.integrator_check")
 def vibrations(check: IntegratorCheck, level: float = 0.9) -> Figure:
     """Velocity autocorrelation and vibrational spectrum: the median of the draws and their band.
 

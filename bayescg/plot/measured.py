@@ -8,6 +8,7 @@ import numpy as np
 
 from bayescg.draws import interval
 from bayescg.plot.style import BLUE, GREY, INK, ORANGE, band, colour_bar, figure, in_degrees, name_axis
+from bayescg.plot.subjects import figure_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["measured_averages"]
 
 
+@figure_of("bayescg.analysis.experiments")
 def measured_averages(ensemble: Ensemble, level: float = 0.9) -> Figure:
     """Each datum beside the simulation and the ensemble, and what the force field is off by.
 

@@ -11,6 +11,7 @@ from bayescg.analysis import PredictiveCheck
 from bayescg.analysis.evaluation import evaluate, label, named_observables
 from bayescg.data import Frames, evenly
 from bayescg.plot.style import BLUE, INK, figure, in_degrees, name_axis, stair_band
+from bayescg.plot.subjects import figure_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["predictive_check", "ramachandran"]
 
 
+@figure_of("bayescg.analysis.predictive_check")
 def predictive_check(check: PredictiveCheck) -> Figure:
     """One panel for each observable: the histogram seen, and the predicted one with its bands.
 
@@ -74,6 +76,7 @@ def _observable(ax: Axes, o: ObservableCheck, level: str) -> None:
     ax.set_title(f"p(mean) = {o.p_mean:.2f}, p(sd) = {o.p_sd:.2f}", fontsize=9, color=INK, loc="left")
 
 
+@figure_of("bayescg.fit")
 def ramachandran(fit: Fit, frames: Frames, seed: int = 0, torsions: Sequence[str] = ("phi", "psi")) -> Figure:
     """φ and ψ of the frames, and of as many configurations that the model generates, side by side.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bayescg.draws import ecdf_band
 from bayescg.plot.style import BLUE, GREY, INK, ORANGE, figure
+from bayescg.plot.subjects import figure_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,6 +18,7 @@ __all__ = ["ranks"]
 _LEVEL = 0.99
 
 
+@figure_of("bayescg.analysis.simulated_truth")
 def ranks(simulated: Simulated) -> Figure:
     """Distribution functions of ranks less the diagonal, with the band that uniform ones leave once in a hundred times.
 

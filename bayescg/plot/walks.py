@@ -8,6 +8,7 @@ import numpy as np
 
 from bayescg.data.rungs import LITTLE_OVERLAP
 from bayescg.plot.style import BLUE, GREY, INK, ORANGE, PALE, figure
+from bayescg.plot.subjects import figure_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["mixing"]
 
 
+@figure_of("bayescg.analysis.mixing")
 def mixing(mixed: Mixing) -> Figure:
     """Where the replicas in each window came from, and how its neighbours hang together.
 

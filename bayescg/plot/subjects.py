@@ -1,0 +1,42 @@
+"""What a figure is of, asked at the door: that a fit is given in place of an analysis of it happens to everyone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from bayescg.errors import ConfigError
+
+__all__ = ["figure_of"]
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def figure_of(maker: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Decorate a figure whose first argument is what `maker` returns, of the class that it is annotated with.
+
+    Raises
+    ------
+    ConfigError
+        By the figure: its first argument is something else.
+    """
+
+    def decorated(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        name, annotation = next(iter(function.__annotations__.items()))
+        wanted = annotation.rpartition(".")[2]
+
+        @wraps(function)
+        def figure(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            subject = args[0] if args else kwargs.get(name)
+            if wanted not in (kind.__name__ for kind in type(subject).__mro__):
+                raise ConfigError(
+                    f"bayescg.plot.{function.__name__} draws what {maker} returns ({wanted}); {name} is of type "
+                    f"{type(subject).__name__}"
+                )
+            return function(*args, **kwargs)
+
+        return figure
+
+    return decorated
