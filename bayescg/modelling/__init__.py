@@ -18,6 +18,7 @@ from bayescg.modelling.schedules.reweighted_annealing import ReweightedAnnealing
 from bayescg.modelling.schedules.schedule import Schedule  # noqa: E402
 from bayescg.modelling.schedules.staged_annealing import StagedAnnealing  # noqa: E402
 from bayescg.modelling.schedules.weighted import Draws  # noqa: E402
+from bayescg.modelling.states_model import StatesModel  # noqa: E402
 from bayescg.modelling.system_model import SystemModel, box_of, placing  # noqa: E402
 from bayescg.modelling.transition import HasTransition  # noqa: E402
 from bayescg.modelling.two_way_model import TwoWayModel  # noqa: E402
@@ -42,6 +43,7 @@ __all__ = [
     "ReweightedAnnealing",
     "Schedule",
     "StagedAnnealing",
+    "StatesModel",
     "SystemModel",
     "TwoWayModel",
     "box_of",

@@ -40,11 +40,18 @@ from bayescg.nets.phase_space.widening import power_law, widening
 from bayescg.nets.predictive_coarse_graining.coarse_potential import CoarsePotential
 from bayescg.nets.predictive_cv.flow_decoder import FlowDecoder
 from bayescg.nets.random import ard, fan_in, gaussian, log_gamma, random_net
-from bayescg.nets.reversible_deep_msm.reversible_kernel import log_kernel, transfer_eigenvalues
+from bayescg.nets.reversible_deep_msm.reversible_kernel import (
+    evened,
+    log_free_joint,
+    log_kernel,
+    log_occupation,
+    log_score,
+    transfer_eigenvalues,
+)
 from bayescg.nets.reversible_deep_msm.soft_states import SoftStates
 from bayescg.nets.reversible_deep_msm.state_densities import StateDensities
 from bayescg.nets.spline_flow import BOUND, SplineFlow
-from bayescg.nets.symmetric import symmetric_places
+from bayescg.nets.symmetric import symmetric_matrix, symmetric_places
 from bayescg.nets.training_range import TrainingRange
 from bayescg.nets.whiten import Whiten
 
@@ -95,6 +102,7 @@ __all__ = [
     "doubted_modes",
     "energy_and_forces",
     "enough_cells",
+    "evened",
     "exactly",
     "fan_in",
     "fisher_scoring",
@@ -102,9 +110,12 @@ __all__ = [
     "harmonics",
     "hidden_paths",
     "log_forward",
+    "log_free_joint",
     "log_gamma",
     "log_kernel",
+    "log_occupation",
     "log_propagator",
+    "log_score",
     "mean_squares",
     "packed",
     "packed_diffusion",
@@ -113,6 +124,7 @@ __all__ = [
     "rate_matrix",
     "smooth_cutoff",
     "span_of",
+    "symmetric_matrix",
     "symmetric_places",
     "transfer_eigenvalues",
     "unpacked",

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ["joint_root", "symmetric_places"]
+__all__ = ["joint_root", "symmetric_matrix", "symmetric_places"]
 
 
 def symmetric_places(size: int) -> Tensor:
@@ -20,6 +20,19 @@ def symmetric_places(size: int) -> Tensor:
     places = torch.zeros(size, size, dtype=torch.long)
     places[rows, columns] = places[columns, rows] = torch.arange(len(rows))
     return places
+
+
+def symmetric_matrix(entries: Tensor, size: int) -> Tensor:
+    """Symmetric matrix ``(size, size)`` of the entries of its lower half.
+
+    Examples
+    --------
+    >>> symmetric_matrix(torch.tensor([1.0, 2.0, 3.0]), 2)
+    tensor([[1., 2.],
+            [2., 3.]])
+    """
+    rows, columns = torch.tril_indices(size, size)
+    return entries.new_zeros(size, size).index_put((rows, columns), entries).index_put((columns, rows), entries)
 
 
 def joint_root(log_joint: Tensor, steps: Tensor, shape: float, least: float) -> Tensor:

@@ -47,7 +47,7 @@ def reduced(x: Any, **rest: Any) -> Frames:
 
 def matrix(model: Any, joint: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Equilibrium probabilities of the points of the grid, and p(y | x) between them."""
-    joint = model._joint() if joint is None else joint
+    joint = model.equilibrium_joint() if joint is None else joint
     with torch.no_grad():
         mu = model.densities.equilibrium(joint).log_prob(GRID).exp() * STEP
         p = model.densities.transition(GRID, joint)
@@ -68,14 +68,14 @@ def test_the_kernel_is_normalised_and_in_detailed_balance(seed):
     x = GRID[::400]
     y = x.roll(1)
     now, later = (model.densities.log_prob(end).exp() for end in (x, y))
-    pair = torch.einsum("ni,ij,nj->n", now, model._joint(), later)
+    pair = torch.einsum("ni,ij,nj->n", now, model.equilibrium_joint(), later)
     torch.testing.assert_close(model.transition(x).log_prob(y).exp() * model.log_equilibrium(x).exp(), pair)
 
 
 def test_a_joint_that_is_not_symmetric_is_not_in_balance():
     """Negative control: what is learned of one direction alone."""
     model = kernel()
-    joint = model._joint()
+    joint = model.equilibrium_joint()
     joint = joint * torch.rand(joint.shape, generator=torch.Generator().manual_seed(0), dtype=joint.dtype)
     mu, p = matrix(model, joint / joint.sum())
     flow = mu[:, None] * p
@@ -154,7 +154,7 @@ def test_a_fit_loses_little_of_the_exact_density(trained):
     assert -4 * lost.std() / 2000**0.5 < lost.mean() < 0.05
     order = np.argsort(-model.occupation.numpy())
     counts = gaussians(4000, 0)[1]
-    np.testing.assert_allclose(model._joint().detach().numpy()[order][:, order], counts, atol=0.01)
+    np.testing.assert_allclose(model.equilibrium_joint().detach().numpy()[order][:, order], counts, atol=0.01)
     # its states are where its densities are
     chi = model.basis(x)
     torch.testing.assert_close(chi.sum(1), torch.ones_like(chi[:, 0]))

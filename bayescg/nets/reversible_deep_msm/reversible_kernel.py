@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ["log_kernel", "transfer_eigenvalues"]
+__all__ = ["evened", "log_free_joint", "log_kernel", "log_occupation", "log_score", "transfer_eigenvalues"]
 
 _SWEEPS = 40
 
@@ -29,6 +29,70 @@ def log_kernel(log_k: Tensor, log_c: Tensor) -> Tensor:
     for _ in range(_SWEEPS):
         u = 0.5 * (u + log_c - torch.logsumexp(log_k + u, 1))
     return log_k + (u - log_c)[:, None] + (u - log_c)
+
+
+def log_free_joint(log_k: Tensor) -> Tensor:
+    """Log Y of sum 1 from the symmetric log K, ``(m, m)``, where no row sums are prescribed.
+
+    Examples
+    --------
+    >>> log_free_joint(torch.zeros(2, 2)).exp()
+    tensor([[0.2500, 0.2500],
+            [0.2500, 0.2500]])
+    """
+    return log_k - torch.logsumexp(log_k.flatten(), 0)
+
+
+def evened(joint: Tensor) -> Tensor:
+    """Y, ``(m, m)``, symmetric and of sum 1 to the last digit.
+
+    Examples
+    --------
+    >>> evened(torch.tensor([[2.0, 1.0], [0.0, 1.0]]))
+    tensor([[0.5000, 0.1250],
+            [0.1250, 0.2500]])
+    """
+    y = joint.double()
+    return ((y + y.T) / (2 * y.sum())).to(joint)
+
+
+def log_score(now: Tensor, later: Tensor, log_s: Tensor) -> Tensor:
+    r"""Log of :math:`\chi(x)^T S \chi(y)`, ``(n,)``.
+
+    Parameters
+    ----------
+    now, later : Tensor, (n, m)
+        Logs of chi(x) and chi(y).
+    log_s : Tensor, (m, m)
+        Log S.
+
+    Examples
+    --------
+    >>> log_score(torch.zeros(1, 1), torch.zeros(1, 1), torch.tensor([[2.0]]))
+    tensor([2.])
+    """
+    return torch.logsumexp(now + torch.logsumexp(log_s + later[:, None], -1), -1)
+
+
+def log_occupation(now: Tensor, later: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Logs ``(m,)`` of how often states occur in pairs, given those of their probabilities at both ends ``(n, m)``.
+
+    All is in logs: next to 1 / c^2 of a state that no frame is in, nothing else would count.
+
+    Parameters
+    ----------
+    now, later : Tensor, (n, m)
+    weight : Tensor, (n,), optional
+        Of the pairs.
+
+    Examples
+    --------
+    >>> log_occupation(torch.eye(2).log(), torch.tensor([[1.0, 0.0], [1.0, 0.0]]).log()).exp()
+    tensor([0.7500, 0.2500])
+    """
+    w = now.new_ones(len(now)) if weight is None else weight
+    share = (0.5 * w / w.sum()).log().repeat(2)[:, None]
+    return torch.logsumexp(share + torch.cat([now, later]), 0)
 
 
 def transfer_eigenvalues(chi: Tensor, kernel: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, constraints
 
+from bayescg.nets.reversible_deep_msm.reversible_kernel import log_score
 from bayescg.nets.spline_flow import SplineFlow
 
 __all__ = ["StateDensities", "StateMixture"]
@@ -102,6 +103,15 @@ class StateDensities(nn.Module):
         even = torch.rand(len(x), 1, dtype=x.dtype, device=x.device)
         state = (even >= member.cumsum(-1)[:, :-1]).sum(-1)
         return self._of(self.each[state], x)
+
+    def log_pairs(self, x: Tensor, y: Tensor, log_joint: Tensor, relative: bool) -> Tensor:
+        """Log p(x, y) of configurations ``(n, size)``, ``(n,)``, given log Y; `relative` to the product of their mu."""
+        now, later = self.log_prob(x), self.log_prob(y)
+        pairs = log_score(now, later, log_joint)
+        if not relative:
+            return pairs
+        log_c = torch.logsumexp(log_joint, 1)
+        return pairs - torch.logsumexp(log_c + now, -1) - torch.logsumexp(log_c + later, -1)
 
     def equilibrium(self, joint: Tensor) -> StateMixture:
         """Mu, of event shape ``(size,)``."""
