@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import pyro
@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 from bayescg import nets
-from bayescg.arguments import check_counts, check_flags, check_numbers, check_positive, stated
-from bayescg.data import Pairs, evenly, in_parts, toy_spring
-from bayescg.errors import ConfigError, DataError
-from bayescg.features import Features, check_variable, is_angle, one_variable
-from bayescg.modelling import Batch, PotentialModel, check_features, not_in_a_file
+from bayescg.arguments import check_counts, check_positive
+from bayescg.data import Pairs, toy_spring
+from bayescg.features import Features
+from bayescg.modelling import Batch, VariableModel
 
 
-class EffectiveDynamics(PotentialModel):
+class EffectiveDynamics(VariableModel):
     r"""Overdamped motion of a collective variable along its free energy (Hummer 2005).
 
     The variable z moves by :math:`dz = (-D F' / kT + D') dt + \sqrt{2 D}\, dW`, with a diffusion D that depends on it.
@@ -65,8 +64,6 @@ class EffectiveDynamics(PotentialModel):
     torch.Size([2])
     """
 
-    needs_pairs = True
-    pair_density = "variable"
     conditional = True
     uncertainty = "laplace"
     training_defaults: ClassVar[dict[str, Any]] = {"steps": 1, "batch_size": 4096, "validation": 0.0}
@@ -90,60 +87,14 @@ class EffectiveDynamics(PotentialModel):
         temperature_kT: float | None = None,
     ):
         super().__init__()
-        check_features(features)
-        self.cv_of_frames = check_variable(features, cv)
-        check_flags(**stated(periodic=periodic))
         check_counts(knots=(knots, 6), diffusion_knots=(diffusion_knots, 6))
-        check_counts(**{name: (count, 10) for name, count in stated(cells=cells).items()})
         check_positive(roughness=roughness, diffusion_roughness=diffusion_roughness)
-        check_positive(**stated(lag=lag))
-        check_numbers(**{name: (end, "(-inf, inf)") for name, end in stated(low=low, high=high).items()})
-        if low is not None and high is not None and not low < high:
-            raise ConfigError(f"low={low!r} and high={high!r}: the range of the grid ends above where it begins")
-        self.features, self.cv_name = features, None if cv is None else type(cv).__name__
         self.knots, self.diffusion_knots = knots, diffusion_knots
         self.roughness, self.diffusion_roughness = float(roughness), float(diffusion_roughness)
-        self.periodic = is_angle(features) if periodic is None else periodic
-        self.cells, self.lag, self.low, self.high = cells, lag, low, high
-        self.begin_potential(None, 1, temperature, temperature_kT)
+        self.begin_variable(features, cv, periodic, cells, lag, low, high, temperature, temperature_kT)
         self.energy = nets.SmoothFunction(knots, 3, self.roughness, self.periodic, constant=False)
         self.mobility = nets.SmoothFunction(diffusion_knots, 2, self.diffusion_roughness, self.periodic)
         self.register_buffer("first_log_diffusion", torch.zeros((), dtype=torch.float64))
-
-    @property
-    def grid(self) -> nets.CellGrid:
-        """The cells, where the range is known."""
-        assert self.low is not None
-        assert self.high is not None
-        return nets.CellGrid(self.low, self.high, self.periodic, self.cells or 0)
-
-    def coordinate(self, x: Tensor) -> Tensor:
-        """Z of positions ``(n, ...)``, ``(n,)``."""
-        return one_variable(x, self.features, self.cv_of_frames)
-
-    def inputs(self, x: Tensor) -> Tensor:
-        """z, ``(n, 1)``."""
-        return self.coordinate(x).to(self.first_log_diffusion)[:, None]
-
-    def rows(self, frames: Any) -> Any:
-        """The pairs themselves.
-
-        Raises
-        ------
-        DataError
-            More than three and 1 % of them lie beyond the range of the grid, or one does by half of it.
-        """
-        if isinstance(frames, Pairs) and self.low is not None and self.high is not None and not self.periodic:
-            self.grid.check_inside(*self._ends(frames))
-        return frames
-
-    @torch.no_grad()
-    def _ends(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """The variable at both ends of pairs, each ``(n, 1)``."""
-        device = self.first_log_diffusion.device
-        parts = [[self.inputs(end.to(device)).cpu() for end in ends] for ends in in_parts(pairs)]
-        now, later = (torch.cat(part) for part in zip(*parts, strict=True))
-        return now, later
 
     def profiles(self) -> tuple[Tensor, Tensor]:
         """F in kT in the cells, ``(cells,)``, and log D at the borders between neighbours."""
@@ -184,25 +135,7 @@ class EffectiveDynamics(PotentialModel):
         """F ``(n,)`` of values ``(n, 1)`` of the variable, in the unit of kT of the frames."""
         return self.kT * self.energy(self.grid.place(x.to(self.first_log_diffusion)))
 
-    def cv(self, x: Tensor) -> torch.distributions.Distribution:
-        """The variable, of batch shape ``(n,)`` and event shape ``(1,)``, known exactly."""
-        return nets.exactly(self.coordinate(x)[:, None])
-
-    def span(self, data: Pairs) -> tuple[Tensor, Tensor]:
-        """Take the range, where none is set; the variable of the pairs that were looked at, at both ends.
-
-        Raises
-        ------
-        DataError
-            The variable never changes.
-        """
-        now, later = (self.coordinate(torch.as_tensor(end)).double() for end in data.gather(evenly(data)))
-        ends = nets.span_of(now, later, self.periodic)
-        if self.low is None or self.high is None:
-            self.low, self.high = ends
-        return now, later
-
-    def setup(self, pairs: Pairs) -> None:
+    def setup(self, frames: Pairs) -> None:
         """Take the lag, the range, and cells that are small against how far the variable moves in a lag.
 
         Raises
@@ -215,14 +148,9 @@ class EffectiveDynamics(PotentialModel):
         UserWarning
             The lag is so short that the grid is too coarse for it.
         """
-        frames, self.lag = pairs.frames, pairs.lag
-        if self.features is not None:
-            self.features.check_frames(frames)
-        self.temperature, self.temperature_kT = frames.temperature, frames.temperature_kT
-        if self.temperature is None and self.temperature_kT is None:
-            raise DataError("the temperature of these frames is not known: give temperature= where they are loaded")
-        self.double()
-        now, later = self.span(pairs)
+        super().setup(frames)
+        now, later = self.span(frames)
+        assert self.lag is not None
         square, least = nets.mean_squares(now, later, self.periodic)
         self.first_log_diffusion.copy_((square / (2 * self.lag)).log())
         if self.cells is None:
@@ -253,30 +181,6 @@ class EffectiveDynamics(PotentialModel):
         if not converged:
             words = "F and D of largest posterior density were not found: use fewer knots, or more frames"
             warnings.warn(words, stacklevel=2)
-
-    def counts(self, pairs: Pairs, weight: Tensor) -> Tensor:
-        """Transitions between cells, ``(cells, cells)``, in which pairs count by their weights (n,)."""
-        return self.grid.counts(*self._ends(pairs), weight)
-
-    def anew(self) -> Self:
-        """A model of the same variable, not yet trained, for another lag."""
-        settings = self.arguments("features", "cv", "lag", "cells", "low", "high")
-        return self.remade(settings, features=self.features, cv=self.cv_of_frames)
-
-    def config(self) -> dict[str, Any]:
-        """JSON that rebuilds the model, a `cv` apart: give `Fit.load` the model then."""
-        return {**self.arguments("cv"), "cv": self.cv_name}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Model with the given configuration."""
-        if config["cv"] is not None:
-            raise not_in_a_file(cls, "cv", config["cv"])
-        return super().from_config(config)
-
-    def completed(self, config: dict[str, Any]) -> Self:
-        """With the lag and the grid that the fit was trained on."""
-        return self.remade(config, features=self.features, cv=self.cv_of_frames)
 
     @classmethod
     def example(cls) -> tuple[EffectiveDynamics, Any, None]:

@@ -22,6 +22,7 @@ from bayescg.modelling.states_model import StatesModel  # noqa: E402
 from bayescg.modelling.system_model import SystemModel, box_of, placing  # noqa: E402
 from bayescg.modelling.transition import HasTransition  # noqa: E402
 from bayescg.modelling.two_way_model import TwoWayModel  # noqa: E402
+from bayescg.modelling.variable_model import VariableModel  # noqa: E402
 
 __all__ = [
     "AdaptiveTempering",
@@ -46,6 +47,7 @@ __all__ = [
     "StatesModel",
     "SystemModel",
     "TwoWayModel",
+    "VariableModel",
     "box_of",
     "check_features",
     "check_programs",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
@@ -11,6 +11,7 @@ from bayescg.arguments import check_counts, check_positive, stated
 from bayescg.data import heavy_force
 from bayescg.errors import ConfigError, DataError
 from bayescg.modelling.model import Model
+from bayescg.modelling.model_arguments import not_in_a_file
 from bayescg.topologies import read_topology
 from bayescg.units import kT
 
@@ -58,8 +59,11 @@ class PotentialModel(Model):
     ----------
     dim, temperature, temperature_kT, topology
         As in :class:`HasPotential`.
+    supplied : str
+        Name of an argument that is a function or module of the user's, of which a file keeps only what it is called.
     """
 
+    supplied: ClassVar[str] = ""
     dim: int | None
     temperature: float | None
     temperature_kT: float | None
@@ -100,6 +104,19 @@ class PotentialModel(Model):
         if self.temperature is None:
             raise ConfigError(f"this {type(self).__name__} has seen no frames: give it temperature= or temperature_kT=")
         return kT(self.temperature)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Model with the given configuration.
+
+        Raises
+        ------
+        ConfigError
+            It has something of the user's.
+        """
+        if cls.supplied and config[cls.supplied] is not None:
+            raise not_in_a_file(cls, cls.supplied, config[cls.supplied])
+        return super().from_config(config)
 
     def setup(self, frames: Frames) -> None:
         """Take topology, temperature and number of coordinates.
