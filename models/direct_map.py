@@ -8,7 +8,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
-from torch import Tensor, nn
+from torch import Tensor
 
 from bayescg import nets
 from bayescg.arguments import check_counts
@@ -68,14 +68,11 @@ class DirectMap(MapModel):
         check_counts(waves=(waves, 2))
         self.waves = waves
         self.begin_map(system, lag, dim)
-        if self.dim is not None:
-            self._build(self.dim)
 
-    def _build(self, dim: int) -> None:
+    def build(self, dim: int) -> None:
+        """The functions, and their weights for each component."""
         self.functions = nets.RandomWaves(dim, self.waves, even=False)
-        self.weight = nn.Parameter(torch.zeros(2 * dim, self.waves, dtype=torch.float64))
-        for name in ("spread", "noise"):
-            self.register_buffer(name, torch.ones(2 * dim, dtype=torch.float64))
+        self.begin_weights(2 * dim, self.waves)
 
     def displacement(self, q: Tensor, p: Tensor, lag: float | None = None) -> tuple[Tensor, Tensor]:
         """Changes of positions and momenta, each ``(n, dim)``, from where a step begins."""
@@ -100,12 +97,10 @@ class DirectMap(MapModel):
             predicted = dist.Normal(self._scaled_change(q, p, weight), self.noise).to_event(1)
             pyro.sample("displacement", predicted, obs=change)
 
-    def information(self, batch: Batch) -> Tensor:
-        """Displacements in units of the noise, widened by the factor."""
-        q, p, _ = self._observed(batch)
-        weight = torch.ones_like(q[:, 0]) if batch.weight is None else batch.weight
-        change = self._scaled_change(q, p, self.weight)
-        return (change / (self.factors[-1] * self.noise) * weight.sqrt()[:, None]).flatten()
+    def residual(self, batch: Batch, weight: Tensor) -> Tensor:
+        """What predictions with these weights are off, in scaled units, ``(n, 2 dim)``."""
+        q, p, change = self._observed(batch)
+        return self._scaled_change(q, p, weight) - change
 
     def setup(self, pairs: Pairs) -> None:
         """Take scales, and the lengths of largest evidence, octave by octave uphill.
@@ -120,11 +115,7 @@ class DirectMap(MapModel):
             raise DataError(
                 f"DirectMap learns one step, and these pairs are of lags {self.lags}: give pairs of one lag"
             )
-        if not hasattr(self, "functions"):
-            self._build(pairs.frames.dim)
-        self.double()
-        even = torch.ones(len(pairs), dtype=torch.float64)
-        evidence = lambda: sum(posterior.evidence for posterior in self._posteriors(pairs, even))  # noqa: E731
+        evidence = lambda: sum(posterior.evidence for posterior in self._posteriors(pairs))  # noqa: E731
         nets.uphill(evidence, self.functions.lengths, _FIRST_LENGTHS)
 
     def solve(self, pairs: Pairs, weight: Tensor) -> None:
@@ -141,12 +132,11 @@ class DirectMap(MapModel):
         if errors:
             self.calibrate(torch.cat(errors, 1), torch.cat(variances, 1), pairs.lags, least=1.0)
 
-    def _posteriors(self, pairs: Pairs, weight: Tensor) -> list[nets.LinearPosterior]:
+    def _posteriors(self, pairs: Pairs, weight: Tensor | None = None) -> list[nets.LinearPosterior]:
         q, p, later_q, later_p = self.states(pairs)
-        root = weight.to(q).sqrt()
-        change = torch.cat([later_q - q, later_p - p], -1) / self.units() * root[:, None]
-        design = self.functions(*self.scaled(q, p)) * root[:, None]
-        return [nets.LinearPosterior.of(design, y) for y in change.T]
+        change = torch.cat([later_q - q, later_p - p], -1) / self.units()
+        design = self.functions(*self.scaled(q, p))
+        return [nets.LinearPosterior.of(design, y, weight) for y in change.T]
 
     @classmethod
     def example(cls) -> tuple[DirectMap, Any, None]:

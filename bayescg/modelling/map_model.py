@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkab
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bayescg.arguments import check_counts, check_positive, stated
 from bayescg.distributions import system_config, system_from_config
 from bayescg.errors import DataError, ModelError
+from bayescg.modelling.batch import Batch
 from bayescg.modelling.model import Model
-from bayescg.nets import power_law, widening
+from bayescg.nets import LinearPosterior, power_law, widening
 from bayescg.sampling.long_steps.fastest_mode import check_caustic
 from bayescg.sampling.long_steps.short_trajectories import propagated, short_trajectories
 from bayescg.sampling.sampled_frames import masses as masses_of
@@ -66,12 +67,16 @@ class HasMap(Protocol):
 class MapModel(Model):
     """Base of models of the dynamics over one time step, from pairs of states of positions and momenta.
 
-    A subclass takes `system` and `lag` among its arguments, hands them on to `begin_map`, and writes `displacement`.
+    A subclass takes `system` and `lag` among its arguments, hands them on to `begin_map`, and writes `build`,
+    `displacement` and `residual`; of residuals that are linear in weights, `linear`.
 
     Attributes
     ----------
     system, lag
         As in :class:`HasMap`.
+    weight : Parameter
+    spread, noise : Tensor
+        Standard deviations of weights, a priori, and of observations.
     lags : tuple of float
         Steps for which it is known how wide the posterior should be: those of the pairs, or more.
     masses : Tensor
@@ -103,6 +108,7 @@ class MapModel(Model):
     topology: mdtraj.Topology | None = None
 
     lags: tuple[float, ...] = ()
+    weight: nn.Parameter
     masses: Tensor
     centre: Tensor
     widths: Tensor
@@ -112,8 +118,8 @@ class MapModel(Model):
     laws: Tensor
     reach: Tensor
 
-    def begin_map(self, system: System | None, lag: float | None, dim: int | None) -> None:
-        """Take what is known beforehand.
+    def begin_map(self, system: System | None, lag: float | None, dim: int | None, enough: bool = True) -> None:
+        """Take what is known beforehand, and build the functions where that is `enough` for them.
 
         Raises
         ------
@@ -130,6 +136,18 @@ class MapModel(Model):
             self._prepare(dim)
         if system is not None:
             self.masses.copy_(masses_of(system))
+        if dim is not None and enough:
+            self.build(dim)
+
+    def build(self, dim: int) -> None:
+        """Make `functions` of so many coordinates, and `begin_weights`."""
+        raise NotImplementedError
+
+    def begin_weights(self, *shape: int) -> None:
+        """Begin weights of functions, the last axis those of one prior and noise."""
+        self.weight = nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+        for name in ("spread", "noise"):
+            self.register_buffer(name, torch.ones(shape[:-1], dtype=torch.float64))
 
     def of_system(self, system: System) -> MapModel:
         """The same map of another system, where what is learned is of any number of particles.
@@ -138,8 +156,18 @@ class MapModel(Model):
         ------
         ModelError
             It is of the coordinates that it was trained on.
+        ConfigError
+            There are other kinds of particles than it was trained on.
         """
         raise ModelError(f"this {type(self).__name__} is of the {self.dim} coordinates that it was trained on")
+
+    def with_learned(self, other: MapModel) -> Self:
+        """Take all that another map has learned of other numbers of the same particles."""
+        self.double()._widen(np.array(other.lags))
+        values = {k: v for k, v in other.state_dict().items() if k.rpartition(".")[2] not in ("masses", "centre")}
+        self.load_state_dict(values, strict=False)
+        self.reach.mul_(self.masses.numel() / other.masses.numel())  # of variances summed over coordinates
+        return self
 
     def _prepare(self, dim: int) -> None:
         for name in ("masses", "centre"):
@@ -147,7 +175,7 @@ class MapModel(Model):
         self.register_buffer("widths", torch.ones(2, dtype=torch.float64))
 
     def setup(self, pairs: Pairs) -> None:
-        r"""Take masses, lag and scales.
+        r"""Take masses, lag and scales; build the functions where that is still to be done.
 
         Positions are read as :math:`\sqrt m (q - \bar q) / s`, momenta as :math:`p / (\sqrt m\, t)`.
 
@@ -196,6 +224,9 @@ class MapModel(Model):
         if not bool((self.widths > 0).all()):
             raise DataError("all states are the same: there is no motion to learn")
         self._check_motion(pairs)
+        if not hasattr(self, "functions"):
+            self.build(frames.dim)
+        self.double()
 
     def _check_motion(self, pairs: Pairs) -> None:
         """Warn where the pairs do not follow from the system: some are followed again, by Verlet in small steps."""
@@ -243,6 +274,50 @@ class MapModel(Model):
             self.laws[number] = torch.tensor(power_law(errors[rows], variance[rows]))
             self.reach[number] = variance[rows].sum(-1).max()
 
+    def posterior(self, pairs: Pairs, weight: Tensor | None = None) -> LinearPosterior:
+        """The one of weights in which residuals are linear, of pairs that each count `weight` ``(n,)``."""
+        return LinearPosterior.of(*self.linear(*self.states(pairs), torch.as_tensor(pairs.lags)), weight)
+
+    def take(self, pairs: Pairs, weight: Tensor, misfit: bool) -> None:
+        """Take weights, in which residuals are linear, prior and noise, and widen the posterior by one factor.
+
+        So that errors of left-out pairs fall into intervals of 90 % as often as they should; or of pairs with noise,
+        whose errors cannot tell, those of some clean ones that the system is followed for.
+
+        Parameters
+        ----------
+        pairs : Pairs
+        weight : Tensor, (n,)
+        misfit : bool
+            Whether all that is left over is misfit, not noise.
+
+        Warns
+        -----
+        UserWarning
+            The pairs are noisy, and without a system nothing tells how wide the intervals should be.
+        """
+        posterior = self.posterior(pairs, weight)
+        with torch.no_grad():
+            self.weight.copy_(posterior.mean)
+        self.spread.fill_(posterior.spread)
+        self.noise.fill_(posterior.noise)
+        lags, rows = len(np.unique(pairs.lags.round(9))), 2 * pairs.frames.dim
+        together = rows * (lags if lags > 1 else round(pairs.overlap))
+        exact = posterior.noiseless(together) or misfit
+        if exact and (lags == 1 or self.system is None):
+            errors, variance = (x.reshape(-1, rows) for x in posterior.left_out(together))
+            self.calibrate(errors, variance, pairs.lags[: len(errors)], least=1.0)
+        elif self.system is not None:
+            clean = self.clean_pairs(pairs, accuracy=max(1e-11, 1e-3 * posterior.noise))
+            design, y = self.linear(*self.states(clean), torch.as_tensor(clean.lags))
+            self.calibrate(y - design @ posterior.mean, posterior.variance(design), clean.lags, least=0.0)
+        else:
+            warnings.warn(
+                "the pairs are noisy and no system is given: intervals may be too narrow, as nothing tells how wide "
+                "they should be; give system=",
+                stacklevel=3,
+            )
+
     def _widen(self, lags: np.ndarray) -> None:
         self.lags = tuple(lags.tolist())
         for name, shape in (("factors", ()), ("laws", (2,)), ("reach", ())):
@@ -272,6 +347,31 @@ class MapModel(Model):
         """Spreads of positions and momenta, ``(2 dim,)``."""
         root = self.masses.sqrt()
         return torch.cat([self.widths[0] / root, self.widths[1] * root])
+
+    def linear(self, *states: Any) -> tuple[Tensor, Tensor]:
+        """What weights change of residuals, where these are linear in them, and residuals without them.
+
+        Parameters
+        ----------
+        *states : Tensor
+            The four of `states`, each ``(n, dim)``, and lags ``(n,)``.
+
+        Returns
+        -------
+        design : Tensor, (n, 2 dim, weights)
+        y : Tensor, (n, 2 dim)
+        """
+        raise NotImplementedError
+
+    def residual(self, batch: Batch, weight: Tensor) -> Tensor:
+        """What the later states are off, in scaled units, ``(n, 2 dim)``, with these weights."""
+        raise NotImplementedError
+
+    def information(self, batch: Batch) -> Tensor:
+        """Residuals in units of the noise, widened by the factor."""
+        off = self.residual(batch, self.weight)
+        weight = torch.ones_like(off[:, 0]) if batch.weight is None else batch.weight
+        return (off / (self.factors[-1] * self.noise) * weight.sqrt()[:, None]).flatten()
 
     def inefficiency(self, frames: Any) -> float:
         """Pairs are independent, given their beginnings: Newton's equations have no noise."""

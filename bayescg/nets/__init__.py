@@ -33,8 +33,15 @@ from bayescg.nets.invariant.smooth import check_apart, check_smooth, smooth_cuto
 from bayescg.nets.invariant.supplied_energy import SuppliedEnergy
 from bayescg.nets.mlp import ACTIVATIONS, MLP, Standardise
 from bayescg.nets.phase_space.linear_posterior import LinearPosterior
-from bayescg.nets.phase_space.particle_functions import ParticleFunctions
+from bayescg.nets.phase_space.midpoint_equations import (
+    ActionFunctions,
+    midpoint_equations,
+    midpoint_metric,
+    third_order,
+)
+from bayescg.nets.phase_space.particle_functions import ParticleFunctions, alike, check_alike
 from bayescg.nets.phase_space.random_waves import RandomWaves
+from bayescg.nets.phase_space.step_powers import check_order, check_powers, unknown_powers
 from bayescg.nets.phase_space.uphill import uphill
 from bayescg.nets.phase_space.widening import power_law, widening
 from bayescg.nets.predictive_coarse_graining.coarse_potential import CoarsePotential
@@ -59,6 +66,7 @@ __all__ = [
     "ACTIVATIONS",
     "BOUND",
     "MLP",
+    "ActionFunctions",
     "AngleReader",
     "BondedEnergy",
     "CellEmissions",
@@ -90,10 +98,14 @@ __all__ = [
     "TangentMLP",
     "TrainingRange",
     "Whiten",
+    "alike",
     "ard",
     "cells_of",
+    "check_alike",
     "check_apart",
     "check_cells",
+    "check_order",
+    "check_powers",
     "check_smooth",
     "count_cells",
     "diffusion_root",
@@ -117,6 +129,8 @@ __all__ = [
     "log_propagator",
     "log_score",
     "mean_squares",
+    "midpoint_equations",
+    "midpoint_metric",
     "packed",
     "packed_diffusion",
     "power_law",
@@ -126,7 +140,9 @@ __all__ = [
     "span_of",
     "symmetric_matrix",
     "symmetric_places",
+    "third_order",
     "transfer_eigenvalues",
+    "unknown_powers",
     "unpacked",
     "uphill",
     "widening",

@@ -61,14 +61,20 @@ class LinearPosterior:
     size: float
 
     @classmethod
-    def of(cls, design: Tensor, y: Tensor) -> LinearPosterior:
+    def of(cls, design: Tensor, y: Tensor, weight: Tensor | None = None) -> LinearPosterior:
         """The posterior of largest evidence.
 
         Parameters
         ----------
-        design : Tensor, (n, k)
-        y : Tensor, (n,)
+        design : Tensor, (n, k) or (n, rows, k)
+        y : Tensor, (n,) or (n, rows)
+        weight : Tensor, (n,), optional
+            What each counts.
         """
+        if weight is not None:
+            root = weight.to(y).sqrt().reshape(-1, *[1] * (y.ndim - 1))
+            design, y = design * root[..., None], y * root
+        design, y = design.flatten(0, -2), y.flatten()
         left, roots, directions = torch.linalg.svd(design, full_matrices=False)
         along = left.T @ y
         beyond = float((y - left @ along).square().sum())  # as an explicit residual: a difference of squares is noise

@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import grad, jacrev, vmap
 
+from bayescg.errors import ConfigError
 from bayescg.nets.invariant.smooth import check_apart, smooth_cutoff
 
-__all__ = ["ParticleFunctions"]
+__all__ = ["ParticleFunctions", "alike", "check_alike"]
 
 _TOGETHER = 64
 """Particles whose slopes are computed at once, in many states: memory grows with it."""
 _MEASURED = 30
 """States that sizes are measured in."""
+
+
+def alike(masses: Tensor) -> list[str]:
+    """Kinds of particles, those of one mass, of the masses ``(dim,)`` of coordinates.
+
+    Examples
+    --------
+    >>> alike(torch.tensor([1.0, 1.0, 1.0, 16.0, 16.0, 16.0]))
+    ['1', '16']
+    """
+    return [f"{float(mass):.5g}" for mass in masses[::3]]
+
+
+def check_alike(trained: Sequence[str], others: Sequence[str]) -> None:
+    """Whether there are the same kinds of particles, of some number.
+
+    Raises
+    ------
+    ConfigError
+        There are others than a map was trained on.
+    """
+    here, there = (", ".join(sorted(set(kinds))) for kinds in (trained, others))
+    if here != there:
+        raise ConfigError(
+            f"this map was trained on particles of kinds (masses) {here}, and the system's have {there}: train one on "
+            "such particles"
+        )
 
 
 class ParticleFunctions(nn.Module):
@@ -47,6 +76,8 @@ class ParticleFunctions(nn.Module):
         In units of :math:`r_0`, the distance of nearest neighbours.
     energy : callable, optional
         U, from flat positions ``(n, dim)`` to ``(n,)``.
+    masses : Tensor, (dim,), optional
+        Of the coordinates; default: 1.
 
     Attributes
     ----------
@@ -57,6 +88,15 @@ class ParticleFunctions(nn.Module):
         :math:`r_0`.
     units : Tensor, (size,)
         Of the functions, which are divided by them.
+    near : float
+        A cutoff that suits where forces are known.
+    reads_scaled : bool
+        As of :class:`bayescg.nets.RandomWaves`.
+
+    Raises
+    ------
+    ConfigError
+        There are not three masses for each particle.
 
     References
     ----------
@@ -71,6 +111,8 @@ class ParticleFunctions(nn.Module):
     (torch.Size([7, 22]), True)
     """
 
+    near: ClassVar[float] = 1.55
+    reads_scaled = False
     masses: Tensor
     length: Tensor
     units: Tensor
@@ -81,8 +123,13 @@ class ParticleFunctions(nn.Module):
         radial: int = 6,
         cutoff: float | None = None,
         energy: Callable[[Tensor], Tensor] | None = None,
+        masses: Tensor | None = None,
     ):
         super().__init__()
+        if masses is not None and len(masses) != 3 * len(kinds):
+            raise ConfigError(
+                f"form='particles' is of particles in space: {len(masses)} coordinates are not those of {len(kinds)}"
+            )
         self.radial, self.cutoff, self.energy = radial, cutoff, energy
         names = sorted(set(kinds))
         number = torch.tensor([names.index(kind) for kind in kinds])
@@ -98,17 +145,25 @@ class ParticleFunctions(nn.Module):
         else:
             self.size = 8 * radial * len(unlike) + 1
         self.register_buffer("masses", torch.ones(len(kinds), dtype=torch.float64))
+        if masses is not None:
+            self.masses.copy_(masses[::3])
         self.register_buffer("length", torch.ones((), dtype=torch.float64))
         self.register_buffer("units", torch.ones(self.size, dtype=torch.float64))
 
-    def measure(self, q: Tensor, p: Tensor, later_q: Tensor, later_p: Tensor, scales: Tensor) -> None:
+    def measure(
+        self, q: Tensor, p: Tensor, later_q: Tensor, later_p: Tensor, scales: Tensor, masses: Tensor | None = None
+    ) -> None:
         """Take the distance of neighbours, and slopes of size one, in units of ``(2 dim,)``, midway between states.
+
+        Where they are given, the masses ``(dim,)`` of coordinates first.
 
         Raises
         ------
         DataError
             Two particles are in one place.
         """
+        if masses is not None:
+            self.masses.copy_(masses[::3])
         check_apart(q.unflatten(-1, (-1, 3)), range(len(q)))
         some = torch.linspace(0, len(q) - 1, min(len(q), _MEASURED)).long()
         q, p = (q + later_q)[some] / 2, (p + later_p)[some] / 2

@@ -34,6 +34,8 @@ class RandomWaves(nn.Module):
     ----------
     lengths : Tensor, (2,)
         Of positions and of momenta, over which functions change.
+    reads_scaled : bool
+        Whether they read states in units in which all are of size one, or as they are.
 
     References
     ----------
@@ -47,6 +49,7 @@ class RandomWaves(nn.Module):
     (torch.Size([7, 50]), True)
     """
 
+    reads_scaled = True
     a: Tensor
     b: Tensor
     phase: Tensor
