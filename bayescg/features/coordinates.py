@@ -134,6 +134,10 @@ class Aligned(_Coordinates):
         rotation = optimal_rotation(x[..., self.fitted, :].mT @ self.reference[self.fitted].to(x.dtype))
         return (x @ rotation.mT).flatten(-2)
 
+    def of_fitted(self, x: Tensor) -> Tensor:
+        """Of the fitted atoms alone, ``(..., 3 fitted)``."""
+        return self(x).unflatten(-1, (-1, 3))[..., self.fitted, :].flatten(-2)
+
 
 def _check_fitted(reference: np.ndarray, fitted: list[int]) -> None:
     atoms = len(reference)

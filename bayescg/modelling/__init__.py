@@ -8,6 +8,8 @@ from bayescg.data import evenly  # noqa: E402
 from bayescg.modelling.batch import Batch  # noqa: E402
 from bayescg.modelling.diffusion_model import DiffusionModel  # noqa: E402
 from bayescg.modelling.feature_model import FeatureModel, PairModel, check_features  # noqa: E402
+from bayescg.modelling.generator_model import GeneratorModel  # noqa: E402
+from bayescg.modelling.latent_generator import LatentGeneratorModel  # noqa: E402
 from bayescg.modelling.map_model import HasMap, MapModel  # noqa: E402
 from bayescg.modelling.model import HasBasis, HasCV, HasFeatures, HasNetwork, Model, check_programs  # noqa: E402
 from bayescg.modelling.model_arguments import not_in_a_file  # noqa: E402
@@ -30,6 +32,7 @@ __all__ = [
     "DiffusionModel",
     "Draws",
     "FeatureModel",
+    "GeneratorModel",
     "HasBasis",
     "HasCV",
     "HasFeatures",
@@ -37,6 +40,7 @@ __all__ = [
     "HasNetwork",
     "HasPotential",
     "HasTransition",
+    "LatentGeneratorModel",
     "MapModel",
     "Model",
     "PairModel",

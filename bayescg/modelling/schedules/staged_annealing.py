@@ -47,7 +47,7 @@ class StagedAnnealing(ReweightedAnnealing):
         "collective variables are read off, and of the draws themselves. Dotted lines: the temperature changes."
     )
 
-    def __init__(self, start: float, cess: float, steps: int, count: int, rounds: int, fresh: int):
+    def __init__(self, start: float, cess: float, steps: int, count: int, rounds: int, fresh: int | None):
         plain = max(1, round(_PLAIN * steps))
         super().__init__(start, cess, plain, count, _WARM, rounds=rounds, fresh=fresh, refine=_REFINE)
         self.read, self.last = plain + max(1, round(_READING * steps)), steps
