@@ -3,45 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyro
 import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
-from torch import Tensor
 
-from bayescg import nets
-from bayescg.arguments import check_counts, check_numbers, check_positive, stated, widths
+from bayescg.arguments import check_numbers, check_positive, stated
 from bayescg.data import check_temperature
 from bayescg.distributions import Boltzmann
-from bayescg.errors import ConfigError
 from bayescg.features import UnboundedCoordinates
-from bayescg.modelling import Batch, ReweightedAnnealing, Schedule, SystemModel, placing
+from bayescg.modelling import Batch, GeneratorModel, ReweightedAnnealing, Schedule, placing
 from bayescg.systems import DoubleWell, MolecularSystem, System
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
 
 
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "toy": {
-        "bins": 8, "hidden": (32, 32), "beta_start": 0.02, "buffer": 10_000, "warm": 0.4, "fresh": None, "refine": 0.2
-    },
-    "molecule": {
-        "bins": 6, "hidden": (64, 64), "beta_start": 0.1, "buffer": 50_000, "warm": 0.15, "fresh": 600_000,
-        "refine": 0.5,
-    },
-}  # fmt: skip
-"""What suits a system, where an argument is None."""
-
-TRAINING: dict[str, dict[str, Any]] = {
-    "toy": {"steps": 1500, "batch_size": 256, "learning_rate": 5e-3},
-    "molecule": {"steps": 20_000, "batch_size": 256, "learning_rate": 1e-3},
-}
-
-
-class BoltzmannGenerator(SystemModel):
+class BoltzmannGenerator(GeneratorModel):
     r"""Boltzmann generator (Noé, Olsson, Köhler, Wu 2019): a flow q(x) trained on energies, on data, or on both.
 
     By energy the flow is the guide and the physics the model,
@@ -109,8 +89,20 @@ class BoltzmannGenerator(SystemModel):
 
     optional_frames = True
     citation = "Noé, Olsson, Köhler, Wu, Science 365, eaaw1147 (2019), doi:10.1126/science.aaw1147"
-
-    beta: Tensor
+    suited: ClassVar[dict[str, dict[str, Any]]] = {
+        "toy": {
+            "bins": 8, "hidden": (32, 32), "beta_start": 0.02, "buffer": 10_000, "warm": 0.4, "fresh": None,
+            "refine": 0.2,
+        },
+        "molecule": {
+            "bins": 6, "hidden": (64, 64), "beta_start": 0.1, "buffer": 50_000, "warm": 0.15, "fresh": 600_000,
+            "refine": 0.5,
+        },
+    }  # fmt: skip
+    courses: ClassVar[dict[str, dict[str, Any]]] = {
+        "toy": {"steps": 1500, "batch_size": 256, "learning_rate": 5e-3},  # a minute's work
+        "molecule": {"steps": 20_000, "batch_size": 256, "learning_rate": 1e-3},
+    }
 
     def __init__(
         self,
@@ -131,34 +123,19 @@ class BoltzmannGenerator(SystemModel):
         guard: float = 1000.0,
     ):
         super().__init__()
-        self.size = "molecule" if isinstance(system, MolecularSystem) else "toy"
-        suited: dict[str, Any] = DEFAULTS[self.size] | stated(
-            bins=bins, hidden=hidden, beta_start=beta_start, buffer=buffer, warm=warm, fresh=fresh, refine=refine
-        )
-        check_counts(layers=(layers, 1), bins=(suited["bins"], 2), rounds=(rounds, 1))
-        check_counts(**{name: (suited[name], 100) for name in ("buffer", "fresh") if suited[name] is not None})
-        check_numbers(**{name: (suited[name], "(0, 1)") for name in ("warm", "refine")}, cess=(cess, "(0, 1)"))
-        check_numbers(beta_start=(suited["beta_start"], "(0, 1]"), energy_weight=(energy_weight, "[0, inf)"))
+        settings = self.suited_to(
+            "molecule" if isinstance(system, MolecularSystem) else "toy",
+            bins=bins, hidden=hidden, beta_start=beta_start, buffer=buffer, warm=warm, fresh=fresh, refine=refine,
+        )  # fmt: skip
+        fractions = settings.pop("warm"), settings.pop("refine")
+        ReweightedAnnealing.check_fractions(*fractions)
+        check_numbers(energy_weight=(energy_weight, "[0, inf)"))
         check_positive(**stated(reach=reach))
-        self.warm, self.refine = float(suited["warm"]), float(suited["refine"])
-        if self.warm + self.refine > 1:
-            raise ConfigError(
-                f"warm={self.warm:g} and refine={self.refine:g} are fractions of the same steps, more than all "
-                "together: leave some for the temperatures between"
-            )
-        self.begin(system, coordinates, guard)
-        self.layers, self.bins, self.hidden = layers, int(suited["bins"]), widths(suited["hidden"])
-        self.beta_start, self.cess, self.energy_weight = float(suited["beta_start"]), float(cess), float(energy_weight)
-        self.buffer, self.rounds, self.fresh, self.reach = suited["buffer"], rounds, suited["fresh"], reach
-        circular = self.system.circular.tolist()
-        self.flow = nets.SplineFlow([i in circular for i in range(self.system.dim)], layers, self.bins, self.hidden)
+        self.warm, self.refine = map(float, fractions)
+        self.energy_weight, self.reach = float(energy_weight), reach
+        self.begin_generator(system, coordinates, guard=guard, layers=layers, cess=cess, rounds=rounds, **settings)
+        self.flow = self.flow_over()
         self.flow.place(*placing(self.system, reach))
-        self.register_buffer("beta", torch.ones(()))
-
-    @property
-    def training_defaults(self) -> dict[str, Any]:  # type: ignore[override]
-        """Of a toy system a minute's work."""
-        return TRAINING[self.size]
 
     def guide(self, batch: Batch) -> None:
         """X ~ q(x), where energies teach."""

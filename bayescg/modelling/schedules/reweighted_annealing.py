@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayescg.arguments import check_numbers
 from bayescg.data import effective
 from bayescg.draws import pareto_smoothed
 from bayescg.errors import ConfigError
@@ -99,6 +100,21 @@ class ReweightedAnnealing(Ladder):
         self.legend = "energies, then buffers" + " and energies" * both
         self.x: Tensor | None = None
         self.share: Tensor | None = None
+
+    @staticmethod
+    def check_fractions(warm: float, refine: float) -> None:
+        """Refuse what are no fractions of the steps, or leave none for the temperatures between.
+
+        Raises
+        ------
+        ConfigError
+        """
+        check_numbers(warm=(warm, "(0, 1)"), refine=(refine, "(0, 1)"))
+        if warm + refine > 1:
+            raise ConfigError(
+                f"warm={warm:g} and refine={refine:g} are fractions of the same steps, more than all together: leave "
+                "some for the temperatures between"
+            )
 
     @staticmethod
     def check_alone(members: int | None) -> None:
