@@ -1,5 +1,6 @@
 """Every door gives back exactly what was written, in nm and ps."""
 
+import struct
 import warnings
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,18 @@ def test_a_dcd_of_a_run_that_ended_early(write, top, positions):
     path.write_bytes(path.read_bytes()[: header + 9 * frame])
     with pytest.warns(UserWarning, match="promises 25 frames, 9 are there"):
         assert len(load(path, top)) == 9
+
+
+@pytest.mark.parametrize("at", [276, 276 + 4 + 4 * 8])  # before and after the first coordinates of eight atoms
+@pytest.mark.parametrize("length", [-8, -(2**31), 0, 2**31 - 1])
+def test_a_dcd_whose_records_have_other_lengths(write, top, positions, at, length):
+    """No seeking before the beginning, no loop, and no division by the frames that are there."""
+    path = Path(write("a.dcd", x=positions))
+    content = bytearray(path.read_bytes())
+    content[at : at + 4] = struct.pack("<i", length)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.dcd: (cut short or damaged|cannot be read)"):
+        load(path, top)
 
 
 def test_boxes_without_volume(write, top, topology, positions):

@@ -51,6 +51,11 @@ def main() -> int:
         for line in lines:
             line.words = "there is no card"
     else:
+        print(
+            f"{what}: the tables come at the end, after {options.minutes:g} minutes at most",
+            file=sys.stderr,
+            flush=True,
+        )
         lines = _run(options, began + 60 * options.minutes)
     options.json.write_text(json.dumps({"machine": what, "lines": [asdict(line) for line in lines]}, indent=1))
     print(f"{what}\n\n{tables(lines)}\n\n{time.time() - began:.0f} s; all lines are in {options.json}")

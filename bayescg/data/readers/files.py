@@ -214,7 +214,7 @@ def _mdtraj_chunks(path: Path, topology: "mdtraj.Topology", unit: str | None) ->
     promised = dcd_header(path)[0] if kind == ".dcd" else 0
     if read < promised and not _ends_with_a_frame(path, read):
         raise DataError(
-            f"{path}: cut short: its header promises {promised} frames, {read} are whole; copy it again, "
+            f"{path}: cut short or damaged: its header promises {promised} frames, {read} are whole; copy it again, "
             "or rewrite the frames that are there (mdconvert, catdcd)"
         )
     if read < promised:
@@ -252,9 +252,12 @@ def _ends_with_a_frame(path: Path, frames: int) -> bool:
         while end < size:
             file.seek(end)
             mark = file.read(4)
-            end += 8 + struct.unpack(order + "i", mark)[0] if len(mark) == 4 else size
+            length = struct.unpack(order + "i", mark)[0] if len(mark) == 4 else size
+            if length < 0:
+                return False
+            end += 8 + length
             records += 1
-    return end == size and (records - 3) % frames == 0
+    return end == size and frames > 0 and (records - 3) % frames == 0
 
 
 def dcd_header(path: Path) -> tuple[int, float | None]:
