@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 import bayescg as bcg
-from bayescg.errors import ConfigError
+from bayescg.errors import ConfigError, DataError
 from bayescg.questions.finding import Drawing, Finding
 from bayescg.questions.question import Context, Question
 from bayescg.questions.sections import Section
@@ -63,7 +63,9 @@ class LagTimes(Question):
         fit_lag = modes.lag
         tested = [] if fit_lag is None else multiples(fit_lag, context.frames)
         lags = context.settings.lags or [n * fit_lag for n in tested if fit_lag is not None]
-        at_lags = [self._at(finding, context, lag, modes) for lag in sorted(set(lags))]
+        each = {lag: self._at(finding, context, lag, modes) for lag in sorted(set(lags))}
+        at_lags = [answer for answer in each.values() if answer is not None]
+        tested = [n for n in tested if fit_lag is None or each.get(n * fit_lag, modes) is not None]
         rates = known_rates(context, modes.eigenvalues.sizes["mode"])
         if len(at_lags) > 1:
             timescales = against_lag(at_lags)
@@ -77,11 +79,15 @@ class LagTimes(Question):
             self._test(finding, context, fit_lag, tested, modes)
         return finding
 
-    def _at(self, finding: Finding, context: Context, lag: float, own: SlowModes) -> SlowModes:
-        """Modes at a lag, their timescales noted."""
+    def _at(self, finding: Finding, context: Context, lag: float, own: SlowModes) -> SlowModes | None:
+        """Modes at a lag, their timescales noted; None where the frames tell too little at it."""
         modes = own
         if own.lag is None or abs(lag - own.lag) > 1e-6 * lag:
-            modes = modes_of(context, lag)
+            try:
+                modes = modes_of(context, lag)
+            except DataError as error:
+                finding.warnings.append(f"no timescale at lag {lag:g}: {error}")
+                return None
             rates = known_rates(context, own.eigenvalues.sizes["mode"])
             for name, quantity in modes.quantities.items():
                 kind, _, number = name.rpartition("_")
@@ -96,9 +102,13 @@ class LagTimes(Question):
         import xarray as xr
 
         settings: dict[str, Any] = {"modes": modes.eigenvalues.sizes["mode"], "draws": context.settings.draws}
-        test = bcg.analysis.chapman_kolmogorov(
-            context.fit, context.frames, lag, multiples=tested, seed=context.seed, **settings
-        )
+        try:
+            test = bcg.analysis.chapman_kolmogorov(
+                context.fit, context.frames, lag, multiples=tested, seed=context.seed, **settings
+            )
+        except DataError as error:
+            finding.warnings.append(f"no Chapman-Kolmogorov test: {error}")
+            return
         size = float(abs(test.difference.mean("draw")).max())
         outside = float(test.outside.isel(lag=slice(1, None)).mean())
         finding.diagnostics |= {
