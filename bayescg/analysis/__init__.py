@@ -35,7 +35,7 @@ from bayescg.analysis.quantity import Quantity
 from bayescg.analysis.reliability import Reliability, commitment_probabilities, reliability
 from bayescg.analysis.resampled import average
 from bayescg.analysis.simulated_truth import Simulated, simulated_truth
-from bayescg.analysis.stein_check import SteinCheck, stein_check
+from bayescg.analysis.stein_check import SteinCheck, stein_check, warn_of_forces
 from bayescg.inference.reweighting import reweighted
 
 __all__ = [
@@ -103,4 +103,5 @@ __all__ = [
     "simulated_truth",
     "spectrum",
     "stein_check",
+    "warn_of_forces",
 ]

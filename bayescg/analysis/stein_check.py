@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,12 +15,14 @@ from bayescg.arguments import check_counts, check_numbers
 from bayescg.data import Frames, evenly, heavy_force
 from bayescg.errors import DataError
 
-__all__ = ["SteinCheck", "stein_check"]
+__all__ = ["SteinCheck", "stein_check", "warn_of_forces"]
 
 _VALUES = 20_000_000
 _ALONE = 0.03  # smaller ratios are no scale
 _NEAR = 0.15  # of a unit; temperatures are seldom further off
 _UNRELATED = 0.3
+_ENOUGH, _SELDOM = 200, 1e-3
+"""Frames, and how often right forces are to fail, where they are checked before they are learned from."""
 _KNOWN = {
     4.184: "kJ/mol where kcal/mol are meant",
     1 / 4.184: "kcal/mol where kJ/mol are meant",
@@ -187,6 +190,20 @@ def stein_check(
     identities = Identities(part, *along_pairs(frames, rows, which), draws, seed)
     check = SteinCheck(labels, *identities.quantities(), identities.p_value(), level, heavy=heavy_force(frames))
     return check if check.passed else replace(check, cause=_cause(frames, rows, which, check, identities))
+
+
+def warn_of_forces(frames: Frames) -> None:
+    """Check forces before they are learned from, of at least 200 frames; right ones are to fail once in a thousand.
+
+    Warns
+    -----
+    UserWarning
+        They are not those of the frames.
+    """
+    if len(frames) >= _ENOUGH:
+        check = stein_check(frames, level=_SELDOM, draws=2000)
+        if not check.passed:
+            warnings.warn(check.reason, stacklevel=3)
 
 
 def _cause(frames: Frames, rows: np.ndarray, which: np.ndarray, check: SteinCheck, identities: Identities) -> str:

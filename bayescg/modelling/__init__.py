@@ -6,6 +6,7 @@ pyro.settings.set(module_local_params=True)
 
 from bayescg.data import evenly  # noqa: E402
 from bayescg.modelling.batch import Batch  # noqa: E402
+from bayescg.modelling.bead_model import BeadModel  # noqa: E402
 from bayescg.modelling.diffusion_model import DiffusionModel  # noqa: E402
 from bayescg.modelling.feature_model import FeatureModel, PairModel, check_features  # noqa: E402
 from bayescg.modelling.generator_model import GeneratorModel  # noqa: E402
@@ -29,6 +30,7 @@ from bayescg.modelling.variable_model import VariableModel  # noqa: E402
 __all__ = [
     "AdaptiveTempering",
     "Batch",
+    "BeadModel",
     "DiffusionModel",
     "Draws",
     "FeatureModel",

@@ -5,7 +5,7 @@ from bayescg.nets.effective_dynamics.propagator import log_propagator, rate_matr
 from bayescg.nets.effective_dynamics.scoring import fisher_scoring
 from bayescg.nets.effective_dynamics.smooth_function import SmoothFunction
 from bayescg.nets.embedded_physics.angles import AngleReader, Placement, harmonics
-from bayescg.nets.force_matching_potential.linear_evidence import LinearEvidence
+from bayescg.nets.force_matching_potential.linear_evidence import LinearEvidence, LinearFit
 from bayescg.nets.force_matching_potential.prior_energy import BondedEnergy, HarmonicEnergy
 from bayescg.nets.force_matching_potential.quadrature_box import QuadratureBox
 from bayescg.nets.force_matching_potential.spline_energy import SplineEnergy
@@ -27,7 +27,7 @@ from bayescg.nets.hidden_markov.emissions import CellEmissions, GaussianEmission
 from bayescg.nets.hidden_markov.hidden_paths import HiddenPaths, hidden_paths, log_forward
 from bayescg.nets.hidden_markov.read_cells import cells_of, check_cells, count_cells
 from bayescg.nets.invariant.descriptor_energy import DescriptorEnergy
-from bayescg.nets.invariant.energy_and_forces import energy_and_forces
+from bayescg.nets.invariant.energy_and_forces import energy_and_forces, forces_of
 from bayescg.nets.invariant.particle_energy import ParticleEnergy
 from bayescg.nets.invariant.smooth import check_apart, check_smooth, smooth_cutoff
 from bayescg.nets.invariant.supplied_energy import SuppliedEnergy
@@ -81,6 +81,7 @@ __all__ = [
     "HarmonicEnergy",
     "HiddenPaths",
     "LinearEvidence",
+    "LinearFit",
     "LinearPosterior",
     "ParticleEnergy",
     "ParticleFunctions",
@@ -118,6 +119,7 @@ __all__ = [
     "exactly",
     "fan_in",
     "fisher_scoring",
+    "forces_of",
     "gaussian",
     "harmonics",
     "hidden_paths",

@@ -52,7 +52,7 @@ def fan_in(scale: float) -> Prior:
     return lambda p: gaussian(scale / p.shape[-1] ** 0.5 if p.dim() > 1 else scale)(p)
 
 
-def gaussian(scale: float) -> Prior:
+def gaussian(scale: float | Tensor) -> Prior:
     """Independent N(0, scale^2) for every weight.
 
     Examples
@@ -61,7 +61,12 @@ def gaussian(scale: float) -> Prior:
     >>> gaussian(2.0)(torch.zeros(4)).event_shape
     torch.Size([4])
     """
-    return lambda p: _event(dist.Normal(p.new_tensor(0.0), p.new_tensor(scale)), p)
+
+    def prior(p: Tensor) -> dist.TorchDistribution:
+        width = scale if isinstance(scale, Tensor) else p.new_tensor(scale)
+        return _event(dist.Normal(p.new_tensor(0.0), width), p)
+
+    return prior
 
 
 def log_gamma(concentration: float) -> Prior:

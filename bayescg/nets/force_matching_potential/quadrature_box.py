@@ -54,3 +54,8 @@ class QuadratureBox(nn.Module):
     def log_z(self, u: Tensor) -> Tensor:
         """Logarithm of the integral of exp(-u), of values ``(m,)`` at the points."""
         return torch.logsumexp(-u, 0) + self.log_volume
+
+    def information(self, u: Tensor, count: Tensor) -> Tensor:
+        """Of so many frames of the density ``(m,)``: values at the points, by their spread over it."""
+        p = torch.softmax(-u, 0).detach()
+        return (count * p).sqrt() * (u - p @ u)
