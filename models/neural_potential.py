@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from bayescg import nets
 from bayescg.arguments import check_counts, check_flags, check_positive, names_of, stated
 from bayescg.data import Frames, evenly
-from bayescg.errors import ConfigError, DataError
-from bayescg.modelling import Batch, PotentialModel, not_in_a_file
+from bayescg.modelling import Batch, ParticleModel
 from bayescg.systems import MorseCluster
-from bayescg.topologies import kinds_of
-
-Energy = Callable[[Tensor, Tensor], Tensor]
 
 
-class NeuralPotential(PotentialModel):
+class NeuralPotential(ParticleModel):
     r"""A potential of particles from energies and forces, by a network of neighbours or any module of yours.
 
     .. math:: E \sim N(U(x), n s_E^2), \qquad F \sim N(-\nabla U(x), s_F^2)
@@ -35,8 +28,7 @@ class NeuralPotential(PotentialModel):
     energy that is NaN, forces of all frames) is not learned from.
 
     Labels of an engine have no noise: what is left is the model's own misfit, and the posterior of its weights, which
-    takes it for noise, is a generalised one. How wide it must be, held-out frames tell
-    (:func:`bayescg.analysis.calibrated`).
+    takes it for noise, is a generalised one. Held-out frames tell its width (:func:`bayescg.analysis.calibrated`).
 
     Parameters
     ----------
@@ -77,12 +69,12 @@ class NeuralPotential(PotentialModel):
     kind = "generalised"
     conditional = True
     uncertainty = "laplace"
+    supplied = "energy"
     training_defaults: ClassVar[dict[str, Any]] = {"steps": 3000, "learning_rate": 1e-2, "batch_size": 32}
     citation = "Schütt et al., J. Chem. Phys. 148, 241722 (2018), doi:10.1063/1.5019779"
     shift: Tensor
     scale: Tensor
     sizes: Tensor
-    numbers: Tensor
 
     def __init__(
         self,
@@ -106,8 +98,6 @@ class NeuralPotential(PotentialModel):
         check_counts(width=(width, 1), blocks=(blocks, 0))
         check_positive(prior=prior, **stated(cutoff=cutoff))
         nets.check_smooth(activation)
-        if energy is not None and not isinstance(energy, nn.Module):
-            raise ConfigError(f"energy= is a {type(energy).__name__}: give a torch module from positions to energies")
         self.random, self.width, self.blocks, self.cutoff = names_of(random, "random"), width, blocks, cutoff
         self.handed, self.activation, self.prior = handed, activation, float(prior)
         self.register_buffer("shift", torch.zeros(()))  # energy of a particle
@@ -116,40 +106,13 @@ class NeuralPotential(PotentialModel):
         self.log_noise = nn.Parameter(torch.zeros(2))  # in these
         self.net: Any = None if energy is None else nets.SuppliedEnergy(energy)
         self.energy = None if energy is None else type(energy).__name__  # a file of a fit holds its weights alone
-        self.kinds = None if kinds is None else names_of(kinds, "kinds")
-        self.species = None if species is None else names_of(species, "species")
-        self.begin_potential(topology, dim, temperature, temperature_kT)
-        if self.kinds is not None or self.topology is not None:
-            self._build(self.kinds or kinds_of(self.topology))
+        self.begin_particles(topology, kinds, species, dim, temperature, temperature_kT)
 
-    def _build(self, kinds: Sequence[str]) -> None:
-        self.kinds, self.species = tuple(kinds), self.species or tuple(sorted(set(kinds)))
-        self.register_buffer("numbers", self._numbers(kinds), persistent=False)
+    def build(self, kinds: int) -> None:
+        """The network, where none is supplied."""
         if self.net is None:
-            settings = {"cutoff": self.cutoff, "handed": self.handed, "activation": self.activation}
-            self.net = nets.ParticleEnergy(len(self.species), self.width, self.blocks, **settings)
-
-    def _numbers(self, kinds: Sequence[str]) -> Tensor:
-        species = self.species or ()
-        if unknown := sorted(set(kinds) - set(species)):
-            raise DataError(
-                f"this {type(self).__name__} knows particles of kind {', '.join(species)}, not {', '.join(unknown)}: "
-                "train it on frames that have them"
-            )
-        return torch.tensor([species.index(kind) for kind in kinds])
-
-    def of(self, kinds: Sequence[str]) -> Self:
-        """The same potential of other particles of these kinds, for :meth:`bayescg.Fit.transferred`.
-
-        Raises
-        ------
-        DataError
-            It was not trained on one of the kinds.
-        """
-        other = copy.deepcopy(self)
-        other.kinds, other.dim, other.topology = tuple(kinds), 3 * len(kinds), None
-        other.numbers = self._numbers(kinds).to(self.shift.device)
-        return other
+            settings: Any = {"cutoff": self.cutoff, "handed": self.handed, "activation": self.activation}
+            self.net = nets.ParticleEnergy(kinds, self.width, self.blocks, **settings)
 
     def setup(self, frames: Frames) -> None:
         """Take the kinds of the particles, and the sizes of distances, energies and forces.
@@ -160,40 +123,27 @@ class NeuralPotential(PotentialModel):
             There are neither energies nor forces, particles lie in one place, or coordinates are not three a particle.
         """
         super().setup(frames)
-        labels = np.zeros(0) if frames.energy is None else frames.energy[~np.isnan(frames.energy)]
-        if frames.forces is None and len(labels) < 2:
-            raise DataError(
-                "the frames have neither energies nor forces: sample with energy=True, forces=True, or give them to "
-                "Frames.from_numpy(energy=..., forces=...)"
-            )
-        rows, dim = evenly(frames, 1000), self.dim or 0
-        if dim % 3:
-            raise DataError(f"{dim} coordinates are not three for each particle: it learns from positions in space")
-        if self.kinds is None:
-            self._build(("particle",) * (dim // 3) if self.topology is None else kinds_of(self.topology))
+        rows = evenly(frames, 1000)
         x = torch.as_tensor(frames.gather(rows)).view(len(rows), -1, 3)
         nets.check_apart(x, rows.tolist())
         self.to(x.dtype)
         if isinstance(self.net, nets.ParticleEnergy):
             self.net.measure(x)
         self.reset()
-        energy, forces = (v.detach() for v in self._labels(self.net, x))
-        spread, slope = float(labels.std()) if len(labels) > 1 else 0.0, float(forces.square().mean().sqrt())
-        size = None if frames.forces is None else float(np.sqrt(np.square(frames.gather(rows, "forces")).mean()))
-        factor = spread / float(energy.std()) if size is None else size / slope
-        self.sizes.copy_(torch.tensor([spread / x.shape[1] ** 0.5 or factor, factor * slope]))
+        first = nets.LabelSizes.of(frames, rows, self._labels(self.net, x))
+        self.sizes.copy_(first.sizes)
         if not isinstance(self.net, nets.SuppliedEnergy):
-            self.scale.fill_(factor)
-            self.shift.fill_(float(labels.mean()) / x.shape[1] if len(labels) else 0.0)
+            self.scale.fill_(first.factor)
+            self.shift.fill_(first.shift)
 
-    def potential(self, x: Tensor) -> Tensor:
-        """Energies ``(n,)`` of positions ``(n, atoms, 3)`` or ``(n, 3 atoms)``."""
-        return self._energy(self.net, x)
+    def potential(self, x: Tensor, net: Callable[..., Tensor] | None = None) -> Tensor:
+        """Energies ``(n,)`` of positions ``(n, atoms, 3)`` or ``(n, 3 atoms)``; of a `net` of other weights, its."""
+        x = x.view(len(x), -1, 3)
+        return self.shift * x.shape[1] + self.scale * (net or self.net)(x, self.numbers)
 
     def model(self, batch: Batch) -> None:
         """Weights ~ N(0, prior^2 / inputs); energies and forces given them."""
-        net, widths = self._random_net(), self._widths()
-        assert batch.x is not None
+        net, widths = nets.random_net(self, "net", self.net.prior(self.prior), self.random), self._widths()
         energy, forces = self._labels(net, batch.x)
         with batch.plate("frames"):
             if batch.energy is not None:
@@ -211,7 +161,6 @@ class NeuralPotential(PotentialModel):
 
     def information(self, batch: Batch) -> Tensor:
         """Energies and forces in units of their noise; see `Model.information`."""
-        assert batch.x is not None
         widths = self._widths().detach()
         energy, forces = self._labels(self.net, batch.x)
         weight = torch.ones_like(energy) if batch.weight is None else batch.weight
@@ -222,37 +171,18 @@ class NeuralPotential(PotentialModel):
     def reset(self) -> None:
         """Weights of layers whose outputs are of size 1, or those of a supplied energy; noise a tenth of the labels."""
         nn.init.constant_(self.log_noise, -2.3)
-        if isinstance(self.net, nets.SuppliedEnergy):
+        if self.net is not None:
             self.net.begin()
-        elif self.net is not None:
-            for p in self.net.parameters():
-                nn.init.normal_(p, 0.0, p.shape[-1] ** -0.5 if p.dim() > 1 else 0.1)
 
-    def _energy(self, net: Energy, x: Tensor) -> Tensor:
-        x = x.view(len(x), -1, 3)
-        return self.shift * x.shape[1] + self.scale * net(x, self.numbers)
-
-    def _labels(self, net: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _labels(self, net: Callable[..., Tensor], x: Tensor | None) -> tuple[Tensor, Tensor]:
         """Energies ``(n,)`` and forces ``(n, 3 atoms)``."""
-        return nets.energy_and_forces(lambda y: self._energy(net, y), x)
-
-    def _random_net(self) -> Energy:
-        prior = nets.gaussian if isinstance(self.net, nets.SuppliedEnergy) else nets.fan_in
-        weights = [(k, p) for k, p in self.net.named_parameters() if k.startswith(self.random)]
-        values = {k: pyro.sample(f"net.{k}", prior(self.prior)(p)) for k, p in weights}
-        return lambda *inputs: functional_call(self.net, values, inputs)
+        assert x is not None
+        return nets.energy_and_forces(lambda y: self.potential(y, net), x)
 
     def _widths(self) -> Tensor:
         """Of the noise of energies and of forces."""
         width = self.log_noise.exp() * self.sizes
         return torch.stack([width[0] * (self.dim or 1) ** 0.5 / 3**0.5, width[1]])
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Model with the given configuration."""
-        if config["energy"] is not None:
-            raise not_in_a_file(cls, "energy", config["energy"])
-        return super().from_config(config)
 
     def completed(self, config: dict[str, Any]) -> Self:
         """With the particles and the temperature that the fit was trained on."""
@@ -262,9 +192,8 @@ class NeuralPotential(PotentialModel):
     def example(cls) -> tuple[NeuralPotential, Any, None]:
         """A few frames of four Morse particles."""
         system = MorseCluster(4)
-        x = torch.as_tensor(system.start).flatten() + 0.1 * torch.randn(
-            24, 12, generator=torch.Generator().manual_seed(0)
-        )
+        noise = torch.randn(24, 12, generator=torch.Generator().manual_seed(0))
+        x = torch.as_tensor(system.start).flatten() + 0.1 * noise
         labels: dict[str, Any] = {"energy": system.energy(x).numpy(), "forces": system.forces(x).numpy()}
         frames = Frames.from_numpy(x.numpy(), unit="reduced", temperature_kT=0.25, **labels)
         return cls(kinds=["particle"] * 4, width=4, cutoff=3.0, dim=12, temperature_kT=0.25), frames, None

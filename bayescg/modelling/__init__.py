@@ -14,6 +14,7 @@ from bayescg.modelling.latent_generator import LatentGeneratorModel  # noqa: E40
 from bayescg.modelling.map_model import HasMap, MapModel  # noqa: E402
 from bayescg.modelling.model import HasBasis, HasCV, HasFeatures, HasNetwork, Model, check_programs  # noqa: E402
 from bayescg.modelling.model_arguments import not_in_a_file  # noqa: E402
+from bayescg.modelling.particle_model import ParticleModel  # noqa: E402
 from bayescg.modelling.potential_model import HasPotential, PotentialModel  # noqa: E402
 from bayescg.modelling.registry import find_model, model_names  # noqa: E402
 from bayescg.modelling.schedules.adaptive_tempering import AdaptiveTempering, tempering  # noqa: E402
@@ -46,6 +47,7 @@ __all__ = [
     "MapModel",
     "Model",
     "PairModel",
+    "ParticleModel",
     "PotentialModel",
     "ReweightedAnnealing",
     "Schedule",

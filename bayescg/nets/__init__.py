@@ -28,6 +28,7 @@ from bayescg.nets.hidden_markov.hidden_paths import HiddenPaths, hidden_paths, l
 from bayescg.nets.hidden_markov.read_cells import cells_of, check_cells, count_cells
 from bayescg.nets.invariant.descriptor_energy import DescriptorEnergy
 from bayescg.nets.invariant.energy_and_forces import energy_and_forces, forces_of
+from bayescg.nets.invariant.label_sizes import LabelSizes
 from bayescg.nets.invariant.particle_energy import ParticleEnergy
 from bayescg.nets.invariant.smooth import check_apart, check_smooth, smooth_cutoff
 from bayescg.nets.invariant.supplied_energy import SuppliedEnergy
@@ -80,6 +81,7 @@ __all__ = [
     "GaussianEmissions",
     "HarmonicEnergy",
     "HiddenPaths",
+    "LabelSizes",
     "LinearEvidence",
     "LinearFit",
     "LinearPosterior",

@@ -86,7 +86,9 @@ def log_gamma(concentration: float) -> Prior:
     return prior
 
 
-def random_net(model: nn.Module, name: str, priors: Mapping[str, Prior]) -> Callable[..., Tensor]:
+def random_net(
+    model: nn.Module, name: str, priors: Mapping[str, Prior] | Prior, only: tuple[str, ...] = ("",)
+) -> Callable[..., Tensor]:
     """Sample every parameter of the submodule `name`, each at a site of its own dotted name, and return the network.
 
     A site named after a parameter is that parameter made random: what a guide proposes for it starts from the
@@ -98,8 +100,10 @@ def random_net(model: nn.Module, name: str, priors: Mapping[str, Prior]) -> Call
         The model whose program runs.
     name : str
         Attribute of `model` that holds the network.
-    priors : mapping
-        ``"weight"`` and ``"bias"``: each takes a parameter and returns a distribution over its shape.
+    priors : mapping or callable
+        Takes a parameter and returns a distribution over its shape; or one each for ``"weight"`` and ``"bias"``.
+    only : tuple of str
+        How the names begin of the parameters that are random.
 
     Returns
     -------
@@ -116,7 +120,11 @@ def random_net(model: nn.Module, name: str, priors: Mapping[str, Prior]) -> Call
     torch.Size([5, 3])
     """
     net = model.get_submodule(name)
-    values = {k: pyro.sample(f"{name}.{k}", priors[k.rsplit(".", 1)[-1]](p)) for k, p in net.named_parameters()}
+    values = {}
+    for k, p in net.named_parameters():
+        if k.startswith(only):
+            prior = priors if callable(priors) else priors[k.rsplit(".", 1)[-1]]
+            values[k] = pyro.sample(f"{name}.{k}", prior(p))
     return lambda *inputs: functional_call(net, values, inputs)
 
 

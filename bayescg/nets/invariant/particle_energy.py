@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bayescg.nets.invariant.smooth import check_smooth, smooth_cutoff
 from bayescg.nets.mlp import MLP
+from bayescg.nets.random import Prior, fan_in
 
 __all__ = ["ParticleEnergy"]
 
@@ -89,6 +90,15 @@ class ParticleEnergy(nn.Module):
         self.vector_filter = nn.Linear(radial, 3 * self.groups)
         self.vector_sender = nn.Linear(width, 3 * self.groups, bias=False)
         self.readout = MLP(width + (4 if handed else 3) * self.groups, 1, (width,), activation)
+
+    def prior(self, scale: float) -> Prior:
+        """Of its weights: what comes out of each layer has that standard deviation."""
+        return fan_in(scale)
+
+    def begin(self) -> None:
+        """Draw weights of layers whose outputs are of size 1."""
+        for p in self.parameters():
+            nn.init.normal_(p, 0.0, p.shape[-1] ** -0.5 if p.dim() > 1 else 0.1)
 
     def measure(self, x: Tensor) -> None:
         """Place the Gaussians, and count neighbours, by positions ``(n, atoms, 3)`` of training."""

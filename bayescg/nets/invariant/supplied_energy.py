@@ -5,6 +5,7 @@ import copy
 from torch import Tensor, nn
 
 from bayescg.errors import ConfigError
+from bayescg.nets.random import Prior, gaussian
 
 __all__ = ["SuppliedEnergy"]
 
@@ -19,7 +20,7 @@ class SuppliedEnergy(nn.Module):
     Raises
     ------
     ConfigError
-        It holds an activation whose forces cannot be learned from, such as ReLU.
+        It is none, or holds an activation whose forces cannot be learned from, such as ReLU.
 
     Examples
     --------
@@ -36,6 +37,8 @@ class SuppliedEnergy(nn.Module):
 
     def __init__(self, energy: nn.Module):
         super().__init__()
+        if not isinstance(energy, nn.Module):
+            raise ConfigError(f"energy= is a {type(energy).__name__}: give a torch module from positions to energies")
         for name, module in energy.named_modules():
             if isinstance(module, nn.ReLU | nn.LeakyReLU | nn.ReLU6 | nn.Hardtanh):
                 raise ConfigError(
@@ -45,6 +48,10 @@ class SuppliedEnergy(nn.Module):
                 )
         self.energy = copy.deepcopy(energy)
         self._initial = {k: v.detach().clone() for k, v in self.energy.state_dict().items()}
+
+    def prior(self, scale: float) -> Prior:
+        """Of its weights, each of that standard deviation: how it is made of them is not known."""
+        return gaussian(scale)
 
     def begin(self) -> None:
         """Go back to the weights that it began with."""
