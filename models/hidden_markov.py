@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-import numpy as np
 import pyro
 import torch
 from torch import Tensor, nn
@@ -15,13 +12,12 @@ from torch.nn.utils import parameters_to_vector
 
 from bayescg import nets
 from bayescg.arguments import check_counts, check_flags, check_positive, stated
-from bayescg.data import Frames, Stretches, in_parts, toy_telegraph
-from bayescg.errors import ConfigError, DataError
+from bayescg.data import Stretches, toy_telegraph
 from bayescg.features import Features
-from bayescg.modelling import Batch, Model, check_features, not_in_a_file
+from bayescg.modelling import Batch, StretchModel
 
 
-class HiddenMarkov(Model):
+class HiddenMarkov(StretchModel):
     r"""Projected Markov model: hidden states z, and what each of them shows (Noé, Wu, Prinz, Plattner 2013).
 
     A few metastable states exchange reversibly, and a frame x, or the cell of a discretisation that it is in, depends
@@ -95,30 +91,18 @@ class HiddenMarkov(Model):
         dim: int | None = None,
     ):
         super().__init__()
-        check_features(features)
         check_flags(equilibrium=equilibrium)
-        sizes = {name: (size, 1) for name, size in stated(alphabet=alphabet, dim=dim).items()}
-        check_counts(states=(states, 1), stretch=(stretch, 3), **sizes)
-        check_positive(**stated(lag=lag, concentration=concentration))
-        if cells is None and alphabet is not None:
-            raise ConfigError(f"alphabet={alphabet} is a number of cells: give cells=, too, or leave it out")
-        self.features, self.states, self.lag, self.stretch = features, states, lag, stretch
-        self.equilibrium, self.concentration, self.cells = equilibrium, concentration, nets.check_cells(cells)
-        self.alphabet = len(self.cells) + 1 if isinstance(self.cells, list) else alphabet
-        self.dim = dim if features is None else features.size
-        if (self.dim if self.cells is None else self.alphabet) is not None:
-            self._build()
+        check_counts(states=(states, 1))
+        check_positive(**stated(concentration=concentration))
+        self.states, self.equilibrium, self.concentration = states, equilibrium, concentration
+        self.begin_stretches(features, cells, lag, stretch, alphabet, dim)
 
-    def _build(self) -> None:
+    def build(self, size: int) -> None:
+        """Y, and what each hidden state shows."""
         m = self.states
         self.log_joint = nn.Parameter(torch.zeros(m * (m + 1) // 2))
-        if not self.equilibrium:
-            self.log_first = nn.Parameter(torch.zeros(m))
-        if self.cells is None:
-            self.scale = nets.Standardise(self.dim or 1)
-            self.emission: Any = nets.GaussianEmissions(m, self.dim or 1)
-        else:
-            self.emission = nets.CellEmissions(m, self.alphabet or 1)
+        self.log_first = None if self.equilibrium else nn.Parameter(torch.zeros(m))
+        self.emission = nets.GaussianEmissions(m, size) if self.cells is None else nets.CellEmissions(m, size)
         self.register_buffer("begins", parameters_to_vector(self.parameters()).detach())
 
     @property
@@ -130,11 +114,6 @@ class HiddenMarkov(Model):
     @property
     def _shape(self) -> float:
         return 1.0 / self.states if self.concentration is None else self.concentration
-
-    @property
-    def density_of(self) -> str:
-        """What the log density of a stretch is one of."""
-        return "stretches of features" if self.cells is None else f"stretches of cells {self.cells}"
 
     def joint(self) -> Tensor:
         """Y: how often which hidden states follow each other, ``(states, states)``, symmetric, of sum 1."""
@@ -151,16 +130,12 @@ class HiddenMarkov(Model):
         """Y, q ~ Gamma; x ~ the sum over hidden paths."""
         log_joint = pyro.sample("log_joint", self.priors["log_joint"](self.log_joint))
         log_first = None
-        if not self.equilibrium:
+        if self.log_first is not None:
             log_first = pyro.sample("log_first", self.priors["log_first"](self.log_first))
         emission = nets.random_net(self, "emission", self.priors)
         paths = nets.log_forward(*self.chain(log_joint, log_first), emission(batch.x))
         with batch.plate("frames"):
-            pyro.factor("paths", paths - self._log_unit(batch.x))
-
-    def _log_unit(self, x: Any) -> Tensor | float:
-        """Log of the volume of features in that of standardised ones, of all that were observed in a stretch."""
-        return (~x.isnan() * self.scale.width.log()).sum((1, 2)) if self.cells is None else 0.0
+            pyro.factor("paths", paths - self.log_unit(batch.x))
 
     def guide(self, batch: Batch) -> None:
         """The hidden states are summed in closed form."""
@@ -169,126 +144,28 @@ class HiddenMarkov(Model):
         """What hidden paths behind stretches ``(n, length, size)``, each of some weight ``(n,)``, hold."""
         return nets.hidden_paths(*self._chain(), self.emission(x), weight)
 
-    def rows(self, frames: Any) -> Stretches:
-        """Stretches of trajectories.
-
-        Raises
-        ------
-        DataError
-            These are no frames of trajectories, they have no labels, or no trajectory is three frames a lag apart long.
-        """
-        if not isinstance(frames, Frames | Stretches):
-            what = type(frames).__name__
-            raise DataError(f"HiddenMarkov learns from trajectories, not from {what}: give it the frames themselves")
-        if isinstance(frames, Frames):
-            frames = frames.stretches(self.lag, self.stretch)
-        if frames.length < 3:
-            raise DataError(
-                f"no trajectory is longer than two lag times of {frames.lag:g}, without which nothing tells hidden "
-                "states from what is observed: use a shorter lag, or longer trajectories"
-            )
-        if self.cells != "labels":
-            return frames
-        if (labels := frames.frames.labels) is None:
-            raise DataError('the frames have no labels for cells="labels": give Frames.from_numpy(..., labels=...)')
-        return replace(frames, frames=replace(frames.frames, positions=np.asarray(labels, np.float64)[:, None]))
-
-    def inputs(self, x: Tensor) -> Tensor:
-        """Cells ``(n, 1)`` of positions, NaN where they are not known; or standardised features ``(n, dim)``.
-
-        Raises
-        ------
-        DataError
-            A cell is none of the training frames', or edges divide one of several features.
-        """
-        if callable(self.cells):
-            return nets.cells_of(torch.as_tensor(self.cells(x)).reshape(len(x), -1).to(x.dtype), None, self.alphabet)
-        y = x.flatten(1) if self.features is None else self.features(x)
-        if self.cells is not None:
-            return nets.cells_of(y, self.cells, self.alphabet)
-        if self.dim is None:
-            return y
-        if y.shape[1] != self.dim:
-            raise DataError(f"this HiddenMarkov reads {self.dim} features, these frames have {y.shape[1]}")
-        return self.scale(y)
-
-    def observed(self, stretches: Stretches) -> Tensor:
-        """Inputs of all stretches, ``(n, length, size)``; NaN after their ends."""
-        return stretches.arranged(torch.cat([self.inputs(x.double()) for (x,) in in_parts(stretches.frames)]))
-
     def setup(self, stretches: Stretches) -> None:
-        """Take the lag, cells or scales, and the best of several searches, the most probable hidden state first.
-
-        Raises
-        ------
-        DataError
-            A label is no whole number, or larger than there are frames, or all frames are in one cell.
-
-        Warns
-        -----
-        UserWarning
-            Some cells are never visited.
-        """
-        self.lag = stretches.lag
-        if self.features is not None:
-            self.features.check_frames(stretches.frames)
-        x = self.observed(stretches)
-        if self.cells is None:
-            values = x[~x.isnan().any(2)]
-            self.dim = x.shape[2]
-            self._build()
-            self.scale.set(values.mean(0), values.std(0, correction=0))
-            x = self.scale(x)
-        elif (cells := nets.count_cells(x, self.alphabet)) != self.alphabet:
-            self.alphabet = cells
-            self._build()
-        self.double()
+        """Take the lag, cells or scales, and the best of several searches, the most probable hidden state first."""
+        x = self.take(stretches)
         weight = torch.full((len(x),), 1 / stretches.overlap, dtype=torch.float64)
         self.begins.copy_(self._search().best(x, weight, None if self.cells is None else self.alphabet))
 
     def solve(self, stretches: Stretches, weight: Tensor) -> None:
-        """Take the parameters of largest posterior density, uphill from those of all stretches.
-
-        Warns
-        -----
-        UserWarning
-            They were not found.
-        """
-        search = self._search()
-        search.take(self.begins.double().cpu().numpy())
-        place, _, converged = search.climb(self.observed(stretches), weight.double())
-        search.take(place)
-        if not converged:
-            words = "the parameters of largest posterior density were not found: use fewer states, or more frames"
-            warnings.warn(words, stacklevel=2)
+        """Take the parameters of largest posterior density, uphill from those of all stretches."""
+        self._search().take_highest(self.begins, self.observed(stretches), weight.double())
 
     def _search(self) -> nets.ChainSearch:
-        first = None if self.equilibrium else self.log_first
-        return nets.ChainSearch(self.log_joint, first, self.emission, self._chain, self._log_prior, self._shape)
+        prior = lambda: nets.log_prior(self, self.priors)  # noqa: E731
+        return nets.ChainSearch(self.log_joint, self.log_first, self.emission, self._chain, prior, self._shape)
 
     def _chain(self) -> tuple[Tensor, Tensor]:
-        return self.chain(self.log_joint, None if self.equilibrium else self.log_first)
-
-    def _log_prior(self) -> Tensor:
-        priors, named = self.priors, self.named_parameters()
-        return torch.stack([priors[name.rpartition(".")[2]](p).log_prob(p) for name, p in named]).sum()
+        return self.chain(self.log_joint, self.log_first)
 
     def reset(self) -> None:
         """Draw fresh parameters; `solve` begins where `setup` ended, whatever they are."""
         with torch.no_grad():
             for p in self.parameters():
                 p.normal_(std=0.3)
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Model with the given configuration."""
-        if isinstance(config["cells"], str) and config["cells"] != "labels":
-            raise not_in_a_file(cls, "cells", config["cells"])
-        return super().from_config(config)
-
-    def completed(self, config: dict[str, Any]) -> Self:
-        """With the number of cells and the lag that the fit was trained on."""
-        return self.remade(config, features=self.features, cells=self.cells)
 
     @classmethod
     def example(cls) -> tuple[HiddenMarkov, Any, None]:

@@ -23,6 +23,7 @@ from bayescg.modelling.schedules.schedule import Schedule  # noqa: E402
 from bayescg.modelling.schedules.staged_annealing import StagedAnnealing  # noqa: E402
 from bayescg.modelling.schedules.weighted import Draws  # noqa: E402
 from bayescg.modelling.states_model import StatesModel  # noqa: E402
+from bayescg.modelling.stretch_model import StretchModel  # noqa: E402
 from bayescg.modelling.system_model import SystemModel, box_of, placing  # noqa: E402
 from bayescg.modelling.transition import HasTransition  # noqa: E402
 from bayescg.modelling.two_way_model import TwoWayModel  # noqa: E402
@@ -53,6 +54,7 @@ __all__ = [
     "Schedule",
     "StagedAnnealing",
     "StatesModel",
+    "StretchModel",
     "SystemModel",
     "TwoWayModel",
     "VariableModel",

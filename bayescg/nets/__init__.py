@@ -47,7 +47,7 @@ from bayescg.nets.phase_space.uphill import uphill
 from bayescg.nets.phase_space.widening import power_law, widening
 from bayescg.nets.predictive_coarse_graining.coarse_potential import CoarsePotential
 from bayescg.nets.predictive_cv.flow_decoder import FlowDecoder
-from bayescg.nets.random import ard, fan_in, gaussian, log_gamma, random_net
+from bayescg.nets.random import ard, fan_in, gaussian, log_gamma, log_prior, random_net
 from bayescg.nets.reversible_deep_msm.reversible_kernel import (
     evened,
     log_free_joint,
@@ -130,6 +130,7 @@ __all__ = [
     "log_gamma",
     "log_kernel",
     "log_occupation",
+    "log_prior",
     "log_propagator",
     "log_score",
     "mean_squares",

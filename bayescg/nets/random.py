@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 
 import pyro
 import pyro.distributions as dist
+import torch
 from torch import Tensor, nn
 from torch.distributions.transforms import ExpTransform
 from torch.func import functional_call
 
-__all__ = ["ard", "fan_in", "gaussian", "log_gamma", "random_net"]
+__all__ = ["ard", "fan_in", "gaussian", "log_gamma", "log_prior", "random_net"]
 
 Prior = Callable[[Tensor], dist.TorchDistribution]
 
@@ -84,6 +85,17 @@ def log_gamma(concentration: float) -> Prior:
         return dist.TransformedDistribution(dist.Gamma(a, a), [ExpTransform().inv]).to_event(p.dim())
 
     return prior
+
+
+def log_prior(module: nn.Module, priors: Mapping[str, Prior]) -> Tensor:
+    """Log density of all parameters of a module, whose priors go by the last part of their names.
+
+    Examples
+    --------
+    >>> log_prior(nn.Linear(2, 3), {"weight": ard(1.0, 1.0), "bias": gaussian(1.0)}).shape
+    torch.Size([])
+    """
+    return torch.stack([priors[k.rpartition(".")[2]](p).log_prob(p) for k, p in module.named_parameters()]).sum()
 
 
 def random_net(

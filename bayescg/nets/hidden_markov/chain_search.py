@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -79,6 +80,21 @@ class ChainSearch:
     def take(self, place: np.ndarray) -> None:
         """Set the parameters."""
         vector_to_parameters(torch.tensor(place).to(self.log_joint), self.parameters)
+
+    def take_highest(self, begin: Tensor, x: Tensor, weight: Tensor) -> None:
+        """Take the highest place uphill from one ``(k,)``; otherwise as `best`.
+
+        Warns
+        -----
+        UserWarning
+            It was not found.
+        """
+        self.take(begin.double().cpu().numpy())
+        place, _, converged = self.climb(x, weight)
+        self.take(place)
+        if not converged:
+            words = "the parameters of largest posterior density were not found: use fewer states, or more frames"
+            warnings.warn(words, stacklevel=3)
 
     def begin(self, x: Tensor, labels: Tensor) -> None:
         """Take parameters where hidden states are these labels ``(n, length)``."""

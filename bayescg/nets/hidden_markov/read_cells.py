@@ -108,6 +108,6 @@ def count_cells(x: Tensor, cells: int | None) -> int:
         warnings.warn(
             f"{len(empty)} of {cells} cells are never visited (the first: {empty[:5].tolist()}): what is said of them "
             "is the prior's",
-            stacklevel=3,
+            stacklevel=4,
         )
     return cells
