@@ -90,6 +90,8 @@ def test_the_citation_names_software_and_papers():
     own_licence, *of_others = project["license"].split(" AND ")
     assert (citation["version"], citation["license"]) == (project["version"], own_licence)
     assert of_others, "3Dmol.js is in the package"
+    released = f"## [{citation['version']}] - {citation['date-released']}"
+    assert released in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     papers = {i["value"] for paper in citation["references"] for i in paper["identifiers"]}
     assert {f"arXiv:{n}" for n in ("2307.00365", "2002.10148", "2012.03909", "1812.07669", "2508.01068")} <= papers
 

@@ -321,6 +321,7 @@ FILES = {
         DataError,
         ["name XX", "8 atoms"],
     ),
+    "no universe": (lambda b: from_mdanalysis(b.write()), DataError, ["Universe or an AtomGroup", "not a str"]),
     "mdanalysis language": (lambda b: from_mdanalysis(universe(b), select="nam"), DataError, ["MDAnalysis' selection"]),
 }
 

@@ -66,6 +66,8 @@ def from_mdanalysis(
     >>> from_mdanalysis(universe, dt=1.0).positions[0, 1]
     array([0.15, 0.  , 0.  ], dtype=float32)
     """
+    if not hasattr(atoms, "universe"):
+        raise DataError(f"from_mdanalysis reads a Universe or an AtomGroup of MDAnalysis, not a {type(atoms).__name__}")
     group = atoms.atoms
     if select is not None:
         try:
