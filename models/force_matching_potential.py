@@ -135,7 +135,7 @@ class ForceMatchingPotential(BeadModel):
         """Weights ~ N(0, .); forces ~ N(-grad U, sigma^2), coordinates ~ exp(-U / kT) / Z."""
         assert batch.x is not None
         prior = nets.gaussian(self.spread) if self.form == "splines" else nets.fan_in(self.weights)
-        correction = nets.random_net(self, "correction", {"weight": prior, "bias": prior})
+        correction = nets.random_net(self, "correction", prior)
         u: Energy = lambda x: self.energy(x, correction)  # noqa: E731
         with batch.plate("frames"):
             if self.evidence != "density":

@@ -77,6 +77,7 @@ class HiddenMarkov(StretchModel):
     training_defaults: ClassVar[dict[str, Any]] = {"steps": 1, "batch_size": 16, "validation": 0.0}
     citation = "Noé, Wu, Prinz, Plattner, J. Chem. Phys. 139, 184114 (2013), doi:10.1063/1.4828816"
     begins: Tensor
+    emission: Any
 
     def __init__(
         self,
