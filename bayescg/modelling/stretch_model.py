@@ -147,6 +147,8 @@ class StretchModel(Model):
         self.lag = stretches.lag
         if self.features is not None:
             self.features.check_frames(stretches.frames)
+        if self.cells is None and self.dim is not None:
+            self.scale = Standardise(self.dim)  # of an earlier fit, features would be scaled twice
         x = self.observed(stretches)
         if self.cells is None:
             values = x[~x.isnan().any(2)]

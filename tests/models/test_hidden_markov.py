@@ -271,6 +271,8 @@ def test_gaussians_around_hidden_means():
         )
         for f in (1.0, 10.0)
     )
+    again = bcg.fit(once.model, twice.frames, **{**FIT, "uncertainty": "none"})  # whatever it was trained on
+    assert torch.equal(again.log_density(twice.frames), twice.log_density(twice.frames))
     assert hidden_states(fit).shown.dims == ("state", "feature")
     change = once.log_density(once.frames) - twice.log_density(twice.frames)
     assert change.numpy() == pytest.approx(2 * 200 * np.log(10), rel=1e-3)  # densities are those of the features
