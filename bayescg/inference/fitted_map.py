@@ -10,7 +10,7 @@ from torch.func import vjp
 
 from bayescg.errors import ConfigError, DataError, ModelError
 from bayescg.inference.uncertainty import Posterior
-from bayescg.modelling.map_model import HasMap
+from bayescg.modelling.families.map_model import HasMap
 from bayescg.modelling.model import Model
 from bayescg.recording.functional import Params, call_with, over
 from bayescg.sampling.long_steps.fixed_point import fixed_point

@@ -19,7 +19,7 @@ from bayescg.distributions import LatentMixture, StratifiedMixture, WrappedNorma
 from bayescg.errors import DataError
 from bayescg.features import aligned
 from bayescg.modelling.batch import Batch
-from bayescg.modelling.generator_model import GeneratorModel
+from bayescg.modelling.families.generator_model import GeneratorModel
 from bayescg.modelling.system_model import placing
 
 __all__ = ["LatentGeneratorModel"]
