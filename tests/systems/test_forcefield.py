@@ -443,6 +443,7 @@ def test_what_a_frame_gets_depends_on_nothing_else(dtype, kernels):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # of JAX, which pymbar imports where it is installed
 @pytest.mark.parametrize("kernels", ["native"], indirect=True)
 def test_threads_serve_several_callers_and_forked_processes(kernels):
     field, x = ForceField(build("ff14SB-gbn2")), torch.tensor(hot_frames("ACE-ALA-NME", 200))
