@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
-from pyro import poutine
 from torch import Tensor, nn
 
 from bayescg import nets
-from bayescg.arguments import check_counts, check_numbers, positive_pair, widths
+from bayescg.arguments import check_counts, positive_pair, widths
 from bayescg.data import toy_curve
-from bayescg.distributions import GeometricPath, LatticeDensity, LatticeMixture, StratifiedLattice
+from bayescg.distributions import GeometricPath, LatticeDensity, LatticeMixture
 from bayescg.features import Features
-from bayescg.modelling import Batch, Schedule, TwoWayModel, tempering
+from bayescg.modelling import Batch, TwoWayModel
 from bayescg.systems import System
 
 
@@ -82,7 +80,6 @@ class PredictiveCoarseGraining(TwoWayModel):
 
     uncertainty = "laplace"
     temperature, temperature_kT, topology = None, 1.0, None
-    beta: Tensor
     citation = "Schöberl, Zabaras, Koutsourelakis, J. Comput. Phys. 333, 49 (2017), doi:10.1016/j.jcp.2016.12.041"
 
     def __init__(
@@ -102,16 +99,11 @@ class PredictiveCoarseGraining(TwoWayModel):
     ):
         super().__init__()
         check_counts(latent_dim=(latent_dim, 1))
-        check_numbers(wake=(wake, "[0, inf)"), beta_start=(beta_start, "(0, 1]"), cess=(cess, "(0, 1)"))
         self.latent_dim, self.degree, self.ard = latent_dim, degree, positive_pair(ard, "ard")
         self.hidden = widths((() if system is None else (32, 32)) if hidden is None else hidden)
         self.nodes = (193 if latent_dim == 1 else 49) if nodes is None else nodes
-        self.wake, self.beta_start, self.cess = float(wake), float(beta_start), float(cess)
         self.add_module("potential", nets.CoarsePotential(latent_dim, degree, self.nodes))
-        self.begin_either(features, dim, system, guard)
-        if system is not None:
-            self.additive = False  # type: ignore[misc]  # the wake term's weights are those of a whole batch
-            self.register_buffer("beta", torch.ones(()))
+        self.begin_either(features, dim, system, guard, wake, beta_start, cess)
 
     def build(self, size: int) -> None:
         """The way back from the coarse variables, and its noise."""
@@ -124,7 +116,7 @@ class PredictiveCoarseGraining(TwoWayModel):
         Without data: y ~ exp(-beta U(y) / kT), times its volume.
         """
         if self.system is not None:
-            with self._draws(batch):
+            with self.draws(batch, self.marginal()):
                 pyro.sample("x", GeometricPath(self.system, self.beta), obs=batch.x)
             return
         potential = nets.random_net(self, "potential", {"coefficients": nets.ard(*self.ard)})
@@ -142,7 +134,7 @@ class PredictiveCoarseGraining(TwoWayModel):
     def guide(self, batch: Batch) -> None:
         """Of frames nothing: what is hidden is summed out. Without data: y ~ p(y), likewise."""
         if self.system is not None:
-            with self._draws(batch) as generated:
+            with self.draws(batch, self.marginal()) as generated:
                 pyro.sample("x", generated)
 
     @property
@@ -155,12 +147,6 @@ class PredictiveCoarseGraining(TwoWayModel):
         """Number of coarse variables, over which `potential` is, in kT; :class:`bayescg.modelling.HasPotential`."""
         return self.latent_dim
 
-    def schedule(self, steps: int, members: int | None, frames: bool) -> Schedule:
-        """Without data beta rises as the draws allow, unless it begins at 1."""
-        if frames:
-            return super().schedule(steps, members, frames)
-        return tempering(self.beta_start, self.cess, steps, self.wake)
-
     def coarse(self) -> LatticeDensity:
         """p(X) at the present parameters."""
         return LatticeDensity(self.potential.axis, -self.potential(self.potential.lattice))
@@ -172,12 +158,12 @@ class PredictiveCoarseGraining(TwoWayModel):
 
     def cv(self, x: Tensor) -> torch.distributions.Distribution:
         """Gaussian of mean and variances of p(X | y(x)), of batch shape ``(n,)``, event shape ``(latent_dim,)``."""
-        return self._reverse(self.inputs(x)).to_event(1)
+        return self.marginal().behind(self.inputs(x), self.potential.lattice).to_event(1)
 
     @torch.no_grad()
     def doubts(self, x: Tensor, weight: Tensor) -> list[str]:
         """Whether the nodes are too far apart for what the frames tell of X, or end where there is probability."""
-        width = float(self._reverse(x).stddev.median())
+        width = float(self.marginal().behind(x, self.potential.lattice).stddev.median())
         return self.potential.doubts(width, self.coarse().log_weights.exp())
 
     def setup(self, frames: Any) -> None:
@@ -190,48 +176,25 @@ class PredictiveCoarseGraining(TwoWayModel):
         """Draw fresh weights; the noise starts at half the spread of each coordinate.
 
         An affine way back starts along the frames' principal axes: of a random start one in twenty ends where a coarse
-        variable follows a single coordinate.
-
-        Without data it starts at a quarter, and the way back so that it spreads every coordinate, of a molecule its
-        soft torsions: where noise could describe a wide distribution as well, a well is lost when it becomes two.
+        variable follows a single coordinate. Without data the noise starts at a quarter, and the way back so that it
+        spreads every coordinate, of a molecule its soft torsions: where noise could describe a wide distribution as
+        well, a well is lost when it becomes two.
         """
         super().reset()
         nn.init.constant_(self.log_noise, -0.7 if self.system is None else 0.0)
-        if self.system is None and not self.hidden and hasattr(self, "principal"):
-            affine = self.decoder[-1]
-            assert isinstance(affine, nn.Linear)
-            with torch.no_grad():
-                affine.weight.copy_(0.5 * len(self.principal) ** 0.5 * self.principal)
-                affine.bias.zero_()
         if self.system is not None:
             marginal = self.marginal()
             soft = self.system.circular if len(self.system.circular) else torch.arange(self.system.dim)
             with torch.no_grad():
                 self.decoder.spread(self.scale(marginal.mean_of), marginal.log_weights.exp(), soft)
                 self.log_noise[soft] = -1.4
+        elif not self.hidden and hasattr(self, "principal"):
+            nets.lead_along(self.decoder, 0.5 * len(self.principal) ** 0.5 * self.principal)
 
     @classmethod
     def example(cls) -> tuple[PredictiveCoarseGraining, Any, None]:
         """One coarse variable behind 64 frames in four dimensions."""
         return cls(hidden=(8,), nodes=41, dim=4), toy_curve(), None
-
-    @contextmanager
-    def _draws(self, batch: Batch) -> Iterator[LatticeMixture]:
-        """Plate over the draws, each counting as its node's probability asks; gives p(y)."""
-        mixture = self.marginal()
-        if batch.index is None:  # nothing but draws
-            with batch.plate("frames"):
-                yield mixture
-            return
-        stratified = StratifiedLattice(mixture.log_weights, mixture.mean_of, mixture.sd, len(batch))
-        with batch.plate("frames"), poutine.scale(scale=stratified.share):
-            yield stratified
-
-    def _reverse(self, y: Tensor) -> dist.Normal:
-        """Mean and width of p(X | y)."""
-        share, nodes = self.marginal().log_joint(y).softmax(-1), self.potential.lattice
-        mean = share @ nodes
-        return dist.Normal(mean, (share @ nodes.square() - mean.square()).clamp_min(1e-8).sqrt())
 
     def _width(self, log_noise: Tensor) -> Tensor:
         return self.scale.width * log_noise.exp()

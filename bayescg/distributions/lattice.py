@@ -6,7 +6,7 @@ import math
 from typing import Any, ClassVar
 
 import torch
-from pyro.distributions import TorchDistribution
+from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -159,6 +159,12 @@ class LatticeMixture(TorchDistribution):
         nodes = self.log_weights - 0.5 * mean.square().sum(-1)
         rest = 0.5 * (y.square() + math.log(2 * math.pi)).sum(-1, keepdim=True) + self.sd.log().sum()
         return nodes + y @ mean.T - rest
+
+    def behind(self, value: Tensor, nodes: Tensor) -> Normal:
+        """Mean and width of the variables, which at the nodes are ``(nodes, dim)``, given ``(..., size)``."""
+        share = self.log_joint(value).softmax(-1)
+        mean = share @ nodes
+        return Normal(mean, (share @ nodes.square() - mean.square()).clamp_min(1e-8).sqrt())
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density of coordinates, ``(...)`` for ``(..., size)``."""

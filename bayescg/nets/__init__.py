@@ -32,7 +32,7 @@ from bayescg.nets.invariant.label_sizes import LabelSizes
 from bayescg.nets.invariant.particle_energy import ParticleEnergy
 from bayescg.nets.invariant.smooth import check_apart, check_smooth, smooth_cutoff
 from bayescg.nets.invariant.supplied_energy import SuppliedEnergy
-from bayescg.nets.mlp import ACTIVATIONS, MLP, Standardise
+from bayescg.nets.mlp import ACTIVATIONS, MLP, Standardise, lead_along
 from bayescg.nets.phase_space.linear_posterior import LinearPosterior
 from bayescg.nets.phase_space.midpoint_equations import (
     ActionFunctions,
@@ -125,6 +125,7 @@ __all__ = [
     "gaussian",
     "harmonics",
     "hidden_paths",
+    "lead_along",
     "log_forward",
     "log_free_joint",
     "log_gamma",

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ACTIVATIONS", "MLP", "Standardise"]
+__all__ = ["ACTIVATIONS", "MLP", "Standardise", "lead_along"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
@@ -47,6 +47,23 @@ class MLP(nn.Sequential):
         sd = (share @ (y - share @ y).square()).sqrt()
         last.bias[outputs] = (last.bias[outputs] - share @ y) / sd
         last.weight[outputs] /= sd.unsqueeze(-1)
+
+
+@torch.no_grad()
+def lead_along(net: nn.Sequential, axes: Tensor) -> None:
+    """Let the last layer of a network lead from zero along columns ``(outputs, inputs)``.
+
+    Examples
+    --------
+    >>> net = MLP(1, 2, hidden=())
+    >>> lead_along(net, torch.tensor([[1.0], [2.0]]))
+    >>> net(torch.ones(1, 1)).tolist()
+    [[1.0, 2.0]]
+    """
+    last = net[-1]
+    assert isinstance(last, nn.Linear)
+    last.weight.copy_(axes)
+    last.bias.zero_()
 
 
 class Standardise(nn.Module):
