@@ -200,6 +200,11 @@ def test_no_file_is_longer_than_500_lines():
     assert not {named(p): length for p, length in lengths.items() if length > 500}
 
 
+def test_model_files_are_at_most_200_lines_long():
+    lengths = {p: len(p.read_text().splitlines()) for p in MODELS}
+    assert not {named(p): length for p, length in lengths.items() if length > 200}
+
+
 def test_files_of_inference_are_at_most_300_lines_long():
     assert max(len(p.read_text().splitlines()) for p in SOURCES if room(p) == "inference") <= 300
 
