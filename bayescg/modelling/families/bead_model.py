@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -94,9 +95,9 @@ class BeadModel(PotentialModel):
         if self.dim is not None:
             self._sized(self.dim)
 
+    @abstractmethod
     def build(self, size: int) -> None:
         """Make the networks, of so many descriptors."""
-        raise NotImplementedError
 
     def _sized(self, dim: int) -> None:
         chain = self.topology is not None

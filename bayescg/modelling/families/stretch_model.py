@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Self
@@ -65,9 +66,9 @@ class StretchModel(Model):
         if (size := self.dim if self.cells is None else self.alphabet) is not None:
             self._sized(size)
 
+    @abstractmethod
     def build(self, size: int) -> None:
         """Make what is trained, for so many cells, or features where there are no cells."""
-        raise NotImplementedError
 
     def _sized(self, size: int) -> None:
         if self.cells is None:
