@@ -11,7 +11,7 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution
 
 from bayescg.arguments import check_numbers, check_positive, stated
-from bayescg.data import check_temperature
+from bayescg.data import check_temperature, evenly
 from bayescg.distributions import Boltzmann
 from bayescg.features import UnboundedCoordinates
 from bayescg.modelling import Batch, GeneratorModel, ReweightedAnnealing, Schedule, placing
@@ -188,8 +188,7 @@ class BoltzmannGenerator(GeneratorModel):
             The frames are at another temperature than the system.
         """
         check_temperature(frames, self.system.kT)
-        index = torch.linspace(0, len(frames) - 1, min(len(frames), 20_000)).long().numpy()
-        x = self.inputs(torch.as_tensor(frames.gather(index)))
+        x = self.inputs(torch.as_tensor(frames.gather(evenly(frames))))
         self.flow.place(x.mean(0), x.std(0, correction=0).clamp_min(1e-6))
 
     @classmethod

@@ -15,7 +15,7 @@ import torch
 
 from bayescg.arguments import check_paths
 from bayescg.checkpoint import whole
-from bayescg.data import Frames
+from bayescg.data import Frames, evenly
 from bayescg.errors import DataError, OutputError
 from bayescg.export.atoms import checked_atoms
 from bayescg.export.cv_network import CVNetwork
@@ -144,7 +144,7 @@ def _conformations(fit: Fit, frames: Frames | None, top: Any, atoms: int) -> tup
     topology = source.topology if source.topology is not None else None if top is None else read_topology(top)[0]
     if topology is None:
         raise DataError("neither the frames nor top= say what the atoms are: give top=, for the reference structure")
-    positions = source.gather(np.unique(np.linspace(0, len(source) - 1, _FRAMES).astype(int)))
+    positions = source.gather(evenly(source, _FRAMES))
     if positions.shape[1:] != (atoms, 3) or topology.n_atoms != atoms:
         raise DataError(
             f"the fit knows {atoms} atoms, the frames have {positions.shape[1]} and their topology {topology.n_atoms}: "

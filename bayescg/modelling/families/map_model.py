@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bayescg.arguments import check_counts, check_positive, stated
+from bayescg.data import evenly
 from bayescg.distributions import system_config, system_from_config
 from bayescg.errors import DataError, ModelError
 from bayescg.modelling.batch import Batch
@@ -232,7 +233,7 @@ class MapModel(Model):
         """Warn where the pairs do not follow from the system: some are followed again, by Verlet in small steps."""
         if self.system is None:
             return
-        rows = np.linspace(0, len(pairs) - 1, min(len(pairs), _FOLLOWED)).astype(int)
+        rows = evenly(pairs, _FOLLOWED)
         q, p, later_q, later_p = (x[rows] for x in self.states(pairs))
         lags = pairs.lags[rows]
         there, moved = torch.cat([later_q, later_p], 1) / self.units(), torch.cat([q, p], 1) / self.units()
@@ -253,7 +254,7 @@ class MapModel(Model):
         """Pairs without noise that begin where a fifth of others end; of several lags, of those between them, too."""
         assert self.system is not None
         lags, count = np.unique(pairs.lags.round(9)), min(len(pairs), max(_LEAST_CLEAN, len(pairs) // 5))
-        q, p = (x[torch.linspace(0, len(pairs) - 1, count).long()] for x in self.states(pairs)[2:])
+        q, p = (x[evenly(pairs, count)] for x in self.states(pairs)[2:])
         between = lags if len(lags) == 1 else np.arange(1, round(2 * lags[-1] / lags[0]) + 1) * lags[0] / 2
         return short_trajectories(self.system, (q, p), lag=between.tolist(), accuracy=accuracy)
 
