@@ -9,6 +9,7 @@ import numpy as np
 
 from bayescg.errors import DataError
 from bayescg.plot.style import GREY, figure
+from bayescg.plot.subjects import figure_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,6 +22,7 @@ _COLOURS = {"C": "#555555", "O": "#D55E00", "N": "#0072B2", "H": "#d9d9d9", "S":
 _MANY = 60
 
 
+@figure_of("bayescg.data.load")
 def conformations(frames: Frames, labels: Sequence[str] = ()) -> Figure:
     """A few conformations of a molecule, superposed, seen along the direction in which it extends least.
 

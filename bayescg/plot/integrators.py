@@ -21,6 +21,7 @@ __all__ = ["energy_errors", "equipartition", "phase_portrait", "vibrations"]
 _LEAST, _HIGHEST = 1e-16, 2.5
 
 
+@figure_of("bayescg.analysis.integrator_check")
 def energy_errors(checks: Mapping[str, IntegratorCheck], unit: str = "", level: float = 0.9) -> Figure:
     """Change of the total energy in time, the median size over trajectories and a band of them, on a logarithmic axis.
 
@@ -60,6 +61,7 @@ def energy_errors(checks: Mapping[str, IntegratorCheck], unit: str = "", level: 
     return fig
 
 
+@figure_of("bayescg.analysis.integrator_check")
 def equipartition(checks: Mapping[str, IntegratorCheck]) -> Figure:
     """Kinetic temperature of each coordinate or element, with 90 % intervals, for each integrator.
 
@@ -89,6 +91,7 @@ def equipartition(checks: Mapping[str, IntegratorCheck]) -> Figure:
     return fig
 
 
+@figure_of("bayescg.sampling.mapped_dynamics")
 def phase_portrait(path: Frames, coordinates: tuple[int, ...] = (0, 1), most: int = 6, points: int = 2000) -> Figure:
     """Positions and momenta of some coordinates along trajectories, each in a colour of its own.
 

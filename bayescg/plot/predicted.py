@@ -9,6 +9,7 @@ import numpy as np
 
 from bayescg.errors import DataError
 from bayescg.plot.style import BLUE, INK, ORANGE, Histogram, figure, in_degrees, name_axis, stair_band
+from bayescg.plot.subjects import figure_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["predicted"]
 
 
+@figure_of("bayescg.analysis.free_energy")
 def predicted(landscapes: Mapping[str, FreeEnergy], reference: Mapping[str, Histogram]) -> Figure:
     """Distribution over each CV with its band, and the reference's where there is one.
 

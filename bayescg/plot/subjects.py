@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -17,6 +17,8 @@ Result = TypeVar("Result")
 def figure_of(maker: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
     """Decorate a figure whose first argument is what `maker` returns, of the class that it is annotated with.
 
+    Or several of them by name, where it is annotated as a mapping.
+
     Raises
     ------
     ConfigError
@@ -25,16 +27,20 @@ def figure_of(maker: str) -> Callable[[Callable[Arguments, Result]], Callable[Ar
 
     def decorated(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         name, annotation = next(iter(function.__annotations__.items()))
-        wanted = annotation.rpartition(".")[2]
+        by_name = annotation.startswith("Mapping[str, ")
+        wanted = annotation.removeprefix("Mapping[str, ").rstrip("]").rpartition(".")[2]
 
         @wraps(function)
         def figure(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
             subject = args[0] if args else kwargs.get(name)
-            if wanted not in (kind.__name__ for kind in type(subject).__mro__):
-                raise ConfigError(
-                    f"bayescg.plot.{function.__name__} draws what {maker} returns ({wanted}); {name} is of type "
-                    f"{type(subject).__name__}"
-                )
+            right = isinstance(subject, Mapping) or not by_name
+            for each in subject.values() if isinstance(subject, Mapping) and by_name else [subject]:
+                if not right or wanted not in (kind.__name__ for kind in type(each).__mro__):
+                    raise ConfigError(
+                        f"bayescg.plot.{function.__name__} draws what {maker} returns ({wanted})"
+                        f"{', in a dictionary by name' if by_name else ''}; {name} is of type "
+                        f"{type(each).__name__ if right else type(subject).__name__}"
+                    )
             return function(*args, **kwargs)
 
         return figure

@@ -33,8 +33,9 @@ def test_another_subject_is_refused_in_words(figure: Callable[..., Any], fit: bc
     with pytest.raises(ConfigError) as caught:
         figure(subject, *[None] * others)
     words = (
-        rf"bayescg\.plot\.{figure.__name__} draws what bayescg\.([.\w]+) returns \((\w+)\); {name} is of type "
-        rf"{type(subject).__name__}"
+        rf"bayescg\.plot\.{figure.__name__} draws what bayescg\.([.\w]+) returns \((\w+)\)"
+        r"(?:, in a dictionary by name)?; "
+        rf"{name} is of type {type(subject).__name__}"
     )
     named = re.fullmatch(words, str(caught.value))
     assert named is not None
