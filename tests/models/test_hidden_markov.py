@@ -304,8 +304,22 @@ def test_a_fit_is_saved_and_a_function_is_given_again(tmp_path, exact):
         (Frames.from_numpy(np.zeros((9, 2)), unit="reduced"), {}, "no time axis"),
         (Frames.from_numpy(np.zeros((9, 1)), unit="reduced", dt=1.0, weights=np.arange(9)), {}, "importance weights"),
         (frames_of(np.zeros((1, 9), int)).lagged(1.0), {}, "not from Pairs"),
+        (Frames.from_numpy(np.arange(99)[:, None] % 2, unit="reduced", dt=1.0), {}, "feature 0 takes only 2 values"),
     ],
-    ids=["short", "lag", "labels", "alphabet", "unknown", "one", "numbered", "features", "time", "weights", "pairs"],
+    ids=[
+        "short",
+        "lag",
+        "labels",
+        "alphabet",
+        "unknown",
+        "one",
+        "numbered",
+        "features",
+        "time",
+        "weights",
+        "pairs",
+        "atoms",
+    ],
 )
 def test_frames_without_paths_of_cells_are_refused(frames, model, says):
     with pytest.raises(DataError, match=says):

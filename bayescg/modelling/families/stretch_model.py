@@ -22,6 +22,8 @@ from bayescg.nets import Standardise, cells_of, check_cells, count_cells
 
 __all__ = ["StretchModel"]
 
+_FEW = 20
+
 
 class StretchModel(Model):
     """Base of models of stretches of trajectories, in which cells of a discretisation are read, or features.
@@ -138,7 +140,8 @@ class StretchModel(Model):
         Raises
         ------
         DataError
-            A label is no whole number, or larger than there are frames, or all frames are in one cell.
+            A label is no whole number, or larger than there are frames, or all frames are in one cell; or there are
+            no cells, and a feature takes so few values that it is one itself.
 
         Warns
         -----
@@ -155,6 +158,12 @@ class StretchModel(Model):
             values = x[~x.isnan().any(2)]
             self.dim = x.shape[2]
             self._sized(self.dim)
+            for i, feature in enumerate(values.T):
+                if (count := len(feature.unique())) <= min(_FEW, len(feature) // 2):
+                    raise DataError(
+                        f"feature {i} takes only {count} values, whose widths are no Gaussian's: number them as the "
+                        'frames\' labels and give cells="labels", or the edges between them, cells=[...]'
+                    )
             self.scale.set(values.mean(0), values.std(0, correction=0))
             x = self.scale(x)
         elif (cells := count_cells(x, self.alphabet)) != self.alphabet:
