@@ -1,18 +1,22 @@
 """Every registered model keeps the contract, and the contract names the fault of models that do not."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from bayescg.contract import conformance
+from bayescg.contract.case import Case
 from bayescg.contract.conformance import check_model
+from bayescg.contract.fresh_process import check_fresh
 from bayescg.contract.model_files import models_in
+from bayescg.contract.outcomes import Fault
 from bayescg.errors import ConfigError, ModelError
-from bayescg.modelling import find_model, model_names
+from bayescg.modelling import Model, find_model, model_names
 
 THIRD_PARTY = Path(__file__).parent / "third_party"
-DEAR = {"tracing", "answers"}
-"""Checks that take two thirds of the time."""
+DEAR = {"tracing", "answers", "minibatches", "training", "isolation"}
+"""Checks that take four fifths of the time."""
 ANSWERED = {"PredictiveCV", "ReversibleDeepMSM", "BoltzmannGenerator", "ForceMatchingPotential", "DirectMap"}
 """One model of each base, asked everything by default: of features, pairs, energies, forces, maps."""
 
@@ -49,15 +53,41 @@ def test_registered_models_keep_the_contract(monkeypatch, name, quick):
     assert [f"{o.name}: {o.detail}" for o in outcomes if not o.ok] == []
 
 
-@pytest.mark.parametrize("dear", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["two checks", "all"])
-def test_a_third_partys_sound_model_passes(monkeypatch, dear):
-    """With the compiler and a new process; what is asked without them, five models more are asked by default."""
-    if not dear:
-        monkeypatch.setattr(conformance, "_CHECKS", {"answers": conformance._CHECKS["answers"]})
+@pytest.fixture(scope="module")
+def sound() -> type[Model]:
     (model_class,) = models_in(THIRD_PARTY / "good.py")
-    outcomes = check_model(model_class)
+    return model_class
+
+
+@pytest.mark.slow
+def test_a_third_partys_sound_model_passes(sound):
+    """With the compiler and a new process."""
+    outcomes = check_model(sound)
     assert [o for o in outcomes if not o.ok] == []
     assert "loaded and asked by a new process" in {o.name: o.detail for o in outcomes}["answers"]
+
+
+def test_a_third_partys_sound_model_is_compiled(monkeypatch, sound):
+    monkeypatch.setattr(conformance, "_CHECKS", {})
+    compiling = check_model(sound)[-1]
+    assert compiling.ok, compiling.detail
+    assert compiling.detail.startswith("gradients in mode 'inductor' differ from the plain ones by ")
+
+
+def test_fits_of_a_third_partys_model_are_asked_by_a_new_process(monkeypatch, sound, tmp_path):
+    """And one that says something else there is noticed."""
+    case = Case(sound, seed=0, quick=False)
+    fits = {choice: case.fit(steps=3, uncertainty=choice) for choice in ("none", "mean-field")}
+    for choice, fit in fits.items():
+        fit.save(tmp_path / choice)
+    x = case.positions(fits["none"])
+    run, finished = subprocess.run, []
+    monkeypatch.setattr(subprocess, "run", lambda *args, **more: finished.append(run(*args, **more)) or finished[0])
+    assert check_fresh(fits, x, str(tmp_path)) == "loaded and asked by a new process"
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: finished[0])
+    fits["none"] = case.fit(steps=4)
+    with pytest.raises(Fault, match=r"uncertainty='none': .* are not the same where a new process has loaded the fit"):
+        check_fresh(fits, x, str(tmp_path))
 
 
 @pytest.fixture(scope="module")
