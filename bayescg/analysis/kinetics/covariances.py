@@ -219,12 +219,13 @@ def accumulate(
         last = int(np.searchsorted(edges, stop, side="left"))
         cuts = np.clip(edges[first : last + 1], start, stop) - start
         parts = between(basis, x, steps, w, shift) if lag is not None else gradients(basis, x, diffusion, w, shift)
-        for k, (a, b) in enumerate(pairwise(cuts)):
-            out.weight[first + k] += float(parts.weight[a:b].sum())
-            out.first[first + k] += parts.mean[a:b].sum(0).numpy()
-            for target, rows in ((out.second, parts.values), (out.dirichlet, parts.changes)):
+        weight, mean, *products = (part.numpy() for part in (parts.weight, parts.mean, parts.values, parts.changes))
+        for k, (a, b) in enumerate(pairwise(cuts), first):  # of few rows each: a call of torch would take longer
+            out.weight[k] += weight[a:b].sum()
+            out.first[k] += mean[a:b].sum(0)
+            for target, rows in zip((out.second, out.dirichlet), products, strict=True):
                 flat = rows[a:b].reshape(-1, m)
-                target[first + k] += (flat.mT @ flat).numpy()
+                target[k] += flat.T @ flat
     if lag is None:
         _check_gradients(out)
     some = out.weight > 0
