@@ -87,7 +87,7 @@ def continued(seed: int) -> dict[str, Quantity]:
 
 
 def exact(*names: str) -> dict[str, float]:
-    grid = transitions()[0]
+    grid = Grid(SYSTEM, (CELLS,))
     left = grid.mass[states(torch.as_tensor(grid.axes[0])[:, None]).numpy() < len(LEFT)].sum() / grid.mass.sum()
     rate = bcg.truth.spectrum(SYSTEM, 1).eigenvalues[0]
     values = {"log t1": -float(np.log(rate)), "logit p": float(np.log(left / (1 - left)))}

@@ -45,15 +45,21 @@ def case(name: str) -> Case:
 
 
 @cache
-def transitions(name: str, lag: float) -> tuple[Grid, np.ndarray, np.ndarray]:
-    """A fine grid, its probabilities, and the cumulative ones of where a frame is after another."""
+def cells(name: str) -> tuple[Grid, np.ndarray]:
+    """A fine grid and its probabilities."""
     grid = Grid(case(name).system, (CELLS,), case(name).diffusion)
-    return grid, grid.mass / grid.mass.sum(), np.cumsum(expm(lag * grid.generator().toarray()), 1)
+    return grid, grid.mass / grid.mass.sum()
+
+
+@cache
+def transitions(name: str, lag: float) -> np.ndarray:
+    """Cumulative probabilities of where a frame is after another."""
+    return np.cumsum(expm(lag * cells(name)[0].generator().toarray()), 1)
 
 
 def trajectory(name: str, lag: float, seed: int) -> Frames:
     """From equilibrium, by exact transition probabilities."""
-    grid, mass, step = transitions(name, lag)
+    (grid, mass), step = cells(name), transitions(name, lag)
     rng = np.random.default_rng([seed, 5])
     count = round(case(name).time / lag)
     state, uniform, states = rng.choice(CELLS, p=mass), rng.random(count), np.empty(count, int)
@@ -83,8 +89,9 @@ def euler(seed: int, name: str, lag: float) -> dict[str, Quantity]:
     return {"log D": Quantity.of(np.log(draws), "")}
 
 
-def truth(name: str, lag: float) -> dict[str, float]:
-    grid, mass, _ = transitions(name, lag)
+@cache
+def truth(name: str) -> dict[str, float]:
+    grid, mass = cells(name)
     rate = bcg.truth.spectrum(case(name).system, 1, diffusion=case(name).diffusion).eigenvalues[0]
     d = np.ones(CELLS) if case(name).diffusion is None else faster_to_the_right(grid.points).numpy()
     left = mass[grid.axes[0] < 0].sum()
@@ -99,7 +106,7 @@ ROWS = [
         f"effective-dynamics-{name}-{lag:g}",
         f"`EffectiveDynamics`, {ABOUT[name]}, lag {lag:g}",
         partial(fitted, name=name, lag=lag),
-        partial(truth, name, lag),
+        partial(truth, name),
     )
     for name, lags in LAGS.items()
     for lag in lags

@@ -87,7 +87,7 @@ def slowest(seed: int, start: str, weighted: bool = True) -> dict[str, Quantity]
 
 
 def exact_odds() -> dict[str, float]:
-    grid = transitions()[0]
+    grid = Grid(bcg.systems.Prinz(), (CELLS,))
     left = {x: grid.mass[grid.axes[0] < x].sum() / grid.mass.sum() for x in EDGES}
     return {f"odds at {x}": float(np.log(p / (1 - p))) for x, p in left.items()}
 

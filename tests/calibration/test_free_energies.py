@@ -11,7 +11,13 @@ def short(seed):
     return along(seed, steps=1500)
 
 
-@pytest.mark.parametrize("independent", [False, True], ids=["blocks", "frames taken as independent: must fail"])
+@pytest.mark.parametrize(
+    "independent",
+    [
+        pytest.param(False, id="blocks"),
+        pytest.param(True, id="frames taken as independent: must fail", marks=pytest.mark.slow),
+    ],
+)
 def test_short_trajectories(monkeypatch, independent):
     if independent:
         monkeypatch.setattr(resampled, "block_ids", lambda frames, g: np.arange(len(frames)))
@@ -23,7 +29,7 @@ def test_short_trajectories(monkeypatch, independent):
 
 
 def test_weighted_draws():
-    result = coverage(of_draws, exact_of_draws(), repeats=60)
+    result = coverage(of_draws, exact_of_draws(), repeats=40)
     assert all(low <= row.held <= high for row in result.rows for low, high in [row.acceptance]), result
     assert all(0.75 < row.width < 1.3 for row in result.rows), result
     assert result.control_fails, result

@@ -16,6 +16,7 @@ def test_mean_field_is_too_wide_where_weights_are_redundant():
     assert all(row.width > 1.2 for row in result.rows), result
 
 
+@pytest.mark.slow  # by default test_bootstrap_of_correlated_frames_is_wider of tests/inference holds one of its fits
 @pytest.mark.parametrize("blocks", [True, False], ids=["blocks", "single frames: must fail"])
 def test_refits_know_of_correlation(monkeypatch, blocks):
     if not blocks:
@@ -26,9 +27,8 @@ def test_refits_know_of_correlation(monkeypatch, blocks):
     assert (row.acceptance[0] <= row.held) == blocks, row
 
 
-@pytest.mark.parametrize(
-    ("choice", "fewer"), [("laplace", {"particles": 8}), pytest.param("bootstrap", {}, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow  # by default tests/inference/test_conjugate.py holds the parameters' posteriors to exact ones
+@pytest.mark.parametrize(("choice", "fewer"), [("laplace", {"particles": 8}), ("bootstrap", {})])
 def test_a_few_predictions_hold_the_truth(choice, fewer):
     """12 intervals, 90 % each: fewer than 7 come less than once in a thousand right tests."""
     result = coverage(partial(predictions, choice=choice, steps=300, samples=4000, **fewer), truth(), repeats=4)

@@ -96,7 +96,7 @@ def without_order(x, lag, rng):
 
 @pytest.mark.parametrize("lag", [None, 0.2])
 def test_intervals_hold_the_truth_in_most_of_60_trajectories(lag):
-    frames = [toy(x, dt=0.1) for x in spring(60, 400.0, every=0.1, seed=1)]
+    frames = [toy(x, dt=0.2) for x in spring(60, 400.0, every=0.2, seed=1)]
     held, _, ratio = coverage(frames, bounded, [1.0, 2.0], lag, draws=200)
     assert (held >= 47 / 60).all()  # fewer come twice in a thousand right tests
     assert ((ratio > 0.75) & (ratio < 1.3)).all()  # three standard errors of an sd from sixty
@@ -104,7 +104,7 @@ def test_intervals_hold_the_truth_in_most_of_60_trajectories(lag):
 
 def test_intervals_of_shuffled_frames_are_too_narrow():
     rng = np.random.default_rng(2)
-    frames = [toy(rng.permutation(x)) for x in spring(40, 400.0, every=0.1, seed=1)]
+    frames = [toy(rng.permutation(x)) for x in spring(40, 400.0, every=0.2, seed=1)]
     held, _, ratio = coverage(frames, bounded, [1.0, 2.0], None, draws=200)
     assert held[0] < 0.78
     assert ratio[0] < 0.7
