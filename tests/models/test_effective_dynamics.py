@@ -105,6 +105,18 @@ def test_a_spring_is_found(found):
     assert found.told.values.mean() > 0.5
 
 
+def test_where_all_is_forgotten_within_the_lag_diffusion_has_no_interval():
+    """The timescale keeps its own; the data once halved the prior's spread everywhere, and this passed for told."""
+    fit = bcg.fit(EffectiveDynamics(), frames_of(spring(4000)).lagged(3.0), progress=False)
+    found = effective_dynamics(fit, 100)
+    diffusion, slowest = found.quantities["mean_diffusion"], found.quantities["timescale_1"]
+    assert not found.told.values.any()
+    assert diffusion.ci90 is None
+    assert "within a lag of 3 too much is forgotten to tell D where 100% of all frames are" in str(diffusion.warning)
+    assert slowest.ci90 is not None
+    assert slowest.ci90[0] < 1.0 < slowest.ci90[1]
+
+
 def test_passages_and_committors_are_those_of_the_system(found):
     """Of the exact F and D, on the cells of a fit."""
     z = found.free_energy["z"].values

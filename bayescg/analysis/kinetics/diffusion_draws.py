@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DiffusionDraws", "Flatness", "effective_dynamics", "flat_from"]
 
-_TOLD = 0.5
+_NARROWED = 0.5
+_TOLD = 0.3
+_UNTOLD = 0.25
 _RARE = 0.01
 _LARGEST = 2.6
 _LARGEST_OF_MANY = 3.5
@@ -42,7 +44,8 @@ class DiffusionDraws:
     diffusion : DataArray, (draw, border)
         D between neighbouring cells; in the unit of the variable squared over that of time.
     told : DataArray, (border,)
-        Whether the data have at least halved the prior's spread of log D there; elsewhere D is the prior's.
+        Whether the data say D there within 0.3 of its logarithm, and have at least halved the spread that the prior
+        gives it; elsewhere D is what the prior makes of its surroundings, as where all is forgotten within the lag.
     eigenvalues : DataArray, (draw, mode)
         Rates of the slowest modes.
     trained : (ndarray, ndarray)
@@ -77,10 +80,17 @@ class DiffusionDraws:
 
     @property
     def quantities(self) -> dict[str, Quantity]:
-        """``timescale_1``, ``timescale_2``, ..., and ``mean_diffusion``, the geometric one at equilibrium."""
+        """``timescale_1``, ``timescale_2``, ..., and ``mean_diffusion``, the geometric one at equilibrium.
+
+        The latter has no interval where more than a quarter of the probability is where D is not told.
+        """
         modes = self.timescales["mode"].values
         quantities = {f"timescale_{k}": self._quantity(self.timescales.sel(mode=k).values, self.unit) for k in modes}
-        return quantities | {"mean_diffusion": self._quantity(self._mean_diffusion(), "")}
+        diffusion, untold = self._mean_diffusion(), float(1 - self._at_borders(self.trained[0]) @ self.told.values)
+        if untold > _UNTOLD:
+            doubt = f"within a lag of {self.lag:g} too much is forgotten to tell D where {untold:.0%} of all frames are"
+            return quantities | {"mean_diffusion": replace(self, doubt=doubt)._quantity(diffusion, "")}
+        return quantities | {"mean_diffusion": self._quantity(diffusion, "")}
 
     def population(self, region: tuple[float, float]) -> Quantity:
         """Probability of the variable between two values."""
@@ -145,13 +155,13 @@ class DiffusionDraws:
 
     def _mean_diffusion(self) -> np.ndarray:
         """Geometric mean of D at borders, by their probability, (draw,)."""
+        return np.exp(self._draws(lambda energy, diffusion: self._at_borders(energy) @ np.log(diffusion)))
 
-        def log_mean(energy: np.ndarray, diffusion: np.ndarray) -> Any:
-            p = np.exp(energy.min() - energy)
-            at = (p + np.roll(p, -1))[: len(diffusion)]
-            return at @ np.log(diffusion) / at.sum()
-
-        return np.exp(self._draws(log_mean))
+    def _at_borders(self, energy: np.ndarray) -> np.ndarray:
+        """Probability around each border, of a free energy."""
+        p = np.exp(energy.min() - energy)
+        at = (p + np.roll(p, -1))[: self.told.size]
+        return at / at.sum()
 
     def _inside(self, region: tuple[float, float]) -> np.ndarray:
         z = self.free_energy["z"].values
@@ -206,7 +216,8 @@ def effective_dynamics(fit: Fit, draws: int = 200, modes: int = 3, seed: int = 0
             call_with(model, {**fit.weights.point, **{k: v[i] for k, v in varying.items()}}, lambda m: m.profiles())
             for i in range(draws)
         ]
-        narrowed = torch.stack([log_d for _, log_d in each]).std(0) / model.prior_spread()
+        spread = torch.stack([log_d for _, log_d in each]).std(0)
+        told = (spread < _TOLD) & (spread < _NARROWED * model.prior_spread())
     energies, diffusions = (np.stack([np.asarray(e[part].cpu()) for e in each]) for part in (0, 1))
     energies -= energies[:, [int(energies.mean(0).argmin())]]
     diffusions, width = np.exp(diffusions), model.grid.width
@@ -221,7 +232,7 @@ def effective_dynamics(fit: Fit, draws: int = 200, modes: int = 3, seed: int = 0
     return DiffusionDraws(
         free_energy=xr.DataArray(energies, {"draw": draw, "z": z}, ("draw", "z"), attrs={"unit": "kT"}),
         diffusion=xr.DataArray(diffusions, {"draw": draw, "border": border}, ("draw", "border")),
-        told=xr.DataArray(np.asarray(narrowed.cpu()) < _TOLD, {"border": border}, ("border",)),
+        told=xr.DataArray(np.asarray(told.cpu()), {"border": border}, ("border",)),
         eigenvalues=xr.DataArray(rates, {"draw": draw, "mode": np.arange(1, modes + 1)}, ("draw", "mode")),
         trained=trained,
         linear=linear,
