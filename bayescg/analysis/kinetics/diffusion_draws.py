@@ -217,7 +217,7 @@ def effective_dynamics(fit: Fit, draws: int = 200, modes: int = 3, seed: int = 0
             for i in range(draws)
         ]
         spread = torch.stack([log_d for _, log_d in each]).std(0)
-        told = (spread < _TOLD) & (spread < _NARROWED * model.prior_spread())
+        sure = (spread < _TOLD) & (spread < _NARROWED * model.prior_spread())
     energies, diffusions = (np.stack([np.asarray(e[part].cpu()) for e in each]) for part in (0, 1))
     energies -= energies[:, [int(energies.mean(0).argmin())]]
     diffusions, width = np.exp(diffusions), model.grid.width
@@ -232,7 +232,7 @@ def effective_dynamics(fit: Fit, draws: int = 200, modes: int = 3, seed: int = 0
     return DiffusionDraws(
         free_energy=xr.DataArray(energies, {"draw": draw, "z": z}, ("draw", "z"), attrs={"unit": "kT"}),
         diffusion=xr.DataArray(diffusions, {"draw": draw, "border": border}, ("draw", "border")),
-        told=xr.DataArray(np.asarray(told.cpu()), {"border": border}, ("border",)),
+        told=xr.DataArray(np.asarray(sure.cpu()), {"border": border}, ("border",)),
         eigenvalues=xr.DataArray(rates, {"draw": draw, "mode": np.arange(1, modes + 1)}, ("draw", "mode")),
         trained=trained,
         linear=linear,
