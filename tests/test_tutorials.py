@@ -1,5 +1,8 @@
 """Every tutorial runs, is what its notebook shows, and was run in full before it was committed."""
 
+import ast
+import inspect
+import operator
 import os
 import re
 from pathlib import Path
@@ -12,6 +15,8 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[1]
 TUTORIALS = sorted((ROOT / "tutorials").glob("*.py"))
 assert TUTORIALS
+BY_DEFAULT = {"cv-in-engines", "physics-without-data"}
+"""Those that are executed where slow tests are not: of shots, engines and energies."""
 NO_MATTER = r"(.*: .* of .* steps.* left\n|.*No CUDA runtime is found.*\n)+"
 """What samplers say on a slow machine, and a torch for cards where there is none."""
 
@@ -28,11 +33,12 @@ def sources(notebook: nbformat.NotebookNode) -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory) -> dict[Path, list[nbformat.NotebookNode]]:
-    """Code cells of each tutorial with their outputs, of one kernel, which forgets all names between two of them."""
+def executed(request: pytest.FixtureRequest, tmp_path_factory) -> dict[Path, list[nbformat.NotebookNode]]:
+    """Code cells of each selected tutorial and their outputs, of one kernel, which forgets all names between two."""
     base = tmp_path_factory.mktemp("tutorials")
     whole, parts = nbformat.v4.new_notebook(), {}
-    for path in TUTORIALS:
+    selected = [item for item in request.session.items if "executed" in getattr(item, "fixturenames", ())]
+    for path in (item.callspec.params["path"] for item in selected):
         (base / path.stem).mkdir()
         parts[path] = [cell for cell in jupytext.read(path).cells if cell.cell_type == "code"]
         whole.cells += [nbformat.v4.new_code_cell(f"%reset -f\n%cd -q {base / path.stem}"), *parts[path]]
@@ -45,7 +51,9 @@ def executed(tmp_path_factory) -> dict[Path, list[nbformat.NotebookNode]]:
     return parts
 
 
-@pytest.mark.parametrize("path", TUTORIALS, ids=named)
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, marks=[] if p.stem in BY_DEFAULT else pytest.mark.slow) for p in TUTORIALS], ids=named
+)
 def test_tutorial_runs_without_a_word_on_stderr(executed, path):
     outputs = [output for cell in executed[path] for output in cell.outputs]
     assert ["\n".join(o.traceback) for o in outputs if o.output_type == "error"] == []
@@ -53,6 +61,26 @@ def test_tutorial_runs_without_a_word_on_stderr(executed, path):
     said = [text for text in said if not re.fullmatch(NO_MATTER, text)]
     assert said == []
     assert sum("image/png" in o.get("data", {}) for o in outputs) >= 4
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=named)
+def test_what_a_tutorial_calls_is_there_and_takes_these_arguments(path):
+    tree, names = ast.parse(path.read_text(encoding="utf-8")), {}
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    exec(compile(ast.Module(imports, []), str(path), "exec"), names)
+    checked = 0
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        first, _, rest = ast.unparse(call.func).partition(".")
+        if not re.fullmatch(r"[\w.]*", rest):
+            continue  # a method of what a call returns
+        if first != "bcg" and not getattr(names.get(first), "__module__", "").startswith("bayescg"):
+            continue
+        function = operator.attrgetter(rest)(names[first]) if rest else names[first]
+        positional = [None for argument in call.args if not isinstance(argument, ast.Starred)]
+        words = {keyword.arg: None for keyword in call.keywords if keyword.arg}
+        inspect.signature(function).bind_partial(*positional, **words)
+        checked += 1
+    assert checked >= 10
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=named)
