@@ -183,6 +183,14 @@ def test_a_ramachandran_plot_of_the_published_frames(published, tmp_path):
     assert plot.predictive_check(predictive_check(fit, frames, samples=200)).axes[-1].get_legend() is not None
 
 
+def test_conformations_are_turned_in_the_figure_alone():
+    molecule = bcg.systems.alanine_dipeptide()
+    x = np.stack([molecule.start, molecule.start + 1.0]).astype(np.float32)
+    frames = Frames.from_numpy(x.copy(), unit="nm", topology=molecule.topology, temperature=330.0)
+    assert len(plot.conformations(frames).axes) == 2
+    assert np.array_equal(np.asarray(frames.positions), x)
+
+
 @pytest.mark.parametrize("share", [[0.0, 0.0, 1.0, 1.0], [0.3, 0.4, 0.6, np.nan]])
 def test_mixing_draws_where_replicas_came_from(share, tmp_path):
     mixed = bcg.analysis.Mixing(np.full(3, 0.2), np.array(share), 4, 2, np.array([0.5, 0.4, 0.6]), np.zeros((2, 4)))
