@@ -37,8 +37,9 @@ def executed(request: pytest.FixtureRequest, tmp_path_factory) -> dict[Path, lis
     """Code cells of each selected tutorial and their outputs, of one kernel, which forgets all names between two."""
     base = tmp_path_factory.mktemp("tutorials")
     whole, parts = nbformat.v4.new_notebook(), {}
-    selected = [item for item in request.session.items if "executed" in getattr(item, "fixturenames", ())]
-    for path in (item.callspec.params["path"] for item in selected):
+    tests = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    selected: list[Path] = [item.callspec.params["path"] for item in tests if "executed" in item.fixturenames]  # type: ignore[misc]
+    for path in selected:
         (base / path.stem).mkdir()
         parts[path] = [cell for cell in jupytext.read(path).cells if cell.cell_type == "code"]
         whole.cells += [nbformat.v4.new_code_cell(f"%reset -f\n%cd -q {base / path.stem}"), *parts[path]]
@@ -66,7 +67,7 @@ def test_tutorial_runs_without_a_word_on_stderr(executed, path):
 @pytest.mark.parametrize("path", TUTORIALS, ids=named)
 def test_what_a_tutorial_calls_is_there_and_takes_these_arguments(path):
     tree, names = ast.parse(path.read_text(encoding="utf-8")), {}
-    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    imports: list[ast.stmt] = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     exec(compile(ast.Module(imports, []), str(path), "exec"), names)
     checked = 0
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):

@@ -1,7 +1,9 @@
 """One small finished run, shared; every test that changes a run works on a copy of its own."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -9,6 +11,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from bayescg.experiments import Experiment, load, run
+from bayescg.questions import Drawing
+from bayescg.report import Figures, save_figures
 
 DIPEPTIDE = Path(__file__).parent / "alanine-dipeptide.toml"
 
@@ -18,13 +22,26 @@ def silent(_: str) -> None:
 
 
 DRAW = Figure.savefig
+KINDS: set[Any] = set()
+"""Code of the figures that this process has made."""
 
 
-@pytest.fixture(autouse=True, scope="module")
-def undrawn(request: pytest.FixtureRequest) -> Iterator[None]:
-    """By default figures are made but saved blank: drawing them takes half the time of a small run.
+def save_kinds(folder: Path, drawings: Mapping[str, Drawing]) -> Figures:
+    """Make one figure of each kind, the first that this process comes by, and save the others blank."""
+    less = {}
+    for name, drawing in drawings.items():
+        kind = getattr(drawing.draw, "__code__", name)
+        again = kind in KINDS and Figure.savefig is not DRAW
+        less[name] = replace(drawing, draw=lambda: Figure(figsize=(0.1, 0.1))) if again else drawing
+        KINDS.add(kind)
+    return save_figures(folder, less)
 
-    Those of the shared run are drawn, each kind of figure is in the tests of `bayescg.plot`, and slow tests draw all.
+
+@contextmanager
+def blank_figures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Figures are saved blank, and made once of each kind: all of them take more than half of a small run.
+
+    Each kind is drawn in the tests of `bayescg.plot`, those of a run in `test_cli.py`, and slow tests draw all.
     """
     if request.config.option.markexpr != "not slow":
         yield
@@ -35,6 +52,13 @@ def undrawn(request: pytest.FixtureRequest) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", blank)
+        patch.setattr("bayescg.experiments.runner.save_figures", save_kinds)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def undrawn(request: pytest.FixtureRequest) -> Iterator[None]:
+    with blank_figures(request):
         yield
 
 
@@ -54,10 +78,11 @@ def small() -> Callable[..., Experiment]:
 
 
 @pytest.fixture(scope="session")
-def _finished(small: Callable[..., Experiment], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _finished(
+    small: Callable[..., Experiment], tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Path:
     path = tmp_path_factory.mktemp("runs") / "finished"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", DRAW)
+    with blank_figures(request):
         run(small(), path, silent)
     return path
 

@@ -113,7 +113,7 @@ def test_a_finished_run_is_only_read(finished: Path) -> None:
     assert "nothing to resume" in said[0]
 
 
-def test_the_report_is_made_again_and_the_numbers_stay(finished: Path, drawn: None) -> None:
+def test_the_report_is_made_again_and_the_numbers_stay(finished: Path) -> None:
     before = (finished / "summary.json").read_bytes()
     page = (finished / "report.html").read_bytes()
     (finished / "report.html").unlink()
@@ -175,10 +175,14 @@ def test_the_report_of_an_unfinished_run_is_refused(unfinished: Path) -> None:
         report(unfinished, silent)
 
 
-def test_your_own_files_replace_the_simulation(
+def test_your_own_files_replace_the_simulation_and_what_was_refused(
     small: Callable[..., Experiment], own_files: list[str], finished: Path, tmp_path: Path
 ) -> None:
+    """Frames that were refused leave only a configuration, which the mended run replaces."""
+    with pytest.raises(UnitError):
+        run(small(*own_files, "data.unit=angstrom"), tmp_path / "own", silent)
     found = run(small(*own_files, "data.temperature=330.0"), tmp_path / "own", silent)
+    assert (tmp_path / "own" / "summary.json").exists()
     assert not (tmp_path / "own" / "trajectories").exists()
     assert found["cost"]["energy_evaluations"] == 0
     simulated = results(finished)["quantities"]
@@ -203,10 +207,22 @@ def test_a_fit_without_uncertainty_claims_no_intervals(
     assert any("no parameter uncertainty" in w for w in found["diagnostics"]["warnings"])
 
 
-def test_one_seed_gives_one_result(
+MODEL = '''
+from bayescg.models import PredictiveCV
+
+
+class Mine(PredictiveCV):
+    """A model of one's own."""
+'''
+
+
+def test_one_seed_gives_one_result_of_a_model_file_of_ones_own_too(
     small: Callable[..., Experiment], own_files: list[str], finished: Path, tmp_path: Path
 ) -> None:
-    first, again = (run(small(*own_files, seed=3), tmp_path / name, silent)["quantities"] for name in ("a", "b"))
+    (tmp_path / "mine.py").write_text(MODEL)
+    files = [own_files, [*own_files, f"model.name='{tmp_path / 'mine.py'}:Mine'"]]
+    first, again = (run(small(*f, seed=3), tmp_path / f"run-{len(f)}", silent)["quantities"] for f in files)
+    assert np.isfinite(first["rg"]["mean"])
     assert first == again
     other = results(finished)["quantities"]  # of the same frames, with seed 0
     assert first["rg"]["mean"] != other["rg"]["mean"]
@@ -295,32 +311,6 @@ def test_a_damaged_fit_is_named(unfinished: Path) -> None:
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(CheckpointError, match=r"fit\.safetensors is truncated or altered"):
         resume(unfinished, silent)
-
-
-MODEL = '''
-from bayescg.models import PredictiveCV
-
-
-class Mine(PredictiveCV):
-    """A model of one's own."""
-'''
-
-
-def test_a_model_file_of_ones_own(small: Callable[..., Experiment], own_files: list[str], tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(MODEL)
-    experiment = small(*own_files, f"model.name='{tmp_path / 'mine.py'}:Mine'")
-    found = run(experiment, tmp_path / "own", silent)
-    assert np.isfinite(found["quantities"]["rg"]["mean"])
-
-
-def test_a_refused_run_does_not_stand_in_the_way(
-    small: Callable[..., Experiment], own_files: list[str], tmp_path: Path
-) -> None:
-    """Frames that were refused leave only a configuration, which the mended run replaces."""
-    with pytest.raises(UnitError):
-        run(small(*own_files, "data.unit=angstrom"), tmp_path / "run", silent)
-    run(small(*own_files, "data.unit=nm"), tmp_path / "run", silent)
-    assert (tmp_path / "run" / "summary.json").exists()
 
 
 def test_the_sources_of_every_sd_add_up_to_it(finished: Path) -> None:
