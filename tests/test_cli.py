@@ -201,6 +201,7 @@ def test_a_signal_says_what_was_saved_and_how_to_go_on(
     assert "Traceback" not in told
 
 
+@pytest.mark.slow  # by default: sampling/test_trajectories.py, and a signal in a fit
 def test_a_signal_during_the_simulation_leaves_no_worker(tmp_path: Path) -> None:
     path = tmp_path / "run"
     process = started(

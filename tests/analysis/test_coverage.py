@@ -98,8 +98,13 @@ def test_more_cells_allow_a_wider_range():
     assert coverage(mean, TRUTH, repeats=50, cells=100)["mean"].acceptance == acceptance(50, cells=100)
 
 
-def test_processes_and_an_interrupted_study_give_the_same_counts(tmp_path, monkeypatch):
+@pytest.mark.slow  # by default: workers of bcg.experiments.map
+def test_processes_give_the_same_counts(monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parents[2])  # where processes find this file
+    assert coverage(mean, TRUTH, repeats=20, workers=1) == coverage(mean, TRUTH, repeats=20)
+
+
+def test_an_interrupted_study_gives_the_same_counts(tmp_path):
     plain = coverage(mean, TRUTH, repeats=20)
     calls = []
 
@@ -113,7 +118,6 @@ def test_processes_and_an_interrupted_study_give_the_same_counts(tmp_path, monke
         coverage(stops, TRUTH, repeats=20, out=tmp_path)
     assert coverage(stops, TRUTH, repeats=20, out=tmp_path) == plain
     assert sorted(calls) == sorted([*range(20), 7])  # the eighth is begun again, and no other
-    assert coverage(mean, TRUTH, repeats=20, workers=1) == plain
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

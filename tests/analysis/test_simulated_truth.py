@@ -32,7 +32,13 @@ def test_exact_posteriors_have_uniform_ranks(frames):
     assert len(bcg.plot.ranks(result).axes) == 2
 
 
-@pytest.mark.parametrize("wrong", [Conjugate(claims=0.4), Conjugate(pull=0.3)], ids=["too sure", "biased"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param(Conjugate(claims=0.4), id="too sure"),
+        pytest.param(Conjugate(pull=0.3), id="biased", marks=pytest.mark.slow),
+    ],
+)
 def test_wrong_posteriors_are_found_out(frames, wrong):
     result = simulated_truth(wrong, frames, repeats=40, **QUICK)
     assert not any(result.uniform.values())

@@ -49,6 +49,7 @@ def test_pyro_computes_the_loss_written_by_hand(problem):
     assert float(torch.as_tensor(proposed - model).detach()) / BATCH == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow  # importing JAX alone takes 2 s
 @problems
 def test_numpyro_computes_the_loss_written_by_hand(problem):
     pytest.importorskip("numpyro", reason="NumPyro is not installed: pip install 'bayescg[benchmark]'")

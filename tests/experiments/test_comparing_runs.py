@@ -27,7 +27,7 @@ stiffness = [1.0, 1.0, 25.0]
 engine = "overdamped"
 time = 8.0
 chains = 20
-dt = 0.02
+dt = 0.04
 frame_every = 0.4
 equilibration = 0.0
 [features]
@@ -112,7 +112,7 @@ def test_what_the_command_cannot_do_it_says_before_it_computes(runs: list[Path],
 
 def test_a_run_asks_of_other_models(folder: Path) -> None:
     changes = ["analysis.alternatives={'two CVs' = {latent_dim = 2}}", "analysis.folds=3", "analysis.checks=true"]
-    longer = load(folder / "springs.toml", changes=[*changes, "fit.held_out=0.5", "simulation.time=60.0"])
+    longer = load(folder / "springs.toml", changes=[*changes, "fit.held_out=0.5", "simulation.time=40.0"])
     results: dict[str, Any] = run(longer, folder / "asked", silent)
     quantity = results["quantities"]["score_of_two_CVs_above_this_run"]
     assert quantity["ci90"][0] < quantity["mean"] < quantity["ci90"][1]
@@ -129,7 +129,7 @@ def test_a_run_asks_of_other_models(folder: Path) -> None:
 
 def test_lags_are_compared_by_slow_modes_at_the_longest(folder: Path) -> None:
     """In a run that asks of another lag, and between runs of two lags."""
-    changes = ["simulation.time=40.0", "model.name=TimeLaggedAutoencoder", "analysis.observables=[]"]
+    changes = ["simulation.time=24.0", "model.name=TimeLaggedAutoencoder", "analysis.observables=[]"]
     runs = [folder / f"lag {lag}" for lag in (0.4, 0.8)]
     run(load(folder / "springs.toml", changes=[*changes, "data.lag=0.8"]), runs[1], silent)
     others = ["data.lag=0.4", "analysis.alternatives={longer = {lag = 0.8}}", "analysis.folds=3"]

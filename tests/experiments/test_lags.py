@@ -120,6 +120,7 @@ def test_a_model_of_pairs_tells_of_slow_modes_at_lags(tmp_path: Path, model: str
         assert np.allclose(measured, tree["chapman_kolmogorov"]["predicted"].sel({"lag": 0.05}))
 
 
+@pytest.mark.slow  # by default: a run of theirs in test_slow_modes.py
 def test_functions_of_the_generator_have_timescales_at_lags_too(tmp_path: Path) -> None:
     lags = "analysis.lags=[0.05, 0.1, 0.9]"
     changes = ("model.name=GeneratorEigenfunctions", "fit.validation=0.0", lags, "analysis.modes=4")

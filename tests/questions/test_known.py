@@ -75,7 +75,8 @@ def test_a_number_of_another_system_is_not_believed() -> None:
     assert "not that of this system" in finding.warnings[0]
 
 
-@pytest.mark.parametrize("kt", [1.0, pytest.param(2.0, marks=pytest.mark.slow)])
+@pytest.mark.slow  # by default: an example of modes_found, and test_forty_modes of annealing
+@pytest.mark.parametrize("kt", [1.0, 2.0])
 def test_exact_draws_find_all_modes(kt: float) -> None:
     """20 000 draws: about 500 a mode, so that a fifth of a share is more than four standard errors."""
     found = modes_found(equilibrium(GaussianMixture(kt), 20_000, seed=0), GaussianMixture(kt))

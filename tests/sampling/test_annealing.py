@@ -61,6 +61,7 @@ def chi_square(pairs, exact):
     return sum(((mean - exact) / sd) ** 2 for mean, sd in pairs)
 
 
+@pytest.mark.slow  # by default: test_double_well, within 4 quoted errors
 def test_quoted_errors_cover_the_truth():
     runs = [smc(DoubleWell(), particles=32, islands=50, seed=100 + k) for k in range(12)]
     # 12 squares of a Student t of 49 degrees of freedom: 0.1 % of the sums lie below 2.2, 0.1 % above 35

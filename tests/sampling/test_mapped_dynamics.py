@@ -71,7 +71,7 @@ def test_a_trajectory_is_the_same_alone_and_among_others(fit):
 
 
 def test_an_oscillator_keeps_its_phase_and_energy(oscillator):
-    path = bcg.sampling.mapped_dynamics(oscillator, ([[2.0]], [[0.0]]), steps=300)
+    path = bcg.sampling.mapped_dynamics(oscillator, ([[2.0]], [[0.0]]), steps=120)
     time = np.asarray(path.times) + 0.9
     np.testing.assert_allclose(path.positions[:, 0], 2 * np.cos(time), atol=2e-3)
     np.testing.assert_allclose(path.positions**2 + path.momenta**2, 4.0, atol=2e-3)

@@ -106,9 +106,10 @@ def test_the_error_of_a_difference_is_right():
     assert np.mean(single) > 1.5 * scatter  # the control: errors that are not paired are far too wide
 
 
-@pytest.mark.parametrize("sets", [100, pytest.param(200, marks=pytest.mark.slow)])
-def test_equals_are_tied_as_often_as_they_should_be_on_frames_worth_twenty(sets):
+@pytest.mark.slow  # by default: the error of a difference, above
+def test_equals_are_tied_as_often_as_they_should_be_on_frames_worth_twenty():
     """Two densities of the same score: tied in 95 % of data sets; by two standard errors of ten blocks, in fewer."""
+    sets = 200
     shifts, tied, by_two = ("+0.3", "-0.3"), 0, 0
     for seed in range(sets):
         frames = comparisons.frames_of(seed, 0.98, 2000)

@@ -155,6 +155,7 @@ def test_fits_that_generate_nothing_are_checked_for_their_dynamics():
     assert "not checked, the distribution of frames" in table.skipped[0]
 
 
+@pytest.mark.slow  # by default: those of few configurations, below
 def test_p_values_are_uniform_where_the_model_is_right():
     """Of 60 data sets, independent and correlated; and not where the model is too sure of itself."""
     p = {}

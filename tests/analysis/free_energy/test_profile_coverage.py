@@ -50,6 +50,7 @@ def mean_and_error(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
 
 
+@pytest.mark.slow  # a control of a row of the calibration table
 def test_weights_of_the_joint_density_do_not(
     cheap: bcg.Fit, exact: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

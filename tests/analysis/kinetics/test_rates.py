@@ -22,6 +22,7 @@ def biased(columns, times, seed, dims=1):
     return replace(frames, positions=np.c_[frames.positions, rest])
 
 
+@pytest.mark.slow  # by default the right CV of the bound below is within 4 sd
 def test_intervals_hold_both_rates_and_draws_spread_as_estimates_do():
     exact, held, logs, spreads = exact_rates(), np.zeros(2), [], []
     for seed in range(24):
