@@ -86,5 +86,6 @@ def superposed(frames: Frames) -> Any:
 
     if frames.topology is None:
         raise DataError("these frames have no topology, so that nothing says what the atoms are")
-    trajectory = mdtraj.Trajectory(np.array(frames.positions, np.float32), frames.topology)  # a copy: it is turned in place
+    positions = np.array(frames.positions, np.float32)  # a copy: it is turned in place
+    trajectory = mdtraj.Trajectory(positions, frames.topology)
     return trajectory.superpose(trajectory) if trajectory.n_atoms > 1 else trajectory
