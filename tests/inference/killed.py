@@ -39,7 +39,7 @@ SCENARIOS = {
         "uncertainty": "bootstrap", "members": 4, "validation": 0.2, "batch_size": 16, "steps": 120,
         "checkpoint_every": 7, "compile": "trace",
     },
-    "long": {"uncertainty": "none", "validation": 0.2, "batch_size": 16, "steps": 400, "checkpoint_every": 20},
+    "long": {"uncertainty": "none", "validation": 0.2, "batch_size": 16, "steps": 240, "checkpoint_every": 20},
     "long bootstrap": {
         "uncertainty": "bootstrap", "members": 4, "validation": 0.2, "batch_size": 16, "steps": 200,
         "checkpoint_every": 20,
