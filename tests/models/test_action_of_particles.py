@@ -1,5 +1,7 @@
 """Maps of particles: what they keep, and what they know of other numbers of particles than they were trained on."""
 
+from functools import cache
+
 import pytest
 import torch
 
@@ -16,6 +18,7 @@ def lennard_jones(atoms, kT=0.1):
     return LennardJonesCluster(atoms, temperature_kT=kT)
 
 
+@cache
 def pairs_of(atoms, count, kT=0.1, seed=0, lag=LAG):
     """From the start, warmed by momenta of twice the temperature for a while: half goes into the positions."""
     system = lennard_jones(atoms, kT)

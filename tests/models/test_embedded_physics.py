@@ -27,7 +27,7 @@ def difference(fit, seed=0, samples=50_000):
 @pytest.fixture(scope="module")
 def oscillator():
     model = EmbeddedPhysics(bcg.systems.Harmonic((1.0, 4.0)), hidden=(16,), components=2)
-    return bcg.fit(model, steps=500, seed=0, **QUICK)
+    return bcg.fit(model, steps=350, seed=0, **QUICK)
 
 
 def test_an_oscillators_partition_function_is_found(oscillator):
@@ -69,13 +69,13 @@ def test_free_energies_come_from_its_own_draws(oscillator):
 def untempered():
     """The paper's q(z) at the system's own temperature: the right well is never found."""
     model = EmbeddedPhysics(bcg.systems.DoubleWell(), hidden=(16,), components=1, wake=0.0, beta_start=1.0)
-    return bcg.fit(model, steps=600, seed=0, **QUICK)
+    return bcg.fit(model, steps=400, seed=0, **QUICK)
 
 
 def test_without_tempering_a_well_is_lost_and_only_the_audit_says_so(untempered):
     found = difference(untempered)
     assert found.ci90 is None or found.ci90[0] > 5.5
-    reference = bcg.sampling.smc(bcg.systems.DoubleWell(), islands=50, particles=200, seed=1)
+    reference = bcg.sampling.smc(bcg.systems.DoubleWell(), islands=50, particles=100, seed=1)
     told = bcg.analysis.audit(untempered, reference, samples=20_000)
     assert told.ess_fraction > 0.5  # the weights see nothing
     assert told.missing_mass_ci90[0] < 1 - 0.991654 < told.missing_mass_ci90[1]

@@ -136,7 +136,7 @@ def test_discrete_states_give_the_reversible_count_matrix():
     frames = chain(6000, 0)
     pairs = frames.lagged(1.0)
     fit = bcg.fit(
-        ReversibleDeepMSM(states=3, hidden=(8,)), pairs, steps=300, batch_size=2000, learning_rate=0.1,
+        ReversibleDeepMSM(states=3, hidden=(8,)), pairs, steps=220, batch_size=2000, learning_rate=0.1,
         validation=0.0, uncertainty="none", compile="trace",
     )  # fmt: skip
     state = np.asarray(frames.labels)

@@ -41,7 +41,7 @@ def test_linear_optimum(price):
     At a low price the scale of a CV hardly matters: a tenth more of it costs 1e-4 nats.
     """
     frames = chain()
-    fit = bcg.fit(VariationalDynamicsEncoder(hidden=(), price=price), frames.lagged(1.0), steps=1000, **SETTINGS)
+    fit = bcg.fit(VariationalDynamicsEncoder(hidden=(), price=price), frames.lagged(1.0), steps=600, **SETTINGS)
     model: Any = fit.model
     u = frames.positions @ np.linalg.inv([[0.5, 0.2], [-2.0, 3.0]])[:, 0]
     r = float(np.corrcoef(u[1:], u[:-1])[0, 1])
