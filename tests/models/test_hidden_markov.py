@@ -194,7 +194,7 @@ def test_every_shift_of_a_lag_counts():
     rows = model.rows(frames)
     assert rows.overlap == 3.0
     assert sorted(rows.index[rows.index >= 0]) == list(range(3000))
-    fit = bcg.fit(model, frames, **FIT)
+    fit = bcg.fit(model, frames, **POINT)
     assert fit.diagnostics["effective_frames"] == pytest.approx(len(rows) / 3)
     assert fit.model.lag == 1.5
 
@@ -232,21 +232,19 @@ def test_trajectories_begun_in_one_state_need_free_beginnings():
     assert abs(found[False].quantities["population_1"].mean - held[0]) < 3 * found[False].quantities["population_1"].sd
 
 
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("cells", ["labels", None])
-def test_frames_in_no_order_have_no_timescale(cells):
+def test_frames_in_no_order_have_no_timescale(cells, seed):
     """Neither where cells say nothing, nor where two Gaussians fit the frames far better than one.
 
     What is refused does not depend on the refits, so that these are few.
     """
-    intervals = []
-    for seed in range(2):
-        rng = np.random.default_rng(seed)
-        frames = frames_of(rng.permutation(seen(chain(2000))[0]).reshape(4, 500))
-        if cells is None:
-            frames = replace(frames, positions=frames.positions + 0.3 * rng.normal(size=(2000, 1)))
-        found = hidden_states(bcg.fit(HiddenMarkov(states=2, cells=cells), frames, **{**FIT, "members": 4}))
-        intervals.append(found.quantities["timescale_1"].ci90)
-    assert intervals == [None] * 2
+    rng = np.random.default_rng(seed)
+    frames = frames_of(rng.permutation(seen(chain(2000))[0]).reshape(4, 500))
+    if cells is None:
+        frames = replace(frames, positions=frames.positions + 0.3 * rng.normal(size=(2000, 1)))
+    found = hidden_states(bcg.fit(HiddenMarkov(states=2, cells=cells), frames, **{**FIT, "members": 4}))
+    assert found.quantities["timescale_1"].ci90 is None
     assert "no more probable in their order" in found.refused[1]
     assert found.timescales.isnull().all()
     assert found.populations.notnull().all()
