@@ -132,8 +132,14 @@ def test_what_is_left_out_changes_and_pools_are_mixed(monkeypatch):
     assert [a // 28 for a, _ in chunks] == [0, 1, 2, 3]  # one of every seven neighbouring chunks
 
 
-@pytest.mark.parametrize("prefetch", [0, 1, 3])
-@pytest.mark.parametrize("size", [1, 10, 200])
+@pytest.mark.parametrize(
+    ("size", "prefetch"),
+    [
+        pytest.param(size, prefetch, marks=() if (size, prefetch) in ((1, 0), (10, 1), (200, 3)) else pytest.mark.slow)
+        for size in (1, 10, 200)
+        for prefetch in (0, 1, 3)
+    ],
+)
 @pytest.mark.parametrize("where", ["kept", "memory", "disk", "disk in pools", "rows on disk in pools"])
 def test_batches_are_the_rows_of_their_indices(where, size, prefetch, frames, small_pools, monkeypatch):
     source = frames(mapped="disk" in where)

@@ -146,7 +146,7 @@ def test_generated_frames_have_the_implied_moments(fitted):
     "written", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["weighted", "written out"]
 )
 def test_weights_count_frames(written):
-    """Frames of weight 4 count as four frames each, written out or not: the answer is that of the weighted covariance."""
+    """Frames of weight 4 are four frames each, or written out: the answer is that of the weighted covariance."""
     plain = linear_frames()
     x = plain.positions
     weights = np.where(x[:, 0] > 0.5, 4.0, 1.0)
