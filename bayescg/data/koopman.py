@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bayescg.data.evenly import evenly
+from bayescg.data.frame_checks import run_starts
 from bayescg.data.pairs import steps_of
 from bayescg.data.split import spacing
 from bayescg.data.store import computed
@@ -128,7 +129,9 @@ def koopman(frames: Any, basis: Any, lag: float) -> Koopman:
         raise DataError("these frames have weights already: equilibrium weights are those of unbiased trajectories")
     gap = spacing(frames.order)
     steps = steps_of(lag, frames.dt * gap)
-    trajectory = np.unique(frames.trajectory, return_inverse=True)[1]
+    starts = run_starts(frames.trajectory)
+    numbers = np.unique(frames.trajectory[starts], return_inverse=True)[1].astype(np.int32)
+    trajectory = np.repeat(numbers, np.diff(starts, append=len(frames)))
     block = (trajectory % _MOST_BLOCKS).astype(np.int32)
     phi = _whitened(functions, frames, like)
     drift, gram, begins = _sums(phi, frames, block, steps, gap)

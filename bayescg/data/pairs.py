@@ -7,6 +7,8 @@ from bayescg.errors import DataError
 
 __all__ = ["lagged_rows", "pairs_within", "steps_of"]
 
+_ROWS = 1_000_000
+
 
 def lagged_rows(trajectory: np.ndarray, order: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of all pairs of frames that lie `steps` places apart in one trajectory, each (pairs,).
@@ -23,11 +25,14 @@ def lagged_rows(trajectory: np.ndarray, order: np.ndarray, steps: int) -> tuple[
     key += order
     if (key[1:] <= key[:-1]).any():
         raise DataError("frames are repeated or out of order: take lagged pairs before shuffling or resampling")
-    target = key + steps
-    later = np.searchsorted(key, target)
-    np.minimum(later, len(key) - 1, out=later)
-    now = np.flatnonzero(key[later] == target)
-    return now, later[now]
+    now, later, count = np.empty(len(key), np.int64), np.empty(len(key), np.int64), 0
+    for start in range(0, len(key), _ROWS):
+        target = key[start : start + _ROWS] + steps
+        place = np.minimum(np.searchsorted(key, target), len(key) - 1)
+        there = np.flatnonzero(key[place] == target)
+        now[count : count + len(there)], later[count : count + len(there)] = start + there, place[there]
+        count += len(there)
+    return now[:count], later[:count]
 
 
 def pairs_within(i: np.ndarray, j: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

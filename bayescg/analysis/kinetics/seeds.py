@@ -25,6 +25,7 @@ __all__ = ["Seeds", "next_seeds", "seeds_or_why"]
 _PRIOR = 0.02
 _DRAWS = 16
 _MANY = 200
+_ROWS = 1_000_000
 _CROSSINGS, _QUIET = 10, 3
 
 
@@ -204,7 +205,7 @@ def seeds_or_why(
     number = _states(fit, frames)
     held = np.bincount(number)
     visited = np.flatnonzero(held)
-    state = (np.cumsum(held > 0) - 1)[number]  # among those that were visited
+    state = (np.cumsum(held > 0, dtype=np.int32) - 1)[number]  # among those that were visited
     counts = _transitions(state, whole.start, whole.stop, steps, len(visited))
     asked_of = chain_quantity(quantity, region, lag, visited)
     rng = np.random.default_rng(seed)
@@ -221,12 +222,10 @@ def seeds_or_why(
         weights, visits = asked_of.spreads(p[:_DRAWS]), _visits(p[:_DRAWS], max(1, round(length / lag)))
     n_i = counts.sum(1)
     picked = _picked(weights, visits, n_i, n, n if warning else round(explore * n))
-    first = np.r_[0, np.cumsum(np.bincount(state))[:-1]]
-    by_state = np.argsort(state, kind="stable")
-    index = _frames_in(picked, np.split(by_state, first[1:]), rng)
+    index = _frames_in(picked, state, rng)
     after = n_i + visits.mean(0)[picked].sum(0)
     entered = np.full(len(held), -1)
-    entered[visited] = np.searchsorted(whole.stop, by_state[first], side="right")
+    entered[visited] = np.searchsorted(whole.stop, _first_frames(state, len(visited)), side="right")
     was, will_be = ((weights / (c + 1)).sum() for c in (n_i, after))
     return Seeds(
         index=index,
@@ -237,7 +236,7 @@ def seeds_or_why(
         expected_sd=float(draws.std(ddof=1) * np.sqrt(will_be / was)) if was > 0 else float("nan"),
         counts=held / steps,
         entered=entered,
-        crossings=_crossings(_slow_function(expected, asked_of.mode)[state], whole.start),
+        crossings=_crossings(_thirds(_slow_function(expected, asked_of.mode))[state], whole.start),
         warning=warning,
     )
 
@@ -248,7 +247,7 @@ def _states(fit: Any, frames: Frames) -> np.ndarray:
     parts = []
     for x in chunks(frames, like):
         u = bases[0](x).detach().cpu().numpy()
-        parts.append(u.argmax(1) if u.ndim == 2 else u.astype(np.int64))
+        parts.append(u.argmax(1).astype(np.int32) if u.ndim == 2 else u.astype(np.int64))
     state = np.concatenate(parts)
     if state.shape != (len(frames),) or state.min() < 0:
         raise DataError("states are numbers from 0, one for each frame, or (n, states) of which each has the largest")
@@ -257,12 +256,14 @@ def _states(fit: Any, frames: Frames) -> np.ndarray:
 
 def _transitions(state: np.ndarray, start: np.ndarray, stop: np.ndarray, steps: int, count: int) -> np.ndarray:
     """Counts of pairs of frames so many apart, each one over their number in a lag, (states, states)."""
-    first = np.arange(len(state) - steps) if len(state) > steps else np.zeros(0, int)
-    run = np.searchsorted(stop, first, side="right")
-    first = first[first + steps < stop[run]]
-    if not len(first):
+    total = np.zeros(count**2, np.int64)
+    for begin in range(0, len(state) - steps, _ROWS):
+        now = np.arange(begin, min(begin + _ROWS, len(state) - steps))
+        now = now[now + steps < stop[np.searchsorted(stop, now, side="right")]]
+        total += np.bincount(state[now].astype(np.int64) * count + state[now + steps], minlength=count**2)
+    if not total.any():
         raise DataError("no trajectory is as long as the lag: use a shorter one")
-    return np.bincount(state[first] * count + state[first + steps], minlength=count**2).reshape(count, count) / steps
+    return total.reshape(count, count) / steps
 
 
 def _apart(pairs: np.ndarray, visited: np.ndarray) -> str | None:
@@ -293,11 +294,20 @@ def _visits(p: np.ndarray, length: int) -> np.ndarray:
     return total
 
 
-def _frames_in(states: np.ndarray, members: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+def _first_frames(state: np.ndarray, count: int) -> np.ndarray:
+    """The first frame of each state, (count,)."""
+    first = np.zeros(count, np.int64)
+    for begin in reversed(range(0, len(state), _ROWS)):
+        part = state[begin : begin + _ROWS][::-1]
+        first[part] = begin + np.arange(len(part))[::-1]  # of several frames of a state, the last one assigned stays
+    return first
+
+
+def _frames_in(states: np.ndarray, state_of: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A frame of each state, of those that are there more than once another one each time, as long as there are."""
     index = np.empty(len(states), dtype=np.int64)
     for state in np.unique(states):
-        places, frames = np.flatnonzero(states == state), members[state]
+        places, frames = np.flatnonzero(states == state), np.flatnonzero(state_of == state)
         index[places] = rng.choice(frames, len(places), replace=len(places) > len(frames))
     return index
 
@@ -322,12 +332,15 @@ def _slow_function(p: np.ndarray, mode: int) -> np.ndarray:
     return np.real(right[:, np.argsort(-np.abs(values))[min(mode, len(p) - 1)]])
 
 
-def _crossings(slow: np.ndarray, start: np.ndarray) -> tuple[int, int]:
-    """How often trajectories went from the lower to the upper third of a function's range, and back."""
+def _thirds(slow: np.ndarray) -> np.ndarray:
+    """-1 in the lower third of a function's range, 1 in the upper one, else 0."""
     low, high = slow.min(), slow.max()
-    if high <= low:
-        return 0, 0
-    side = np.where(slow > high - (high - low) / 3, 1, np.where(slow < low + (high - low) / 3, -1, 0))
+    third = (high - low) / 3
+    return (slow > high - third).astype(np.int8) - (slow < low + third)
+
+
+def _crossings(side: np.ndarray, start: np.ndarray) -> tuple[int, int]:
+    """How often trajectories went from the lower to the upper third of a function's range, and back."""
     up = down = 0
     for part in np.split(side, start[1:]):
         ends = part[part != 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 import torch
@@ -97,20 +98,21 @@ class VariableModel(PotentialModel):
             More than three and 1 % of them lie beyond the range of the grid, or one does by half of it.
         """
         if isinstance(frames, Pairs) and self.low is not None and self.high is not None and not self.periodic:
-            self.grid.check_inside(*self._ends(frames))
+            now, later = (torch.cat(part) for part in zip(*self._ends(frames), strict=True))
+            self.grid.check_inside(now, later)
         return frames
 
     def counts(self, pairs: Pairs, weight: Tensor) -> Tensor:
         """Transitions between cells, ``(cells, cells)``, in which pairs count by their weights (n,)."""
-        return self.grid.counts(*self._ends(pairs), weight)
+        return self.grid.counts(self._ends(pairs), weight)
 
-    @torch.no_grad()
-    def _ends(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """The variable at both ends of pairs, each ``(n, 1)``."""
+    def _ends(self, pairs: Pairs) -> Iterator[tuple[Tensor, Tensor]]:
+        """The variable at both ends of pairs, each ``(n, 1)``, of some at a time."""
         device = next(self.parameters()).device
-        parts = [[self.inputs(end.to(device)).cpu() for end in ends] for ends in in_parts(pairs)]
-        now, later = (torch.cat(part) for part in zip(*parts, strict=True))
-        return now, later
+        for ends in in_parts(pairs):
+            with torch.no_grad():
+                now, later = (self.inputs(end.to(device)).cpu() for end in ends)
+            yield now, later
 
     def span(self, data: Pairs) -> tuple[Tensor, Tensor]:
         """Take the range, where none is set; the variable of the pairs that were looked at, at both ends.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil, pi
 from typing import Any
@@ -68,10 +69,15 @@ class CellGrid:
         place = torch.arange(self.cells + 1).to(like) / self.cells
         return place[:-1] + 0.5 / self.cells, place[1:] if self.periodic else place[1:-1]
 
-    def counts(self, now: Tensor, later: Tensor, weight: Tensor) -> Tensor:
-        """Transitions between the cells of values ``(n, 1)`` that count by weights ``(n,)``: ``(cells, cells)``."""
+    def counts(self, ends: Iterable[tuple[Tensor, Tensor]], weight: Tensor) -> Tensor:
+        """Transitions between cells, ``(cells, cells)``, which count by weights ``(n,)``.
+
+        Of values now and later, in parts: each part ``(m, 1)`` and ``(m, 1)``, n in all.
+        """
         total = torch.zeros(self.cells**2, dtype=torch.float64)
-        total.index_add_(0, self.cell(now) * self.cells + self.cell(later), weight.double().cpu())
+        for now, later in ends:
+            some, weight = weight[: len(now)], weight[len(now) :]
+            total.index_add_(0, self.cell(now) * self.cells + self.cell(later), some.double().cpu())
         return total.reshape(self.cells, self.cells)
 
     def check_inside(self, now: Tensor, later: Tensor) -> None:

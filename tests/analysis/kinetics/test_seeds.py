@@ -131,8 +131,8 @@ def test_what_seeds_say_of_themselves(well):
 
 
 def test_seeds_in_one_state_are_different_frames_as_long_as_there_are():
-    members = [np.array([4, 7, 9]), np.array([2])]
-    index = module._frames_in(np.array([0, 1, 0, 1, 0]), members, np.random.default_rng(0))
+    state = np.array([2, 2, 1, 2, 0, 2, 2, 0, 2, 0])
+    index = module._frames_in(np.array([0, 1, 0, 1, 0]), state, np.random.default_rng(0))
     assert sorted(index[[0, 2, 4]]) == [4, 7, 9]
     assert index[[1, 3]].tolist() == [2, 2]
 
@@ -147,7 +147,16 @@ def test_states_are_entered_first_by_one_trajectory():
 def test_crossings_are_counted_each_way():
     slow = np.array([0.0, 0.5, 1.0])
     path = np.array([0, 1, 2, 1, 2, 0, 2, 2, 2, 0])
-    assert module._crossings(slow[path], np.array([0, 7])) == (2, 2)
+    assert module._crossings(module._thirds(slow)[path], np.array([0, 7])) == (2, 2)
+
+
+def test_many_frames_are_looked_at_in_parts(monkeypatch):
+    frames = frames_of(np.random.default_rng(0).normal(size=(5, 40)))
+    whole = next_seeds(cells, frames, "log t1", lag=2.0)
+    monkeypatch.setattr(module, "_ROWS", 7)
+    parts = next_seeds(cells, frames, "log t1", lag=2.0)
+    for name in ("index", "state", "draws", "counts", "entered", "crossings"):
+        assert np.array_equal(getattr(whole, name), getattr(parts, name)), name
 
 
 APART = frames_of(np.concatenate([np.full((3, 20), -1.0), np.full((3, 20), 1.0)]))
