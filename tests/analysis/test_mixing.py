@@ -27,6 +27,7 @@ def run(barrier, every, steps=1500):
     )  # fmt: skip
 
 
+@pytest.mark.slow  # by default: the exact windows of test_biased.py mix
 def test_replicas_that_walk_are_mixed():
     mixed = mixing(run(2.0, 5, steps=6000))
     assert mixed.mixed

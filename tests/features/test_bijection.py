@@ -174,6 +174,7 @@ def test_every_batch_shape_gives_the_same(case: Any):
     torch.testing.assert_close(torch.func.vmap(features.positions)(y), again)
 
 
+@pytest.mark.parametrize("case", ["ACE-PRO-NME", "methane"], indirect=True)
 def test_recorded_once_it_holds_for_other_values(case: Any):
     _, x, features = case
 

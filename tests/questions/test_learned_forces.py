@@ -26,7 +26,7 @@ def morse(n: int, seed: int) -> Frames:
 
 @pytest.fixture(scope="module")
 def fit() -> bcg.Fit:
-    settings: dict[str, Any] = {"validation": 0.0, "compile": "trace", "progress": False}
+    settings: dict[str, Any] = {"validation": 0.0, "compile": "off", "progress": False}
     return bcg.fit(NeuralPotential(width=4, cutoff=3.0), morse(20, 0), steps=60, **settings)
 
 

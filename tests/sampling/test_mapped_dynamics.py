@@ -29,7 +29,7 @@ def oscillator():
     """The flow of an oscillator of frequency 1 over a time of 0.9, nearly exact."""
     q, p = 5 * torch.randn(2, 60, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     spring = from_function(lambda x: 0.5 * x.square().sum(-1), dim=1)
-    return bcg.fit(ActionMap(waves=150), bcg.sampling.short_trajectories(spring, (q, p), lag=0.9))
+    return bcg.fit(ActionMap(waves=150), bcg.sampling.short_trajectories(spring, (q, p), lag=0.9, accuracy=1e-8))
 
 
 def test_short_trajectories_begin_at_rest():
@@ -167,18 +167,19 @@ def test_the_others_go_on_where_that_is_wanted(fit):
         pytest.warns(UserWarning, match="1 of 2 trajectories ended early, the first of them trajectory 0"),
         pytest.warns(UserWarning, match="nothing says how wrong"),
     ):
-        path = bcg.sampling.mapped_dynamics(fit, ESCAPING, steps=60, lost="end")
+        path = bcg.sampling.mapped_dynamics(fit, ESCAPING, steps=25, lost="end")
     (loss,) = path.provenance["lost"]
-    assert [int((path.trajectory == k).sum()) for k in range(2)] == [loss["step"] - 1, 60]
-    alone = bcg.sampling.mapped_dynamics(fit, [x[1:] for x in ESCAPING], steps=60)
+    assert [int((path.trajectory == k).sum()) for k in range(2)] == [loss["step"] - 1, 25]
+    alone = bcg.sampling.mapped_dynamics(fit, [x[1:] for x in ESCAPING], steps=25)
     np.testing.assert_allclose(path.positions[path.trajectory == 1], alone.positions, rtol=0, atol=1e-9)
     with pytest.raises(SimulationError, match="1 of 1 trajectories"):
-        bcg.sampling.mapped_dynamics(fit, [x[:1] for x in ESCAPING], steps=60, lost="end")
+        bcg.sampling.mapped_dynamics(fit, [x[:1] for x in ESCAPING], steps=25, lost="end")
 
 
 def test_trajectories_where_nothing_is_known_of_errors_are_warned_of():
     system = HenonHeiles()
-    fit = bcg.fit(ActionMap(system, waves=300), bcg.sampling.short_trajectories(system, system.shell(60), lag=0.5))
+    pairs = bcg.sampling.short_trajectories(system, system.shell(60), lag=0.5, accuracy=1e-8)
+    fit = bcg.fit(ActionMap(system, waves=300), pairs)
     high = system.shell(20, (0.4, 0.6), seed=2)
     with pytest.warns(UserWarning, match="nothing says how wrong"):
         bcg.sampling.mapped_dynamics(fit, high, steps=1)
@@ -196,7 +197,7 @@ def test_a_step_without_a_solution_is_taken_as_shorter_ones(monkeypatch):
     path = bcg.sampling.mapped_dynamics(ranging, STATES, steps=4, lag=1.0, tolerance=1e-8, lost="shorter")
     assert path.provenance["solver"]["shortened"] > 0
     assert not path.provenance["lost"]
-    exact = bcg.sampling.short_trajectories(system, STATES, lag=4.0).frames.positions[1::2]
+    exact = bcg.sampling.short_trajectories(system, STATES, lag=4.0, accuracy=1e-6).frames.positions[1::2]
     assert np.abs(path.positions.reshape(4, 4, 2)[:, -1] - exact).max() < 0.02
     with pytest.raises(ConfigError, match="steps up to 1"):
         bcg.sampling.mapped_dynamics(ranging, STATES, steps=1, lag=2.0)
@@ -205,7 +206,8 @@ def test_a_step_without_a_solution_is_taken_as_shorter_ones(monkeypatch):
 def test_a_runaway_of_an_explicit_map_is_lost():
     """Far outside of what it has learned, at energies from which orbits escape."""
     system = HenonHeiles()
-    direct = bcg.fit(DirectMap(waves=40), bcg.sampling.short_trajectories(system, system.shell(40), lag=1.0))
+    pairs = bcg.sampling.short_trajectories(system, system.shell(40), lag=1.0, accuracy=1e-6)
+    direct = bcg.fit(DirectMap(waves=40), pairs)
     step = map_stepper.MapStepper(direct.map(), None, *STATES, torch.ones(2), 1e-10, 1, "off")
     moving = torch.ones(4, dtype=torch.bool)
     assert not step(*STATES, moving).residual.any()

@@ -294,7 +294,7 @@ def test_angles_have_circular_averages():
     assert abs(np.angle(np.exp(1j * (row.predicted - np.pi)))) < 0.1
     assert row.p > 0.01
     right, apart = (
-        prior_check(Prior(0.3), f, Angle()) for f in (frames, frames_of(lambda rng, n: np.full((n, 1), 2.5)))
+        prior_check(Prior(0.3), f, Angle(), draws=300) for f in (frames, frames_of(lambda rng, n: np.full((n, 1), 2.5)))
     )
     assert right.passed
     assert abs(np.angle(np.exp(1j * (right["angle"].predicted - np.pi)))) < 0.1

@@ -73,6 +73,7 @@ def test_what_an_audit_misses_leaves_no_interval() -> None:
     assert free_energy(fit, simulated, cv=first, bins=20, draws=20).difference(LEFT, RIGHT).ci90 is not None
 
 
+@pytest.mark.slow  # by default: frames that stand for such refits, above
 def test_refits_of_a_model_that_lost_a_well_are_told_apart() -> None:
     """Untempered, with two components: at this seed half of them find the right well, of 0.8 %, and half do not."""
     model = EmbeddedPhysics(bcg.systems.DoubleWell(), hidden=(16,), components=2, wake=0.0, beta_start=1.0)

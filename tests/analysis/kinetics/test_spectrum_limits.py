@@ -29,7 +29,9 @@ def springs():
     return np.stack(out, 1)
 
 
-@pytest.mark.parametrize(("lag", "least", "most"), [(0.1, 0, 0), (1.0, 0, 2), (5.0, 16, 20)])
+@pytest.mark.parametrize(
+    ("lag", "least", "most"), [(0.1, 0, 0), pytest.param(1.0, 0, 2, marks=pytest.mark.slow), (5.0, 16, 20)]
+)
 def test_a_mode_is_unresolved_where_its_correlation_is_no_more_than_noise(springs, lag, least, most):
     # the correlation at lag 1 is 3.8 standard deviations; noise is taken for a mode in one of 20 trajectories, and in
     # five or more with a probability of 0.3 %

@@ -33,12 +33,12 @@ def verlet():
 
 def test_every_draw_of_an_action_map_passes(fit):
     starts = HenonHeiles().shell(5, (0.02, 0.06), seed=1)
-    path = bcg.sampling.mapped_dynamics(fit, starts, steps=60, draws=2, seed=4, compile="off")
+    path = bcg.sampling.mapped_dynamics(fit, starts, steps=30, draws=2, seed=4, compile="off")
     check: Any = bcg.analysis.integrator_check(fit, path, canonical=False, states=3)
     assert check.passed, check
     assert check.reversibility < 1e-8
     assert check.volume < 1e-8
-    assert check.energies.shape == (10, 60)
+    assert check.energies.shape == (10, 30)
     assert check.motion.sizes["draw"] == 2
     assert set(check.energy_drift.sd_by_source) == {"sampling", "parameter"}
     energy = check.energies.to_numpy()
