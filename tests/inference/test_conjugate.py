@@ -82,7 +82,7 @@ def exact(frames: Frames, effective: float) -> tuple[float, float]:
     return effective * float(frames.positions.mean()) / precision, precision**-0.5
 
 
-@pytest.mark.parametrize("batch_size", [N, 20])
+@pytest.mark.parametrize("batch_size", [20, pytest.param(N, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("uncertainty", ["mean-field", "laplace"])
 def test_posterior_is_the_exact_one(uncertainty, batch_size):
     mean, sd = exact(draws(), N)
@@ -149,7 +149,7 @@ def test_refits_solve_their_weighted_problem():
     assert float(fit.weights.point["mean"]) == pytest.approx(exact(frames, N)[0], abs=1e-3)
 
 
-@pytest.mark.parametrize("uncertainty", ["bootstrap", "ensemble"])
+@pytest.mark.parametrize("uncertainty", ["bootstrap", pytest.param("ensemble", marks=pytest.mark.slow)])
 def test_bootstrap_spread_is_the_standard_error(uncertainty):
     frames = draws()
     fit = trained(uncertainty, frames, members=301, steps=400)

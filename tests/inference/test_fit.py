@@ -34,7 +34,7 @@ def same(a, b) -> bool:
 
 
 @pytest.mark.parametrize(
-    "uncertainty", [pytest.param(c, marks=pytest.mark.slow) if c == "ensemble" else c for c in CHOICES]
+    "uncertainty", [c if c in ("laplace", "bootstrap") else pytest.param(c, marks=pytest.mark.slow) for c in CHOICES]
 )
 def test_one_seed_gives_one_result_whatever_the_process_did_before(toy_frames, uncertainty):
     frames = toy_frames()
@@ -62,7 +62,12 @@ def test_a_fit_of_correlated_frames_neither_reads_nor_moves_global_generators(to
 @pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"uncertainty": "mean-field"}, {"uncertainty": "bootstrap"}, {"objective": "iwae", "particles": 3}],
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        {"uncertainty": "mean-field"},
+        {"uncertainty": "bootstrap"},
+        {"objective": "iwae", "particles": 3},
+    ],
     ids=str,
 )
 def test_traced_equals_plain_bit_for_bit(toy_frames, settings, dtype):

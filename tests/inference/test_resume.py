@@ -236,8 +236,18 @@ def other_version(path: Path) -> None:
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
 
 
-@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
-@pytest.mark.parametrize("damage", [flip, truncate, other_version, Path.unlink], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    ("damage", "suffix"),
+    [
+        (flip, ".json"),
+        (truncate, ".safetensors"),
+        (other_version, ".json"),
+        (Path.unlink, ".json"),
+        (Path.unlink, ".safetensors"),
+        pytest.param(flip, ".safetensors", marks=pytest.mark.slow),
+        pytest.param(truncate, ".json", marks=pytest.mark.slow),
+    ],
+)
 def test_a_damaged_checkpoint_is_refused_and_the_one_before_used(interrupted, damage, suffix):
     path = newest(interrupted)
     damage(path.with_suffix(suffix))
@@ -249,7 +259,9 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_used(interrupted, da
     assert_same(again, undisturbed("minibatches"))
 
 
-@pytest.mark.parametrize("damage", [flip, truncate, other_version], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "damage", [flip, *(pytest.param(other, marks=pytest.mark.slow) for other in (truncate, other_version))]
+)
 def test_when_every_checkpoint_is_damaged_nothing_is_started_in_silence(interrupted, damage):
     paths = list((interrupted / "checkpoint").glob("*.json"))
     assert len(paths) == 2

@@ -214,7 +214,7 @@ def test_densities_of_conformations_are_compared_whatever_their_coordinates(conf
     assert abs(found["unbounded"].score - found["internal"].score) < 3.0  # in their own coordinates 57 nats apart
     apart = fits["internal"].log_density(frames)[0].mean() - fits["unbounded"].log_density(frames)[0].mean()
     assert abs(float(apart)) > 30.0
-    aligned = bcg.fit(PredictiveCV(features, latent_dim=1, hidden=(8,)), frames, **settings)
+    aligned = bcg.fit(PredictiveCV(features, latent_dim=1, hidden=(8,)), frames, **{**settings, "steps": 2})
     names = r"flow: frames by conformations, aligned: frames by Aligned of 30 numbers\); .*unbounded"
     with pytest.raises(ConfigError, match=rf"different spaces .*\({names}"):
         bcg.analysis.compare({"flow": conformations, "aligned": aligned}, frames)

@@ -309,8 +309,17 @@ def newest(directory: Path) -> dict[str, torch.Tensor]:
     return found[0]
 
 
-@pytest.mark.parametrize("uncertainty", ["none", "bootstrap"])
-@pytest.mark.parametrize(("mode", "queued"), [*((mode, False) for mode in MODES), ("trace", True)])
+BY_DEFAULT = {("off", False, "none"), ("trace", True, "bootstrap"), ("inductor", False, "none")}
+
+
+@pytest.mark.parametrize(
+    ("mode", "queued", "uncertainty"),
+    [
+        pytest.param(*case, choice, marks=() if (*case, choice) in BY_DEFAULT else pytest.mark.slow)
+        for case in (*((mode, False) for mode in MODES), ("trace", True))
+        for choice in ("none", "bootstrap")
+    ],
+)
 def test_a_loss_that_is_not_finite_stops_at_its_step_with_the_state_before(
     tmp_path, monkeypatch, mode, queued, uncertainty
 ):

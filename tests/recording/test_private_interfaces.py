@@ -91,7 +91,14 @@ def trained(mode: str) -> bcg.Fit:
     return bcg.fit(model, frames, compile=mode, **settings)
 
 
-@pytest.mark.parametrize("module", ["torch._inductor", "torch._subclasses", "torch.fx.experimental.symbolic_shapes"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "torch._inductor",
+        "torch._subclasses",
+        pytest.param("torch.fx.experimental.symbolic_shapes", marks=pytest.mark.slow),
+    ],
+)
 def test_without_inductor_a_fit_runs_recorded(gone, module):
     plain = trained("off")
     gone(module)
