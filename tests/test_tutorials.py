@@ -15,8 +15,8 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[1]
 TUTORIALS = sorted((ROOT / "tutorials").glob("*.py"))
 assert TUTORIALS
-BY_DEFAULT = {"cv-in-engines", "physics-without-data"}
-"""Those that are executed where slow tests are not: of shots, engines and energies."""
+BY_DEFAULT = {"cv-in-engines"}
+"""Those that are executed where slow tests are not: the quickest."""
 NO_MATTER = r"(.*: .* of .* steps.* left\n|.*No CUDA runtime is found.*\n)+"
 """What samplers say on a slow machine, and a torch for cards where there is none."""
 

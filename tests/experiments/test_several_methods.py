@@ -106,6 +106,7 @@ def test_a_study_costs_what_simulations_fits_and_draws_cost(study: tuple[dict[st
     assert cost["energy_evaluations"] >= 2 * (40 * 1000 + 60 * 100 + 400)
 
 
+@pytest.mark.slow  # by default: the report of a run in test_runner.py
 def test_the_report_of_a_study_is_made_again_without_training(study: tuple[dict[str, Any], Path]) -> None:
     path = study[1]
     fits = {p: p.stat().st_mtime_ns for p in path.glob("fits/*/fit.json")}

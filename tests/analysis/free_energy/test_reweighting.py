@@ -24,6 +24,7 @@ def test_a_fit_of_frames_has_no_draws_of_its_own():
         bcg.analysis.audit(fit)
 
 
+@pytest.mark.slow  # by default: the good fit of test_audit.py
 def test_an_audit_of_a_good_fit_finds_nothing_missing():
     model = EmbeddedPhysics(bcg.systems.Harmonic((1.0, 4.0)), hidden=(8,), components=2)
     fit = bcg.fit(model, steps=300, batch_size=128, learning_rate=5e-3, compile="trace", seed=0)
