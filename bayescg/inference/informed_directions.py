@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, jacfwd, jacrev, vjp
 
+from bayescg.data import evenly
 from bayescg.inference.generation import generate
 from bayescg.inference.objectives import log_marginal
 from bayescg.modelling.batch import Batch
@@ -92,7 +93,7 @@ def by_training_frames(
         return call_with(model, {**rest, **t}, lambda m: m.information(Batch(**tensors, total=len(tensors["x"]))))
 
     if len(sd) <= _EXACT:
-        index = torch.linspace(0, frames - 1, min(frames, _FRAMES)).round().long()
+        index = torch.as_tensor(evenly(range(frames), _FRAMES))
         root = sd.new_zeros(0, len(sd), dtype=torch.float64)
         for part in index.split(1024):
             tensors = batch(part)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bayescg import units
-from bayescg.data import Frames
+from bayescg.data import Frames, evenly
 from bayescg.data.rows import _extent, take, will_need
 from bayescg.errors import DataError
 
@@ -115,6 +115,11 @@ def test_fingerprint_tells_data_apart():
     prints = {Frames.from_numpy(y, **(base | more)).fingerprint() for y, more in variants}
     assert len(prints) == 8
     assert Frames.from_numpy(x, **base).fingerprint() == Frames.from_numpy(x.copy(), **base).fingerprint()
+
+
+def test_rows_of_many_frames_are_exact():
+    """Single precision counts to 1.6e7: the last of 99 996 000 frames was once number 99 996 000."""
+    assert evenly(range(99_996_000), 8192)[[0, -1]].tolist() == [0, 99_995_999]
 
 
 @given(lengths, st.integers(1, 12))

@@ -165,7 +165,7 @@ class ParticleFunctions(nn.Module):
         if masses is not None:
             self.masses.copy_(masses[::3])
         check_apart(q.unflatten(-1, (-1, 3)), range(len(q)))
-        some = torch.linspace(0, len(q) - 1, min(len(q), _MEASURED)).long()
+        some = torch.linspace(0, len(q) - 1, min(len(q), _MEASURED), dtype=torch.float64).long()
         q, p = (q + later_q)[some] / 2, (p + later_p)[some] / 2
         x = q.unflatten(-1, (-1, 3))
         distances = torch.cdist(x, x) + torch.diag(torch.full_like(x[0, :, 0], torch.inf))

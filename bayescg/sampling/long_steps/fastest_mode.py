@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bayescg.data import evenly
 from bayescg.errors import ConfigError
 from bayescg.systems.core import System
 
@@ -63,7 +64,7 @@ def fastest_mode(system: System, q: Tensor, mass: Tensor) -> FastestMode | None:
     >>> round(mode.period, 3), mode.described(chain)
     (4.284, 'of coordinate 0 mostly')
     """
-    q = q[torch.linspace(0, len(q) - 1, min(_LOOKED_AT, len(q))).long()].double()
+    q = q[evenly(q, _LOOKED_AT)].double()
     root = mass.to(q).sqrt()
     # by differences: energies of engines have no second derivatives
     width = _WIDTH if system.topology is None else 0.1 * _WIDTH

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bayescg.arguments import check_counts, check_positive
-from bayescg.data import Pairs
+from bayescg.data import Pairs, evenly
 from bayescg.errors import ConfigError, SimulationError
 from bayescg.recording.stepping import prepare
 from bayescg.sampling.chains.hamiltonian import velocity_verlet
@@ -145,7 +145,7 @@ def propagated(
 
 def _steps_for(system: System, q: Tensor, p: Tensor, mass: Tensor, lag: float, accuracy: float) -> tuple[int, float]:
     """Steps of order six that are accurate enough, tried on some of the states, and what their half is wrong by."""
-    rows = torch.linspace(0, len(q) - 1, min(_PROBED, len(q))).long()
+    rows = evenly(q, _PROBED)
     q, p = q[rows], p[rows]
     steps, before = 4, propagated(system, q, p, mass, lag, 4, 6)
     size = [max(a.abs().max(), b.abs().max()) for a, b in zip((q, p), before, strict=True)]  # states may be at rest
