@@ -308,7 +308,7 @@ def series(kind: str, n: int, chunk: int) -> np.ndarray:
     "kind", ["independent", "alike within chunks", "forgotten in a chunk", "forgotten in a pool", "drifting"]
 )
 def test_means_of_batches_vary_as_stated(kind, monkeypatch):
-    """The variance of batch means is the stated one within 4 standard errors, over 300 epochs.
+    """The variance of batch means is the stated one within 4 standard errors, over 150 epochs.
 
     It never exceeds that of random batches by more than 1 + (B - 1) / K, and hardly does where frames forget within a
     chunk or drift slowly. Pools of neighbouring chunks, the control, have far more.
@@ -327,7 +327,7 @@ def test_means_of_batches_vary_as_stated(kind, monkeypatch):
     values, per_epoch = torch.as_tensor(x), n // size
     found = np.array([
         np.mean([values[order.indices(epoch * per_epoch + k)].mean() ** 2 for k in range(per_epoch)])
-        for epoch in range(300)
+        for epoch in range(150)
     ])  # fmt: skip
     assert abs(found.mean() - stated) < 4 * found.std(ddof=1) / np.sqrt(len(found))
     assert stated / random < 1.01 * (1 + (size - 1) / chunks)

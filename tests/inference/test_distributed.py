@@ -135,22 +135,27 @@ PLANS = {
     ],
 }
 REACHED = {"before the exchange": None, "while it writes": 14}
+SLOW = ("while it writes", "of three")
+"""Plans that are carried out where slow tests are."""
 
 
 @pytest.fixture(scope="module")
-def carried(tmp_path_factory) -> dict[str, tuple[Path, Any]]:
-    """Directory of each of `PLANS` and of the fits on two processes, and how the processes have ended."""
+def carried(request: pytest.FixtureRequest, tmp_path_factory) -> dict[str, tuple[Path, Any]]:
+    """Directory of each of the `PLANS` asked of and of the fits on two processes, and how the processes have ended."""
     base = tmp_path_factory.mktemp("plans")
+    items = [item for item in request.session.items if "carried" in getattr(item, "fixturenames", ())]
+    slow = any(item.get_closest_marker("slow") for item in items)
+    chains = {key: steps for key, steps in PLANS.items() if slow or key not in SLOW}
     plans = [{"names": [*EQUAL, *REFUSED], "count": 2, "directory": str(base / "two")}]
     plans += [
         plan(name, count, base / key, end, **({"patience": 1.5} if key == "frozen" else {}))
-        for key, steps in PLANS.items()
+        for key, steps in chains.items()
         for name, count, end in steps
     ]
     first, *others = carry_out(*plans)
     ends = iter(others)
     return {"two": (base / "two", [first])} | {
-        key: (base / key, [next(ends) for _ in steps]) for key, steps in PLANS.items()
+        key: (base / key, [next(ends) for _ in steps]) for key, steps in chains.items()
     }
 
 
@@ -172,7 +177,9 @@ LOST = (
 )
 
 
-@pytest.mark.parametrize("moment", [k for k in PLANS if k not in ("of three", "frozen", "told to stop")])
+@pytest.mark.parametrize(
+    "moment", ["before the exchange", "process 0", pytest.param("while it writes", marks=pytest.mark.slow)]
+)
 def test_a_killed_process_ends_the_fit_with_its_state_saved(carried, moment):
     directory, (ends,) = carried[moment]
     ((name, _, (victim, *_)),) = PLANS[moment]
@@ -198,6 +205,7 @@ def test_under_torchrun_too(tmp_path):
     assert_as_undisturbed("long", tmp_path)
 
 
+@pytest.mark.slow
 def test_of_two_that_are_left_both_say_so_and_one_saves(carried):
     directory, ((killed, *left),) = carried["of three"]
     assert killed == [-KILL, ""]
