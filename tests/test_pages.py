@@ -19,8 +19,7 @@ READ = "run-0.xtc", "run-1.xtc", "run-2.xtc", "run-3.xtc", "molecule.pdb"
 """Files that pages read."""
 SMALLER = {
     "(), 200.0,": "(), 20.0, frame_every=0.1, equilibration=5.0,", "steps=500, batch": "steps=10, members=4, batch",
-    "200, dt=0.01": "100, dt=0.01", "shots=10": "shots=5", "steps=400, members=4": "steps=150, members=4",
-    "fit, 6000": "fit, 2000",
+    "200, dt=0.01": "100, dt=0.01", "shots=10": "shots=5", "fit, 6000": "fit, 3000",
 }  # fmt: skip
 """What is made smaller in the README, beside the steps of the other pages, which read what it has simulated."""
 RUN = r"""

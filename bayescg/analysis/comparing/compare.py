@@ -87,7 +87,9 @@ def compare(
       :math:`1 + \mathrm{tr}(2 \nu C_{0\tau} - \nu C_{00} \nu C_{00})`, an average over frames but for its last term,
       at most the same; and :math:`\mathrm{tr}(2 C_{00} \Lambda^{-1} - \Lambda^{-1} A \Lambda^{-1})`, for the generator,
       at most the sum of the timescales. To choose the number of modes, use one of the last two: ``"vamp2"`` gains by
-      any further mode, be it noise.
+      any further mode, be it noise. They are scores of blocks: the last term of ``"vampe"`` is larger by the variance
+      of :math:`C_{00}` over them, which counts against a function that is now and then large, the more the shorter they
+      are. Few long blocks lose least.
 
     Scores at different lags are of different things, but slow modes that were learned at different lags can be compared
     at one `lag`: with `folds`, each model is trained at its own (``lag=`` of the model) and scored at the common one. A
