@@ -107,7 +107,9 @@ class EffectiveDynamics(VariableModel):
     def _log_propagator(self, energy: Callable[..., Tensor], mobility: Callable[..., Tensor]) -> Tensor:
         f, log_d = self._profiles(energy, mobility)
         assert self.lag is not None
-        return nets.log_propagator(f, log_d.exp(), self.grid.width, self.periodic, self.lag)
+        d, width = log_d.exp(), self.grid.width
+        lag = self.lag + width**2 / (12 * d.mean())  # to squared displacements, rounding to cells adds width^2 / 6
+        return nets.log_propagator(f, d, width, self.periodic, lag)
 
     def model(self, batch: Batch) -> None:
         """F, log D ~ smooth; cells of later frames ~ the propagator's row of the first ones."""

@@ -99,8 +99,8 @@ def truth(name: str) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
 
 
-def displaced(name: str, lag: float) -> dict[str, float]:
-    return {"log D": truth(name, lag)["log D"]}
+def displaced(name: str) -> dict[str, float]:
+    return {"log D": truth(name)["log D"]}
 
 
 LAGS = {"prinz": (0.005, 0.02, 0.1), "tilted": (0.02, 0.05, 0.2)}
@@ -119,7 +119,7 @@ ROWS = [
         f"squared-displacements-{name}-{lags[0]:g}",
         f"squared displacements over twice the lag, {ABOUT[name]}, lag {lags[0]:g}",
         partial(euler, name=name, lag=lags[0]),
-        partial(displaced, name, lags[0]),
+        partial(displaced, name),
         expect="no claim",
     )
     for name, lags in LAGS.items()

@@ -47,7 +47,7 @@ def rate_matrix(energy: Tensor, diffusion: Tensor, width: float, periodic: bool)
     return torch.diag(-out).index_put((i, j), rate).index_put((j, i), rate)
 
 
-def log_propagator(energy: Tensor, diffusion: Tensor, width: float, periodic: bool, lag: float) -> Tensor:
+def log_propagator(energy: Tensor, diffusion: Tensor, width: float, periodic: bool, lag: float | Tensor) -> Tensor:
     """Log probabilities ``(n, n)`` of the cells after a lag, from each of them.
 
     Those below 1e-12 are that: no digits of smaller ones are left.
