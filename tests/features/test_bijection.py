@@ -174,7 +174,12 @@ def test_every_batch_shape_gives_the_same(case: Any):
     torch.testing.assert_close(torch.func.vmap(features.positions)(y), again)
 
 
-@pytest.mark.parametrize("case", ["ACE-PRO-NME", "methane"], indirect=True)
+OTHERS = ["ACE-ALA-NME", "ACE-LYS-ILE-GLY-THR-MET-NME", "water", "ethane", "butane", "cyclopropane", "bicycle"]
+
+
+@pytest.mark.parametrize(
+    "case", ["ACE-PRO-NME", "methane", *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS)], indirect=True
+)
 def test_recorded_once_it_holds_for_other_values(case: Any):
     _, x, features = case
 
