@@ -119,7 +119,7 @@ def test_where_all_is_forgotten_within_the_lag_diffusion_has_no_interval():
     diffusion, slowest = found.quantities["mean_diffusion"], found.quantities["timescale_1"]
     assert not found.told.values.any()
     assert diffusion.ci90 is None
-    assert "within a lag of 3 too much is forgotten to tell D where 100% of all frames are" in str(diffusion.warning)
+    assert "within a lag of 3 too much is forgotten to tell D where" in str(diffusion.warning)
     assert slowest.ci90 is not None
     assert slowest.ci90[0] < 1.0 < slowest.ci90[1]
 

@@ -26,7 +26,7 @@ __all__ = ["DiffusionDraws", "Flatness", "effective_dynamics", "flat_from"]
 
 _NARROWED = 0.5
 _TOLD = 0.3
-_UNTOLD = 0.25
+_VAGUE, _MOST_VAGUE = 0.5, 0.1
 _RARE = 0.01
 _LARGEST = 2.6
 _LARGEST_OF_MANY = 3.5
@@ -82,13 +82,14 @@ class DiffusionDraws:
     def quantities(self) -> dict[str, Quantity]:
         """``timescale_1``, ``timescale_2``, ..., and ``mean_diffusion``, the geometric one at equilibrium.
 
-        The latter has no interval where more than a quarter of the probability is where D is not told.
+        The latter has no interval where a tenth of the probability is where log D is not known within a half.
         """
         modes = self.timescales["mode"].values
         quantities = {f"timescale_{k}": self._quantity(self.timescales.sel(mode=k).values, self.unit) for k in modes}
-        diffusion, untold = self._mean_diffusion(), float(1 - self._at_borders(self.trained[0]) @ self.told.values)
-        if untold > _UNTOLD:
-            doubt = f"within a lag of {self.lag:g} too much is forgotten to tell D where {untold:.0%} of all frames are"
+        diffusion, spread = self._mean_diffusion(), np.log(self.diffusion.values).std(0)
+        vague = float(self._at_borders(self.trained[0])[spread > _VAGUE].sum())
+        if vague > _MOST_VAGUE:
+            doubt = f"within a lag of {self.lag:g} too much is forgotten to tell D where {vague:.0%} of all frames are"
             return quantities | {"mean_diffusion": replace(self, doubt=doubt)._quantity(diffusion, "")}
         return quantities | {"mean_diffusion": self._quantity(diffusion, "")}
 
