@@ -82,7 +82,7 @@ def fitted(seed: int, name: str, lag: float) -> dict[str, Quantity]:
 
 
 def euler(seed: int, name: str, lag: float) -> dict[str, Quantity]:
-    """D as a step of Euler and Maruyama takes it: far too small even at the shortest lag, and sure of it."""
+    """D as a step of Euler and Maruyama takes it, the same everywhere and unmoved by forces: and far too sure of it."""
     x = trajectory(name, lag, seed).positions[:, 0].astype(float)
     square = np.square(np.diff(x)) / (2 * lag)
     draws = np.random.default_rng(seed).dirichlet(np.ones(len(square)), 400) @ square
