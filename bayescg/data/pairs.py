@@ -3,11 +3,10 @@
 import numpy as np
 
 from bayescg.arguments import check_numbers
+from bayescg.data.store import ROWS
 from bayescg.errors import DataError
 
 __all__ = ["lagged_rows", "pairs_within", "steps_of"]
-
-_ROWS = 1_000_000
 
 
 def lagged_rows(trajectory: np.ndarray, order: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -26,8 +25,8 @@ def lagged_rows(trajectory: np.ndarray, order: np.ndarray, steps: int) -> tuple[
     if (key[1:] <= key[:-1]).any():
         raise DataError("frames are repeated or out of order: take lagged pairs before shuffling or resampling")
     now, later, count = np.empty(len(key), np.int64), np.empty(len(key), np.int64), 0
-    for start in range(0, len(key), _ROWS):
-        target = key[start : start + _ROWS] + steps
+    for start in range(0, len(key), ROWS):
+        target = key[start : start + ROWS] + steps
         place = np.minimum(np.searchsorted(key, target), len(key) - 1)
         there = np.flatnonzero(key[place] == target)
         now[count : count + len(there)], later[count : count + len(there)] = start + there, place[there]

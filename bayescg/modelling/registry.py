@@ -1,7 +1,6 @@
 """Finding models by name, through the entry-point group ``bayescg.models``."""
 
-from functools import cache
-from importlib.metadata import EntryPoints, entry_points
+from importlib.metadata import entry_points
 
 from bayescg.errors import ConfigError
 from bayescg.modelling.model import Model
@@ -9,15 +8,9 @@ from bayescg.modelling.model import Model
 __all__ = ["find_model", "model_names"]
 
 
-@cache
-def _registered() -> EntryPoints:
-    """Read once a process: the metadata of every installed package is opened for it."""
-    return entry_points(group="bayescg.models")
-
-
 def model_names() -> list[str]:
     """Names of all installed models, a third party's among them."""
-    return sorted({e.name for e in _registered()})
+    return sorted({e.name for e in entry_points(group="bayescg.models")})
 
 
 def find_model(name: str) -> type[Model]:
@@ -33,7 +26,7 @@ def find_model(name: str) -> type[Model]:
     >>> find_model("PredictiveCV").kind
     'evidence'
     """
-    for entry in _registered():
+    for entry in entry_points(group="bayescg.models"):
         if entry.name == name:
             return entry.load()
     names = ", ".join(model_names())

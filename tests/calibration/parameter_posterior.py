@@ -101,9 +101,7 @@ ROWS = [
             f"{PARTICLES[choice]} draws, no validation",
             partial(predictions, choice=choice),
             truth,
-            # at one truth a posterior mean is drawn to the prior: that draws are right on average over truths is what
-            # `simulated_truths` counts
-            expect="no claim" if choice == "mean-field" else "interval",
+            expect="no claim" if choice == "mean-field" else "right",
         )
         for choice in PARTICLES
     ),

@@ -135,7 +135,7 @@ def test_pairs_are_all_those_a_lag_apart_and_no_other(lengths, steps):
     assert set(zip(now.ravel(), later.ravel(), strict=True)) == expected
     assert len(pairs) == len(expected)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("bayescg.data.pairs._ROWS", 7)  # frames at a time
+        patched.setattr("bayescg.data.pairs.ROWS", 7)  # frames at a time
         parts = frames.lagged(0.1 * steps)
     assert np.array_equal(parts.i, pairs.i)
     assert np.array_equal(parts.j, pairs.j)

@@ -17,6 +17,7 @@ from bayescg.analysis.quantity import Quantity
 from bayescg.arguments import check_positive
 from bayescg.data import Frames
 from bayescg.data.pairs import steps_of
+from bayescg.data.store import ROWS
 from bayescg.errors import ConfigError, DataError
 from bayescg.feeding.chunks import chunks
 
@@ -25,7 +26,6 @@ __all__ = ["Seeds", "next_seeds", "seeds_or_why"]
 _PRIOR = 0.02
 _DRAWS = 16
 _MANY = 200
-_ROWS = 1_000_000
 _CROSSINGS, _QUIET = 10, 3
 
 
@@ -257,8 +257,8 @@ def _states(fit: Any, frames: Frames) -> np.ndarray:
 def _transitions(state: np.ndarray, start: np.ndarray, stop: np.ndarray, steps: int, count: int) -> np.ndarray:
     """Counts of pairs of frames so many apart, each one over their number in a lag, (states, states)."""
     total = np.zeros(count**2, np.int64)
-    for begin in range(0, len(state) - steps, _ROWS):
-        now = np.arange(begin, min(begin + _ROWS, len(state) - steps))
+    for begin in range(0, len(state) - steps, ROWS):
+        now = np.arange(begin, min(begin + ROWS, len(state) - steps))
         now = now[now + steps < stop[np.searchsorted(stop, now, side="right")]]
         total += np.bincount(state[now].astype(np.int64) * count + state[now + steps], minlength=count**2)
     if not total.any():
@@ -297,8 +297,8 @@ def _visits(p: np.ndarray, length: int) -> np.ndarray:
 def _first_frames(state: np.ndarray, count: int) -> np.ndarray:
     """The first frame of each state, (count,)."""
     first = np.zeros(count, np.int64)
-    for begin in reversed(range(0, len(state), _ROWS)):
-        part = state[begin : begin + _ROWS][::-1]
+    for begin in reversed(range(0, len(state), ROWS)):
+        part = state[begin : begin + ROWS][::-1]
         first[part] = begin + np.arange(len(part))[::-1]  # of several frames of a state, the last one assigned stays
     return first
 

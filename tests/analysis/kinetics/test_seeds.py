@@ -153,7 +153,7 @@ def test_crossings_are_counted_each_way():
 def test_many_frames_are_looked_at_in_parts(monkeypatch):
     frames = frames_of(np.random.default_rng(0).normal(size=(5, 40)))
     whole = next_seeds(cells, frames, "log t1", lag=2.0)
-    monkeypatch.setattr(module, "_ROWS", 7)
+    monkeypatch.setattr(module, "ROWS", 7)
     parts = next_seeds(cells, frames, "log t1", lag=2.0)
     for name in ("index", "state", "draws", "counts", "entered", "crossings"):
         assert np.array_equal(getattr(whole, name), getattr(parts, name)), name
