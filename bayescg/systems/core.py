@@ -15,6 +15,8 @@ from bayescg.units import kT, plain
 if TYPE_CHECKING:
     from openmm.app import Topology
 
+    from bayescg.systems.forcefield.native import Native
+
 __all__ = ["GuardedSystem", "System", "check_single", "check_system", "from_function"]
 
 
@@ -187,6 +189,10 @@ class System:
     def readable(self, x: Tensor) -> Tensor:
         """What a network should read of coordinates, ``(..., size)`` of ``(..., dim)``: here they themselves."""
         return x
+
+    def kernels(self, x: Tensor) -> "Native | None":
+        """Compiled kernels that move coordinates like `x` by many steps in one call; here none."""
+        return None
 
     def strays(self, x: Tensor) -> str:
         """Which of configurations ``(n, dim)`` are where the energy means nothing, in words; here none: empty.

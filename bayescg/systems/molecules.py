@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import openmm
     from openmm.app import Topology
 
+    from bayescg.systems.forcefield.native import Native
+
 __all__ = ["MolecularSystem", "alanine_dipeptide", "check_nanometres", "constrain_hydrogens", "from_openmm"]
 
 # Force-field files of the OpenMM package, and the file that adds each implicit solvent to them.
@@ -91,6 +93,11 @@ class MolecularSystem(System):
     def forces(self, x: Tensor) -> Tensor:
         """Forces in kJ/mol/nm, detached: see `System.forces`."""
         return self._field.forces(self._flat(x).detach().unflatten(-1, (-1, 3))).reshape(x.shape)
+
+    def kernels(self, x: Tensor) -> "Native | None":
+        """Of its force field, on a processor: see `System.kernels`. A subclass may have changed the energy: none."""
+        plain_one = type(self) is MolecularSystem and isinstance(self._field, ForceField)
+        return self._field.native(x) if plain_one else None
 
     def guarded_above_start(self, kT: float) -> System:
         """Guarded (`System.guarded`) at so many kT above the energy of ``start``.

@@ -11,6 +11,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import openmm
@@ -18,7 +19,8 @@ import pytest
 import torch
 from openmm import app
 
-from bayescg.systems import peptide
+import bayescg as bcg
+from bayescg.systems import MolecularSystem, from_openmm, peptide
 from bayescg.systems.forcefield import ForceField, native
 
 SYSTEMS = {
@@ -87,9 +89,22 @@ def columns(name: str, arithmetic: Callable[[int], float]) -> dict[str, tuple[Ca
     for size, threads in ((1, 1), (256, 1), (2048, 1), (16_384, 1), (2048, 2), (16_384, 2)):
         batched(size, threads)
     batched(2048, 1, plain=True)
+    moving(result, from_openmm(system, topology, 300.0, positions))
     for platform, properties in (("Reference", {}), ("CPU", {"Threads": "1"})):
         by_interface(result, system, start.double().numpy(), platform, properties)
     return result
+
+
+def moving(result: dict, system: MolecularSystem) -> None:
+    """Steps of Langevin dynamics, many in one call and recorded."""
+    x = torch.tensor(system.start, dtype=torch.float32).flatten().expand(448, -1).contiguous()
+
+    def steps(compile: str, count: int) -> None:
+        torch.set_num_threads(1)
+        bcg.sampling.langevin(system, 100 * count, dt=0.0005, starts=x, stride=100 * count, compile=compile)
+
+    for compile, kind in (("auto", "dynamics"), ("trace", "recorded dynamics")):
+        result[f"bayescg, {kind}, batch 448, 1 threads"] = partial(steps, compile), 448 * 100
 
 
 def by_interface(result: dict, system: openmm.System, start: np.ndarray, platform: str, properties: dict) -> None:

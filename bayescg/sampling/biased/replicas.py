@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from bayescg.errors import ConfigError, SimulationError
-from bayescg.recording.stepping import prepare
+from bayescg.recording.stepping import TensorStep, prepare
 from bayescg.sampling.biased.cv_gradient import CV, with_gradient
 from bayescg.sampling.biased.umbrella_windows import Ladder
 from bayescg.sampling.chains.dynamics import Forces, baoab, euler_maruyama
+from bayescg.sampling.chains.fused import FusedLangevin, kernels_of
 from bayescg.sampling.chains.hamiltonian import accepted
 from bayescg.sampling.chains.loop import Kernel, Settings, Start
 from bayescg.sampling.sampled_frames import masses
@@ -77,26 +78,34 @@ class Replicas(Kernel):
         }  # fmt: skip
         forces, noise = biased_forces(system, value), self.noise()
         self.moving = ["x", "f"] if friction is None else ["x", "v", "f"]
+        self.fused: FusedLangevin | None = None
         if friction is None:
             step = euler_maruyama(system, start.x.new_tensor(system.kT), dt, forces)
         else:
             self.mass = masses(system)
-            thermal = (system.kT / self.mass).sqrt().to(start.x)
+            inverse_mass, thermal = (1 / self.mass).to(start.x), (system.kT / self.mass).sqrt().to(start.x)
             self.state["v"] = thermal * noise
-            step = baoab(system, (1 / self.mass).to(start.x), thermal, dt, friction, forces)
+            if kernels := kernels_of(system, start.x, settings.compile):
+                self.fused = FusedLangevin(kernels, inverse_mass, thermal, dt, friction, self.generator)
+                step = biased_kick(system, value, 0.5 * dt * inverse_mass)
+            else:
+                step = baoab(system, inverse_mass, thermal, dt, friction, forces)
         with torch.no_grad():
             f, s, g = forces(start.x, self.state["centre"], self.state["spring"])
         self.state |= {"f": f, "s": s, "g": g}
         self._check_starts()
-        example = [*(self.state[k] for k in self.moving), noise, self.state["centre"], self.state["spring"]]
+        random = [noise] if self.fused is None else []
+        example = [*(self.state[k] for k in self.moving), *random, self.state["centre"], self.state["spring"]]
         self.step = prepare(
             step, example, settings.total, settings.compile, compile_from=_COMPILE, what="the energy, or the CV,"
         )
 
-    def advance(self) -> None:
+    def step_once(self) -> None:
         """One step of all replicas, and an exchange where it is time."""
         state = self.state
-        moved = self.step(*(state[k] for k in self.moving), self.noise(), state["centre"], state["spring"])
+        moving, number = [state[k] for k in self.moving], int(state["step"])
+        before = (*moving, self.noise()) if self.fused is None else self.fused(moving, number)
+        moved = self.step(*before, state["centre"], state["spring"])
         self.state = state | dict(zip((*self.moving, "s", "g"), moved, strict=True)) | {"step": state["step"] + 1}
         if self.every is not None and not int(self.state["step"]) % self.every:
             self.exchange(int(self.state["step"]) // self.every)
@@ -132,7 +141,8 @@ class Replicas(Kernel):
     def identity(self) -> dict[str, Any]:
         """The CV at the starts."""
         size, slope = (float(self.state[k].double().norm()) for k in "sg")
-        return {"the CV at the starts": f"size {size:.5g}, gradient {slope:.5g}"}
+        noise = {} if self.fused is None else {"noise": "counted"}
+        return noise | {"the CV at the starts": f"size {size:.5g}, gradient {slope:.5g}"}
 
     def look(self, name: str, since: int, step: int) -> None:
         """Note columns in which a replica is no longer finite: they are left out from `since` on, the others go on."""
@@ -208,10 +218,32 @@ def biased_forces(system: System, value: CV) -> Forces:
     >>> forces(torch.tensor([[1.0, 2.0]]), torch.tensor([3.0]), torch.tensor([10.0]))[0]
     tensor([[19., -2.]])
     """
-    both = with_gradient(value)
+    pull = _pull(system, value)
 
     def forces(x: Tensor, centre: Tensor, spring: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        s, g = both(x)
-        return system.forces(x) - (system.kT * spring * (s - centre))[:, None] * g, s, g
+        bias, s, g = pull(x, centre, spring)
+        return system.forces(x) + bias, s, g
 
     return forces
+
+
+def biased_kick(system: System, value: CV, kick: Tensor) -> TensorStep:
+    """What a step of the system alone lacks: half a kick, half a time step over masses, by the bias at its end."""
+    pull = _pull(system, value)
+
+    def step(x: Tensor, v: Tensor, f: Tensor, centre: Tensor, spring: Tensor) -> tuple[Tensor, ...]:
+        bias, s, g = pull(x, centre, spring)
+        return x, v + kick * bias, f + bias, s, g
+
+    return step
+
+
+def _pull(system: System, value: CV) -> Forces:
+    """Forces of the biases alone, CVs and their gradients."""
+    both = with_gradient(value)
+
+    def pull(x: Tensor, centre: Tensor, spring: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        s, g = both(x)
+        return -(system.kT * spring * (s - centre))[:, None] * g, s, g
+
+    return pull

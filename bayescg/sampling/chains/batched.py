@@ -46,7 +46,8 @@ def batched_dynamics(
     """Simulate a molecule as many trajectories at once: Langevin dynamics by `langevin`, kept as XTC files.
 
     For small molecules in implicit solvent, and for kinetics: nothing is constrained, and on one core a batch of
-    hundreds of trajectories of alanine dipeptide makes over a million steps a second, OpenMM some tens of thousands.
+    hundreds of trajectories of alanine dipeptide makes over two million steps a second in vacuum and 700 000 in OBC1,
+    OpenMM 150 000 and 8 000.
 
     Parameters
     ----------

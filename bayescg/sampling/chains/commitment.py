@@ -14,6 +14,7 @@ from bayescg.errors import ConfigError, SimulationError
 from bayescg.progress import Bar
 from bayescg.recording.stepping import TensorStep, prepare
 from bayescg.sampling.chains.dynamics import baoab, euler_maruyama, rates_of
+from bayescg.sampling.chains.fused import FusedLangevin, kernels_of
 from bayescg.sampling.chains.loop import Settings, Start, begin
 from bayescg.sampling.chains.regions import Region, Regions
 from bayescg.sampling.sampled_frames import heated, masses, to_frames
@@ -146,7 +147,7 @@ def commitment(
     system = heated(system, heat)
     start = begin(system, configurations, settings)
     places = Regions(system, regions)
-    fresh, step = _moves(system, start, dt, dynamics, friction, diffusion)
+    fresh, step = _moves(system, start, dt, dynamics, friction, diffusion, compile)
     at_start = places.reached(start.x)
     places.check(at_start, start.x)
     counts = torch.zeros(len(start.x), len(places.names), dtype=torch.int64, device=start.x.device)
@@ -174,8 +175,8 @@ Fresh = Callable[[Tensor], list[Tensor]]
 
 
 def _moves(
-    system: System, start: Start, dt: float, dynamics: str, friction: float, diffusion: Any
-) -> tuple[Fresh, TensorStep]:
+    system: System, start: Start, dt: float, dynamics: str, friction: float, diffusion: Any, compile: str
+) -> tuple[Fresh, TensorStep | FusedLangevin]:
     """The state in which shots from the configurations of given rows begin, and a step of such states."""
     forces = system.forces(start.x)
     if dynamics == "overdamped":
@@ -186,24 +187,39 @@ def _moves(
     if diffusion is not None:
         raise ConfigError('diffusion= is that of overdamped dynamics; of dynamics="langevin" give friction=')
     mass = masses(system)
-    thermal = (system.kT / mass).sqrt().to(start.x)
-    step = baoab(system, (1 / mass).to(start.x), thermal, dt, friction)
+    inverse_mass, thermal = (1 / mass).to(start.x), (system.kT / mass).sqrt().to(start.x)
+    step: TensorStep | FusedLangevin = baoab(system, inverse_mass, thermal, dt, friction)
+    if kernels := kernels_of(system, start.x, compile):
+        step = FusedLangevin(kernels, inverse_mass, thermal, dt, friction, start.generator)
     return lambda rows: [start.x[rows], thermal * _noise(start, len(rows)), forces[rows]], step
 
 
 def _shoot(
-    places: Regions, start: Start, fresh: Fresh, step: TensorStep, queue: Tensor, counts: Tensor, steps: int,
-    batch: int, compile: str, bar: Bar,
+    places: Regions, start: Start, fresh: Fresh, step: TensorStep | FusedLangevin, queue: Tensor, counts: Tensor,
+    steps: int, batch: int, compile: str, bar: Bar,
 ) -> tuple[int, int]:  # fmt: skip
     """Run all shots of the queue to their ends, counting these; how many reached none, and evaluations of forces."""
 
-    def looked(*arguments: Tensor) -> tuple[Tensor, ...]:
-        state = step(*arguments)
-        return (*state, places.reached(state[0]))
+    def recorded(compiled: bool) -> Callable[[list[Tensor], int], Sequence[Tensor]]:
+        """From a state and the number of a step to the next state, and where that has come to."""
+        calls = 20_000 if compiled else 1000
+        if isinstance(step, FusedLangevin):
+            look = prepare(lambda x: (places.reached(x),), state[:1], calls, compile, "a region")
 
-    def recorded(compiled: bool) -> TensorStep:
-        example = [*state, _noise(start, len(owner))]
-        return prepare(looked, example, 20_000 if compiled else 1000, compile, "the energy or a region")
+            def moved(state: list[Tensor], number: int) -> Sequence[Tensor]:
+                after = step(state, number)
+                return *after, *look(after[0])
+
+            return moved
+
+        plain_step = step
+
+        def looked(*arguments: Tensor) -> tuple[Tensor, ...]:
+            after = plain_step(*arguments)
+            return (*after, places.reached(after[0]))
+
+        run = prepare(looked, [*state, _noise(start, len(owner))], calls, compile, "the energy or a region")
+        return lambda state, number: run(*state, _noise(start, len(owner)))
 
     owner, waiting = queue[:batch], queue[batch:]
     if not len(owner):
@@ -211,9 +227,10 @@ def _shoot(
     state, age = fresh(owner), torch.zeros_like(owner)
     compiled = compile == "inductor"
     run, settled = recorded(compiled), 0
-    unresolved = evaluations = 0
+    unresolved = evaluations = number = 0
     while True:
-        *state, reached = run(*state, _noise(start, len(owner)))
+        *state, reached = run(state, number)
+        number += 1
         evaluations += len(owner)
         age, settled = age + 1, settled + 1
         if settled % _LOOK == 0:

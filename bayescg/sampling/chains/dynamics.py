@@ -12,6 +12,7 @@ from bayescg.arguments import check_positive
 from bayescg.data import Frames
 from bayescg.errors import ConfigError
 from bayescg.recording.stepping import TensorStep, prepare
+from bayescg.sampling.chains.fused import FusedLangevin, kernels_of
 from bayescg.sampling.chains.loop import Kernel, Settings, Start, begin, run_chains
 from bayescg.sampling.sampled_frames import masses
 from bayescg.systems.core import System, check_system
@@ -67,7 +68,9 @@ def langevin(
     energy, forces : bool
         Whether to keep these with each frame. Energies cost one evaluation a frame, forces nothing.
     compile : {"auto", "inductor", "trace", "off"}
-        How steps run; ``"auto"`` records them from 200 on and compiles them from 20 000 on.
+        How steps run. ``"auto"`` makes those of a molecule on a processor in C++, many in one call
+        (:attr:`ForceField.kernels <bayescg.systems.forcefield.ForceField>` says where that is possible); others are
+        recorded from 200 on and compiled from 20 000 on.
     device : {"auto", "cpu", "cuda"}
     seed : int, default 0
         One seed gives one result on one machine.
@@ -222,12 +225,29 @@ class _Langevin(Kernel):
         self.mass, noise = masses(system), self.noise()
         thermal = (system.kT / self.mass).sqrt().to(start.x)
         self.state["v"] = thermal * noise
-        step = baoab(system, (1 / self.mass).to(start.x), thermal, dt, friction)
-        self.step = prepare(step, [*(self.state[k] for k in "xvf"), noise], settings.total, settings.compile)
+        inverse_mass = (1 / self.mass).to(start.x)
+        self.fused: FusedLangevin | None = None
+        if kernels := kernels_of(system, start.x, settings.compile):
+            self.fused = FusedLangevin(kernels, inverse_mass, thermal, dt, friction, self.generator)
+            self.state["step"] = torch.zeros((), dtype=torch.int64)
+        else:
+            step = baoab(system, inverse_mass, thermal, dt, friction)
+            self.step = prepare(step, [*(self.state[k] for k in "xvf"), noise], settings.total, settings.compile)
 
-    def advance(self) -> None:
+    def advance(self, steps: int) -> None:
+        if self.fused is None:
+            return super().advance(steps)
+        first = self.state["step"]
+        x, v, f = self.fused([self.state[k] for k in "xvf"], int(first), steps)
+        self.state = {"x": x, "v": v, "f": f, "step": first + steps}
+
+    def step_once(self) -> None:
         x, v, f = self.step(*(self.state[k] for k in "xvf"), self.noise())
         self.state = {"x": x, "v": v, "f": f}
+
+    def identity(self) -> dict[str, Any]:
+        """Whether noise is counted or drawn."""
+        return {} if self.fused is None else {"noise": "counted"}
 
 
 class _Overdamped(Kernel):
@@ -236,7 +256,7 @@ class _Overdamped(Kernel):
         step = euler_maruyama(system, rates.to(start.x), dt)
         self.step = prepare(step, [self.state["x"], self.state["f"], start.x], settings.total, settings.compile)
 
-    def advance(self) -> None:
+    def step_once(self) -> None:
         x, f = self.step(self.state["x"], self.state["f"], self.noise())
         self.state = {"x": x, "f": f}
 

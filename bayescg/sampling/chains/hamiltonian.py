@@ -11,6 +11,7 @@ from torch import Tensor
 from bayescg.arguments import check_counts, check_positive
 from bayescg.data import Frames
 from bayescg.recording.stepping import TensorStep, prepare
+from bayescg.sampling.chains.fused import kernels_of
 from bayescg.sampling.chains.loop import Kernel, Settings, Start, begin, run_chains
 from bayescg.sampling.sampled_frames import masses
 from bayescg.systems.core import System
@@ -144,16 +145,18 @@ class Hamiltonian(Kernel):
         self.state = {name: torch.cat([value] * len(rungs)) for name, value in self.state.items()}
         self.state["accepted"] = torch.zeros((), dtype=torch.float64, device=start.x.device)
         x = self.state["x"]
-        verlet = velocity_verlet(system.forces, 1 / mass)
-        example = [x, self.noise(), self.state["f"], jittered(dt, x, self.generator)]
-        self.verlet = prepare(verlet, example, settings.total * leapfrog, settings.compile)
+        self.inverse_mass = 1 / mass
+        self.kernels = kernels_of(system, x, settings.compile)
+        if self.kernels is None:
+            verlet = velocity_verlet(system.forces, self.inverse_mass)
+            example = [x, self.noise(), self.state["f"], jittered(dt, x, self.generator)]
+            self.verlet = prepare(verlet, example, settings.total * leapfrog, settings.compile)
 
-    def advance(self) -> None:
+    def step_once(self) -> None:
         """One proposal of all chains, at each one's temperature."""
         state = self.state
         dt = jittered(self.dt, state["x"], self.generator)
-        x, f, heat = trajectory(self.verlet, state["x"], state["f"], dt, self.thermal, self.leapfrog, self.noise())
-        u = self.system.energy(x)
+        x, f, heat, u = self.propose(state["x"], state["f"], dt, self.noise())
         yes = accepted((state["u"] - u) / self.kT - heat, self.generator)
         self.state = state | {
             "x": torch.where(yes[:, None], x, state["x"]),
@@ -161,6 +164,15 @@ class Hamiltonian(Kernel):
             "u": torch.where(yes, u, state["u"]),
             "accepted": state["accepted"] + yes.double().mean(),
         }
+
+    def propose(self, x: Tensor, f: Tensor, dt: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Positions, forces, kinetic energy gained in kT, and potential energy at the end of a trajectory."""
+        if self.kernels is None:
+            x, f, heat = trajectory(self.verlet, x, f, dt, self.thermal, self.leapfrog, noise)
+            return x, f, heat, self.system.energy(x)
+        v = self.thermal * noise
+        x, v, f, u = self.kernels.move(x, v, f, dt[:, 0], self.inverse_mass, self.leapfrog)
+        return x, f, heat_gained(v, self.thermal, noise), u
 
     def report(self, steps: int) -> dict[str, Any]:
         """The share of proposals that were accepted."""
@@ -211,7 +223,12 @@ def trajectory(
     v = thermal * noise
     for _ in range(leapfrog):
         x, v, f = verlet(x, v, f, dt, *rest)
-    return x, f, 0.5 * ((v / thermal) ** 2 - noise**2).sum(-1)
+    return x, f, heat_gained(v, thermal, noise)
+
+
+def heat_gained(v: Tensor, thermal: Tensor, noise: Tensor) -> Tensor:
+    """Kinetic energy of velocities above that of `thermal * noise`, in kT, (chains,)."""
+    return 0.5 * ((v / thermal) ** 2 - noise**2).sum(-1)
 
 
 def accepted(log_ratio: Tensor, generator: torch.Generator) -> Tensor:

@@ -136,8 +136,13 @@ class Kernel(ABC):
         x = self.state["x"]
         return torch.randn(x.shape, generator=self.generator, dtype=x.dtype, device=x.device)
 
+    def advance(self, steps: int) -> None:
+        """So many steps of all chains."""
+        for _ in range(steps):
+            self.step_once()
+
     @abstractmethod
-    def advance(self) -> None:
+    def step_once(self) -> None:
         """One step of all chains."""
 
     def columns(self) -> dict[str, Tensor]:
@@ -269,8 +274,7 @@ def run_kernel(
         with torch.no_grad(), stoppable(lambda: saved.advice), Bar(name, total, step, settings.progress) as bar:
             while step < total:
                 until = step + min(_LOOK, stride - (step - settings.equilibration) % stride)
-                for _ in range(step, until):
-                    kernel.advance()
+                kernel.advance(until - step)
                 kernel.look(name, step, until)
                 step = until
                 number, between = divmod(step - settings.equilibration, stride)

@@ -141,8 +141,8 @@ class _Tempering(Hamiltonian):
         zero = torch.zeros((), dtype=torch.int64, device=start.x.device)
         self.state |= {"turn": zero, "swaps": zero.new_zeros(self.rungs - 1, dtype=torch.float64)}
 
-    def advance(self) -> None:
-        super().advance()
+    def step_once(self) -> None:
+        super().step_once()
         state, n = self.state, len(self.start.x)
         beta, u = (1 / self.kT).view(-1, n), state["u"].view(-1, n)
         yes = accepted((beta[:-1] - beta[1:]) * (u[:-1] - u[1:]), self.generator)

@@ -234,7 +234,7 @@ class _Mapped(Kernel):
             "residual": torch.zeros((), dtype=p.dtype, device=p.device), "why": torch.zeros_like(p[:, 0]),
         }  # fmt: skip
 
-    def advance(self) -> None:
+    def step_once(self) -> None:
         """One step of all that are not lost."""
         state = self.state
         moving = state["ended"] < 0

@@ -93,7 +93,7 @@ class _Newtonian(Kernel):
         example = [*(self.state[k] for k in "xvf"), self.dt]
         self.step = prepare(step, example, settings.total, settings.compile)
 
-    def advance(self) -> None:
+    def step_once(self) -> None:
         x, v, f = self.step(*(self.state[k] for k in "xvf"), self.dt)
         self.state = {"x": x, "v": v, "f": f}
 

@@ -108,11 +108,11 @@ class ForceField:
 
     def compiled(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Energies (n,) and forces (n, atoms, 3) of frames (n, atoms, 3) by the compiled kernels: no gradients."""
-        if x.dtype not in self._natives:
-            kernels = library()
-            assert isinstance(kernels, ctypes.CDLL)
-            self._natives[x.dtype] = Native(self.tables, x.dtype, kernels)
-        return self._natives[x.dtype](x)
+        return self._native(x)(x)
+
+    def native(self, x: Tensor) -> Native | None:
+        """The compiled kernels for positions like `x`; None where there are none."""
+        return self._native(x) if self._is_native(x) else None
 
     def plain(self, x: Tensor) -> Callable[[Tensor], Tensor]:
         """The energy (n,) of frames (n, atoms, 3) in torch operations, for the precision and device of `x`."""
@@ -121,6 +121,13 @@ class ForceField:
             with not_recorded():  # parameters are constants of a graph that is being recorded
                 self._energies[place] = Energy(self.tables).to(dtype=x.dtype, device=x.device)
         return self._energies[place]
+
+    def _native(self, x: Tensor) -> Native:
+        if x.dtype not in self._natives:
+            kernels = library()
+            assert isinstance(kernels, ctypes.CDLL)
+            self._natives[x.dtype] = Native(self.tables, x.dtype, kernels)
+        return self._natives[x.dtype]
 
     def _is_native(self, x: Tensor) -> bool:
         return x.device.type == "cpu" and self.kernels == "native"

@@ -8,6 +8,7 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,6 +64,16 @@ def _built() -> Path:
     return path
 
 
+class _Motion(ctypes.Structure):
+    """Motion of kernels/dynamics.h."""
+
+    _fields_ = (
+        *((f"from_{name}", ctypes.c_void_p) for name in "xvf"),
+        *((name, ctypes.c_void_p) for name in ("x", "v", "f", "energy", "dt", "inverse_mass", "spread")),
+        ("slowed", ctypes.c_double), ("seed", ctypes.c_uint64), ("step", ctypes.c_uint64), ("steps", ctypes.c_int64),
+    )  # fmt: skip
+
+
 class Native:
     """Tables as the kernels read them, in one precision.
 
@@ -79,6 +90,7 @@ class Native:
     def __init__(self, tables: Tables, dtype: torch.dtype, kernels: ctypes.CDLL):
         single = dtype == torch.float32
         self._call = kernels.evaluate_float if single else kernels.evaluate_double
+        self._move = kernels.move_float if single else kernels.move_double
         self._arrays = []  # kept, because the kernels see addresses only
         fields = _fields(tables)
         values = [self._value(value, np.float32 if single else np.float64) for value in fields.values()]
@@ -92,11 +104,50 @@ class Native:
         """Energies (frames,) in kJ/mol and forces (frames, atoms, 3) in kJ/mol/nm of frames on the processor."""
         x = x.contiguous()
         energy, force = x.new_empty(len(x)), torch.empty_like(x)
-        pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (x, energy, force))
-        counts = (ctypes.c_int64(len(x)), ctypes.c_int64(torch.get_num_threads()))
-        if self._call(ctypes.byref(self._tables), *pointers, *counts):
-            raise MemoryError("no memory is left to take a tile of frames in each thread: use fewer threads")
+        self._run(self._call, len(x), *(ctypes.c_void_p(tensor.data_ptr()) for tensor in (x, energy, force)))
         return energy, force
+
+    def move(
+        self,
+        x: Tensor,
+        v: Tensor,
+        f: Tensor,
+        dt: Tensor,
+        inverse_mass: Tensor,
+        steps: int,
+        friction: "tuple[float, Tensor, int, int] | None" = None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """So many steps of velocity Verlet, or with friction of BAOAB.
+
+        Parameters
+        ----------
+        x, v, f : Tensor, shape (frames, dim)
+            Positions, velocities and forces.
+        dt : Tensor, shape (frames,)
+            Time step of each frame.
+        inverse_mass : Tensor, shape (dim,)
+        steps : int
+        friction : tuple, optional
+            The share of velocities that a step leaves; what its noise adds to them, (dim,); a seed, and the number of
+            the first step. Noise of a frame is given by the seed, the frame's number and the step's alone.
+
+        Returns
+        -------
+        tuple of Tensor
+            Positions, velocities and forces, and energies (frames,).
+        """
+        begin = [value.contiguous() for value in (x, v, f)]
+        end = (torch.empty_like(begin[0]), torch.empty_like(begin[0]), torch.empty_like(begin[0]), x.new_empty(len(x)))
+        slowed, spread, seed, step = friction or (1.0, None, 0, 0)
+        arrays = *begin, *end, dt.contiguous(), inverse_mass.contiguous(), spread
+        pointers = [None if array is None else array.data_ptr() for array in arrays]
+        self._run(self._move, len(x), ctypes.byref(_Motion(*pointers, slowed, seed, step, steps)))
+        return end
+
+    def _run(self, call: Any, frames: int, *arguments: Any) -> None:
+        counts = (ctypes.c_int64(frames), ctypes.c_int64(torch.get_num_threads()))
+        if call(ctypes.byref(self._tables), *arguments, *counts):
+            raise MemoryError("no memory is left to take a tile of frames in each thread: use fewer threads")
 
     def _value(self, value: "int | np.ndarray", real: type) -> "ctypes.c_int64 | ctypes.c_void_p":
         if isinstance(value, int):

@@ -13,13 +13,13 @@ namespace bayescg {
 template <class T> struct Bits;
 template <> struct Bits<float> {
   using Int = int32_t;
-  static constexpr int mantissa = 23, bias = 127, log_terms = 5, exp_terms = 7, atan_terms = 5;
+  static constexpr int mantissa = 23, bias = 127, log_terms = 5, exp_terms = 7, atan_terms = 5, sine_terms = 4;
   static constexpr Int sqrt_half = 0x3f3504f3;
   static constexpr float largest = 80.0f;
 };
 template <> struct Bits<double> {
   using Int = int64_t;
-  static constexpr int mantissa = 52, bias = 1023, log_terms = 11, exp_terms = 13, atan_terms = 12;
+  static constexpr int mantissa = 52, bias = 1023, log_terms = 11, exp_terms = 13, atan_terms = 12, sine_terms = 8;
   static constexpr Int sqrt_half = 0x3fe6a09e667f3bcd;
   static constexpr double largest = 700.0;
 };

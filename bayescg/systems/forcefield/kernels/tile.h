@@ -56,38 +56,43 @@ template <class T> struct Tile {
   const Tables<T> &t;
   std::unique_ptr<T[]> memory;
   T *x, *f, *e;                       // (3 atoms, W), (3 atoms, W), (W)
+  T *v, *noise, *dt;                  // (3 atoms, W), (4, W), (W): of frames that move
   T *phi, *slope;                     // (torsions, W): angles, and derivatives by them of impropers and maps
   T *r2, *inward, *outward, *pull;    // (pairs, W) of all pairs, for the solvent
   T *integral, *born, *by_born;       // (atoms, W)
 
   explicit Tile(const Tables<T> &tables) : t(tables) {
     const int64_t n = t.atoms, all = t.born ? n * (n - 1) / 2 : 0, angles = t.impropers + t.maps ? t.torsions : 0;
-    memory.reset(new T[(6 * n + 1 + 2 * angles + 4 * all + (t.born ? 3 * n : 0)) * W + 64 / sizeof(T)]);
+    memory.reset(new T[(9 * n + 6 + 2 * angles + 4 * all + (t.born ? 3 * n : 0)) * W + 64 / sizeof(T)]);
     T *next = memory.get() + (64 - reinterpret_cast<uintptr_t>(memory.get()) % 64) % 64 / sizeof(T);
     auto take = [&](int64_t rows) { T *p = next; next += rows * W; return p; };
-    x = take(3 * n), f = take(3 * n), e = take(1), phi = take(angles), slope = take(angles);
+    x = take(3 * n), f = take(3 * n), e = take(1), v = take(3 * n), noise = take(4), dt = take(1);
+    phi = take(angles), slope = take(angles);
     r2 = take(all), inward = take(all), outward = take(all), pull = take(all);
     integral = take(t.born ? n : 0), born = take(t.born ? n : 0), by_born = take(t.born ? n : 0);
   }
 
-  void load(const T *source, int count) {
+  // Energies and forces as they are before any term is added: NaN where a coordinate is not finite.
+  void reset() {
     const int64_t dim = 3 * t.atoms;
     std::fill(f, f + dim * W, T(0));
     std::fill(e, e + W, T(0));
+    for (int64_t k = 0; k < dim; ++k) FRAMES e[b] += 0 * x[k * W + b];
+  }
+
+  // Rows of a tile (3 atoms, W) from frames (count, 3 atoms), the last of which fills what is left, and back.
+  void load(const T *frames, T *rows, int count) const {
+    const int64_t dim = 3 * t.atoms;
     for (int b = 0; b < W; ++b) {
-      const T *frame = source + (b < count ? b : count - 1) * dim;
-      T sum = 0;
-      for (int64_t k = 0; k < dim; ++k) x[k * W + b] = frame[k], sum += frame[k];
-      e[b] = 0 * sum;  // NaN where a coordinate is not finite
+      const T *frame = frames + (b < count ? b : count - 1) * dim;
+      for (int64_t k = 0; k < dim; ++k) rows[k * W + b] = frame[k];
     }
   }
 
-  void store(T *energy, T *force, int count) const {
+  void store(const T *rows, T *frames, int count) const {
     const int64_t dim = 3 * t.atoms;
-    for (int b = 0; b < count; ++b) {
-      energy[b] = e[b];
-      for (int64_t k = 0; k < dim; ++k) force[b * dim + k] = f[k * W + b];
-    }
+    for (int b = 0; b < count; ++b)
+      for (int64_t k = 0; k < dim; ++k) frames[b * dim + k] = rows[k * W + b];
   }
 };
 
