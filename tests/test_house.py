@@ -22,7 +22,7 @@ MODELS = sorted(p for p in (ROOT / "models").glob("*.py") if p.name != "__init__
 
 ORDER = (
     ("errors", "lazy"),
-    ("arguments", "units"),
+    ("arguments", "units", "kernels"),
     ("checkpoint", "devices", "draws", "progress", "stopping", "topologies"),
     ("many",),
     ("recording",),

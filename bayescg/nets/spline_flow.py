@@ -15,6 +15,8 @@ from pyro.contrib.zuko import ZukoToPyro
 from torch import Tensor, nn
 from torch.distributions import AffineTransform, Distribution, Transform, constraints
 
+from bayescg.nets.compiled_spline import compiled_spline
+
 _VALIDATED = Distribution._validate_args
 from zuko.distributions import DiagNormal, NormalizingFlow  # noqa: E402
 from zuko.transforms import ComposedTransform, MonotonicRQSTransform  # noqa: E402
@@ -214,16 +216,15 @@ class Coupling(nn.Module):
             parts += [nn.Linear(a, b), nn.SiLU()]
         self.net = nn.Sequential(*parts, _Last(sizes[-1], len(moved) * (3 * bins - 1)))
 
-    def spline(self, kept: Tensor, context: Tensor | None) -> _Spline:
-        """The splines of the moved coordinates, given the kept ones ``(..., kept)`` and a context."""
+    def knots(self, kept: Tensor, context: Tensor | None) -> Tensor:
+        """Of the splines of the moved coordinates, given the kept ones ``(..., kept)`` and a context."""
         straight, turning = kept[..., : self.straight], kept[..., self.straight :] * (math.pi / BOUND)
         inputs = torch.cat([straight, turning.cos(), turning.sin()], -1)
         if not self.kept:  # of a single coordinate, whose splines are those of the context
             inputs = kept.new_zeros(*(kept if context is None else context).shape[:-1], 1)
         if context is not None:
             inputs = torch.cat([inputs, context.expand(*inputs.shape[:-1], -1)], -1)
-        knots = self.net(inputs).unflatten(-1, (-1, 3 * self.bins - 1))
-        return _Spline(*knots.split([self.bins, self.bins, self.bins - 1], -1), bound=BOUND)
+        return self.net(inputs).unflatten(-1, (-1, 3 * self.bins - 1))
 
 
 class _Last(nn.Linear):
@@ -256,6 +257,13 @@ class _Spline(MonotonicRQSTransform):
         z = 2 * c / (-b - (b**2 - 4 * a * c).clamp_min(0.0).sqrt())
         slope = s**2 * (2 * s * z * (1 - z) + d0 * (1 - z) ** 2 + d1 * z**2) / (s + curve * z * (1 - z)) ** 2
         return torch.where(inside, x0 + z * (x1 - x0), y), -(inside * slope.log())
+
+
+def _plain_spline(x: Tensor, knots: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+    """Values of splines, or of their inverses, and logs of the slopes there, by torch operations."""
+    bins = (knots.shape[-1] + 1) // 3
+    spline = _Spline(*knots.split([bins, bins, bins - 1], -1), bound=BOUND)
+    return spline.inverse_and_ladj(x) if inverse else spline.call_and_ladj(x)
 
 
 def _edges(logs: Tensor, bound: float) -> Tensor:
@@ -313,8 +321,8 @@ class _Couple(_OnVectors):
             x = x.expand(*torch.broadcast_shapes(x.shape[:-1], self.context.shape[:-1]), -1)
         ordered = x @ self.layer.sort
         still, moved = ordered[..., : self.layer.kept], ordered[..., self.layer.kept :]
-        spline = self.layer.spline(still, self.context)
-        moved, ladj = spline.call_and_ladj(moved) if self.forwards else spline.inverse_and_ladj(moved)
+        knots = self.layer.knots(still, self.context)
+        moved, ladj = compiled_spline(moved, knots, BOUND, not self.forwards, _plain_spline)
         return torch.cat([still, moved], -1) @ self.layer.sort.T, ladj.sum(-1)
 
 

@@ -20,8 +20,9 @@ import torch
 from openmm import app
 
 import bayescg as bcg
+from bayescg.kernels.library import FLAGS, INSTRUCTIONS
 from bayescg.systems import MolecularSystem, from_openmm, peptide
-from bayescg.systems.forcefield import ForceField, native
+from bayescg.systems.forcefield import ForceField
 
 SYSTEMS = {
     "ff96 vacuum": (["amber96.xml"], 31_000),
@@ -50,7 +51,7 @@ def arithmetic(tmp_path_factory) -> Callable[[int], float]:
     """Function that does so many million operations, in registers and with vectors."""
     source = tmp_path_factory.mktemp("chains") / "chains.cpp"
     source.write_text(_CHAINS)
-    flags = [*native._FLAGS, "-ffp-contract=off", *native._ISA.get(torch.backends.cpu.get_cpu_capability(), ())]
+    flags = [*FLAGS, "-ffp-contract=off", *INSTRUCTIONS.get(torch.backends.cpu.get_cpu_capability(), ())]
     compiler = os.environ.get("CXX", "c++")
     try:
         subprocess.run([compiler, *flags, "-o", source.with_suffix(".so"), source], check=True, capture_output=True)

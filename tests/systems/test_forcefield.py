@@ -17,6 +17,7 @@ from torch.func import grad_and_value, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from bayescg.errors import ConfigError
+from bayescg.kernels import library
 from bayescg.systems import from_openmm, peptide
 from bayescg.systems.forcefield import ForceField, native
 from bayescg.systems.forcefield.energies.energy import Energy
@@ -119,9 +120,9 @@ def reference():
 def kernels(request, monkeypatch):
     """Compiled kernels, or those in torch that stand in for them."""
     if request.param == "torch":
-        monkeypatch.setattr("bayescg.systems.forcefield.field.library", lambda: "switched off")
-    elif isinstance(native.library(), str):
-        pytest.skip(str(native.library()))
+        monkeypatch.setattr("bayescg.systems.forcefield.field.kernels", lambda: "switched off")
+    elif isinstance(native.kernels(), str):
+        pytest.skip(str(native.kernels()))
     return request.param
 
 
@@ -478,7 +479,7 @@ def test_threads_serve_several_callers_and_forked_processes(kernels):
 def test_without_a_compiler_torch_stands_in_and_says_so(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
-    monkeypatch.setattr("bayescg.systems.forcefield.field.library", functools.cache(native.library.__wrapped__))
+    monkeypatch.setattr(native, "library", functools.cache(library.__wrapped__))
     field, x = ForceField(build("ff96")), torch.tensor(hot_frames("ACE-ALA-NME", 40)[:2])
     assert "no-such-compiler" in field.kernels
     assert "torch operations" in caplog.text
@@ -488,4 +489,4 @@ def test_without_a_compiler_torch_stands_in_and_says_so(monkeypatch, tmp_path, c
     broken.write_text("#!/bin/sh\necho bad vibrations >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("CXX", str(broken))
-    assert "could not compile force_field.cpp: bad vibrations" in str(native.library.__wrapped__())
+    assert "could not compile force_field.cpp: bad vibrations" in str(library.__wrapped__("force_field", "far slower"))

@@ -10,7 +10,7 @@ from torch import Tensor
 from bayescg.errors import ConfigError
 from bayescg.recording.tracing import not_recorded
 from bayescg.systems.forcefield.energies.energy import Energy
-from bayescg.systems.forcefield.native import Native, library
+from bayescg.systems.forcefield.native import Native, kernels
 from bayescg.systems.forcefield.operator import force_field, register
 from bayescg.systems.forcefield.reading.reader import read_tables
 
@@ -71,8 +71,8 @@ class ForceField:
     @property
     def kernels(self) -> str:
         """``"native"`` where compiled C++ computes on the processor, else the reason why it does not."""
-        found = library()
-        return "native" if isinstance(found, ctypes.CDLL) else found
+        compiled = kernels()
+        return "native" if isinstance(compiled, ctypes.CDLL) else compiled
 
     def energy(self, x: Tensor) -> Tensor:
         """Potential energy in kJ/mol, differentiable in `x`.
@@ -124,9 +124,9 @@ class ForceField:
 
     def _native(self, x: Tensor) -> Native:
         if x.dtype not in self._natives:
-            kernels = library()
-            assert isinstance(kernels, ctypes.CDLL)
-            self._natives[x.dtype] = Native(self.tables, x.dtype, kernels)
+            compiled = kernels()
+            assert isinstance(compiled, ctypes.CDLL)
+            self._natives[x.dtype] = Native(self.tables, x.dtype, compiled)
         return self._natives[x.dtype]
 
     def _is_native(self, x: Tensor) -> bool:

@@ -1,67 +1,23 @@
-"""Energies and forces by compiled C++ on a processor: the folder `kernels`, built once for a machine and kept."""
+"""Energies, forces and dynamics by compiled C++ on a processor."""
 
 import ctypes
-import functools
-import hashlib
-import logging
-import os
-import subprocess
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bayescg.kernels import library
 from bayescg.systems.forcefield.tables import Tables
 
-__all__ = ["Native", "library"]
+__all__ = ["Native", "kernels"]
 
-_log = logging.getLogger("bayescg")
-
-_MAIN = Path(__file__).with_name("kernels") / "force_field.cpp"
-
-# Vectors of the width that torch itself uses on this processor. Errors of the mathematical library and traps are not
-# looked at; infinities and NaN are.
-_FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC", "-pthread", "-fno-math-errno", "-fno-trapping-math")
-_ISA = {"AVX512": ("-march=x86-64-v4", "-mprefer-vector-width=512"), "AVX2": ("-march=x86-64-v3",)}
+_INSTEAD = "molecular energies come from torch operations, which are far slower"
 
 
-@functools.cache
-def library() -> ctypes.CDLL | str:
-    """The compiled kernels, or the reason why there are none, which is also logged once.
-
-    They are built by the C++ compiler of the environment variable ``CXX`` (``c++`` if it is not set) into the folder
-    where torch keeps its extensions.
-    """
-    try:
-        return ctypes.CDLL(str(_built()))
-    except subprocess.CalledProcessError as error:
-        said = error.stderr.decode(errors="replace").strip()[-500:]
-        reason = f"{error.cmd[0]} could not compile {_MAIN.name}: {said}"
-    except OSError as error:
-        reason = f"no compiled kernels: {error}"
-    _log.warning("molecular energies come from torch operations, which are far slower; %s", reason)
-    return reason
-
-
-def _built() -> Path:
-    """The shared library, compiled if it is not there yet; other processes see all of it or nothing."""
-    from torch.utils.cpp_extension import get_default_build_root
-
-    flags = (*_FLAGS, "-ffp-contract=fast", *_ISA.get(torch.backends.cpu.get_cpu_capability(), ()))
-    compiler = os.environ.get("CXX", "c++")
-    texts = (path.read_text() for path in (_MAIN, *sorted(_MAIN.parent.glob("*.h"))))
-    key = hashlib.sha256("\0".join((compiler, *flags, *texts)).encode()).hexdigest()[:16]
-    path = Path(get_default_build_root()) / f"bayescg_{key}.so"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            built = Path(scratch) / "kernel.so"
-            subprocess.run([compiler, *flags, "-o", str(built), str(_MAIN)], check=True, capture_output=True)
-            built.replace(path)
-    return path
+def kernels() -> ctypes.CDLL | str:
+    """The compiled force field, or the reason why there is none; see :func:`bayescg.kernels.library`."""
+    return library("force_field", _INSTEAD)
 
 
 class _Motion(ctypes.Structure):
@@ -84,7 +40,7 @@ class Native:
     dtype : torch.dtype
         Single or double precision.
     kernels : ctypes.CDLL
-        From `library`.
+        From the function of this name.
     """
 
     def __init__(self, tables: Tables, dtype: torch.dtype, kernels: ctypes.CDLL):

@@ -14,8 +14,8 @@ template <class T> INLINE void quarter(T t, T &sine, T &cosine) {
   const T x = t * T(1.57079632679489661923), z = x * x;
   sine = cosine = 1;
   for (int k = Bits<T>::sine_terms; k > 0; --k) {
-    sine = 1 - sine * z / T(2 * k * (2 * k + 1));
-    cosine = 1 - cosine * z / T(2 * k * (2 * k - 1));
+    sine = 1 - sine * (z * (1 / T(2 * k * (2 * k + 1))));
+    cosine = 1 - cosine * (z * (1 / T(2 * k * (2 * k - 1))));
   }
   sine *= x;
 }

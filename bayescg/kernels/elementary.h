@@ -49,7 +49,7 @@ template <class T> INLINE T expo(T x) {
   const T n = std::rint(x * T(1.44269504088896340736));
   const T r = (x - n * T(0.693145751953125)) - n * T(1.42860682030941723212e-6);
   T sum = 1;
-  for (int k = B::exp_terms; k > 0; --k) sum = sum * r / T(k) + 1;
+  for (int k = B::exp_terms; k > 0; --k) sum = sum * (r * (1 / T(k))) + 1;  // of a constant: a division takes long
   return sum * as<T>((typename B::Int(n) + B::bias) << B::mantissa);
 }
 
