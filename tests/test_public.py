@@ -14,7 +14,7 @@ PUBLIC = {
     "truth units",
     "bayescg.systems": "CurvedWell DoubleWell GaussianMixture Harmonic ManyWell32 MuellerBrown5D Prinz QuadrupleWell "
     "QuarticDoubleWell System ThreeWell5D ThreeWellRing alanine_dipeptide from_function from_openmm peptide "
-    "LennardJonesCluster MorseCluster",
+    "LennardJonesCluster MorseCluster capped_peptide",
     "bayescg.systems.System": "energy forces log_prob guarded",
     "bayescg.sampling": "annealed_importance commitment equilibrium flattened hmc langevin molecular_dynamics "
     "overdamped parallel_tempering quench smc umbrella",
@@ -54,6 +54,7 @@ ARGUMENTS = {
     "bayescg.truth.spectrum": "system modes",
     "bayescg.truth.free_energy": "system cv bins",
     "bayescg.systems.alanine_dipeptide": "force_field solvent temperature",
+    "bayescg.systems.capped_peptide": "sequence force_field solvent temperature",
     "bayescg.systems.from_function": "energy dim temperature_kT",
     "bayescg.data.load": "top temperature stride select",
     "bayescg.data.Frames.from_numpy": "unit dt temperature temperature_kT weights trajectory",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bayescg.systems.embedded import ThreeWell5D as ThreeWell5D
     from bayescg.systems.molecules import MolecularSystem as MolecularSystem
     from bayescg.systems.molecules import alanine_dipeptide as alanine_dipeptide
+    from bayescg.systems.molecules import capped_peptide as capped_peptide
     from bayescg.systems.molecules import from_openmm as from_openmm
     from bayescg.systems.oscillators import FermiPastaUlam as FermiPastaUlam
     from bayescg.systems.oscillators import HenonHeiles as HenonHeiles

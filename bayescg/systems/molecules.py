@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
     from bayescg.systems.forcefield.native import Native
 
-__all__ = ["MolecularSystem", "alanine_dipeptide", "check_nanometres", "constrain_hydrogens", "from_openmm"]
+__all__ = [
+    "MolecularSystem",
+    "alanine_dipeptide",
+    "capped_peptide",
+    "check_nanometres",
+    "constrain_hydrogens",
+    "from_openmm",
+]
 
 # Force-field files of the OpenMM package, and the file that adds each implicit solvent to them.
 # amber96_obc.xml is OBC2 as a GBSAOBCForce, with its own radii; the files under implicit/ are CustomGBForces,
@@ -224,13 +231,54 @@ def alanine_dipeptide(
 
     Parameters
     ----------
+    force_field, solvent, temperature, engine, hydrogen_mass
+        As for `capped_peptide`.
+
+    Returns
+    -------
+    MolecularSystem
+
+    Raises
+    ------
+    ConfigError
+        As `capped_peptide`.
+
+    Source
+    ------
+    Schöberl, Zabaras, Koutsourelakis, J. Chem. Phys. 150, 024109 (2019): AMBER ff96, 330 K.
+
+    Examples
+    --------
+    >>> import torch
+    >>> system = alanine_dipeptide(temperature=300.0)
+    >>> energy = system.energy(torch.tensor(system.start).flatten())
+    >>> bool(energy < -150.0)  # kJ/mol, minimised
+    True
+    """
+    return capped_peptide("ACE-ALA-NME", force_field, solvent, temperature, engine, hydrogen_mass)
+
+
+def capped_peptide(
+    sequence: str,
+    force_field: str = "amber96",
+    solvent: str | None = "obc2",
+    temperature: float = 300.0,
+    engine: str = "torch",
+    hydrogen_mass: float | None = None,
+) -> MolecularSystem:
+    """A capped peptide of any sequence: flexible bonds, no cutoff.
+
+    Parameters
+    ----------
+    sequence : str
+        As for `peptide`.
     force_field : {"amber96", "amber99sbildn", "amber14"}
         Parameters that come with OpenMM.
     solvent : {"obc2", "obc1", "gbn2", None}
         Generalised-Born implicit solvent, or vacuum. With the older force fields OBC2 is OpenMM's
         GBSAOBCForce, whose molecular dynamics is about twenty times faster on a CPU than with the CustomGBForce of
         the other choices.
-    temperature : float, default 330.0
+    temperature : float, default 300.0
         Kelvin.
     engine : {"torch", "openmm"}, default "torch"
         What computes energies and forces; see `from_openmm`.
@@ -245,19 +293,12 @@ def alanine_dipeptide(
     Raises
     ------
     ConfigError
-        The force field, the solvent or the engine is unknown, or a number is out of range.
-
-    Source
-    ------
-    Schöberl, Zabaras, Koutsourelakis, J. Chem. Phys. 150, 024109 (2019): AMBER ff96, 330 K.
+        The sequence, the force field, the solvent or the engine is unknown, or a number is out of range.
 
     Examples
     --------
-    >>> import torch
-    >>> system = alanine_dipeptide(temperature=300.0)
-    >>> energy = system.energy(torch.tensor(system.start).flatten())
-    >>> bool(energy < -150.0)  # kJ/mol, minimised
-    True
+    >>> capped_peptide("ACE-ALA-GLY-NME", solvent=None)
+    MolecularSystem(dim=87, temperature=300.0 K)
     """
     if force_field not in _FILES:
         raise ConfigError(f"unknown force field {force_field!r}; use one of {', '.join(_FILES)}")
@@ -271,7 +312,7 @@ def alanine_dipeptide(
     hydrogen_mass = plain(hydrogen_mass, "dalton")
     if hydrogen_mass is not None:  # with 4.7 the carbon of a methyl group has less than 1 left
         check_numbers(hydrogen_mass=(hydrogen_mass, "[1, 4]"))
-    topology, positions = peptide("ACE-ALA-NME")
+    topology, positions = peptide(sequence)
     openmm_system = _force_field(*files).createSystem(
         topology, constraints=None, removeCMMotion=False, hydrogenMass=hydrogen_mass
     )

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+from functools import partial
 
 import numpy as np
 import openmm
@@ -11,7 +12,7 @@ from openmm import app
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from bayescg.errors import ConfigError, ModelError, TopologyError
-from bayescg.systems import alanine_dipeptide, from_openmm, peptide
+from bayescg.systems import alanine_dipeptide, capped_peptide, from_openmm, peptide
 from bayescg.systems.forcefield.operator import _FIELDS
 from bayescg.systems.molecules import constrain_hydrogens
 
@@ -36,6 +37,19 @@ def test_energy_is_that_of_openmm_built_by_hand(system, frames):
         state = context.getState(energy=True, forces=True)
         assert float(energy) == pytest.approx(state.getPotentialEnergy()._value, abs=1e-6)
         np.testing.assert_allclose(force.reshape(22, 3), state.getForces(asNumpy=True)._value, atol=1e-6)
+
+
+def test_capped_peptides_of_any_sequence_have_the_energy_of_openmm():
+    x = torch.tensor(alanine_dipeptide("amber96", "obc1").start).flatten()
+    by_name, by_sequence = (
+        make("amber96", "obc1", 300.0) for make in (alanine_dipeptide, partial(capped_peptide, "ACE-ALA-NME"))
+    )
+    assert torch.equal(by_name.energy(x), by_sequence.energy(x))
+    batched, reference = (capped_peptide("ACE-ALA-GLY-SER-NME", solvent="obc1", engine=e) for e in ("torch", "openmm"))
+    x = torch.tensor(batched.start + np.random.default_rng(0).normal(scale=0.005, size=batched.start.shape)).flatten()
+    assert float(batched.energy(x)) == pytest.approx(float(reference.energy(x)), abs=1e-3)
+    with pytest.raises(ConfigError, match="unknown residue 'XYZ'"):
+        capped_peptide("ACE-XYZ-NME")
 
 
 def test_forces_are_the_gradient_by_finite_differences(system, frames):
