@@ -168,11 +168,13 @@ def reference_profile(reference_name: str | None, name: str) -> tuple[np.ndarray
     """Edges and shares of a torsion's histogram in the reference, where there is one."""
     from bayescg.questions.references import load_reference
 
-    axes = {"phi": 1, "psi": 0}  # to sum over
-    if reference_name is None or name not in axes:
+    if reference_name is None:
         return None
     reference = load_reference(reference_name)
-    return reference.edges, reference.probability.sum(axes[name])
+    for residue, pair in reference.torsions.items():
+        if name in pair:
+            return reference.edges, reference.planes[residue].probability.sum(1 - pair.index(name))
+    return None
 
 
 def note_given(finding: Finding, given: dict[str, float]) -> None:

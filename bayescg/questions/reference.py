@@ -21,8 +21,10 @@ from bayescg.questions.samples import TRUST
 from bayescg.questions.sections import Section
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from bayescg.modelling import Model
-    from bayescg.questions.references import Reference
+    from bayescg.questions.references import Plane, Reference
 
 __all__ = ["HeldToReference"]
 
@@ -95,14 +97,15 @@ class HeldToReference(Question):
         settings, frames = context.settings, context.frames
         reference = load_reference(settings.reference)
         finding = Finding(truth_is="reference")
-        angles = context.functions(["phi", "psi"])
-        phi, psi = (evaluate(angle, frames) for angle in angles)
+        names = [name for pair in reference.torsions.values() for name in pair]
+        functions = dict(zip(names, context.functions(names), strict=True))
+        angles = {name: evaluate(function, frames) for name, function in functions.items()}
         for name, region in reference.regions.items():
             if settings.regions.get(name, region) != region:
                 continue  # the experiment calls another region so
             key = f"population_{re.sub(r'[^A-Za-z0-9]+', '_', name)}"
             if name not in settings.regions:
-                inside = reference.contains(name, phi, psi).astype(float)
+                inside = reference.contains(name, angles).astype(float)
                 finding.add(key, average(inside, frames, settings.draws, context.seed, ""))
             finding.truth[key] = reference.populations[name][0]
         for a, b in settings.differences:
@@ -110,12 +113,12 @@ class HeldToReference(Question):
                 ratio = reference.populations[b][0] / reference.populations[a][0]
                 finding.truth[difference_name(context, a, b)] = -math.log(ratio)
         if not context.weighted:
-            self._biased_plane(finding, context, reference, phi, psi)
+            self._biased_planes(finding, context, reference, angles)
             return finding
         for name in set(_OBSERVABLES) & set(context.observables):
             finding.truth[name] = reference.averages[name][0]
-        self._plane(finding, context, reference, angles, phi, psi)
-        histograms = {name: reference_profile(settings.reference, name) for name in ("phi", "psi")}
+        self._planes(finding, context, reference, functions, angles)
+        histograms = {name: reference_profile(settings.reference, name) for name in names}
         torsions = {name: histogram for name, histogram in histograms.items() if histogram is not None}
         finding.figures["predicted"] = Drawing(
             lambda: bcg.plot.predicted({name: context.landscape(name) for name in profiled(context)}, torsions),
@@ -124,54 +127,62 @@ class HeldToReference(Question):
         )
         return finding
 
-    def _plane(
-        self, finding: Finding, context: Context, reference: Reference, angles: list[Any], phi: Any, psi: Any
+    def _planes(
+        self,
+        finding: Finding,
+        context: Context,
+        reference: Reference,
+        functions: dict[str, Any],
+        angles: dict[str, Any],
     ) -> None:
-        """Divergence of the Ramachandran plot."""
+        """Divergence of the Ramachandran plot of each residue."""
         from bayescg.analysis.block_bootstrap import weights_of
         from bayescg.data import effective_frames
 
         frames, seed = context.frames, context.seed
         generated = context.fit.generate(min(len(frames), _MOST), draws=1, seed=seed)[0]
-        raw = [angle(generated).double().cpu().numpy() for angle in angles]
         weight = weights_of(frames)
-        plane = {
-            "reference": context.settings.reference,
-            "kl_generated": reference.divergence(_histogram(reference, *raw)),
-            "kl_reweighted": reference.divergence(_histogram(reference, phi, psi, weight)),
-            "kl_floor_of_reference": reference.kl_floor,
-            "bins": len(reference.edges) - 1,
-            "generated": len(generated),
-            "reweighted": len(frames),
-            "frames_of_reference": reference.frames,
-            "kl_exact_draws_generated": _scatter(reference, len(generated), seed),
-            "kl_exact_draws_reweighted": _scatter(reference, int(effective_frames(weight)), seed),
-        }
-        finding.diagnostics["ramachandran"] = plane
-        finding.in_words.add("ramachandran")
-        finding.remark(
-            TRUST,
-            f"Ramachandran plot, Kullback-Leibler divergence from {plane['reference']} ({plane['bins']} x "
-            f"{plane['bins']} bins): {plane['kl_generated']:.2g} of {plane['generated']:,} draws as generated, where "
-            f"as many exact draws have {plane['kl_exact_draws_generated']:.2g}; {plane['kl_reweighted']:.2g} of "
-            f"{plane['reweighted']:,} reweighted, where as many as count have "
-            f"{plane['kl_exact_draws_reweighted']:.2g}. The reference's own error is "
-            f"{plane['kl_floor_of_reference']:.1g}.",
-        )
+        for key, of, plane, pair in _residues(reference):
+            raw = [functions[name](generated).double().cpu().numpy() for name in pair]
+            reweighted = _histogram(reference, [angles[name] for name in pair], weight)
+            numbers = {
+                "reference": context.settings.reference,
+                "kl_generated": plane.divergence(_histogram(reference, raw)),
+                "kl_reweighted": plane.divergence(reweighted),
+                "kl_floor_of_reference": plane.kl_floor,
+                "bins": len(reference.edges) - 1,
+                "generated": len(generated),
+                "reweighted": len(frames),
+                "frames_of_reference": reference.frames,
+                "kl_exact_draws_generated": _scatter(plane, len(generated), seed),
+                "kl_exact_draws_reweighted": _scatter(plane, int(effective_frames(weight)), seed),
+            }
+            finding.diagnostics[key] = numbers
+            finding.in_words.add(key)
+            finding.remark(
+                TRUST,
+                f"Ramachandran plot{of}, Kullback-Leibler divergence from {numbers['reference']} ({numbers['bins']} x "
+                f"{numbers['bins']} bins): {numbers['kl_generated']:.2g} of {numbers['generated']:,} draws as "
+                f"generated, where as many exact draws have {numbers['kl_exact_draws_generated']:.2g}; "
+                f"{numbers['kl_reweighted']:.2g} of {numbers['reweighted']:,} reweighted, where as many as count have "
+                f"{numbers['kl_exact_draws_reweighted']:.2g}. The reference's own error is "
+                f"{numbers['kl_floor_of_reference']:.1g}.",
+            )
 
-    def _biased_plane(self, finding: Finding, context: Context, reference: Reference, phi: Any, psi: Any) -> None:
-        """Free energy over the Ramachandran plot."""
-        counts = _histogram(reference, phi, psi, context.frames.weights)
-        plane: dict[str, Any] = {"reference": context.settings.reference}
-        plane |= {f"rms_below_{low:g}_kT": free_energy_rms(reference.counts, counts, low) for low in _LOW}
-        finding.diagnostics["ramachandran"] = plane
-        finding.in_words.add("ramachandran")
-        rms = " and ".join(f"{plane[f'rms_below_{low:g}_kT']:.2g} kT below {low:g} kT" for low in _LOW)
-        finding.remark(
-            TRUST,
-            f"Ramachandran plot: the free energy differs from that of {plane['reference']} by {rms} "
-            f"(root mean square over cells of {360 * _MERGED / len(reference.counts):.3g} degrees).",
-        )
+    def _biased_planes(self, finding: Finding, context: Context, reference: Reference, angles: dict[str, Any]) -> None:
+        """Free energy over the Ramachandran plane of each residue."""
+        for key, of, plane, pair in _residues(reference):
+            counts = _histogram(reference, [angles[name] for name in pair], context.frames.weights)
+            numbers: dict[str, Any] = {"reference": context.settings.reference}
+            numbers |= {f"rms_below_{low:g}_kT": free_energy_rms(plane.counts, counts, low) for low in _LOW}
+            finding.diagnostics[key] = numbers
+            finding.in_words.add(key)
+            rms = " and ".join(f"{numbers[f'rms_below_{low:g}_kT']:.2g} kT below {low:g} kT" for low in _LOW)
+            finding.remark(
+                TRUST,
+                f"Ramachandran plot{of}: the free energy differs from that of {numbers['reference']} by {rms} "
+                f"(root mean square over cells of {360 * _MERGED / len(plane.counts):.3g} degrees).",
+            )
 
 
 def free_energy_rms(reference: np.ndarray, other: np.ndarray, low: float) -> float:
@@ -198,11 +209,19 @@ def free_energy_rms(reference: np.ndarray, other: np.ndarray, low: float) -> flo
     return float(np.sqrt(np.square(difference - difference.mean()).mean()))
 
 
-def _scatter(reference: Reference, count: int, seed: int, repeats: int = 5) -> float:
-    """Divergence from the reference of so many independent draws from itself, on average."""
-    random, shares = np.random.default_rng(seed), reference.probability
+def _residues(reference: Reference) -> Iterator[tuple[str, str, Plane, list[str]]]:
+    """The key of each residue's diagnostics, its name behind a word where there are several, its plane and torsions."""
+    for residue, plane in reference.planes.items():
+        alone = len(reference.planes) == 1
+        key, of = ("ramachandran", "") if alone else (f"ramachandran_{residue}", f" of {residue}")
+        yield key, of, plane, reference.torsions[residue]
+
+
+def _scatter(plane: Plane, count: int, seed: int, repeats: int = 5) -> float:
+    """Divergence from a plane of so many independent draws from itself, on average."""
+    random, shares = np.random.default_rng(seed), plane.probability
     drawn = random.multinomial(max(1, count), shares.ravel(), size=repeats).reshape(repeats, *shares.shape)
-    return float(np.mean([reference.divergence(one) for one in drawn]))
+    return float(np.mean([plane.divergence(one) for one in drawn]))
 
 
 def _called(text: str) -> tuple[str, dict[str, Any]]:
@@ -216,5 +235,5 @@ def _called(text: str) -> tuple[str, dict[str, Any]]:
     return call.func.id, dict(bound.arguments)
 
 
-def _histogram(reference: Reference, phi: Any, psi: Any, weights: Any = None) -> np.ndarray:
-    return np.histogram2d(phi, psi, bins=[reference.edges, reference.edges], weights=weights)[0]
+def _histogram(reference: Reference, pair: Sequence[np.ndarray], weights: Any = None) -> np.ndarray:
+    return np.histogram2d(*pair, bins=[reference.edges, reference.edges], weights=weights)[0]

@@ -1,8 +1,8 @@
 """Equilibrium averages of molecules by long, converged sampling, with their standard errors: what results are held to.
 
-Each is one small ``.npz`` file beside this one, and the module of the same name makes it anew.
+Each is one small ``.npz`` file beside this one, and ``by_tempering`` makes it anew.
 """
 
-from bayescg.questions.references.sampled import Reference, load_reference, reference_names
+from bayescg.questions.references.sampled import Plane, Reference, load_reference, reference_names
 
-__all__ = ["Reference", "load_reference", "reference_names"]
+__all__ = ["Plane", "Reference", "load_reference", "reference_names"]
