@@ -13,8 +13,9 @@ from pyro.distributions import TorchDistribution
 from bayescg.arguments import check_numbers, check_positive, stated
 from bayescg.data import check_temperature, evenly
 from bayescg.distributions import Boltzmann
+from bayescg.errors import ConfigError
 from bayescg.features import UnboundedCoordinates
-from bayescg.modelling import Batch, GeneratorModel, ReweightedAnnealing, Schedule, placing
+from bayescg.modelling import Batch, GeneratorModel, RangeAnnealing, ReweightedAnnealing, Schedule, placing
 from bayescg.systems import DoubleWell, MolecularSystem, System
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ class BoltzmannGenerator(GeneratorModel):
     `rounds` at the system's own temperature, each with `fresh` draws more. The densities are exact, hence so are the
     weights of :func:`bayescg.analysis.reweighted`.
 
-    By data the flow is the model of the frames, ``fit(model, frames)``: maximum likelihood. With `energy_weight` > 0
-    the first divergence is added so many times, beside frames or beside buffers, at the temperature of either.
+    By data the flow is the model of the frames, ``fit(model, frames)``. With `energy_weight` > 0 the first divergence
+    is added so many times, beside frames or beside buffers, at the temperature of either.
 
     Parameters
     ----------
@@ -71,6 +72,9 @@ class BoltzmannGenerator(GeneratorModel):
         Coordinates of a toy system within this distance of the origin are transformed. Default: its box; 5 without one.
     coordinates : UnboundedCoordinates, optional
         Of a molecule. Default: :func:`bayescg.features.unbounded_coordinates`.
+    temperatures : (float, float), optional
+        A range from the system's own on, K, of toys kT, that one flow learns, which reads log beta; see
+        :class:`bayescg.modelling.RangeAnnealing` and ``temperature`` of :func:`bayescg.analysis.reweighted`.
     guard : float, optional
         Energy, in kT above that of the structure which a molecule starts from, above which it grows like a logarithm
         (``bayescg.systems.guard``); ``diagnostics["guarded"]`` counts. Toy systems can be given guarded.
@@ -90,14 +94,8 @@ class BoltzmannGenerator(GeneratorModel):
     optional_frames = True
     citation = "Noé, Olsson, Köhler, Wu, Science 365, eaaw1147 (2019), doi:10.1126/science.aaw1147"
     suited: ClassVar[dict[str, dict[str, Any]]] = {
-        "toy": {
-            "bins": 8, "hidden": (32, 32), "beta_start": 0.02, "buffer": 10_000, "warm": 0.4, "fresh": None,
-            "refine": 0.2,
-        },
-        "molecule": {
-            "bins": 6, "hidden": (64, 64), "beta_start": 0.1, "buffer": 50_000, "warm": 0.15, "fresh": 600_000,
-            "refine": 0.5,
-        },
+        "toy": dict(bins=8, hidden=(32, 32), beta_start=0.02, buffer=10_000, warm=0.4, fresh=None, refine=0.2),
+        "molecule": dict(bins=6, hidden=(64, 64), beta_start=0.1, buffer=50_000, warm=0.15, fresh=600_000, refine=0.5),
     }  # fmt: skip
     courses: ClassVar[dict[str, dict[str, Any]]] = {
         "toy": {"steps": 1500, "batch_size": 256, "learning_rate": 5e-3},  # a minute's work
@@ -121,20 +119,23 @@ class BoltzmannGenerator(GeneratorModel):
         reach: float | None = None,
         coordinates: UnboundedCoordinates | None = None,
         guard: float = 1000.0,
+        temperatures: Sequence[float] | None = None,
     ):
         super().__init__()
         settings = self.suited_to(
             "molecule" if isinstance(system, MolecularSystem) else "toy",
             bins=bins, hidden=hidden, beta_start=beta_start, buffer=buffer, warm=warm, fresh=fresh, refine=refine,
         )  # fmt: skip
-        fractions = settings.pop("warm"), settings.pop("refine")
-        ReweightedAnnealing.check_fractions(*fractions)
+        ReweightedAnnealing.check_fractions(*(fractions := (settings.pop("warm"), settings.pop("refine"))))
         check_numbers(energy_weight=(energy_weight, "[0, inf)"))
         check_positive(**stated(reach=reach))
         self.warm, self.refine = map(float, fractions)
         self.energy_weight, self.reach = float(energy_weight), reach
         self.begin_generator(system, coordinates, guard=guard, layers=layers, cess=cess, rounds=rounds, **settings)
-        self.flow = self.flow_over()
+        self.temperatures, self.low = temperatures, self.range_of(temperatures)
+        if energy_weight and temperatures:
+            raise ConfigError("energies teach at one temperature: give energy_weight, or temperatures, not both")
+        self.flow = self.flow_over(context=int(self.low is not None))
         self.flow.place(*placing(self.system, reach))
 
     def guide(self, batch: Batch) -> None:
@@ -152,14 +153,16 @@ class BoltzmannGenerator(GeneratorModel):
             if batch.x is None:
                 pyro.sample("x", Boltzmann(self.system, self.beta))
             else:
-                pyro.sample("x", self.density(), obs=batch.x)
+                pyro.sample("x", self.density(batch.beta), obs=batch.x)
                 if self.energy_weight:
                     with poutine.scale(scale=self.energy_weight):
                         pyro.sample("drawn", Boltzmann(self.system, self.beta))
 
-    def density(self) -> TorchDistribution:
-        """q(x) at the present temperature: stiff coordinates of a molecule are as wide as they are hot."""
-        return self.flow(widen=1.0 if self.system.reference is None else self.beta.rsqrt())
+    def density(self, beta: torch.Tensor | None = None) -> TorchDistribution:
+        """q(x) at the present temperature, or at those given (B,); stiff coordinates are as wide as they are hot."""
+        beta = (self.beta if beta is None else beta)[..., None]
+        widen = 1.0 if self.system.reference is None else beta.rsqrt()
+        return self.flow(None if self.low is None else -beta.log(), widen)
 
     def schedule(self, steps: int, members: int | None, frames: bool) -> Schedule:
         """Without frames, and unless beta begins at 1, reweighted annealing.
@@ -175,9 +178,9 @@ class BoltzmannGenerator(GeneratorModel):
             return Schedule()
         ReweightedAnnealing.check_alone(members)
         both = self.energy_weight > 0
-        return ReweightedAnnealing(
-            self.beta_start, self.cess, steps, self.buffer, self.warm, both, self.rounds, self.fresh, self.refine
-        )
+        common = {"start": self.beta_start, "cess": self.cess, "steps": steps, "count": self.buffer, "warm": self.warm}
+        common |= {"rounds": self.rounds, "fresh": self.fresh, "refine": self.refine}
+        return ReweightedAnnealing(both=both, **common) if self.low is None else RangeAnnealing(self.low, **common)
 
     def setup(self, frames: Frames) -> None:
         """Centre and scale of the flow are mean and standard deviation of the frames' coordinates, unless circular.

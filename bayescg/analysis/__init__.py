@@ -18,6 +18,7 @@ from bayescg.analysis.free_energy.audit import Audit, audit
 from bayescg.analysis.free_energy.estimate import free_energy
 from bayescg.analysis.free_energy.multi_ensemble import MultiEnsemble, multi_ensemble
 from bayescg.analysis.free_energy.profile import FreeEnergy
+from bayescg.analysis.heat_capacity import heat_capacity
 from bayescg.analysis.kinetics.chapman_kolmogorov import ChapmanKolmogorov, chapman_kolmogorov, implied_timescales
 from bayescg.analysis.kinetics.committor import committor
 from bayescg.analysis.kinetics.diffusion_draws import DiffusionDraws, Flatness, effective_dynamics, flat_from
@@ -85,6 +86,7 @@ __all__ = [
     "flat_from",
     "force_bands",
     "free_energy",
+    "heat_capacity",
     "hidden_states",
     "implied_timescales",
     "integrator_check",

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bayescg.arguments import check_counts
+from bayescg.arguments import check_counts, check_positive
 from bayescg.draws import pareto_k, pareto_smoothed
 from bayescg.errors import ConfigError, DataError
 from bayescg.modelling import Draws, SystemModel
 from bayescg.modelling.schedules.importance import draw
 from bayescg.recording.functional import Params, state_of
+from bayescg.systems import System
 from bayescg.topologies import read_topology
+from bayescg.units import plain
 
 if TYPE_CHECKING:
     from bayescg.data import Frames
@@ -66,7 +68,7 @@ class Evidence:
     pareto_k: float
 
 
-def reweighted(fit: Any, samples: int = SAMPLES, seed: int = 0) -> Frames:
+def reweighted(fit: Any, samples: int = SAMPLES, seed: int = 0, temperature: float | None = None) -> Frames:
     r"""Fresh draws of a fit without frames, each with its Pareto-smoothed importance weight.
 
     The weights are :math:`e^{-U(x)/kT} / \hat q(x)`: averages with them are averages over the system itself, whatever
@@ -88,6 +90,9 @@ def reweighted(fit: Any, samples: int = SAMPLES, seed: int = 0) -> Frames:
         Energies that are computed, at least 100 for each refit.
     seed : int
         Other draws than those of the training for every seed.
+    temperature : float or openmm.unit.Quantity, optional
+        Another than the system's, K, of toys kT: one that the generator was trained at (``temperatures=``), or near
+        enough for its weights to reach. The frames are of that temperature.
 
     Returns
     -------
@@ -113,20 +118,21 @@ def reweighted(fit: Any, samples: int = SAMPLES, seed: int = 0) -> Frames:
     states = _states(fit)
     each = samples // len(states)
     parts, weights, tails, by_refit = [], [], [], []
-    for draws in draws_of_refits(fit, samples, seed):
+    assert isinstance(fit.model, SystemModel)
+    system = fit.model.system.cartesian
+    ratio = _ratio(system, plain(temperature, "K"))
+    for draws in draws_of_refits(fit, samples, seed, 1 / ratio):
         log_weight, k = pareto_smoothed(draws.log_importance.double().cpu().numpy())
         weight = np.exp(log_weight - log_weight.max())
         parts.append(draws.x)
         weights.append(weight / weight.sum())
         tails.append(k)
         by_refit.append(evidence(draws))
-    assert isinstance(fit.model, SystemModel)
-    system = fit.model.system.cartesian
     frames = Frames.from_numpy(
         torch.cat([fit.model.positions(x) for x in parts]).cpu().numpy(),
         unit="reduced" if system.temperature is None else "nm",
-        temperature=system.temperature,
-        temperature_kT=system.kT if system.temperature is None else None,
+        temperature=None if system.temperature is None else ratio * system.temperature,
+        temperature_kT=ratio * system.kT if system.temperature is None else None,
         weights=np.concatenate(weights),
         trajectory=None if len(states) == 1 else np.repeat(np.arange(len(states)), each),
         topology=None if system.topology is None else read_topology(system.topology)[0],
@@ -156,8 +162,18 @@ def _states(fit: Any) -> list[Params]:
     return [trained, *({**trained, **{k: v[m] for k, v in refits.items()}} for m in range(fit.weights.members or 0))]
 
 
-def draws_of_refits(fit: Any, samples: int, seed: int) -> Iterator[Draws]:
+def _ratio(system: System, temperature: float | None) -> float:
+    """Of a temperature to the system's own."""
+    if temperature is None:
+        return 1.0
+    check_positive(temperature=temperature)
+    return temperature / (system.kT if system.temperature is None else system.temperature)
+
+
+def draws_of_refits(fit: Any, samples: int, seed: int, beta: float = 1.0) -> Iterator[Draws]:
     """Draws with their log weights of the trained model, and of every refit where there are some: `samples` in all.
+
+    They are made and weighted at the inverse temperature `beta`, in units of the system's own.
 
     Raises
     ------
@@ -168,6 +184,10 @@ def draws_of_refits(fit: Any, samples: int, seed: int) -> Iterator[Draws]:
     """
     check_queries(fit)
     states = _states(fit)
+    if beta != 1:
+        if "beta" not in states[0]:
+            raise ConfigError(f"{type(fit.model).__name__} knows no temperature but the system's own")
+        states = [{**state, "beta": torch.full_like(state["beta"], beta)} for state in states]
     check_counts(samples=(samples, BLOCKS * len(states)), seed=(seed, 0))
     for number, state in enumerate(states):
         # torch looks at 32 bits of a seed

@@ -22,6 +22,7 @@ from bayescg.modelling.model_arguments import not_in_a_file  # noqa: E402
 from bayescg.modelling.potential_model import HasPotential, PotentialModel  # noqa: E402
 from bayescg.modelling.registry import find_model, model_names  # noqa: E402
 from bayescg.modelling.schedules.adaptive_tempering import AdaptiveTempering, tempering  # noqa: E402
+from bayescg.modelling.schedules.range_annealing import RangeAnnealing  # noqa: E402
 from bayescg.modelling.schedules.reweighted_annealing import ReweightedAnnealing  # noqa: E402
 from bayescg.modelling.schedules.schedule import Schedule  # noqa: E402
 from bayescg.modelling.schedules.staged_annealing import StagedAnnealing  # noqa: E402
@@ -50,6 +51,7 @@ __all__ = [
     "PairModel",
     "ParticleModel",
     "PotentialModel",
+    "RangeAnnealing",
     "ReweightedAnnealing",
     "Schedule",
     "StagedAnnealing",

@@ -34,6 +34,9 @@ class Batch:
     labels, forces, energy, commitments : Tensor or None
         Class labels ``(B,)`` (-1 where not known), forces, energies ``(B,)`` (NaN where not known), and of the shots of
         each frame how many reached each region, ``(B, regions)``; of the same frames.
+    beta : Tensor or None
+        Inverse temperature that each configuration of `x` is of, ``(B,)``, in units of the system's own, where a
+        schedule trains at several at once.
     weight : Tensor or None
         What each frame or pair counts, ``(B,)``: importance weight divided by the statistical inefficiency; None for 1.
     index : Tensor or None
@@ -53,6 +56,7 @@ class Batch:
     forces: Tensor | None = None
     energy: Tensor | None = None
     commitments: Tensor | None = None
+    beta: Tensor | None = None
     weight: Tensor | None = None
     index: Tensor | None = None
     total: int = 0

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from bayescg import nets
 from bayescg.arguments import check_counts, check_numbers, stated, widths
+from bayescg.errors import ConfigError
 from bayescg.features import UnboundedCoordinates
 from bayescg.modelling.system_model import SystemModel
 from bayescg.systems import System
+from bayescg.units import plain
 
 __all__ = ["GeneratorModel"]
 
@@ -81,6 +83,31 @@ class GeneratorModel(SystemModel):
         self.beta_start, self.cess = float(beta_start), float(cess)
         self.buffer, self.rounds, self.fresh = buffer, rounds, fresh
         self.register_buffer("beta", torch.ones(()))
+
+    def range_of(self, temperatures: Sequence[float] | None) -> float | None:
+        """Inverse temperature of the hot end of a range that begins at the system's own, in units of the latter.
+
+        Raises
+        ------
+        ConfigError
+            The range does not begin there, or its end is hotter than where training begins, or not hotter at all.
+        """
+        if temperatures is None:
+            return None
+        system = self.system
+        coldest = system.kT if system.temperature is None else system.temperature
+        values = [float(t) for t in plain(temperatures, "K")]
+        if len(values) != 2 or abs(values[0] / coldest - 1) > 1e-6 or not values[0] < values[1] < float("inf"):
+            raise ConfigError(
+                f"temperatures={temperatures!r} must be two: the system's own, {coldest:g}, and a higher one"
+            )
+        low = coldest / values[1]
+        if low < self.beta_start:
+            raise ConfigError(
+                f"temperatures={temperatures!r} end above {coldest / self.beta_start:g}, where training "
+                f"begins: give a beta_start of {low:.2g} or less"
+            )
+        return low
 
     def flow_over(self, context: int = 0) -> nets.SplineFlow:
         """Make a flow over the system's coordinates, given so many numbers."""

@@ -146,7 +146,17 @@ class ReweightedAnnealing(Ladder):
 
     def advance(self, step: int, draws: list[Draws]) -> None:
         """Take a buffer of draws, made at the present temperature, and go on to the next."""
-        (buffer,) = draws
+        before = self.beta
+        x, share = self._weighted(step, draws[0])
+        if self.entered and self.x is not None and self.share is not None:
+            share, x = torch.cat([self.share, share]), torch.cat([self.x, x])
+        self._fill(x, share)
+        self.entered = step if before >= 1 else 0
+        self.count = self.fresh if self.beta >= 1 else self.count
+        self.losses, self.next = [], step + self._length(step)
+
+    def _weighted(self, step: int, buffer: Draws, leave: bool = True) -> tuple[Tensor, Tensor]:
+        """Draws that are possible, and how often each counts at the next temperature, if the present one is left."""
         self.drawn += len(buffer.x)
         log_w, per_beta = buffer.log_importance.double(), buffer.log_target.double() / self.beta
         possible = torch.isfinite(log_w) & torch.isfinite(per_beta)
@@ -154,20 +164,14 @@ class ReweightedAnnealing(Ladder):
         loss = float(torch.stack(self.losses).mean())
         stage = self.record(step, loss, log_w, len(possible), converged=True, fall=0.0)
         before, tried = self.beta, sum(stage.beta == self.beta for stage in self.stages)
-        if before < 1 and (stage.ess > _FOLLOWED or tried >= _TRIES):
+        if leave and before < 1 and (stage.ess > _FOLLOWED or tried >= _TRIES):
             self.beta = next_beta(before, log_w, per_beta, self.cess)
         moved = (log_w + (self.beta - before) * per_beta).cpu().numpy()
         if np.ptp(moved) > _EQUAL:
             moved = flattened(pareto_smoothed(moved)[0], _FOLLOWED)
         weight = torch.as_tensor(np.exp(moved - moved.max()), device=log_w.device)
         # of averages over the same density, each counts as often as its own draws do
-        share, x = weight * (weight.sum() / weight.square().sum()), buffer.x[possible]
-        if self.entered and self.x is not None and self.share is not None:
-            share, x = torch.cat([self.share, share]), torch.cat([self.x, x])
-        self._fill(x, share)
-        self.entered = step if before >= 1 else 0
-        self.count = self.fresh if self.beta >= 1 else self.count
-        self.losses, self.next = [], step + self._length(step)
+        return buffer.x[possible], weight * (weight.sum() / weight.square().sum())
 
     def _length(self, step: int) -> int:
         """Steps that a buffer serves which is drawn now."""
@@ -185,9 +189,13 @@ class ReweightedAnnealing(Ladder):
         """Configurations out of the buffer, each as often as its weight asks: ``"x"``, ``(size, dim)``."""
         if self.x is None:
             return super().batch(size, seed, device)
+        return {"x": self.x[self.rows_of(size, seed, device)]}
+
+    def rows_of(self, size: int, seed: int, device: torch.device) -> Tensor:
+        """Numbers of rows of the buffer, each as often as its weight asks."""
         first = torch.rand(1, generator=torch.Generator(device).manual_seed(seed), dtype=torch.float64, device=device)
         points = (torch.arange(size, dtype=torch.float64, device=device) + first) / size
-        return {"x": self.x[torch.searchsorted(self.edges, points, right=True).clamp_max(len(self.x) - 1)]}
+        return torch.searchsorted(self.edges, points, right=True).clamp_max(len(self.edges) - 1)
 
     def queried(self, steps: int, size: int) -> int:
         """Energies, with their gradients, of so many steps with batches of `size`."""
