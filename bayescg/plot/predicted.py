@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["predicted"]
 
+_ROW = 4  # panels
+
 
 @figure_of("bayescg.analysis.free_energy")
 def predicted(landscapes: Mapping[str, FreeEnergy], reference: Mapping[str, Histogram]) -> Figure:
@@ -44,7 +46,11 @@ def predicted(landscapes: Mapping[str, FreeEnergy], reference: Mapping[str, Hist
     >>> len(predicted({"x1": fes}, {"x1": (np.array([-1.0, 0.0, 1.0]), np.array([0.5, 0.5]))}).axes)
     1
     """
-    fig, axes = figure(1, len(landscapes), 3.2, 2.7)
+    columns = min(_ROW, len(landscapes))
+    fig, axes = figure(-(-len(landscapes) // columns), columns, 3.2, 2.7)
+    for ax in axes[len(landscapes) :]:
+        ax.remove()
+    axes = axes[: len(landscapes)]
     for ax, (name, fes) in zip(axes, landscapes.items(), strict=True):
         if len(fes.edges) != 1:
             raise DataError(f"{name} is a landscape over {len(fes.edges)} CVs; distributions are drawn over one")

@@ -53,6 +53,13 @@ def drawn(figure, tmp_path) -> Any:
     return figure.axes
 
 
+def test_many_distributions_stand_in_rows_of_four(fit, frames, tmp_path):
+    landscape = free_energy(fit, frames, cv=Angle(), bins=12)
+    axes = drawn(plot.predicted({str(k): landscape for k in range(6)}, {}), tmp_path)
+    places = [a.get_subplotspec() for a in axes]
+    assert [(p.rowspan.start, p.colspan.start) for p in places] == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1)]
+
+
 def test_a_check_has_a_panel_for_each_observable(fit, frames, tmp_path):
     check = predictive_check(fit, frames, [Angle(), Length()], bins=12, samples=300)
     axes = drawn(plot.predictive_check(check), tmp_path)
