@@ -4,8 +4,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import mdtraj as md
+import numpy as np
 import pytest
 
+from bayescg import Fit
 from bayescg.errors import ConfigError
 from bayescg.experiments import load, run
 from bayescg.experiments.build import check, frames_of, model_of
@@ -13,6 +16,7 @@ from bayescg.experiments.schema import Experiment, Named
 from bayescg.modelling import find_model
 from bayescg.questions.reference import HeldToReference
 from bayescg.questions.references import load_reference
+from bayescg.systems import capped_peptide
 
 NO_REFERENCE = "analysis.reference=none"
 SMALL = ("fit.steps=30", "fit.batch_size=32", "analysis.samples=1000", "model.hidden=[8]")
@@ -73,6 +77,41 @@ def test_a_reference_of_something_else_is_refused(name: str, change: str, told: 
     with pytest.raises(ConfigError, match=told):
         check_reference(experiment)
     check_reference(experiment.model_copy(update={"analysis": load(name, changes=[NO_REFERENCE]).analysis}))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("system.sequence=ACE-ALA-ALA-NME", "set system.sequence=ACE-ALA-ALA-ALA-NME, or analysis.reference=none"),
+        ("analysis.reference=alanine-dipeptide-obc1-300K", "not of capped_peptide"),
+    ],
+)
+def test_a_reference_of_another_sequence_is_refused(change: str, told: str) -> None:
+    check(load("trialanine-boltzmann"))
+    with pytest.raises(ConfigError, match=told):
+        check_reference(load("trialanine-boltzmann", changes=[change]))
+
+
+@pytest.mark.slow
+def test_every_residue_is_held_to_its_own_plane(tmp_path: Path) -> None:
+    """The divergences are those of mdtraj's angles of the same draws, each from the plane of its residue."""
+    experiment = load("trialanine-boltzmann", quick=True)
+    run(experiment, tmp_path / "run", silent)
+    found = json.loads((tmp_path / "run" / "summary.json").read_text())
+    known = load_reference("trialanine-obc1-300K")
+    fit = Fit.load(tmp_path / "run" / "fit", model=model_of(experiment, None, tmp_path))
+    draws = fit.generate(2000, draws=1, seed=0)[0].double().numpy()
+    molecule = md.Trajectory(draws, md.Topology.from_openmm(capped_peptide("ACE-ALA-ALA-ALA-NME").topology))
+    angles = [compute(molecule)[1] for compute in (md.compute_phi, md.compute_psi)]
+    for k, (residue, plane) in enumerate(known.planes.items()):
+        counts = np.histogram2d(*(angle[:, k] for angle in angles), bins=[known.edges, known.edges])[0]
+        told = found["diagnostics"][f"ramachandran_{residue}"]
+        assert told["kl_generated"] == pytest.approx(plane.divergence(counts), rel=0.02)
+        assert told["kl_floor_of_reference"] == plane.kl_floor
+        assert (tmp_path / "run" / "figures" / f"free_energy_torsions_{residue}.png").exists()
+    for name, (share, _) in known.populations.items():
+        assert found["quantities"][f"population_{name.replace(' ', '_')}"]["truth"] == share
+    assert found["quantities"]["rg"]["truth"] == known.averages["rg"][0]
 
 
 def test_a_reference_for_a_run_with_frames_is_refused_not_ignored() -> None:

@@ -103,11 +103,13 @@ def test_free_energies_across_the_barrier_of_the_vacuum_are_known_to_a_tenth_of_
     assert free_energy_rms(vacuum.planes["ALA-2"].counts, vacuum.planes["ALA-2"].counts, 5.0) == 0.0
 
 
-def test_regions_are_those_of_the_experiment():
+def test_regions_are_those_of_the_experiments():
     for name, region in load("alanine-dipeptide").analysis.regions.items():
         assert REGIONS[name] == region
     phi, psi = np.radians([[-60.0, 60.0, 179.0, 130.0], [-40.0, 60.0, -130.0, 59.0]])
     angles = {"phi": phi, "psi": psi}
+    for name, region in load("trialanine-boltzmann").analysis.regions.items():
+        assert PLANS[PEPTIDE].regions[name] == region
     assert inside(REGIONS["phi_negative, alpha"], angles).tolist() == [True, False, False, True]
     assert inside(REGIONS["phi_positive"], angles).tolist() == [False, True, False, False]
 
