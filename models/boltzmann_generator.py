@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import pyro
 import torch
@@ -11,15 +11,12 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution
 
 from bayescg.arguments import check_numbers, check_positive, stated
-from bayescg.data import check_temperature, evenly
+from bayescg.data import Frames, check_temperature, evenly
 from bayescg.distributions import Boltzmann
 from bayescg.errors import ConfigError
 from bayescg.features import UnboundedCoordinates
 from bayescg.modelling import Batch, GeneratorModel, RangeAnnealing, ReweightedAnnealing, Schedule, placing
 from bayescg.systems import DoubleWell, MolecularSystem, System
-
-if TYPE_CHECKING:
-    from bayescg.data import Frames
 
 
 class BoltzmannGenerator(GeneratorModel):
@@ -73,8 +70,9 @@ class BoltzmannGenerator(GeneratorModel):
     coordinates : UnboundedCoordinates, optional
         Of a molecule. Default: :func:`bayescg.features.unbounded_coordinates`.
     temperatures : (float, float), optional
-        A range from the system's own on, K, of toys kT, that one flow learns, which reads log beta; see
-        :class:`bayescg.modelling.RangeAnnealing` and ``temperature`` of :func:`bayescg.analysis.reweighted`.
+        A range from the system's own on, K, of toys kT, that one flow learns, which reads log beta, without frames:
+        :class:`bayescg.modelling.RangeAnnealing`, ``temperature`` of :func:`bayescg.analysis.reweighted`. A toy without
+        a box wants a `reach` that holds the hot end.
     guard : float, optional
         Energy, in kT above that of the structure which a molecule starts from, above which it grows like a logarithm
         (``bayescg.systems.guard``); ``diagnostics["guarded"]`` counts. Toy systems can be given guarded.
@@ -170,8 +168,10 @@ class BoltzmannGenerator(GeneratorModel):
         Raises
         ------
         ConfigError
-            Refits cannot share a buffer.
+            Refits cannot share a buffer, and frames are of one temperature.
         """
+        if frames and self.low is not None:
+            raise ConfigError("frames teach one temperature: give temperatures, or fit the model to frames, not both")
         if frames:
             return Schedule(energies=int(self.energy_weight > 0))
         if self.beta_start >= 1:
