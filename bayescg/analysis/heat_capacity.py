@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,9 +10,11 @@ import numpy as np
 from bayescg.analysis.block_bootstrap import weights_of
 from bayescg.analysis.evaluation import evaluate
 from bayescg.analysis.fit_checks import check_question
+from bayescg.analysis.free_energy.sparse import FEWEST, own_draws
 from bayescg.analysis.quantity import Quantity
 from bayescg.analysis.resampled import average
 from bayescg.errors import DataError
+from bayescg.inference.reweighting import WORST_K
 from bayescg.systems.core import check_system
 from bayescg.units import GAS_CONSTANT
 
@@ -20,6 +23,11 @@ if TYPE_CHECKING:
     from bayescg.systems import System
 
 __all__ = ["heat_capacity"]
+
+_UNREACHED = (
+    f"the weights have a Pareto k above {WORST_K}, or fewer than {FEWEST} effective draws carry the fluctuations of "
+    "the energy: draw more, or train the generator at a range that holds this temperature, temperatures="
+)
 
 
 def heat_capacity(frames: Frames, system: System | None = None, draws: int = 400, seed: int = 0) -> Quantity:
@@ -40,7 +48,9 @@ def heat_capacity(frames: Frames, system: System | None = None, draws: int = 400
     Returns
     -------
     Quantity
-        In kJ/mol/K for molecules, in units of k for reduced ones.
+        In kJ/mol/K for molecules, in units of k for reduced ones. Without an interval where the weights of a
+        generator's draws have no mean, or fewer than ten effective draws carry the fluctuations. Intervals
+        that are left beyond the range that it was trained at miss too often: at twice its hot end a quarter to most.
 
     Raises
     ------
@@ -70,4 +80,10 @@ def heat_capacity(frames: Frames, system: System | None = None, draws: int = 400
     weight = weights_of(frames)
     apart = energy - (weight @ energy) / weight.sum()  # an error of the mean adds its square only
     unit = 1.0 if frames.temperature is None else GAS_CONSTANT
-    return average(unit * (apart / frames.kT) ** 2, frames, draws, seed, "k" if unit == 1.0 else "kJ/mol/K")
+    terms = unit * (apart / frames.kT) ** 2
+    answer = average(terms, frames, draws, seed, "k" if unit == 1.0 else "kJ/mol/K")
+    carried, k = weight * terms, frames.provenance.get("pareto_k", 0.0)
+    few = carried.sum() ** 2 < FEWEST * (carried**2).sum()
+    if own_draws(frames) and answer.warning is None and (k > WORST_K or few):
+        answer = replace(answer, ci90=None, warning=_UNREACHED)
+    return answer

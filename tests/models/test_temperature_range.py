@@ -14,12 +14,21 @@ from bayescg.models import BoltzmannGenerator
 from bayescg.systems import DoubleWell, Harmonic, Prinz
 
 KTS = (1.0, 1.4, 2.1, 3.0)
+STIFFNESS = (1.0, 4.0, 9.0)
 
 
 @pytest.fixture(scope="module")
 def fitted() -> Any:
     """The paper's double well from kT = 1 to 3, with the default course of a toy."""
     return bcg.fit(BoltzmannGenerator(DoubleWell(), temperatures=(1.0, 3.0)), seed=0, progress=False)
+
+
+@pytest.fixture(scope="module")
+def springs() -> Any:
+    model = BoltzmannGenerator(
+        Harmonic(STIFFNESS), layers=3, bins=4, hidden=(16,), buffer=2000, temperatures=(1.0, 3.0)
+    )
+    return bcg.fit(model, steps=400, batch_size=200, seed=0, compile="trace", progress=False)
 
 
 def exact(kT: float) -> tuple[float, float, float]:
@@ -64,6 +73,25 @@ def test_draws_of_one_temperature_are_not_those_of_another(fitted):
         hot, cold, both = (model.density(torch.tensor(beta)).log_prob(x[:2]) for beta in ([1 / 3], [1.0], [1 / 3, 1.0]))
     assert not torch.allclose(hot, cold, atol=0.1)
     torch.testing.assert_close(both, torch.stack([hot[0], cold[1]]))
+
+
+def test_springs_have_half_of_k_each_at_all_temperatures_by_a_flow(springs):
+    for kT in KTS:
+        frames = bcg.analysis.reweighted(springs, samples=20_000, seed=1, temperature=kT)
+        (log_z,), (log_z_sd,) = frames.provenance["log_z"], frames.provenance["log_z_sd"]
+        true_log_z = 0.5 * np.log(2 * np.pi * kT / np.array(STIFFNESS)).sum()
+        assert abs(log_z - true_log_z) < 4 * log_z_sd < 0.04
+        capacity = bcg.analysis.heat_capacity(frames, springs.model.system)
+        assert capacity.ci90 is not None
+        assert abs(capacity.mean - 1.5) < 4 * capacity.sd < 0.3
+
+
+def test_a_temperature_that_the_draws_do_not_reach_has_no_interval(springs):
+    frames = bcg.analysis.reweighted(springs, samples=2000, seed=1, temperature=30.0)
+    capacity = bcg.analysis.heat_capacity(frames, springs.model.system)
+    assert np.quantile(capacity.draws, 0.95) < 1.5  # it would be wrong
+    assert capacity.ci90 is None
+    assert "a range that holds this temperature" in (capacity.warning or "")
 
 
 def test_a_round_ends_at_the_systems_own_temperature(fitted):
@@ -116,3 +144,9 @@ def test_ranges_that_make_no_sense_are_refused(temperatures, words):
 def test_energies_do_not_teach_beside_a_range():
     with pytest.raises(ConfigError, match="energy_weight, or temperatures, not both"):
         BoltzmannGenerator(DoubleWell(), temperatures=(1.0, 3.0), energy_weight=1.0)
+
+
+def test_frames_do_not_teach_a_range():
+    model = BoltzmannGenerator(Harmonic((1.0, 4.0)), layers=2, bins=4, hidden=(8,), temperatures=(1.0, 3.0))
+    with pytest.raises(ConfigError, match="frames teach one temperature"):
+        bcg.fit(model, bcg.sampling.equilibrium(Harmonic((1.0, 4.0)), 200), steps=10, progress=False)
