@@ -13,6 +13,7 @@ from bayescg.plot.exchange import hidden_states
 from bayescg.plot.fits import cv, loss
 from bayescg.plot.force_errors import force_errors
 from bayescg.plot.foretold import reliability
+from bayescg.plot.heat import temperatures
 from bayescg.plot.integrators import energy_errors, equipartition, phase_portrait, vibrations
 from bayescg.plot.latent_energies import latent_energies
 from bayescg.plot.mean_force import mean_force
@@ -55,6 +56,7 @@ __all__ = [
     "seeded_rounds",
     "spectrum",
     "study",
+    "temperatures",
     "timescales",
     "vibrations",
 ]

@@ -40,6 +40,7 @@ QUESTIONS = {
     "alternatives": "Alternatives",
     "mixture_modes": "MixtureModes",
     "reference": "HeldToReference",
+    "other_temperatures": "OtherTemperatures",
     "training": "Training",
 }
 """Name of a question, which is that of its file in this room, and its class."""

@@ -46,6 +46,37 @@ def by_flow(seed: int) -> dict[str, Quantity]:
     return {"difference": landscape.difference((-10.0, 0.0), (0.0, 10.0)), "log_z": log_partition(frames, 400, seed)}
 
 
+def at_temperatures(seed: int) -> dict[str, Quantity]:
+    """Of the tilted wells at kT = 1.5 and 2.5, by the weighted draws of one flow trained from 1 to 3."""
+    model = BoltzmannGenerator(
+        system("tilted double well"), layers=4, hidden=(16,), beta_start=0.25, buffer=2000, temperatures=(1.0, 3.0)
+    )
+    fit = bcg.fit(model, steps=300, batch_size=200, learning_rate=2e-3, compile="trace", seed=seed, progress=False)
+    answers = {}
+    for kT in (1.5, 2.5):
+        frames = bcg.analysis.reweighted(fit, 2000, seed=seed, temperature=kT)
+        landscape = bcg.analysis.free_energy(None, frames, cv=lambda x: x[:, 0], draws=400)
+        answers[f"difference_{kT}"] = landscape.difference((-10.0, 0.0), (0.0, 10.0))
+        answers[f"log_z_{kT}"] = log_partition(frames, 400, seed)
+        answers[f"heat_capacity_{kT}"] = bcg.analysis.heat_capacity(frames, system("tilted double well"), seed=seed)
+    return answers
+
+
+def exact_at_temperatures() -> dict[str, float]:
+    x = np.linspace(-4.0, 4.0, 80_001)
+    answers = {}
+    for kT in (1.5, 2.5):
+        energy = 4 * (x**2 - 1) ** 2 + x
+        weight = np.exp(-energy / kT)
+        left, right = weight[x < 0].sum(), weight[x > 0].sum()
+        mean = np.average(energy, weights=weight)
+        answers[f"difference_{kT}"] = float(np.log(left / right))
+        answers[f"log_z_{kT}"] = float(np.log(weight.sum() * (x[1] - x[0]) * (np.pi * kT / 2) ** 0.5))
+        # the spring across adds half of k
+        answers[f"heat_capacity_{kT}"] = float(np.average((energy - mean) ** 2, weights=weight)) / kT**2 + 0.5
+    return answers
+
+
 def exact(name: str) -> dict[str, float]:
     if name == "double well":
         return {"difference": 4.7776}  # tests/systems/test_wells.py
@@ -65,6 +96,12 @@ ROWS = [
         "BoltzmannGenerator, tilted double well, 150 steps, 2000 draws reweighted",
         by_flow,
         partial(exact, "tilted double well"),
+    ),
+    Row(
+        "generator-at-temperatures",
+        "BoltzmannGenerator from kT = 1 to 3, tilted double well, 300 steps, 2000 draws reweighted to 1.5 and 2.5",
+        at_temperatures,
+        exact_at_temperatures,
     ),
     Row(
         "embedded-physics-double-well",

@@ -94,7 +94,7 @@ class GeneratorModel(SystemModel):
         """
         if temperatures is None:
             return None
-        system = self.system
+        system = self.system.cartesian
         coldest = system.kT if system.temperature is None else system.temperature
         values = [float(t) for t in plain(temperatures, "K")]
         if len(values) != 2 or abs(values[0] / coldest - 1) > 1e-6 or not values[0] < values[1] < float("inf"):
