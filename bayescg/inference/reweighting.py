@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,8 @@ from bayescg.arguments import check_counts, check_positive
 from bayescg.draws import pareto_k, pareto_smoothed
 from bayescg.errors import ConfigError, DataError
 from bayescg.modelling import Draws, SystemModel
-from bayescg.modelling.schedules.importance import draw
-from bayescg.recording.functional import Params, state_of
+from bayescg.modelling.schedules.importance import draw, log_generated
+from bayescg.recording.functional import Params, call_with, state_of
 from bayescg.systems import System
 from bayescg.topologies import read_topology
 from bayescg.units import plain
@@ -46,6 +47,7 @@ TOO_FEW = (
     "flow do it, BoltzmannGenerator"
 )
 BLOCKS = 100
+_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def reweighted(fit: Any, samples: int = SAMPLES, seed: int = 0, temperature: flo
         Other draws than those of the training for every seed.
     temperature : float or openmm.unit.Quantity, optional
         Another than the system's, K, of toys kT: one that the generator was trained at (``temperatures=``), or near
-        enough for its weights to reach. The frames are of that temperature.
+        enough for its weights to reach. The frames are of that temperature. A generator of a range makes its draws at
+        all temperatures of the range alike, the same for each that is asked.
 
     Returns
     -------
@@ -173,7 +176,9 @@ def _ratio(system: System, temperature: float | None) -> float:
 def draws_of_refits(fit: Any, samples: int, seed: int, beta: float = 1.0) -> Iterator[Draws]:
     """Draws with their log weights of the trained model, and of every refit where there are some: `samples` in all.
 
-    They are made and weighted at the inverse temperature `beta`, in units of the system's own.
+    They are weighted to the inverse temperature `beta`, in units of the system's own, at which they are made; those of
+    a model of a range of temperatures at all of its levels alike, whatever `beta` is, against the density of all levels
+    together: what the generator hardly visits at one temperature, it may well at another.
 
     Raises
     ------
@@ -184,16 +189,53 @@ def draws_of_refits(fit: Any, samples: int, seed: int, beta: float = 1.0) -> Ite
     """
     check_queries(fit)
     states = _states(fit)
-    if beta != 1:
-        if "beta" not in states[0]:
-            raise ConfigError(f"{type(fit.model).__name__} knows no temperature but the system's own")
-        states = [{**state, "beta": torch.full_like(state["beta"], beta)} for state in states]
-    check_counts(samples=(samples, BLOCKS * len(states)), seed=(seed, 0))
+    if beta != 1 and "beta" not in states[0]:
+        raise ConfigError(f"{type(fit.model).__name__} knows no temperature but the system's own")
+    levels = getattr(fit.model, "levels", [1.0])
+    check_counts(samples=(samples, BLOCKS * len(states) * len(levels)), seed=(seed, 0))
     for number, state in enumerate(states):
         # torch looks at 32 bits of a seed
         seed_of_refit = seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         names, each = list(fit.weights.names), samples // len(states)
-        yield draw(fit.model, names, state, each, seed_of_refit, PARTICLES)
+        if len(levels) > 1:
+            yield _of_levels(fit.model, names, state, each // len(levels), seed_of_refit, levels, beta)
+        else:
+            yield draw(fit.model, names, _at(state, beta), each, seed_of_refit, PARTICLES)
+
+
+def _at(state: Params, beta: float) -> Params:
+    return state if beta == 1 else {**state, "beta": torch.full_like(state["beta"], beta)}
+
+
+def _of_levels(
+    model: Any, names: list[str], state: Params, count: int, seed: int, levels: list[float], beta: float
+) -> Draws:
+    """Draws at each level, taking turns, weighted to `beta` by the mean of the levels' densities.
+
+    References
+    ----------
+    E. Veach, L. Guibas, "Optimally combining sampling techniques for Monte Carlo rendering", SIGGRAPH 1995, the balance
+    heuristic; Shirts, Chodera, J. Chem. Phys. 129, 124105 (2008), for temperatures.
+    """
+    seeds = np.random.SeedSequence([seed, len(levels)]).generate_state(len(levels))
+    parts = [draw(model, names, _at(state, level), count, int(s)) for level, s in zip(levels, seeds, strict=True)]
+    x, log_weight, per_beta = (
+        torch.stack(columns, 1).flatten(0, 1)
+        for columns in (
+            [part.x for part in parts],
+            [part.log_weight for part in parts],
+            [part.log_target / level for part, level in zip(parts, levels, strict=True)],
+        )
+    )
+    with torch.no_grad():
+        densities = torch.stack([
+            torch.cat([call_with(model, _at(state, b), log_generated, rows, 1) for rows in x.split(_CHUNK)])
+            for b in levels
+        ])  # fmt: skip
+    turn = torch.arange(len(x), device=x.device) % len(levels)
+    proposed, made_at = densities.gather(0, turn[None])[0], per_beta.new_tensor(levels)[turn]
+    log_weight = log_weight + (beta - made_at) * per_beta + proposed - (densities.logsumexp(0) - math.log(len(levels)))
+    return Draws(x, log_weight, torch.zeros_like(log_weight), beta * per_beta)
 
 
 def weighted_draws(fit: Any, samples: int, seed: int) -> Draws:

@@ -12,6 +12,7 @@ from bayescg import nets
 from bayescg.arguments import check_counts, check_numbers, stated, widths
 from bayescg.errors import ConfigError
 from bayescg.features import UnboundedCoordinates
+from bayescg.modelling.schedules.range_annealing import levels_of
 from bayescg.modelling.system_model import SystemModel
 from bayescg.systems import System
 from bayescg.units import plain
@@ -36,17 +37,25 @@ class GeneratorModel(SystemModel):
         Of each form, steps, batch size and learning rate.
     beta : Tensor
         Present inverse temperature, in units of the system's own.
+    low : float or None
+        The least of those that it is trained at, where these are a range.
     """
 
     suited: ClassVar[dict[str, dict[str, Any]]]
     courses: ClassVar[dict[str, dict[str, Any]]]
     form: str
     beta: Tensor
+    low: float | None = None
 
     @property
     def training_defaults(self) -> dict[str, Any]:  # type: ignore[override]
         """Those of its form."""
         return self.courses[self.form]
+
+    @property
+    def levels(self) -> list[float]:
+        """Inverse temperatures at which draws are made for answers."""
+        return [1.0] if self.low is None else levels_of(self.low)
 
     def suited_to(self, form: str, **settings: Any) -> dict[str, Any]:
         """Take the form; settings, where they are None what suits it."""

@@ -12,10 +12,22 @@ from bayescg.modelling.schedules.reweighted_annealing import ReweightedAnnealing
 from bayescg.modelling.schedules.weighted import Draws
 from bayescg.recording.functional import Params
 
-__all__ = ["RangeAnnealing"]
+__all__ = ["RangeAnnealing", "levels_of"]
 
 _RATIO = 1.15
 """Of neighbouring temperatures at which draws are made, at most."""
+
+
+def levels_of(low: float) -> list[float]:
+    """Inverse temperatures from 1 down to `low`, neighbours at most 15 % apart.
+
+    Examples
+    --------
+    >>> [round(beta, 3) for beta in levels_of(0.7)]
+    [1.0, 0.888, 0.788, 0.7]
+    """
+    steps = max(1, math.ceil(-math.log(low) / math.log(_RATIO)))
+    return [low ** (k / steps) for k in range(steps + 1)]
 
 
 class RangeAnnealing(ReweightedAnnealing):
@@ -52,11 +64,10 @@ class RangeAnnealing(ReweightedAnnealing):
         fresh: int | None,
         refine: float,
     ):
-        number = 1 + max(1, math.ceil(-math.log(low) / math.log(_RATIO)))
-        each = max(1, (fresh or count) // number)
+        self.levels = levels_of(low)
+        each = max(1, (fresh or count) // len(self.levels))
         super().__init__(start, cess, steps, count, warm, rounds=rounds, fresh=each, refine=refine)
         self.anew, self.low = fresh is not None, low
-        self.levels = [low ** (k / (number - 1)) for k in range(number)]
         self.turn = 0
         self.of: Tensor | None = None
 

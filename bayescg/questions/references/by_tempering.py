@@ -120,8 +120,8 @@ PLANS = {
         "alanine_dipeptide",
         {"force_field": "amber96", "solvent": "obc1", "temperature": ladder[0]},
         _DIPEPTIDE_STARTS,
-        _COMMON | {"temperatures": ladder, "equilibration": 1000, "compile": "auto"},
-        (4000, 4000),
+        _COMMON | {"temperatures": ladder, "equilibration": 4000, "stride": 4, "compile": "auto"},
+        (12_000, 12_000),
         256,
         _DIPEPTIDE_REGIONS,
     )
