@@ -93,9 +93,9 @@ def reweighted(fit: Any, samples: int = SAMPLES, seed: int = 0, temperature: flo
     seed : int
         Other draws than those of the training for every seed.
     temperature : float or openmm.unit.Quantity, optional
-        Another than the system's, K, of toys kT: one that the generator was trained at (``temperatures=``), or near
-        enough for its weights to reach. The frames are of that temperature. A generator of a range makes its draws at
-        all temperatures of the range alike, the same for each that is asked.
+        Another than the system's, K, of toys kT: within the range that the generator was trained at
+        (``temperatures=``), or, of one without, near enough for its weights to reach. The frames are of that
+        temperature. A generator of a range makes its draws at all temperatures of it alike, whichever is asked.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def reweighted(fit: Any, samples: int = SAMPLES, seed: int = 0, temperature: flo
     DataError
         The model learned from frames: reweight nothing, use those.
     ConfigError
-        There are too few samples for a tail of their weights.
+        There are too few samples for a tail of their weights, or the temperature is outside of the model's range.
 
     References
     ----------
@@ -192,6 +192,11 @@ def draws_of_refits(fit: Any, samples: int, seed: int, beta: float = 1.0) -> Ite
     if beta != 1 and "beta" not in states[0]:
         raise ConfigError(f"{type(fit.model).__name__} knows no temperature but the system's own")
     levels = getattr(fit.model, "levels", [1.0])
+    if len(levels) > 1 and not 0.999 * levels[-1] <= beta <= 1.001:
+        raise ConfigError(
+            f"the temperature is {1 / beta:.3g} times the system's own, outside of the range that the model was "
+            f"trained at (1 to {1 / levels[-1]:.3g} times): what its draws leave out there, their weights cannot tell"
+        )
     check_counts(samples=(samples, BLOCKS * len(states) * len(levels)), seed=(seed, 0))
     for number, state in enumerate(states):
         # torch looks at 32 bits of a seed

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import bayescg as bcg
+from bayescg.draws import pareto_smoothed
 from bayescg.errors import ConfigError, DataError
 from bayescg.models import BoltzmannGenerator
 from bayescg.systems import DoubleWell, Harmonic, Prinz
@@ -86,8 +87,23 @@ def test_springs_have_half_of_k_each_at_all_temperatures_by_a_flow(springs):
         assert abs(capacity.mean - 1.5) < 4 * capacity.sd < 0.3
 
 
+def test_temperatures_outside_of_the_range_are_refused(springs):
+    for kT in (0.9, 3.1):
+        with pytest.raises(ConfigError, match="outside of the range that the model was trained at"):
+            bcg.analysis.reweighted(springs, samples=2000, temperature=kT)
+
+
 def test_a_temperature_that_the_draws_do_not_reach_has_no_interval(springs):
-    frames = bcg.analysis.reweighted(springs, samples=2000, seed=1, temperature=30.0)
+    """Draws at kT = 1, weighted to 30 as those of a generator of one temperature are."""
+    with torch.no_grad():
+        q = springs.model.density()
+        x = q((2000,))
+        log_weight = (springs.model.system.log_prob(x) / 30.0 - q.log_prob(x)).double()
+    smoothed, k = pareto_smoothed(log_weight.numpy())
+    frames = bcg.data.Frames.from_numpy(
+        x.numpy(), unit="reduced", temperature_kT=30.0, weights=np.exp(smoothed - smoothed.max())
+    )
+    frames = replace(frames, provenance={**frames.provenance, "pareto_k": k})
     capacity = bcg.analysis.heat_capacity(frames, springs.model.system)
     assert np.quantile(capacity.draws, 0.95) < 1.5  # it would be wrong
     assert capacity.ci90 is None
