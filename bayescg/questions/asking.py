@@ -140,6 +140,8 @@ def answer(context: Context, questions: Iterable[Question]) -> Finding:
     finding = Finding.of(findings)
     note_given(finding, context.settings.truth)
     if context.weighted:
+        if lost := context.fit.diagnostics.get("audit", {}).get("missing"):
+            finding.withhold("; ".join(lost))
         judge_number(finding, len(context.frames), context.frames.provenance)
     return finding
 

@@ -113,6 +113,11 @@ class Finding:
         """Add sentences under a heading."""
         self.remarks.setdefault(heading, []).extend(sentences)
 
+    def withhold(self, why: str) -> None:
+        """Take the intervals of all quantities away that still have one."""
+        for name, quantity in self.quantities.items():
+            self.quantities[name] = replace(quantity, ci90=None, warning=quantity.warning or why)
+
     def distrust(self, why: str) -> None:
         """Take the intervals of all quantities away, and warn."""
         for name, quantity in self.quantities.items():

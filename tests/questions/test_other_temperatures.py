@@ -69,3 +69,21 @@ def test_temperatures_outside_of_the_models_are_refused_before_anything_is_compu
         check(load(name, changes=[asked]))
     with pytest.raises(ConfigError, match="the model is trained at no range of temperatures"):
         check(load("alanine-dipeptide-boltzmann", changes=["analysis.temperatures=[300.0]"]))
+
+
+def test_what_an_audit_misses_takes_every_interval_away() -> None:
+    """A generator of one well of two: log Z and averages of its draws are as wrong as populations."""
+    model = BoltzmannGenerator(
+        from_function(tilted, dim=2), layers=4, hidden=(16,), beta_start=0.25, buffer=3000, temperatures=(1.0, 3.0)
+    )
+    fit = bcg.fit(model, steps=60, batch_size=200, learning_rate=3e-3, seed=1, progress=False)
+    settings = {"observables": ["x1"], "regions": {"left": {"x1": [-4.0, 0.0]}}, "temperatures": [2.0], "samples": 9000}
+    questions = ("samples", "averages", "free_energies", "other_temperatures")
+    whole = bcg.questions.ask(fit, fit.samples(9000, seed=2), *questions, **settings)
+    fit.diagnostics["audit"] = {"reference": "", "warnings": [], "missing": ["12 % is left out"]}
+    lost = bcg.questions.ask(fit, fit.samples(9000, seed=2), *questions, **settings)
+    assert {"log_z", "x1", "population_left", "heat_capacity_2kT"} <= lost.quantities.keys()
+    assert any(quantity.ci90 is not None for quantity in whole.quantities.values())
+    for name, quantity in lost.quantities.items():
+        assert quantity.ci90 is None, name
+        assert quantity.warning, name
