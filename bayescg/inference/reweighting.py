@@ -13,7 +13,7 @@ import torch
 from bayescg.arguments import check_counts, check_positive
 from bayescg.draws import pareto_k, pareto_smoothed
 from bayescg.errors import ConfigError, DataError
-from bayescg.modelling import Draws, SystemModel
+from bayescg.modelling import Draws, GeneratorModel, SystemModel
 from bayescg.modelling.schedules.importance import draw, log_generated
 from bayescg.recording.functional import Params, call_with, state_of
 from bayescg.systems import System
@@ -191,7 +191,7 @@ def draws_of_refits(fit: Any, samples: int, seed: int, beta: float = 1.0) -> Ite
     states = _states(fit)
     if beta != 1 and "beta" not in states[0]:
         raise ConfigError(f"{type(fit.model).__name__} knows no temperature but the system's own")
-    levels = getattr(fit.model, "levels", [1.0])
+    levels = fit.model.levels if isinstance(fit.model, GeneratorModel) else [1.0]
     if len(levels) > 1 and not 0.999 * levels[-1] <= beta <= 1.001:
         raise ConfigError(
             f"the temperature is {1 / beta:.3g} times the system's own, outside of the range that the model was "

@@ -93,7 +93,7 @@ def difference_of(name: str) -> dict[str, float]:
 ROWS = [
     Row(
         "boltzmann-generator",
-        "BoltzmannGenerator, tilted double well, 150 steps, 4500 draws reweighted",
+        "BoltzmannGenerator, tilted double well, 150 steps, 2000 draws reweighted",
         by_flow,
         partial(exact, "tilted double well"),
     ),

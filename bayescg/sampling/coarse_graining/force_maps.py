@@ -85,7 +85,8 @@ def check_map(weights: NDArray[np.float64], mapping: Beads, aggregation: str) ->
     off = np.abs(weights @ mapping.matrix.numpy().T - np.eye(len(mapping.labels)))
     if off.max() < 1e-6:
         return
-    bead, other = np.unravel_index(int(off.argmax()), off.shape)
+    between = off * (1 - np.eye(len(off)))  # two beads, if there are two: what a bead has of itself may be as far off
+    bead, other = np.unravel_index(int((between if between.max() >= 1e-6 else off).argmax()), off.shape)
     second = f" and {mapping.labels[other]}" if other != bead else ""
     remedy = ' or aggregation="optimal", for beads that share atoms' if aggregation != "optimal" else ""
     raise DataError(
