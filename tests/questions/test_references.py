@@ -57,7 +57,13 @@ def test_a_reference_is_consistent_in_itself(reference, plane):
 
 @pytest.mark.parametrize(
     ("name", "rare", "precision"),
-    [(NAME, "phi_positive", 0.1), (VACUUM, "C7ax", 0.1), (PEPTIDE, "alpha_3", 0.1), (PEPTIDE, "all alpha", 0.2)],
+    [
+        (NAME, "phi_positive", 0.1),
+        *((f"alanine-dipeptide-obc1-{kelvin}K", "phi_positive", 0.1) for kelvin in (400, 500, 600)),
+        (VACUUM, "C7ax", 0.1),
+        (PEPTIDE, "alpha_3", 0.1),
+        (PEPTIDE, "all alpha", 0.2),
+    ],
 )
 def test_both_starts_agree(name, rare, precision):
     """Of runs that began in different basins: converged, or they would differ."""

@@ -1,14 +1,15 @@
-"""Peptides at 300 K: ``python -m bayescg.questions.references.by_tempering NAME DIR``.
+"""Peptides at 300 K and more: ``python -m bayescg.questions.references.by_tempering NAME DIR``.
 
-Alanine dipeptide in AMBER96 with OBC1, ten million frames, takes about 20 minutes of one core; in ff14SB and vacuum a
-little longer; three alanines, half a million frames, half an hour. All go on where they were interrupted. Parallel
-tempering has no error of the time step. It is run twice, from different basins, which the plan names: that both agree
-on the populations shows that neither remembers where it began. In OBC1 alanine dipeptide forgets them within some
-10 ps; in vacuum, where the barriers of phi are twice as high, it needs temperatures that cross them, and some 100 ps.
-Three alanines, extended or helical, take some 200 ps, as a first look at the drift of both runs showed; 350 ps are left
-out, and the population of the helix ("all alpha") is the least certain. The carbons stay L. Peptide bonds are trans:
-too few turn for the share of frames with a cis bond (``made["cis"]``) to be more than what happened to come up.
-``made["settings"]["steps"]`` of a file says how many frames of each chain it holds.
+Alanine dipeptide in AMBER96 with OBC1, ten million frames, takes about 20 minutes of one core, at 400 to 600 K, one and
+a half million, some 8 each; in ff14SB and vacuum a little longer; three alanines, half a million frames, half an hour.
+All go on where they were interrupted. Parallel tempering has no error of the time step. It is run twice, from
+different basins, which the plan names: that both agree on the populations shows that neither remembers where it began.
+In OBC1 alanine dipeptide forgets them within some 10 ps; in vacuum, where the barriers of phi are twice as high, it
+needs temperatures that cross them, and some 100 ps. Three alanines, extended or helical, take some 200 ps, as a first
+look at the drift of both runs showed; 350 ps are left out, and the population of the helix ("all alpha") is the least
+certain. The carbons stay L. Peptide bonds are trans: too few turn for the share of frames with a cis bond
+(``made["cis"]``) to be more than what happened to come up. ``made["settings"]["steps"]`` of a file says how many frames
+of each chain it holds.
 """
 
 import sys
@@ -66,28 +67,30 @@ class Plan:
     regions: dict[str, dict[str, list[float]]]
 
 
+_DIPEPTIDE_STARTS = {
+    "negative phi": ((-150.0, 155.0), (-75.0, -30.0), (-75.0, 150.0), (-85.0, 75.0)),
+    "positive phi": ((55.0, 45.0), (65.0, -65.0)),
+}
 _COMMON = {"dt": 0.002, "leapfrog": 25, "compile": "trace"}
 _ALPHA, _BETA, _POSITIVE = [-120.0, 60.0], [60.0, -120.0], [0.0, 120.0]
+_DIPEPTIDE_REGIONS = {
+    "alpha": {"psi": _ALPHA},
+    "beta": {"psi": _BETA},
+    "phi_positive": {"phi": _POSITIVE},
+    "phi_negative": {"phi": [120.0, 0.0]},
+    "phi_negative, alpha": {"phi": [120.0, 0.0], "psi": _ALPHA},
+    "phi_negative, beta": {"phi": [120.0, 0.0], "psi": _BETA},
+}
 _ALANINES = (2, 3, 4)
 PLANS = {
     "alanine-dipeptide-obc1-300K": Plan(
         "alanine_dipeptide",
         {"force_field": "amber96", "solvent": "obc1", "temperature": 300.0},
-        {
-            "negative phi": ((-150.0, 155.0), (-75.0, -30.0), (-75.0, 150.0), (-85.0, 75.0)),
-            "positive phi": ((55.0, 45.0), (65.0, -65.0)),
-        },
+        _DIPEPTIDE_STARTS,
         {"temperatures": [300.0, 378.0, 476.0, 600.0], "equilibration": 2000} | _COMMON,
         (19_600, 19_600),
         256,
-        {
-            "alpha": {"psi": _ALPHA},
-            "beta": {"psi": _BETA},
-            "phi_positive": {"phi": _POSITIVE},
-            "phi_negative": {"phi": [120.0, 0.0]},
-            "phi_negative, alpha": {"phi": [120.0, 0.0], "psi": _ALPHA},
-            "phi_negative, beta": {"phi": [120.0, 0.0], "psi": _BETA},
-        },
+        _DIPEPTIDE_REGIONS,
     ),
     "alanine-dipeptide-vacuum-300K": Plan(
         "alanine_dipeptide",
@@ -112,6 +115,17 @@ PLANS = {
         | {"all alpha": {f"psi ALA-{k}": _ALPHA for k in _ALANINES}}
         | {"all beta": {f"psi ALA-{k}": _BETA for k in _ALANINES}},
     ),
+} | {
+    f"alanine-dipeptide-obc1-{ladder[0]:g}K": Plan(
+        "alanine_dipeptide",
+        {"force_field": "amber96", "solvent": "obc1", "temperature": ladder[0]},
+        _DIPEPTIDE_STARTS,
+        _COMMON | {"temperatures": ladder, "equilibration": 4000, "stride": 4, "compile": "auto"},
+        (12_000, 12_000),
+        256,
+        _DIPEPTIDE_REGIONS,
+    )
+    for ladder in ([400.0, 490.0, 600.0], [500.0, 600.0], [600.0, 720.0])
 }
 """By the names of the files. Names and boundaries of regions are those of the experiments."""
 
