@@ -49,8 +49,9 @@ def heat_capacity(frames: Frames, system: System | None = None, draws: int = 400
     -------
     Quantity
         In kJ/mol/K for molecules, in units of k for reduced ones. Without an interval where the weights of a
-        generator's draws have no mean, or fewer than ten effective draws carry the fluctuations. Intervals
-        that are left beyond the range that it was trained at miss too often: at twice its hot end a quarter to most.
+        generator's draws have no mean, or fewer than ten effective draws carry the fluctuations. Of a generator of one
+        temperature, intervals that are left at others miss too often: at twice that where it was trained, a quarter to
+        most.
 
     Raises
     ------

@@ -25,7 +25,7 @@ _POOR = 0.05
 
 
 class OtherTemperatures(Question):
-    """Populations and the heat capacity at temperatures beside the system's own, each from draws of its own."""
+    """Populations and the heat capacity at temperatures beside the system's own, from draws at all of the range."""
 
     class Settings(Section):
         """Temperatures within the range of the model, K, of toys kT."""
