@@ -68,9 +68,8 @@ def langevin(
     energy, forces : bool
         Whether to keep these with each frame. Energies cost one evaluation a frame, forces nothing.
     compile : {"auto", "inductor", "trace", "off"}
-        How steps run. ``"auto"`` makes those of a molecule on a processor in C++, many in one call
-        (:attr:`ForceField.kernels <bayescg.systems.forcefield.ForceField>` says where that is possible); others are
-        recorded from 200 on and compiled from 20 000 on.
+        How steps run. ``"auto"`` makes those of a molecule on a processor in C++, many in one call, where
+        ``system.kernels`` has them; others are recorded from 200 on and compiled from 20 000 on.
     device : {"auto", "cpu", "cuda"}
     seed : int, default 0
         One seed gives one result on one machine.
