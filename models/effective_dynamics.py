@@ -28,6 +28,9 @@ class EffectiveDynamics(VariableModel):
     Maruyama is off by half of D at a hundredth of the relaxation time. Frames are counted once, and then cost nothing.
     The parameters are those of largest posterior density, found by Fisher's scoring.
 
+    Of pairs of biased frames, as :meth:`bayescg.data.Frames.segments` of umbrella sampling makes them, F is without the
+    bias, which is added to it in each window; F and D are the same in all.
+
     Of a molecule, z is not Markov at short lags: D is then that of the fast parts, and timescales are too short. Fit at
     several lags, and take those from which on nothing changes (:func:`bayescg.analysis.flat_from`).
 
@@ -44,8 +47,8 @@ class EffectiveDynamics(VariableModel):
         Rougher ones widen intervals little; smoother ones cut barriers.
     periodic : bool, optional
         Whether z is an angle in radians; default: of torsions.
-    cells, lag, low, high : optional
-        Of the grid, and the lag; the training pairs tell.
+    cells, windows, window_cells, lag, low, high : optional
+        Of the grid and of a bias, and the lag; the training pairs tell.
     temperature, temperature_kT : optional
         As of :class:`bayescg.modelling.HasPotential`; the training pairs tell.
 
@@ -80,6 +83,8 @@ class EffectiveDynamics(VariableModel):
         diffusion_roughness: float = 10.0,
         periodic: bool | None = None,
         cells: int | None = None,
+        windows: int = 0,
+        window_cells: int | None = None,
         lag: float | None = None,
         low: float | None = None,
         high: float | None = None,
@@ -91,7 +96,9 @@ class EffectiveDynamics(VariableModel):
         check_positive(roughness=roughness, diffusion_roughness=diffusion_roughness)
         self.knots, self.diffusion_knots = knots, diffusion_knots
         self.roughness, self.diffusion_roughness = float(roughness), float(diffusion_roughness)
-        self.begin_variable(features, cv, periodic, cells, lag, low, high, temperature, temperature_kT)
+        self.begin_variable(
+            features, cv, periodic, cells, windows, window_cells, lag, low, high, temperature, temperature_kT
+        )
         self.energy = nets.SmoothFunction(knots, 3, self.roughness, self.periodic, constant=False)
         self.mobility = nets.SmoothFunction(diffusion_knots, 2, self.diffusion_roughness, self.periodic)
         self.register_buffer("first_log_diffusion", torch.zeros((), dtype=torch.float64))
@@ -105,29 +112,31 @@ class EffectiveDynamics(VariableModel):
         return energy(middles), self.first_log_diffusion + mobility(borders)
 
     def _log_propagator(self, energy: Callable[..., Tensor], mobility: Callable[..., Tensor]) -> Tensor:
+        """Of each window, ``(windows, n, n)``; all have one F and one D."""
         f, log_d = self._profiles(energy, mobility)
         assert self.lag is not None
         d, width = log_d.exp(), self.grid.width
         lag = self.lag + width**2 / (12 * d.mean())  # to squared displacements, rounding to cells adds width^2 / 6
-        return nets.log_propagator(f, d, width, self.periodic, lag)
+        cell = self.begin[:, None] + torch.arange(self.bias.shape[1], device=self.begin.device)
+        border = cell if self.periodic else cell[:, :-1]
+        return nets.log_propagator(f[cell] + self.bias, d[border], width, self.periodic, lag)
 
     def model(self, batch: Batch) -> None:
         """F, log D ~ smooth; cells of later frames ~ the propagator's row of the first ones."""
         prior = {"weight": nets.gaussian(1.0)}
         energy, mobility = (nets.random_net(self, name, prior) for name in ("energy", "mobility"))
         log_p = self._log_propagator(energy, mobility) - np.log(self.grid.width)
+        now, later = self.in_windows(batch.window, batch.x, batch.y)
         with batch.plate("frames"):
-            pyro.factor("pairs", log_p[self.grid.cell(batch.x), self.grid.cell(batch.y)])
+            pyro.factor("pairs", log_p[0 if batch.window is None else batch.window, now, later])
 
     def guide(self, batch: Batch) -> None:
         """Nothing is hidden."""
 
     def information(self, batch: Batch) -> Tensor:
         """Of every transition, from where the batch begins: the expected information of its pairs."""
-        log_p, x = self._log_propagator(self.energy, self.mobility), batch.x
-        weight = torch.ones(len(batch)).to(log_p) if batch.weight is None else batch.weight.to(log_p)
-        starts = torch.zeros(len(log_p)).to(log_p).index_add(0, self.grid.cell(x), weight)
-        return ((starts[:, None] * log_p.exp()).sqrt().detach() * log_p).flatten()
+        log_p = self._log_propagator(self.energy, self.mobility)
+        return ((self.starts(batch)[..., None] * log_p.exp()).sqrt().detach() * log_p).flatten()
 
     def prior_spread(self) -> Tensor:
         """Prior standard deviation of log D at the borders between cells."""
@@ -157,6 +166,7 @@ class EffectiveDynamics(VariableModel):
         self.first_log_diffusion.copy_((square / (2 * self.lag)).log())
         if self.cells is None:
             self.cells = nets.enough_cells(self.grid.high - self.grid.low, float(least) ** 0.5, self.lag)
+        self.take_windows(frames, 2.0 * float(square) ** 0.5)
 
     def solve(self, pairs: Pairs, weight: Tensor) -> None:
         """Take the parameters of largest posterior density.
@@ -174,9 +184,8 @@ class EffectiveDynamics(VariableModel):
             of_f, of_d = w.split(sizes)
             return self._log_propagator(lambda z: energy.basis(z) @ of_f, lambda z: mobility.basis(z) @ of_d)
 
-        counts = self.counts(pairs, weight)
-        begin = torch.cat([energy.of_histogram(counts.sum(1)), torch.zeros_like(mobility.weight)])
-        weights, converged = nets.fisher_scoring(log_p, counts, begin)
+        begin = torch.cat([energy.of_histogram(self.histogram(pairs, weight)), torch.zeros_like(mobility.weight)])
+        weights, converged = nets.fisher_scoring(log_p, self.counts(pairs, weight), begin)
         with torch.no_grad():
             for parameter, value in zip(parameters, weights.split(sizes), strict=True):
                 parameter.copy_(value)

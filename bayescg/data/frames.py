@@ -17,6 +17,7 @@ from bayescg.data.pairs import lagged_rows, steps_of
 from bayescg.data.readers import geometry
 from bayescg.data.readers.imaging import Imaging
 from bayescg.data.rows import check_rows, take
+from bayescg.data.segments import segments
 from bayescg.data.store import computed
 from bayescg.data.stretches import Stretches, stretches
 from bayescg.errors import DataError
@@ -359,6 +360,19 @@ class Frames:
         """
         check_counts(length=(length, 2))
         return stretches(self, lag, length)
+
+    def segments(self) -> "Frames":
+        """Frames of :func:`bayescg.sampling.umbrella` as trajectories of one replica under one bias, with a time axis.
+
+        They end where windows are exchanged, whether that was accepted or not. Their pairs a lag apart are of the
+        biased dynamics, which :class:`bayescg.models.EffectiveDynamics` undoes.
+
+        Raises
+        ------
+        DataError
+            The frames are of something else, or fewer than two were kept from one exchange to the next.
+        """
+        return segments(self)
 
     def equilibrium(self, basis: Any, lag: float) -> "Frames":
         r"""The same frames with equilibrium weights, of trajectories that begin anywhere.

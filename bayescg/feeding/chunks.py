@@ -20,22 +20,24 @@ __all__ = ["CHUNK", "COLUMNS", "chunks", "columns", "joined", "observations", "o
 
 CHUNK = 4096
 
-COLUMNS = ("momenta", "later_momenta", "lag", "forces", "energy", "labels", "commitments")
+COLUMNS = ("momenta", "later_momenta", "lag", "forces", "energy", "labels", "commitments", "window")
 """What a model may learn of frames beside their positions."""
 
 
 def columns(frames: Frames | Pairs) -> dict[str, Any]:
-    """Of `COLUMNS`, those that these frames have, by name, with one row a frame; of states momenta and lags."""
+    """Of `COLUMNS`, those that these frames have, by name, with one row a frame; of pairs momenta, lags and windows."""
     if isinstance(frames, Pairs):
+        window = {} if frames.frames.bias is None else {"window": frames.frames.bias.window[frames.i]}
         if frames.frames.momenta is None:
-            return {}
-        return {**dict(zip(("momenta", "later_momenta"), frames.ends("momenta"), strict=True)), "lag": frames.lags}
+            return window
+        states = dict(zip(("momenta", "later_momenta"), frames.ends("momenta"), strict=True))
+        return {**states, "lag": frames.lags, **window}
     return {name: values for name in COLUMNS if (values := getattr(frames, name, None)) is not None}
 
 
 def on_device(raw: Mapping[str, Tensor], like: Tensor) -> dict[str, Tensor]:
-    """Tensors of `columns` on the device of `like` and, labels apart, in its type."""
-    types = {name: torch.int64 if name == "labels" else like.dtype for name in raw}
+    """Tensors of `columns` on the device of `like` and, labels and windows apart, in its type."""
+    types = {name: torch.int64 if name in ("labels", "window") else like.dtype for name in raw}
     moved = {name: values.to(like.device, types[name], non_blocking=True) for name, values in raw.items()}
     return {name: values.flatten(1) if "momenta" in name else values for name, values in moved.items()}
 

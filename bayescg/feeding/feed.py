@@ -94,12 +94,12 @@ class Feed:
         if paired:
             now, later = (torch.as_tensor(end).to(device) for end in (frames.i, frames.j))
             self._ends = {"x": ("x", now), "y": ("x", later)}
+            raw = {name: torch.as_tensor(v) for name, v in sources.items() if name in ("lag", "window")}
             if frames.frames.momenta is not None:
-                momenta = torch.as_tensor(frames.frames.gather(slice(None), "momenta"))
-                raw = {"momenta": momenta, "lag": torch.as_tensor(frames.lags)}
-                self._kept |= on_device(raw, self._kept["x"])
+                raw["momenta"] = torch.as_tensor(frames.frames.gather(slice(None), "momenta"))
                 self._ends |= {"momenta": ("momenta", now), "later_momenta": ("momenta", later)}
-                self._ends["lag"] = ("lag", torch.arange(n, device=device))
+            self._kept |= on_device(raw, self._kept["x"])
+            self._ends |= {name: (name, torch.arange(n, device=device)) for name in raw if name != "momenta"}
             if self.size == n:
                 self._kept, self._ends = self._rows(torch.arange(n, device=device)), {}
         else:

@@ -243,11 +243,13 @@ def _rows(model: Model, frames: Any, validation: float) -> Any:
         isinstance(frames, Pairs | Stretches)
         and frames.frames.weights is not None
         and np.ptp(frames.frames.weights) > 0
+        and not (model.undoes_bias and frames.frames.bias is not None)
     ):
         raise DataError(
             "the frames have importance weights, which say how often each is to count, not how often one follows the "
             "other: pairs of a biased simulation would need weights of whole paths. Use unbiased trajectories, or a "
-            "model of single frames (GeneratorEigenfunctions has no lag)"
+            "model of single frames (GeneratorEigenfunctions has no lag); for umbrella sampling there is "
+            "EffectiveDynamics along the biased variable"
         )
     if validation and len(frames) < 2:
         raise DataError("one frame is too few to hold some out; fit it with validation=0")

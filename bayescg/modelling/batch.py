@@ -34,6 +34,8 @@ class Batch:
     labels, forces, energy, commitments : Tensor or None
         Class labels ``(B,)`` (-1 where not known), forces, energies ``(B,)`` (NaN where not known), and of the shots of
         each frame how many reached each region, ``(B, regions)``; of the same frames.
+    window : Tensor or None
+        Of umbrella sampling, the window that each frame or pair was simulated in, ``(B,)``.
     beta : Tensor or None
         Inverse temperature that each configuration of `x` is of, ``(B,)``, in units of the system's own, where a
         schedule trains at several at once.
@@ -56,6 +58,7 @@ class Batch:
     forces: Tensor | None = None
     energy: Tensor | None = None
     commitments: Tensor | None = None
+    window: Tensor | None = None
     beta: Tensor | None = None
     weight: Tensor | None = None
     index: Tensor | None = None

@@ -77,6 +77,8 @@ class Model(nn.Module, ABC):
     pair_density : {"features", "equilibrium", "variable"} or None
         Of pairs: what the log density of the later frame is over, given the first one: whitened features, relative to
         the equilibrium, or one variable in its own unit. None: it has none.
+    undoes_bias : bool
+        Whether it learns from pairs of a biased simulation: ``batch.window`` then says under which bias each was.
     conditional : bool
         Whether its likelihood is that of labels given the frames (forces, energies), of which it generates none.
     objective : str
@@ -101,6 +103,7 @@ class Model(nn.Module, ABC):
     needs_frames: ClassVar[bool] = True
     optional_frames: ClassVar[bool] = False
     pair_density: ClassVar[str | None] = None
+    undoes_bias: ClassVar[bool] = False
     conditional: ClassVar[bool] = False
     objective: ClassVar[str] = "elbo"
     uncertainty: ClassVar[str] = "none"

@@ -1,5 +1,6 @@
 """Effective dynamics: an exact propagator, a fit that finds what made the frames, and lags that disagree."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 import bayescg as bcg
 from bayescg import nets
 from bayescg.analysis import DiffusionDraws, compare, effective_dynamics, flat_from
-from bayescg.data import Frames
+from bayescg.data import Bias, Frames
 from bayescg.errors import ConfigError, DataError, ModelError
 from bayescg.models import EffectiveDynamics
 
@@ -273,3 +274,101 @@ def test_settings_that_make_no_sense_are_refused(fit):
 def test_a_lag_too_short_for_the_grid_is_told():
     with pytest.warns(UserWarning, match="use a longer lag"):
         EffectiveDynamics(knots=8).setup(frames_of(spring(4000, dt=1e-7), dt=1e-7).lagged(1e-7))
+
+
+def pulled(centres=(-1.2, 0.0, 1.2), spring=4.0, seed=0, **more):
+    """Trajectories of dz = -z dt - spring (z - c) dt + sqrt(2) dW, ten under each spring, by exact steps."""
+    rng, keep, dt = np.random.default_rng(seed), np.exp(-(1 + spring) * 0.1), 0.1
+    middle, sd = spring * np.repeat(centres, 10) / (1 + spring), (1 + spring) ** -0.5
+    z = [middle + sd * rng.normal(size=len(middle))]
+    for _ in range(299):
+        z.append(middle + keep * (z[-1] - middle) + np.sqrt(1 - keep**2) * sd * rng.normal(size=len(middle)))
+    path = np.stack(z, 1)
+    window = np.repeat(np.arange(len(centres)), 10 * 300)
+    bias = Bias(window, spring / 2 * (path.reshape(-1, 1) - np.array(centres)) ** 2)
+    return frames_of(path, dt, bias=bias, **more)
+
+
+@pytest.fixture(scope="module")
+def of_windows():
+    return bcg.fit(EffectiveDynamics(knots=10, cells=60), pulled().lagged(0.1), progress=False)
+
+
+def bend(found):
+    """F at -1 and 1 above that at 0, of draws: half a kT of the spring."""
+    f = found.free_energy
+    return f.sel(z=[-1.0, 1.0], method="nearest").mean("z") - f.sel(z=0.0, method="nearest")
+
+
+def test_windows_of_umbrella_sampling_say_what_is_without_their_bias(of_windows):
+    found = effective_dynamics(of_windows, modes=1)
+    q = found.quantities
+    assert abs(q["mean_diffusion"].mean - 1) < 3 * q["mean_diffusion"].sd < 0.1
+    assert abs(q["timescale_1"].mean - 1) < 3 * q["timescale_1"].sd < 0.5
+    apart = found.free_energy.sel(z=1.0, method="nearest") - found.free_energy.sel(z=-1.0, method="nearest")
+    assert abs(float(apart.mean())) < 3 * float(apart.std()) < 0.5
+    assert abs(float(bend(found).mean()) - 0.5) < 3 * float(bend(found).std()) < 0.5
+    assert of_windows.model.bias.shape[1] < 60  # only the cells that a window reaches
+
+
+def test_biased_pairs_that_pass_for_unbiased_ones_tell_another_free_energy():
+    frames = replace(pulled(), bias=None, weights=None)
+    found = effective_dynamics(bcg.fit(EffectiveDynamics(knots=10, cells=60), frames.lagged(0.1), progress=False))
+    assert abs(float(bend(found).mean()) - 0.5) > 3 * float(bend(found).std())
+
+
+class Whole(EffectiveDynamics):
+    """Every window with all cells."""
+
+    def take_windows(self, data, margin):
+        super().take_windows(data, 100.0)
+
+
+def test_cells_that_a_window_does_not_reach_change_nothing(of_windows):
+    """The likelihood of its pairs is the same with all of them."""
+    model, pairs = of_windows.model, pulled().lagged(0.1)
+    fit = bcg.fit(Whole(knots=10, cells=60), pairs, uncertainty="none", progress=False)
+    assert fit.model.bias.shape[1] == 60
+    assert torch.allclose(fit.model.energy.weight, model.energy.weight, atol=1e-3)
+    assert torch.allclose(fit.log_density(pairs).mean(), of_windows.log_density(pairs).mean(), atol=1e-5)
+
+
+def test_a_fit_of_windows_is_saved_and_asks_for_pairs_of_these(of_windows, tmp_path):
+    pairs = pulled().lagged(0.1)
+    of_windows.save(tmp_path)
+    again = bcg.Fit.load(tmp_path)
+    assert torch.equal(again.log_density(pairs), of_windows.log_density(pairs))
+    with pytest.raises(DataError, match="of 3 windows of umbrella sampling, these pairs of 2"):
+        again.log_density(pulled((-1.0, 1.0)).lagged(0.1))
+    with pytest.raises(DataError, match="these pairs of 0"):
+        again.log_density(frames_of(spring(400, dt=0.1), 0.1).lagged(0.1))
+
+
+def test_pairs_across_an_exchange_and_other_variables_biases_are_refused():
+    frames = pulled()
+    window = frames.bias.window.copy()
+    window[5::7] = (window[5::7] + 1) % 3
+    with pytest.raises(DataError, match=r"a replica changed its window: take pairs of frames.segments"):
+        bcg.fit(EffectiveDynamics(), replace(frames, bias=Bias(window, frames.bias.energies)).lagged(0.1))
+    noise = np.random.default_rng(0).normal(size=frames.bias.energies.shape)
+    with pytest.raises(DataError, match="it is along another variable"):
+        bcg.fit(EffectiveDynamics(), replace(frames, bias=Bias(frames.bias.window, noise)).lagged(0.1))
+
+
+def test_umbrella_sampling_with_exchanges_has_pairs_between_them():
+    """A barrier of 4 kT that windows lead across: free energy, diffusion and how long the passage takes."""
+    well = bcg.systems.QuarticDoubleWell(temperature_kT=0.25)
+    starts, along = np.linspace(-1.4, 1.4, 100)[:, None], lambda x: x[:, 0]
+    settings = {"dt": 0.002, "starts": starts, "windows": 8, "walkers": 6, "stiffness": 25.0, "progress": False}
+    frames = bcg.sampling.umbrella(well, along, 4000, exchange_every=500, stride=50, **settings)
+    pairs = frames.segments().lagged(0.1)
+    assert (frames.segments().bias.window[pairs.i] == frames.segments().bias.window[pairs.j]).all()
+    found = effective_dynamics(bcg.fit(EffectiveDynamics(knots=16, cells=80), pairs, progress=False), modes=1)
+    q = found.quantities
+    assert abs(np.log(q["mean_diffusion"].mean / 0.25)) < 3 * q["mean_diffusion"].sd / 0.25 < 0.3
+    time = found.timescales.values[:, 0]
+    assert abs(np.log(time).mean() - np.log(33.58)) < 3 * np.log(time).std() < 1.0
+    with pytest.raises(DataError, match="no window holds two frames"):
+        bcg.sampling.umbrella(well, along, 100, exchange_every=10, stride=50, **settings).segments()
+    with pytest.raises(DataError, match=r"of bcg.sampling.umbrella, whole"):
+        frames_of(spring(40)).segments()

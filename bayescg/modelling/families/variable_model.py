@@ -13,6 +13,7 @@ from bayescg.arguments import check_counts, check_flags, check_numbers, check_po
 from bayescg.data import Pairs, evenly, in_parts
 from bayescg.errors import ConfigError, DataError
 from bayescg.features import Features, check_variable, is_angle, one_variable
+from bayescg.modelling.batch import Batch
 from bayescg.modelling.feature_model import check_features
 from bayescg.modelling.potential_model import PotentialModel
 
@@ -22,8 +23,9 @@ __all__ = ["VariableModel"]
 class VariableModel(PotentialModel):
     """Base of models of the free energy and dynamics of one variable, from pairs of frames and on a grid.
 
-    A subclass takes `features`, `cv`, `periodic`, `cells`, `lag`, `low`, `high`, `temperature` and `temperature_kT`
-    among its arguments, hands them on to `begin_variable`, and sets `cells` in `setup` where they are None.
+    A subclass takes `features`, `cv`, `periodic`, `cells`, `windows`, `window_cells`, `lag`, `low`, `high`,
+    `temperature` and `temperature_kT` among its arguments, hands them on to `begin_variable`, and in `setup` sets
+    `cells` where they are None, and calls `take_windows`.
 
     Attributes
     ----------
@@ -32,11 +34,21 @@ class VariableModel(PotentialModel):
         Whether the variable is an angle.
     cells, lag, low, high : optional
         Of the grid, and the lag; the training pairs tell.
+    windows, window_cells : int
+        Of umbrella sampling, of which the training pairs are, and the cells that these reach in one; 0 and None where
+        they feel no bias.
+    bias : Tensor, (windows or 1, window_cells or cells)
+        In kT.
+    begin : Tensor, (windows or 1,)
+        First cell of a window.
     """
 
     needs_pairs = True
     pair_density = "variable"
     supplied: ClassVar[str] = "cv"
+    undoes_bias: ClassVar[bool] = True
+    bias: Tensor
+    begin: Tensor
 
     def begin_variable(
         self,
@@ -44,6 +56,8 @@ class VariableModel(PotentialModel):
         cv: Any,
         periodic: bool | None,
         cells: int | None,
+        windows: int,
+        window_cells: int | None,
         lag: float | None,
         low: float | None,
         high: float | None,
@@ -61,13 +75,16 @@ class VariableModel(PotentialModel):
         self.cv_of_frames = check_variable(features, cv)
         check_flags(**stated(periodic=periodic))
         check_counts(**{name: (count, 10) for name, count in stated(cells=cells).items()})
+        check_counts(windows=(windows, 0))
         check_positive(**stated(lag=lag))
         check_numbers(**{name: (end, "(-inf, inf)") for name, end in stated(low=low, high=high).items()})
         if low is not None and high is not None and not low < high:
             raise ConfigError(f"low={low!r} and high={high!r}: the range of the grid ends above where it begins")
         self.features, self.cv_name = features, None if cv is None else type(cv).__name__
         self.periodic = is_angle(features) if periodic is None else periodic
-        self.cells, self.lag, self.low, self.high = cells, lag, low, high
+        self.cells, self.windows, self.lag, self.low, self.high = cells, windows, lag, low, high
+        self.window_cells = window_cells
+        self._set_windows(torch.zeros(max(1, windows), window_cells or cells or 0), torch.zeros(max(1, windows)))
         self.begin_potential(None, 1, temperature, temperature_kT)
 
     @property
@@ -95,16 +112,80 @@ class VariableModel(PotentialModel):
         Raises
         ------
         DataError
-            More than three and 1 % of them lie beyond the range of the grid, or one does by half of it.
+            More than three and 1 % of them lie beyond the range of the grid, or one does by half of it; or they are of
+            other windows than those trained on.
         """
+        if isinstance(frames, Pairs) and self.windows:
+            windows = 0 if frames.frames.bias is None else frames.frames.bias.windows
+            if windows != self.windows:
+                raise DataError(f"the fit is of {self.windows} windows of umbrella sampling, these pairs of {windows}")
         if isinstance(frames, Pairs) and self.low is not None and self.high is not None and not self.periodic:
             now, later = (torch.cat(part) for part in zip(*self._ends(frames), strict=True))
             self.grid.check_inside(now, later)
         return frames
 
+    def in_windows(self, window: Tensor | None, *values: Any) -> tuple[Tensor, ...]:
+        """Of values ``(n, 1)`` of pairs in windows ``(n,)``, where there are any: their cells ``(n,)`` in these."""
+        begin = self.begin[0] if window is None else self.begin[window]
+        return tuple((self.grid.cell(z) - begin).clamp(0, self.bias.shape[1] - 1) for z in values)
+
+    def starts(self, batch: Batch) -> Tensor:
+        """Weights of pairs that begin in the cells of each window, ``(windows or 1, n)``."""
+        (place,) = self.in_windows(batch.window, batch.x)
+        place = place if batch.window is None else place + batch.window * self.bias.shape[1]
+        weight = torch.ones(len(batch)).to(self.bias) if batch.weight is None else batch.weight.to(self.bias)
+        return torch.zeros_like(self.bias).flatten().index_add(0, place, weight).reshape(self.bias.shape)
+
     def counts(self, pairs: Pairs, weight: Tensor) -> Tensor:
-        """Transitions between cells, ``(cells, cells)``, in which pairs count by their weights (n,)."""
-        return self.grid.counts(self._ends(pairs), weight)
+        """Transitions between cells of a window, ``(windows or 1, n, n)``; pairs count by their weights."""
+        windows, n = self.bias.shape
+        bias, total, start = pairs.frames.bias, torch.zeros(windows * n * n, dtype=torch.float64), 0
+        for now, later in self._ends(pairs):
+            part = slice(start, start := start + len(now))
+            window = None if bias is None else torch.as_tensor(bias.window[pairs.i[part]]).long()
+            x, y = self.in_windows(window, now, later)
+            place = x * n + y if window is None else (window * n + x) * n + y
+            total.index_add_(0, place, weight[part].double().cpu())
+        return total.reshape(windows, n, n)
+
+    def histogram(self, pairs: Pairs, weight: Tensor) -> Tensor:
+        """Where pairs begin, ``(cells,)``, without the bias."""
+        of = pairs.frames.weights if self.windows else None
+        weight = weight if of is None else weight * torch.as_tensor(of[pairs.i])
+        place = torch.cat([self.grid.cell(now) for now, _ in self._ends(pairs)])
+        return torch.zeros(self.grid.cells, dtype=torch.float64).index_add(0, place, weight.double().cpu())
+
+    def take_windows(self, data: Pairs, margin: float) -> None:
+        """Take the bias of each window as a function of the variable, in the cells that its pairs reach or nearly so.
+
+        Raises
+        ------
+        DataError
+            It depends on something else, or windows change between the ends of pairs.
+        """
+        bias, cells = data.frames.bias, self.grid.cells
+        if bias is None:
+            self._set_windows(torch.zeros(1, cells), torch.zeros(1))
+            return
+        if changed := int((bias.window[data.i] != bias.window[data.j]).sum()):
+            raise DataError(
+                f"between the frames of {changed} of {len(data)} pairs a replica changed its window: take pairs of "
+                "frames.segments(), which end at exchanges"
+            )
+        z, window = torch.cat([now for now, _ in self._ends(data)]), torch.as_tensor(bias.window[data.i])
+        energies = self.grid.bias_in_cells(z, torch.as_tensor(bias.energies[data.i]))
+        reach = [self.grid.cell(z[window == k]) for k in range(bias.windows)]
+        low = torch.stack([c.min() if len(c) else torch.tensor(0) for c in reach]) - round(margin / self.grid.width)
+        high = torch.stack([c.max() if len(c) else torch.tensor(0) for c in reach]) + round(margin / self.grid.width)
+        n = cells if self.periodic else min(cells, int((high - low).max()) + 1)
+        begin = (low.double() + (high - low + 1 - n) / 2).long().clamp(0, cells - n)
+        self.windows, self.window_cells = bias.windows, n
+        self._set_windows(energies.gather(1, begin[:, None] + torch.arange(n)), begin)
+
+    def _set_windows(self, bias: Tensor, begin: Tensor) -> None:
+        """Keep them with the parameters, where there is any bias."""
+        self.register_buffer("bias", bias.double(), persistent=self.windows > 0)
+        self.register_buffer("begin", begin.long(), persistent=self.windows > 0)
 
     def _ends(self, pairs: Pairs) -> Iterator[tuple[Tensor, Tensor]]:
         """The variable at both ends of pairs, each ``(n, 1)``, of some at a time."""
@@ -146,7 +227,7 @@ class VariableModel(PotentialModel):
 
     def anew(self) -> Self:
         """A model of the same variable, not yet trained, for another lag."""
-        settings = self.arguments("features", "cv", "lag", "cells", "low", "high")
+        settings = self.arguments("features", "cv", "lag", "cells", "windows", "window_cells", "low", "high")
         return self.remade(settings, features=self.features, cv=self.cv_of_frames)
 
     def config(self) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil, pi
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from bayescg.errors import DataError
@@ -23,6 +24,10 @@ _CELL = 0.12
 """Width of a cell, in root mean square displacements of a lag: at 0.15 the bias of D is 0.8 %, at 0.24 1.6 %."""
 _MOST_CELLS = 400
 _FEWEST_CELLS = 60
+_NODES = 400
+"""Places between which a bias is interpolated."""
+_OF_OTHERS, _FEW = 0.1, 0.01
+"""kT by which a bias may differ among frames of one value, and how many frames may have others."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +74,29 @@ class CellGrid:
         place = torch.arange(self.cells + 1).to(like) / self.cells
         return place[:-1] + 0.5 / self.cells, place[1:] if self.periodic else place[1:-1]
 
-    def counts(self, ends: Iterable[tuple[Tensor, Tensor]], weight: Tensor) -> Tensor:
-        """Transitions between cells, ``(cells, cells)``, which count by weights ``(n,)``.
+    def bias_in_cells(self, z: Tensor, energies: Tensor) -> Tensor:
+        """Biases in the middles of cells, ``(windows, cells)``, of ``(n, windows)`` known at values ``(n, 1)``, in kT.
 
-        Of values now and later, in parts: each part ``(m, 1)`` and ``(m, 1)``, n in all.
+        Raises
+        ------
+        DataError
+            They are no functions of the value.
         """
-        total = torch.zeros(self.cells**2, dtype=torch.float64)
-        for now, later in ends:
-            some, weight = weight[: len(now)], weight[len(now) :]
-            total.index_add_(0, self.cell(now) * self.cells + self.cell(later), some.double().cpu())
-        return total.reshape(self.cells, self.cells)
+        place, energies = (a.double().cpu().numpy() for a in (self.place(z), energies))
+        within = np.floor(2 * _NODES * (place - place.min()) / (np.ptp(place) or 1.0)).astype(int)
+        nodes = np.unique(within, return_index=True)[1]
+        nodes = nodes[within[nodes] % 2 == 0]  # no two of them close together
+        if len(nodes) < 4:
+            raise DataError("the frames hardly move along the variable: what the bias is of it is not known")
+        spline = CubicSpline(place[nodes], energies[nodes])
+        off = np.abs(spline(place) - energies).max(1) > _OF_OTHERS
+        if off.mean() > _FEW:
+            raise DataError(
+                f"the bias of {off.mean():.0%} of the frames is not that of others with the same value: it is along "
+                "another variable. Fit the dynamics of the one that the windows are along"
+            )
+        middles = self.middles_and_borders(torch.zeros((), dtype=torch.float64))[0]
+        return torch.as_tensor(spline(middles.numpy()).T)
 
     def check_inside(self, now: Tensor, later: Tensor) -> None:
         """Refuse values ``(n, 1)`` now and later whose density is not known.

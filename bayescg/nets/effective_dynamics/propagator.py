@@ -12,16 +12,16 @@ _STEEPEST = 15.0
 
 
 def rate_matrix(energy: Tensor, diffusion: Tensor, width: float, periodic: bool) -> Tensor:
-    r"""Generator of :math:`dz = (-D F' + D') dt + \sqrt{2 D} dW` between cells, as a symmetric matrix ``(n, n)``.
+    r"""Generator of :math:`dz = (-D F' + D') dt + \sqrt{2 D} dW` between cells, as a symmetric matrix ``(..., n, n)``.
 
     Rates up are :math:`D_{i+1/2} e^{-(F_{i+1} - F_i)/2} / w^2`, in detailed balance with :math:`e^{-F}`; the matrix is
     :math:`\pi^{1/2} Q \pi^{-1/2}`, whose elements beside the diagonal are :math:`D_{i+1/2} / w^2`.
 
     Parameters
     ----------
-    energy : Tensor, (n,)
+    energy : Tensor, (..., n)
         F in the cells, in kT.
-    diffusion : Tensor, (n - 1,), or (n,) where periodic
+    diffusion : Tensor, (..., n - 1), or (..., n) where periodic
         D at the borders of neighbours; the last is that of the last cell and the first.
     width : float
         Of a cell.
@@ -39,16 +39,19 @@ def rate_matrix(energy: Tensor, diffusion: Tensor, width: float, periodic: bool)
             [ 1., -2.,  1.],
             [ 0.,  1., -1.]])
     """
-    n = len(energy)
+    n = energy.shape[-1]
     i = torch.arange(n if periodic else n - 1, device=energy.device)
     j = (i + 1) % n
-    rate, half = diffusion / width**2, (0.5 * (energy[j] - energy[i])).clamp(-_STEEPEST, _STEEPEST)
-    out = torch.zeros_like(energy).index_add(0, i, rate * (-half).exp()).index_add(0, j, rate * half.exp())
-    return torch.diag(-out).index_put((i, j), rate).index_put((j, i), rate)
+    rate, half = diffusion / width**2, (0.5 * (energy[..., j] - energy[..., i])).clamp(-_STEEPEST, _STEEPEST)
+    out = torch.zeros_like(energy).index_add(-1, i, rate * (-half).exp()).index_add(-1, j, rate * half.exp())
+    above = torch.diag_embed(rate[..., : n - 1], 1)
+    if periodic:
+        above = above + torch.diag_embed(rate[..., n - 1 :], n - 1)
+    return torch.diag_embed(-out) + above + above.mT
 
 
 def log_propagator(energy: Tensor, diffusion: Tensor, width: float, periodic: bool, lag: float | Tensor) -> Tensor:
-    """Log probabilities ``(n, n)`` of the cells after a lag, from each of them.
+    """Log probabilities ``(..., n, n)`` of the cells after a lag, from each of them; arguments as of `rate_matrix`.
 
     Those below 1e-12 are that: no digits of smaller ones are left.
 
@@ -61,9 +64,10 @@ def log_propagator(energy: Tensor, diffusion: Tensor, width: float, periodic: bo
     """
     matrix = rate_matrix(energy, diffusion, width, periodic)
     if periodic:  # modes that differ by a turn have equal eigenvalues, at which there is no derivative
-        uneven = torch.linspace(-1, 1, len(energy)).to(energy)
-        matrix = matrix + torch.diag(_UNEVEN * matrix.diagonal().mean().detach() * uneven)
+        uneven = torch.linspace(-1, 1, energy.shape[-1]).to(energy)
+        size = _UNEVEN * matrix.diagonal(0, -2, -1).mean(-1, keepdim=True).detach()
+        matrix = matrix + torch.diag_embed(size * uneven)
     values, vectors = torch.linalg.eigh(matrix)
-    after = (vectors * (lag * values.clamp_max(0.0)).exp()) @ vectors.T
-    log = after.clamp_min(_LEAST).log() + 0.5 * (energy[:, None] - energy)
-    return log - torch.logsumexp(log, 1, keepdim=True)
+    after = (vectors * (lag * values.clamp_max(0.0)).exp()[..., None, :]) @ vectors.mT
+    log = after.clamp_min(_LEAST).log() + 0.5 * (energy[..., :, None] - energy[..., None, :])
+    return log - torch.logsumexp(log, -1, keepdim=True)

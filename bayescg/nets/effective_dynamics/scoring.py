@@ -23,8 +23,8 @@ def fisher_scoring(log_p: Callable[[Tensor], Tensor], counts: Tensor, start: Ten
     Parameters
     ----------
     log_p : callable
-        From parameters (k,) to log probabilities (n, n).
-    counts : Tensor, (n, n)
+        From parameters (k,) to log probabilities (..., n, n).
+    counts : Tensor, (..., n, n)
     start : Tensor, (k,)
 
     Returns
@@ -40,14 +40,14 @@ def fisher_scoring(log_p: Callable[[Tensor], Tensor], counts: Tensor, start: Ten
     >>> w.round(decimals=2), converged
     (tensor([-1.0800,  0.0000]), True)
     """
-    w, starts = start, counts.sum(1)
+    w, starts = start, counts.sum(-1)
     density = lambda w: float((counts * log_p(w)).sum() - 0.5 * w.square().sum())  # noqa: E731
     value = density(w)
     for _ in range(_MOST):
         with forward_mode():
             slopes, probabilities = jacfwd(log_p)(w), log_p(w).exp()
-        gradient = torch.einsum("ij,ijk->k", counts, slopes) - w
-        rows = (slopes * (starts[:, None] * probabilities).sqrt()[..., None]).flatten(0, 1)
+        gradient = counts.flatten() @ slopes.flatten(0, -2) - w
+        rows = (slopes * (starts[..., None] * probabilities).sqrt()[..., None]).flatten(0, -2)
         step = torch.linalg.solve(rows.T @ rows + torch.eye(len(w)).to(w), gradient)
         if float(gradient @ step) < _ENOUGH * (1 + abs(value)):
             return w, True

@@ -109,7 +109,8 @@ def umbrella(
         Of all windows, with weights (MBAR) that make them one sample of the Boltzmann distribution. ``trajectory`` is
         the column; in it come all replicas at one time, then all at the next. ``bias`` says in which window each frame
         was simulated, its bias in all of them, and which replica it is. ``provenance``: ``centres``, ``stiffness``,
-        ``acceptance`` of the exchanges of each pair of neighbours, and cost.
+        ``acceptance`` of the exchanges of each pair of neighbours, and cost. :meth:`Frames.segments
+        <bayescg.data.Frames.segments>` makes trajectories of them, for dynamics along the CV.
 
     Raises
     ------
