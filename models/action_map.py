@@ -161,7 +161,7 @@ class ActionMap(MapModel):
     def residual(self, batch: Batch, weight: Tensor) -> Tensor:
         """What the later states are off, in scaled units, ``(n, 2 dim)``, with these weights: noise ~ N(0, sigma^2)."""
         design, y = self.linear(batch.x, batch.momenta, batch.y, batch.later_momenta, batch.lag)
-        return y - design @ weight
+        return y - (design.flatten(0, 1) @ weight).reshape(y.shape)
 
     def model(self, batch: Batch) -> None:
         """Weights ~ N(0, (c a)^2); residuals ~ N(0, sigma^2), of which each counts 1/c^2."""
