@@ -29,6 +29,7 @@ from bayescg.analysis.kinetics.reaction import Committor
 from bayescg.analysis.kinetics.seeds import Seeds, next_seeds
 from bayescg.analysis.kinetics.spectrum import spectrum
 from bayescg.analysis.long_steps.integrator_check import IntegratorCheck, integrator_check
+from bayescg.analysis.long_steps.radial_distribution import radial_distribution
 from bayescg.analysis.long_steps.recommended_step import RecommendedStep, recommended_step
 from bayescg.analysis.mixing import Mixing, mixing
 from bayescg.analysis.predictive import ObservableCheck, PredictiveCheck, predictive_check
@@ -97,6 +98,7 @@ __all__ = [
     "next_seeds",
     "predictive_check",
     "prior_check",
+    "radial_distribution",
     "rates",
     "recommended_step",
     "reliability",

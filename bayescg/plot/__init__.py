@@ -14,7 +14,7 @@ from bayescg.plot.fits import cv, loss
 from bayescg.plot.force_errors import force_errors
 from bayescg.plot.foretold import reliability
 from bayescg.plot.heat import temperatures
-from bayescg.plot.integrators import energy_errors, equipartition, phase_portrait, vibrations
+from bayescg.plot.integrators import energy_errors, equipartition, phase_portrait, radial_distribution, vibrations
 from bayescg.plot.latent_energies import latent_energies
 from bayescg.plot.mean_force import mean_force
 from bayescg.plot.measured import measured_averages
@@ -50,6 +50,7 @@ __all__ = [
     "planes",
     "predicted",
     "predictive_check",
+    "radial_distribution",
     "ramachandran",
     "ranks",
     "reliability",

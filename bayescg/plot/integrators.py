@@ -11,12 +11,13 @@ from bayescg.plot.style import BLUE, COLOURS, GREY, band, figure, name_axis
 from bayescg.plot.subjects import figure_of
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.figure import Figure
 
     from bayescg.analysis import IntegratorCheck
     from bayescg.data import Frames
 
-__all__ = ["energy_errors", "equipartition", "phase_portrait", "vibrations"]
+__all__ = ["energy_errors", "equipartition", "phase_portrait", "radial_distribution", "vibrations"]
 
 _LEAST, _HIGHEST = 1e-16, 2.5
 
@@ -155,4 +156,39 @@ def vibrations(check: IntegratorCheck, level: float = 0.9) -> Figure:
         ax.plot(x, middle, color=BLUE, lw=1.1)
         ax.set_xlabel({"lag": "time", "frequency": "frequency"}[along])
         ax.set_ylabel({"autocorrelation": "velocity autocorrelation", "spectrum": "spectrum"}[name])
+    return fig
+
+
+@figure_of("bayescg.analysis.radial_distribution")
+def radial_distribution(curves: Mapping[str, xr.DataArray], level: float = 0.9) -> Figure:
+    """Neighbours per unit of distance, a panel for each pair of kinds: the median of the draws and their band.
+
+    Parameters
+    ----------
+    curves : mapping of str to DataArray
+        By the names of integrators, of the same kinds.
+    level : float
+        Of the band.
+
+    Examples
+    --------
+    >>> import bayescg as bcg
+    >>> cluster = bcg.systems.LennardJonesCluster(3)
+    >>> path = bcg.sampling.newtonian(cluster, 20, dt=0.01, starts=5)
+    >>> len(radial_distribution({"Verlet": bcg.analysis.radial_distribution(path)}).axes)
+    1
+    """
+    pairs = next(iter(curves.values()))["pair"].values
+    fig, axes = figure(-(-len(pairs) // 3), min(3, len(pairs)), 3.6, 2.8)
+    for ax, pair in zip(axes, pairs, strict=False):
+        for colour, (name, curve) in zip(COLOURS, curves.items(), strict=False):
+            values = curve.sel(pair=pair).values
+            low, middle, high = np.quantile(values, [(1 - level) / 2, 0.5, (1 + level) / 2], axis=0)
+            if len(values) > 1:
+                band(ax, curve["r"].values, (low, high), colour)
+            ax.plot(curve["r"].values, middle, color=colour, lw=1.1, label=name)
+        unit = str(next(iter(curves.values())).attrs["unit"])
+        name_axis(ax.xaxis, "distance" if pair == "all-all" else f"distance {pair}", unit)
+        ax.set_ylabel("neighbours per unit of distance")
+    axes[0].legend(frameon=False, fontsize=9)
     return fig

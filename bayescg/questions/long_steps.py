@@ -132,6 +132,17 @@ class DynamicsOfLongSteps(Question):
                 "Positions and momenta along some trajectories, each in its colour.",
                 "Points of trajectories in planes of a position and its momentum",
             )
+        if getattr(context.fit.model, "form", None) == "particles":
+            curves = {type(context.fit.model).__name__: (curve := bcg.analysis.radial_distribution(path))}
+            longest = float(curve["r"][-1] + curve["r"][0])
+            runs = {label: run for label, run in context.peers.items() if run is not None}
+            curves |= {x: bcg.analysis.radial_distribution(run, longest=longest) for x, run in runs.items()}
+            finding.datasets["radial_distribution"] = curve.to_dataset()
+            finding.figures["radial_distribution"] = Drawing(
+                lambda: bcg.plot.radial_distribution(curves),
+                "Neighbours of a particle per unit of distance.",
+                "Neighbours per unit of distance against distance, for each integrator",
+            )
         if path.provenance.get("stride", 1) > 1:
             finding.remark(
                 _TITLE, "Frames are several steps apart, so that fast vibrations would look slow: there is no spectrum."
