@@ -25,6 +25,7 @@ PUBLIC = {
     "bayescg.analysis": "audit chapman_kolmogorov committor compare coverage free_energy implied_timescales mixing "
     "multi_ensemble "
     "predictive_check reweighted spectrum hidden_states ForceBands calibrated force_bands",
+    "bayescg.analysis.Ensemble": "average average_of kinetics",
     "bayescg.analysis.FreeEnergy": "difference profile",
     "bayescg.analysis.SlowModes": "eigenfunctions eigenvalues timescales",
     "bayescg.analysis.Quantity": "ci90 mean sd sd_by_source",
