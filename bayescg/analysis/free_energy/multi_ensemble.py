@@ -75,23 +75,30 @@ class MultiEnsemble:
                 f"{label(region)} does not say whether a frame is in the region: give a function to (n,) of True and "
                 "False, such as lambda x: x[:, 0] > 0"
             )
-        if inside.all() or not inside.any():
-            alike = "all frames are in the region, or none: nothing says how probable the rest is"
-            return Quantity.of(self.weights @ inside, "", alike)
+        visits = tuple(len(np.unique(self.frames.trajectory[side])) for side in (inside, ~inside))
+        few = None
+        if min(visits) < _FEWEST:
+            few = f"{visits[0]} trajectories were in the region and {visits[1]} outside: {_FEWEST} of either are needed"
         share = self.weights @ inside
-        draws = self._moved(logit(np.clip(share, 1e-12, 1 - 1e-12)), logit(self.frames.weights @ inside))
-        return Quantity.of(expit(draws), "", narrow=share)
+        if not (share * (1 - share)).all():
+            return Quantity.of(share, "", few or "a draw has all its weight on one side of the region", visits=visits)
+        draws, narrow = self._moved(logit(share), logit(self.frames.weights @ inside))
+        return Quantity.of(expit(draws), "", few, expit(narrow), visits=visits)
 
     def average(self, observable: Callable[..., Any]) -> Quantity:
         """Of an observable, of positions as in `probability`, in the reference ensemble."""
         values = evaluate(observable, self.frames)
-        of_draws = self.weights @ values
-        return Quantity.of(self._moved(of_draws, self.frames.weights @ values), unit_of(observable), narrow=of_draws)
+        draws, narrow = self._moved(self.weights @ values, self.frames.weights @ values)
+        return Quantity.of(draws, unit_of(observable), narrow=narrow)
 
-    def _moved(self, draws: np.ndarray, estimate: float) -> np.ndarray:
-        """With Student's tails, and the variance that is lost to drawing with replacement, a part 1 / n."""
-        n = self.trajectories
-        return estimate + inflation(n, len(draws), self.seed) * (n / (n + 1)) ** 0.5 * (draws - estimate)
+    def _moved(self, draws: np.ndarray, estimate: float) -> tuple[np.ndarray, np.ndarray]:
+        """About the estimate less its bias, as draws differ from it: with Student's tails, and without.
+
+        Drawing with replacement loses a part 1 / n of the variance.
+        """
+        n, apart = self.trajectories, draws - draws.mean()
+        centre, wide = 2 * estimate - draws.mean(), inflation(n, len(draws), self.seed) * (n / (n + 1)) ** 0.5
+        return centre + wide * apart, centre + (n / (n - 1)) ** 0.5 * apart
 
 
 def multi_ensemble(
@@ -114,7 +121,7 @@ def multi_ensemble(
 
     with counts c of transitions over a lag, so that trajectories may begin anywhere. It is deeptime's (extra
     ``bayescg[deeptime]``). Draws resample whole trajectories within their ensembles and estimate anew; intervals have
-    Student's tails, those of probabilities on the logit scale.
+    Student's tails, and the bootstrap's estimate of the bias is taken off, of probabilities on the logit scale.
 
     Parameters
     ----------

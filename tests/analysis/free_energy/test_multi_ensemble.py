@@ -4,21 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from scipy.linalg import expm
 from scipy.special import logit
 from scipy.stats import norm
 
-import bayescg as bcg
 from bayescg.analysis import multi_ensemble
-from bayescg.analysis.free_energy.ensembles import binned, paths_of, pooled, tram
+from bayescg.analysis.free_energy.ensembles import paths_of, pooled, tram
 from bayescg.data import Bias, Frames
-from bayescg.data.mbar import mbar
 from bayescg.errors import ConfigError, DataError
-from bayescg.truth.grid import Grid
-
-FLATTENED = (0.0, 0.3, 0.6)
-"""Parts of Prinz's potential that are taken off."""
 
 
 def reduced(x: np.ndarray, **rest: Any) -> Frames:
@@ -127,44 +119,3 @@ def test_bad_input_is_refused_in_words():
         multi_ensemble(parts, lambda x: x[:, 0], lag=60.0)
     with pytest.raises(DataError, match="gives 2 numbers a frame"):
         multi_ensemble(parts, lambda x: x.repeat(1, 2), lag=1.0)
-
-
-def flattened(seed: int) -> list[Frames]:
-    """Sixty trajectories of .6 from Prinz's fourth well, under each potential, by exact transition probabilities."""
-    well, parts = bcg.systems.Prinz(), []
-    for k, part in enumerate(FLATTENED):
-        system: Any = bcg.systems.from_function(lambda x, a=part: (1 - a) * well.energy(x), dim=1, temperature_kT=1.0)
-        system.box, system.periodic = well.box, well.periodic
-        grid = Grid(system, (400,))
-        step, rng = np.cumsum(expm(0.01 * grid.generator().toarray()), 1), np.random.default_rng([seed, k, 5])
-        state = np.empty((60, 60), dtype=int)
-        state[:, 0] = np.searchsorted(grid.axes[0], 0.6733)
-        for j in range(1, 60):
-            state[:, j] = (step[state[:, j - 1]] < rng.random(60)[:, None]).sum(1).clip(0, 399)
-        x = (grid.axes[0][state] + grid.widths[0] * (rng.random(state.shape) - 0.5)).reshape(-1, 1)
-        energies = -well.energy(torch.as_tensor(x)).numpy()[:, None] * np.array(FLATTENED)
-        parts.append(Frames.from_numpy(
-            x, unit="reduced", dt=0.01, temperature_kT=1.0, bias=Bias(np.full(3600, k), energies),
-            trajectory=np.repeat(np.arange(60), 60),
-        ))  # fmt: skip
-    return parts
-
-
-@pytest.mark.slow
-def test_three_flattened_ensembles_of_prinz():
-    """TRAM's bias is a small part of its scatter; MBAR is refused in every set, and would be far off."""
-    errors, wrong = [], []
-    for seed in range(24):
-        parts = flattened(seed)
-        with pytest.raises(DataError, match="not in global equilibrium"):
-            multi_ensemble(parts, lambda x: x[:, 0], estimator="mbar", draws=2)
-        frames = pooled(parts)
-        paths = paths_of(frames, binned(frames.positions[:, 0], 20), 0.05)
-        weights = tram(paths, np.ones(180, dtype=int))[0]
-        errors.append(logit(weights[frames.positions[:, 0] < 0].sum()) + 0.398)
-        assert frames.bias is not None
-        log_weights = mbar(frames.bias.energies, frames.bias.window)[0]
-        wrong.append(logit(np.exp(log_weights)[frames.positions[:, 0] < 0].sum()) + 0.398)
-    spread = np.std(errors, ddof=1)
-    assert abs(np.mean(errors)) < 0.3 * spread + 2 * spread / 24**0.5
-    assert np.mean(wrong) < -5 * np.std(wrong, ddof=1)
