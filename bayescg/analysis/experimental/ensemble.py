@@ -202,8 +202,8 @@ class Ensemble:
         Raises
         ------
         DataError
-            Frames without time, under a bias, or of several potentials; no trajectory as long as the lag; states that
-            no transitions connect.
+            Frames without time, under a bias or weighted, or of several potentials; no trajectory as long as the lag;
+            states that no transitions connect.
         ConfigError
             Sets without states or that overlap; arguments that make no sense; deeptime is not installed.
 
@@ -211,6 +211,16 @@ class Ensemble:
         ----------
         Olsson, Wu, Paul, Clementi, Noé, PNAS 114, 8265 (2017); for the matrix Trendelkamp-Schroer, Wu, Paul, Noé, J.
         Chem. Phys. 143, 174101 (2015).
+
+        Examples
+        --------
+        >>> import bayescg as bcg
+        >>> frames = bcg.sampling.overdamped(bcg.systems.QuarticDoubleWell(), 2000, dt=0.01, chains=20, stride=20)
+        >>> x = lambda frames: frames[:, 0]
+        >>> ensemble = bcg.analysis.experiments(frames, {"mean": (0.2, 0.1)}, {"mean": x}, x, draws=50, steps=50)
+        >>> slow = ensemble.kinetics(0.2, a=lambda x: x[:, 0] < -0.8, b=lambda x: x[:, 0] > 0.8)
+        >>> bool(np.allclose(slow["rate_ab"].draws * slow["time_ab"].draws, 1.0)), len(slow)
+        (True, 6)
         """
         check_positive(lag=lag)
         check_counts(modes=(modes, 1))

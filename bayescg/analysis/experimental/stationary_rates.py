@@ -78,8 +78,12 @@ def transitions(
     """
     if frames.dt is None or frames.order is None:
         raise DataError("these frames have no time axis, so there is no lag: give dt= where they are loaded")
-    if frames.bias is not None:
-        raise DataError("frames under a bias move as it makes them, and have no rates: use trajectories without")
+    weighted = frames.koopman is None and frames.weights is not None and np.ptp(frames.weights) > 0
+    if frames.bias is not None or weighted:
+        raise DataError(
+            "frames under a bias, or weighted ones, move as the simulation made them, and have no rates: use "
+            "trajectories without; wherever these begin, frames.equilibrium(fit, lag=...) makes weights for pairs"
+        )
     if isinstance(drawing, OfPotentials):
         raise DataError("frames of several draws of a potential have as many dynamics: ask those of a single one")
     if states.shape != (len(frames),) or (states != np.rint(states)).any():

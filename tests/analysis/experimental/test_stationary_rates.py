@@ -206,6 +206,8 @@ def test_bad_input_is_refused_in_words(turned: Any, simulated: Frames):
     biased = replace(simulated, bias=Bias(np.zeros(len(simulated), dtype=int), np.zeros((len(simulated), 1))))
     with pytest.raises(DataError, match="under a bias"):
         replace(turned, simulation=biased).kinetics(1.0)
+    with pytest.raises(DataError, match="or weighted ones"):
+        replace(turned, simulation=turned.frames).kinetics(1.0)
     apart = np.repeat([0.0, 3.0], 1000)
     frames = Frames.from_numpy(
         apart[:, None], unit="reduced", temperature_kT=1.0, dt=1.0, trajectory=np.repeat(np.arange(20), 100)
