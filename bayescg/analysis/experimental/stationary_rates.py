@@ -236,8 +236,8 @@ def _values(p: np.ndarray, pi: np.ndarray, lag: float, a: np.ndarray, b: np.ndar
         return logs
     q, between = b.astype(float), ~(a | b)
     q[between] = np.linalg.solve((np.eye(len(pi)) - p)[np.ix_(between, between)], p[between] @ q)
-    flux = (pi * a) @ p @ q / lag
-    return np.r_[logs, np.log(flux / (pi @ (1 - q))), np.log(flux / (pi @ q))]
+    there, back = (pi * a) @ p @ q, (pi * b) @ p @ (1 - q)
+    return np.r_[logs, np.log(there / (pi @ (1 - q)) / lag), np.log(back / (pi @ q) / lag)]
 
 
 def _symmetric(p: np.ndarray, pi: np.ndarray) -> np.ndarray:
