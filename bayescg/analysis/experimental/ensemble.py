@@ -190,7 +190,8 @@ class Ensemble:
             (sd) at a 17th of that timescale, .24 at a quarter and .35 at half. It has to be long enough for states to
             forget where they were entered.
         states : callable, optional
-            Whole numbers of positions, ``(n,)``. Default: the cells along the CVs in which the force field may be off.
+            Whole numbers of positions, ``(n,)``. Default: the cells along the CVs in which the force field may be off,
+            which of two CVs are hundreds, with few transitions each: give some ten.
         a, b : callable, optional
             Regions, of positions to bool ``(n,)``, of those states of which all frames are inside. Between them there
             are ``rate_ab``, ``rate_ba``, their inverses ``time_ab`` and ``time_ba``, mean first-passage times from
