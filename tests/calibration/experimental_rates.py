@@ -3,6 +3,10 @@
 The simulation is of Prinz's potential, the truth of that plus a Gaussian process. Its rates are those of the reversible
 matrix of the simulation's exact transitions at the exact populations: the convention by which
 :meth:`bayescg.analysis.Ensemble.kinetics` splits them. What is counted is the difference, whose truth is 0.
+
+The Gaussian process is not that of the prior: its length is fixed, its slope at the ends free. Of truths drawn from the
+prior itself, on other seeds, 185, 180, 188 and 185 of 200 intervals hold the truth; of the simulation alone about its
+own rates, without any error of the energy, 182, 181, 178 and 183.
 """
 
 from dataclasses import replace
