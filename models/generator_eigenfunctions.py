@@ -136,7 +136,7 @@ class GeneratorEigenfunctions(DiffusionModel):
     def guide(self, batch: Batch) -> None:
         """Nothing is local to a frame."""
 
-    def finish(self, frames: Any) -> None:
+    def finish(self, frames: Any, weight: Tensor) -> None:
         """Solve for the modes once more, over all frames (at most 200 000): what `cv` returns."""
         weights = np.ones(len(frames), np.float32) if frames.weights is None else frames.weights
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyro
 import torch
 from torch import Tensor, nn
@@ -175,16 +176,21 @@ class ReversibleDeepMSM(StatesModel):
         return torch.distributions.OneHotCategorical(logits=self.logits(x))
 
     @torch.no_grad()
-    def finish(self, frames: Pairs) -> None:
-        """Take the occupations from all training pairs, so that the density is normalised on them."""
+    def finish(self, frames: Pairs, weight: Tensor) -> None:
+        """Take the occupations from all training pairs, so that the density is normalised on them.
+
+        A refit's own weights of the pairs are what its populations spread by.
+        """
         if not self.reads:
             log_k = nets.symmetric_matrix(self.log_joint, self.states)
             self.occupation.copy_(torch.logsumexp(nets.log_free_joint(log_k), 1).exp())
             return
-        total = torch.zeros_like(self.occupation, dtype=torch.float64)
-        for ends in in_parts(frames, 16_384):
-            total += self.basis(torch.cat(ends).to(self.occupation)).double().sum(0)
-        self.occupation.copy_((total / (2 * len(frames))).clamp_min(1e-30))  # no frame may be left of a state
+        total, count = torch.zeros_like(self.occupation, dtype=torch.float64), len(frames.frames)
+        each = sum(np.bincount(end, weight.double().cpu(), count) for end in (frames.i, frames.j))
+        parts = torch.as_tensor(each).to(total).split(size := 16_384)
+        for (x,), counting in zip(in_parts(frames.frames, size), parts, strict=True):
+            total += counting @ self.basis(x.to(self.occupation)).double()
+        self.occupation.copy_((total / total.sum()).clamp_min(1e-30))  # no frame may be left of a state
 
     def reset(self) -> None:
         """Draw fresh weights; the states start out as clusters that mostly keep their frames."""

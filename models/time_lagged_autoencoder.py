@@ -90,7 +90,7 @@ class TimeLaggedAutoencoder(PairModel):
     def guide(self, batch: Batch) -> None:
         """Nothing is hidden: the CVs are a function of the frame."""
 
-    def finish(self, frames: Pairs) -> None:
+    def finish(self, frames: Pairs, weight: Tensor) -> None:
         """Choose the gauge of the CVs: uncorrelated over the training frames, each of unit variance."""
         with torch.no_grad():
             e = self.encoder(self.scale(self.sample(frames.frames).to(self.log_noise)))

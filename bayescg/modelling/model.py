@@ -245,8 +245,11 @@ class Model(nn.Module, ABC):
             What each of them counts, in this refit.
         """
 
-    def finish(self, frames: Any) -> None:
-        """Put into buffers what follows from the trained weights and all training frames; called once, at the end."""
+    def finish(self, frames: Any, weight: Tensor) -> None:
+        """Put into buffers what follows from the trained weights and all training frames, which count as in `solve`.
+
+        Called once, at the end, for each refit.
+        """
 
     def doubts(self, x: Tensor, weight: Tensor) -> list[str]:
         """What frames that were held out tell against the trained model: inputs ``(n, ...)``, weights ``(n,)``."""
@@ -439,9 +442,10 @@ def finished(
     rows, weights, device = [], list(weight) if members else [weight], weight.device
     for number, values in enumerate([*({k: v[m] for k, v in refits.items()} for m in range(members or 0)), point]):
         model.load_state_dict({**point, **values}, strict=False)
+        counting = weights[number % len(weights)]  # the first refit is the point
         if solves(model):  # on the processor, where the frames are
-            model.cpu().solve(frames, weights[number % len(weights)].cpu())  # the first refit is the point
-        model.to(device).finish(frames)
+            model.cpu().solve(frames, counting.cpu())
+        model.to(device).finish(frames, counting)
         state = model.named_buffers() if not solves(model) else (*model.named_parameters(), *model.named_buffers())
         rows.append({k: v.detach().clone() for k, v in state})
     point = {**point, **rows.pop()}

@@ -31,7 +31,7 @@ def kernel(states: int = 4, seed: int = 0) -> Any:
             p.copy_(0.25 * torch.randn(p.shape, generator=generator, dtype=p.dtype))
         model.densities.place[0] += torch.linspace(-1.5, 1.5, states)[:, None]
         model.densities.place[1] -= 0.5
-    model.finish(None)
+    model.finish(None, None)
     return model
 
 

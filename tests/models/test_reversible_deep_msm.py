@@ -154,6 +154,28 @@ def test_discrete_states_give_the_reversible_count_matrix():
     np.testing.assert_allclose(np.sort(model.occupation), np.sort(c), atol=5e-3)
 
 
+def test_occupations_of_refits_are_those_of_their_weights():
+    """Populations spread between refits as between data sets: with the model's states hard, by the weights alone."""
+    frames = chain(2000, 2)
+    pairs = frames.lagged(1.0)
+    fit = bcg.fit(
+        ReversibleDeepMSM(states=3, hidden=(4,)), pairs, steps=60, batch_size=1000, learning_rate=0.1,
+        validation=0.0, uncertainty="bootstrap", members=21, compile="trace",
+    )  # fmt: skip
+    spread = fit.weights.tensors["occupation"].std(0)
+    state = np.eye(3)[np.asarray(frames.labels)]
+    order = np.argsort(fit.model.occupation.numpy()), np.argsort(state.mean(0))
+    blocks = state.reshape(20, 100, 3).mean(1)  # a hundred frames forget their state
+    exact = blocks.std(0, ddof=1) / 20**0.5
+    ratio = spread.numpy()[order[0]] / exact[order[1]]
+    assert ((ratio > 0.5) & (ratio < 2)).all()  # four standard errors, of 20 draws and of 20 blocks
+    weight = torch.rand(len(pairs), generator=torch.Generator().manual_seed(0))
+    fit.model.finish(pairs, weight)
+    now, later = (fit.model.basis(torch.as_tensor(end)).detach().double() for end in pairs.gather(slice(None)))
+    mean = 0.5 * (weight.double() @ (now + later)) / weight.double().sum()
+    torch.testing.assert_close(fit.model.occupation.double(), mean, rtol=1e-5, atol=0)
+
+
 @pytest.mark.slow
 def test_more_states_than_there_are_do_not_score_better():
     train, test = chain(6000, 0).lagged(1.0), chain(3000, 1).lagged(1.0)
