@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pyro
 import torch
 from torch import Tensor, nn
 
 from bayescg import nets
 from bayescg.arguments import check_counts, check_positive, widths
-from bayescg.data import Pairs, in_parts, toy_jumps
+from bayescg.data import Pairs, toy_jumps
 from bayescg.features import Features, UnboundedCoordinates
 from bayescg.modelling import Batch, StatesModel
 
@@ -185,11 +184,7 @@ class ReversibleDeepMSM(StatesModel):
             log_k = nets.symmetric_matrix(self.log_joint, self.states)
             self.occupation.copy_(torch.logsumexp(nets.log_free_joint(log_k), 1).exp())
             return
-        total, count = torch.zeros_like(self.occupation, dtype=torch.float64), len(frames.frames)
-        each = sum(np.bincount(end, weight.double().cpu(), count) for end in (frames.i, frames.j))
-        parts = torch.as_tensor(each).to(total).split(size := 16_384)
-        for (x,), counting in zip(in_parts(frames.frames, size), parts, strict=True):
-            total += counting @ self.basis(x.to(self.occupation)).double()
+        total = self.occupied(frames, weight)
         self.occupation.copy_((total / total.sum()).clamp_min(1e-30))  # no frame may be left of a state
 
     def reset(self) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bayescg.arguments import check_choice
-from bayescg.data import Pairs, evenly
+from bayescg.data import Pairs, evenly, in_parts
 from bayescg.errors import ConfigError, ModelError
 from bayescg.features import Features, UnboundedCoordinates, unbounded_coordinates
 from bayescg.modelling.feature_model import PairModel
@@ -79,6 +80,15 @@ class StatesModel(PairModel):
     @abstractmethod
     def equilibrium_joint(self) -> Tensor:
         """How often which states follow each other, ``(states, states)``, symmetric and of sum 1 to the last digit."""
+
+    def occupied(self, pairs: Pairs, weight: Tensor) -> Tensor:
+        """Sum of the states' probabilities over both ends of pairs, which count by weights (n,), ``(states,)``."""
+        total = torch.zeros(self.states, dtype=torch.float64, device=weight.device)
+        each = sum(np.bincount(end, weight.double().cpu(), len(pairs.frames)) for end in (pairs.i, pairs.j))
+        parts = torch.as_tensor(each).to(total).split(size := 16_384)
+        for (x,), counting in zip(in_parts(pairs.frames, size), parts, strict=True):
+            total += counting @ self.logits(x.to(next(self.parameters()))).softmax(-1).double()
+        return total
 
     def logits(self, x: Tensor) -> Tensor:
         """Log probabilities of the states at positions, ``(n, states)``, each row up to a constant."""
