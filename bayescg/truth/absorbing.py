@@ -94,7 +94,7 @@ class Open:
         out = np.bincount(rows, rates, n) + np.bincount(self.outer, self.rate, n)
         self.fastest = float(out.max())
         self._links, self._log_c = (i[within], j[within]), log_c[within]
-        matrix = sparse.csr_array((-rates, (rows, columns)), shape=(n, n)) + sparse.diags_array(out)
+        matrix: Any = sparse.csr_array((-rates, (rows, columns)), shape=(n, n)) + sparse.diags_array(out)
         self._solver = splu(sparse.csc_array(matrix[self.free][:, self.free]))
 
     def solve(self, source: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -327,7 +328,7 @@ class Whole(EffectiveDynamics):
 def test_cells_that_a_window_does_not_reach_change_nothing(of_windows):
     """The likelihood of its pairs is the same with all of them."""
     model, pairs = of_windows.model, pulled().lagged(0.1)
-    fit = bcg.fit(Whole(knots=10, cells=60), pairs, uncertainty="none", progress=False)
+    fit: Any = bcg.fit(Whole(knots=10, cells=60), pairs, uncertainty="none", progress=False)
     assert fit.model.bias.shape[1] == 60
     assert torch.allclose(fit.model.energy.weight, model.energy.weight, atol=1e-3)
     assert torch.allclose(fit.log_density(pairs).mean(), of_windows.log_density(pairs).mean(), atol=1e-5)
@@ -345,7 +346,7 @@ def test_a_fit_of_windows_is_saved_and_asks_for_pairs_of_these(of_windows, tmp_p
 
 
 def test_pairs_across_an_exchange_and_other_variables_biases_are_refused():
-    frames = pulled()
+    frames: Any = pulled()
     window = frames.bias.window.copy()
     window[5::7] = (window[5::7] + 1) % 3
     with pytest.raises(DataError, match=r"a replica changed its window: take pairs of frames.segments"):
@@ -361,8 +362,9 @@ def test_umbrella_sampling_with_exchanges_has_pairs_between_them():
     starts, along = np.linspace(-1.4, 1.4, 100)[:, None], lambda x: x[:, 0]
     settings = {"dt": 0.002, "starts": starts, "windows": 8, "walkers": 6, "stiffness": 25.0, "progress": False}
     frames = bcg.sampling.umbrella(well, along, 4000, exchange_every=500, stride=50, **settings)
-    pairs = frames.segments().lagged(0.1)
-    assert (frames.segments().bias.window[pairs.i] == frames.segments().bias.window[pairs.j]).all()
+    segments: Any = frames.segments()
+    pairs = segments.lagged(0.1)
+    assert (segments.bias.window[pairs.i] == segments.bias.window[pairs.j]).all()
     found = effective_dynamics(bcg.fit(EffectiveDynamics(knots=16, cells=80), pairs, progress=False), modes=1)
     q = found.quantities
     assert abs(np.log(q["mean_diffusion"].mean / 0.25)) < 3 * q["mean_diffusion"].sd / 0.25 < 0.3

@@ -158,7 +158,7 @@ def test_occupations_of_refits_are_those_of_their_weights():
     """Populations spread between refits as between data sets: with the model's states hard, by the weights alone."""
     frames = chain(2000, 2)
     pairs = frames.lagged(1.0)
-    fit = bcg.fit(
+    fit: Any = bcg.fit(
         ReversibleDeepMSM(states=3, hidden=(4,)), pairs, steps=60, batch_size=1000, learning_rate=0.1,
         validation=0.0, uncertainty="bootstrap", members=21, compile="trace",
     )  # fmt: skip

@@ -82,14 +82,14 @@ class CellGrid:
         DataError
             They are no functions of the value.
         """
-        place, energies = (a.double().cpu().numpy() for a in (self.place(z), energies))
+        place, values = (a.double().cpu().numpy() for a in (self.place(z), energies))
         within = np.floor(2 * _NODES * (place - place.min()) / (np.ptp(place) or 1.0)).astype(int)
         nodes = np.unique(within, return_index=True)[1]
         nodes = nodes[within[nodes] % 2 == 0]  # no two of them close together
         if len(nodes) < 4:
             raise DataError("the frames hardly move along the variable: what the bias is of it is not known")
-        spline = CubicSpline(place[nodes], energies[nodes])
-        off = np.abs(spline(place) - energies).max(1) > _OF_OTHERS
+        spline = CubicSpline(place[nodes], values[nodes])
+        off = np.abs(spline(place) - values).max(1) > _OF_OTHERS
         if off.mean() > _FEW:
             raise DataError(
                 f"the bias of {off.mean():.0%} of the frames is not that of others with the same value: it is along "
