@@ -49,7 +49,8 @@ class ReversibleDeepMSM(StatesModel):
     (`Fit.sample_path`). Without features the states are where their densities are, :math:`\chi_i = c_i q_i / \mu`, and
     all maximise :math:`\log p(x, y)`. With features the network's :math:`\chi` are learned as without a generator: a
     rare state would follow density, not dynamics. The densities then follow the states and move none, by the evidence
-    of softly labelled frames, :math:`\sum_j \chi_j(x) \log q_j(x)`, one j drawn for each frame.
+    of softly labelled frames, :math:`\sum_j \chi_j(x) \log q_j(x)`, one j drawn for each of 128 frames of a batch.
+    In batches without several frames of the rarest state its jumps seem faster than they are.
 
     Parameters
     ----------

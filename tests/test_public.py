@@ -24,7 +24,7 @@ PUBLIC = {
     "torsions unbounded_coordinates invariants",
     "bayescg.analysis": "audit chapman_kolmogorov committor compare coverage free_energy implied_timescales mixing "
     "multi_ensemble "
-    "predictive_check reweighted spectrum hidden_states ForceBands calibrated force_bands",
+    "predictive_check reweighted spectrum hidden_states generated_states ForceBands calibrated force_bands",
     "bayescg.analysis.Ensemble": "average average_of kinetics",
     "bayescg.analysis.FreeEnergy": "difference profile",
     "bayescg.analysis.SlowModes": "eigenfunctions eigenvalues timescales",

@@ -22,6 +22,7 @@ from bayescg.analysis.heat_capacity import heat_capacity
 from bayescg.analysis.kinetics.chapman_kolmogorov import ChapmanKolmogorov, chapman_kolmogorov, implied_timescales
 from bayescg.analysis.kinetics.committor import committor
 from bayescg.analysis.kinetics.diffusion_draws import DiffusionDraws, Flatness, effective_dynamics, flat_from
+from bayescg.analysis.kinetics.generated_states import GeneratedStates, generated_states
 from bayescg.analysis.kinetics.hidden_dynamics import HiddenStates, hidden_states
 from bayescg.analysis.kinetics.modes import SlowModes
 from bayescg.analysis.kinetics.rates import Rates, rates
@@ -57,6 +58,7 @@ __all__ = [
     "Flatness",
     "ForceBands",
     "FreeEnergy",
+    "GeneratedStates",
     "HiddenStates",
     "IntegratorCheck",
     "Measured",
@@ -87,6 +89,7 @@ __all__ = [
     "flat_from",
     "force_bands",
     "free_energy",
+    "generated_states",
     "heat_capacity",
     "hidden_states",
     "implied_timescales",

@@ -23,10 +23,11 @@ from zuko.transforms import ComposedTransform, MonotonicRQSTransform  # noqa: E4
 
 Distribution.set_default_validate_args(_VALIDATED)  # zuko switches it off for the whole process
 
-__all__ = ["BOUND", "SplineFlow"]
+__all__ = ["BOUND", "SplineFlow", "evening_knots"]
 
 BOUND = 5.0
 """Splines act on so many units to both sides; beyond, a linear coordinate is left as it is."""
+_STEEPEST = 1e-3
 
 
 class SplineFlow(nn.Module):
@@ -83,6 +84,7 @@ class SplineFlow(nn.Module):
     """
 
     circular: Tensor
+    turning: Tensor
     centre: Tensor
     scale: Tensor
 
@@ -97,6 +99,7 @@ class SplineFlow(nn.Module):
         super().__init__()
         size, self.context = len(circular), context
         self.register_buffer("circular", torch.tensor([bool(c) for c in circular]), persistent=False)
+        self.register_buffer("turning", torch.eye(size)[self.circular], persistent=False)
         self.register_buffer("centre", torch.zeros(size))
         self.register_buffer("scale", torch.ones(size))
         self.turns = any(circular)
@@ -128,12 +131,20 @@ class SplineFlow(nn.Module):
             first = cast("nn.Linear", layer.net[0])
             nn.init.zeros_(first.weight[:, first.in_features - self.context :])
 
-    def forward(self, context: Tensor | None = None, widen: Tensor | float = 1.0) -> dist.TorchDistribution:
-        """The distribution, coordinates that are not circular wider by a factor; one for each row of a context."""
+    def forward(
+        self, context: Tensor | None = None, widen: Tensor | float = 1.0, first: Tensor | None = None
+    ) -> dist.TorchDistribution:
+        """The distribution, coordinates that are not circular wider by a factor; one for each row of a context.
+
+        Circular coordinates pass splines of the knots `first` before all layers, ``(..., circular ones, 3 bins - 1)``
+        (:func:`evening_knots`).
+        """
         scale = torch.where(self.circular, self.scale, self.scale * widen)
         parts: list[Transform] = [AffineTransform(self.centre, scale, event_dim=1).inv, _Mix(self.mixing.matrix())]
         if self.turns:
             parts.append(_Angle(self.circular))
+            if first is not None:
+                parts.append(_Bend(self.circular, self.turning, first))
         for number, layer in enumerate(cast("list[Coupling]", list(self.layers))):
             parts.append(_Couple(layer, context))
             if self.turns:
@@ -242,7 +253,7 @@ class _Spline(MonotonicRQSTransform):
     torch's softmax is slower than all the rest.
     """
 
-    def __init__(self, widths: Tensor, heights: Tensor, derivatives: Tensor, bound: float, slope: float = 1e-3):
+    def __init__(self, widths: Tensor, heights: Tensor, derivatives: Tensor, bound: float, slope: float = _STEEPEST):
         Transform.__init__(self)
         most = -math.log(slope)
         self.horizontal, self.vertical = (_edges(x / (1 + abs(2 / most * x)), bound) for x in (widths, heights))
@@ -264,6 +275,44 @@ def _plain_spline(x: Tensor, knots: Tensor, inverse: bool) -> tuple[Tensor, Tens
     bins = (knots.shape[-1] + 1) // 3
     spline = _Spline(*knots.split([bins, bins, bins - 1], -1), bound=BOUND)
     return spline.inverse_and_ladj(x) if inverse else spline.call_and_ladj(x)
+
+
+def evening_knots(angle: Tensor, weight: Tensor, bins: int, tail: float = 1e-3) -> Tensor:
+    """Knots, ``(3 bins - 1,)``, of the spline under which weighted angles are about uniform.
+
+    Parameters
+    ----------
+    angle : Tensor, shape (n,)
+        In units of pi / 5, within [-5, 5].
+    weight : Tensor, shape (n,)
+    bins : int
+        All hold as many of them but for the two at the ends.
+    tail : float
+        What each of those holds, of all.
+
+    Examples
+    --------
+    >>> angle = 1.0 + 0.2 * torch.randn(5000)
+    >>> knots = evening_knots(angle, torch.ones(5000), bins=8)
+    >>> even = _plain_spline(angle, knots.expand(5000, -1), inverse=False)[0]
+    >>> bool((torch.histc(even, 5, -BOUND, BOUND) / 1000 - 1).abs().max() < 0.2)
+    True
+    """
+    order = angle.argsort()
+    below = (weight[order] / weight.sum()).cumsum(0)
+    heights = torch.full((bins,), (1 - 2 * tail) / max(1, bins - 2), dtype=angle.dtype)
+    heights[0] = heights[-1] = tail if bins > 2 else 0.5
+    inner = torch.searchsorted(below, heights.cumsum(0)[:-1].contiguous()).clamp(max=len(angle) - 1)
+    ends = torch.cat([angle.new_tensor([-BOUND]), angle[order][inner], angle.new_tensor([BOUND])])
+    widths = ends.diff().clamp_min(2e-3 * BOUND)
+    slopes = (heights / heights.sum() / (widths / widths.sum())).log()
+    most = -math.log(_STEEPEST)
+
+    def unsqueezed(logs: Tensor, steep: float) -> Tensor:
+        return logs / (1 - (steep / most * logs.abs()).clamp_max(0.99))
+
+    centred = [unsqueezed(share.log() - 0.5 * (share.max() * share.min()).log(), 2) for share in (widths, heights)]
+    return torch.cat([*centred, unsqueezed(0.5 * (slopes[1:] + slopes[:-1]), 1)])
 
 
 def _edges(logs: Tensor, bound: float) -> Tensor:
@@ -324,6 +373,20 @@ class _Couple(_OnVectors):
         knots = self.layer.knots(still, self.context)
         moved, ladj = compiled_spline(moved, knots, BOUND, not self.forwards, _plain_spline)
         return torch.cat([still, moved], -1) @ self.layer.sort.T, ladj.sum(-1)
+
+
+class _Bend(_OnVectors):
+    """All circular coordinates, each by a spline of its own; rows of `place` pick them."""
+
+    def __init__(self, circular: Tensor, place: Tensor, knots: Tensor):
+        super().__init__()
+        self.circular, self.place, self.knots = circular, place, knots
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        rows = torch.broadcast_shapes(x.shape[:-1], self.knots.shape[:-2])
+        angle, knots = x.expand(*rows, -1) @ self.place.T, self.knots.expand(*rows, -1, -1)
+        bent, ladj = compiled_spline(angle, knots, BOUND, not self.forwards, _plain_spline)
+        return torch.where(self.circular, bent @ self.place, x), ladj.sum(-1)
 
 
 class _Turn(_OnVectors):

@@ -18,7 +18,13 @@ _FEWEST = 10
 _HIGHEST = 8.0
 
 
-def coarse_grained(coarse: np.ndarray, atoms: np.ndarray, edges: np.ndarray, names: Sequence[str]) -> Figure:
+def coarse_grained(
+    coarse: np.ndarray,
+    atoms: np.ndarray,
+    edges: np.ndarray,
+    names: Sequence[str],
+    titles: tuple[str, str] = ("all-atom", "coarse-grained"),
+) -> Figure:
     """Free energies over two angles: of all atoms, coarse-grained, and the latter minus the former.
 
     Parameters
@@ -31,6 +37,8 @@ def coarse_grained(coarse: np.ndarray, atoms: np.ndarray, edges: np.ndarray, nam
         Radians.
     names : sequence of str
         Of both angles.
+    titles : (str, str)
+        What to call `atoms` and `coarse`.
 
     Examples
     --------
@@ -47,9 +55,9 @@ def coarse_grained(coarse: np.ndarray, atoms: np.ndarray, edges: np.ndarray, nam
     degrees = np.rad2deg(edges)
     along = {"vmin": 0, "vmax": _HIGHEST, "cmap": "cividis"}
     panels = (
-        (energies[0] - np.nanmin(energies[0]), "all-atom", "free energy (kT)", along),
-        (energies[1] - np.nanmin(energies[1]), "coarse-grained", "free energy (kT)", along),
-        (difference, "difference", "coarse-grained - all-atom (kT)", {"vmin": -1, "vmax": 1, "cmap": "RdBu_r"}),
+        (energies[0] - np.nanmin(energies[0]), titles[0], "free energy (kT)", along),
+        (energies[1] - np.nanmin(energies[1]), titles[1], "free energy (kT)", along),
+        (difference, "difference", f"{titles[1]} - {titles[0]} (kT)", {"vmin": -1, "vmax": 1, "cmap": "RdBu_r"}),
     )
     for ax, (values, title, text, colours) in zip(axes, panels, strict=True):
         mesh = ax.pcolormesh(degrees, degrees, values.T, rasterized=True, **colours)

@@ -31,6 +31,7 @@ QUESTIONS = {
     "slow_modes": "EigenvaluesAndTimescales",
     "diffusion_along_cv": "DiffusionAlongCV",
     "hidden_exchange": "HiddenExchange",
+    "generated_frames": "GeneratedFrames",
     "lag_times": "LagTimes",
     "mean_forces": "MeanForces",
     "free_energies": "FreeEnergies",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bayescg.modelling import Model
     from bayescg.questions.references import Plane, Reference
 
-__all__ = ["HeldToReference"]
+__all__ = ["HeldToReference", "histogram_of", "residues", "scatter"]
 
 _REMEDY = "analysis.reference=none, which compares with nothing"
 _OBSERVABLES = ("rg", "rg_mass", "end_to_end")
@@ -55,10 +55,11 @@ class HeldToReference(Question):
         name = experiment.analysis.reference
         if name is None or experiment.system is None:
             return
-        if model.needs_frames and experiment.umbrella is None:
+        generates = experiment.model.arguments.get("generator") is not None
+        if model.needs_frames and experiment.umbrella is None and not generates:
             raise ConfigError(
-                f"analysis.reference judges runs without frames, or with [umbrella]; {experiment.model.name} learns "
-                "from frames: leave it out"
+                f"analysis.reference judges runs without frames, with [umbrella] or of a model with a generator; "
+                f"{experiment.model.name} learns from frames: leave it out"
             )
         if name not in reference_names():
             shipped = ", ".join(reference_names())
@@ -142,20 +143,20 @@ class HeldToReference(Question):
         frames, seed = context.frames, context.seed
         generated = context.fit.generate(min(len(frames), _MOST), draws=1, seed=seed)[0]
         weight = weights_of(frames)
-        for key, of, plane, pair in _residues(reference):
+        for key, of, plane, pair in residues(reference):
             raw = [functions[name](generated).double().cpu().numpy() for name in pair]
-            reweighted = _histogram(reference, [angles[name] for name in pair], weight)
+            reweighted = histogram_of(reference, [angles[name] for name in pair], weight)
             numbers = {
                 "reference": context.settings.reference,
-                "kl_generated": plane.divergence(_histogram(reference, raw)),
+                "kl_generated": plane.divergence(histogram_of(reference, raw)),
                 "kl_reweighted": plane.divergence(reweighted),
                 "kl_floor_of_reference": plane.kl_floor,
                 "bins": len(reference.edges) - 1,
                 "generated": len(generated),
                 "reweighted": len(frames),
                 "frames_of_reference": reference.frames,
-                "kl_exact_draws_generated": _scatter(plane, len(generated), seed),
-                "kl_exact_draws_reweighted": _scatter(plane, int(effective_frames(weight)), seed),
+                "kl_exact_draws_generated": scatter(plane, len(generated), seed),
+                "kl_exact_draws_reweighted": scatter(plane, int(effective_frames(weight)), seed),
             }
             finding.diagnostics[key] = numbers
             finding.in_words.add(key)
@@ -171,8 +172,8 @@ class HeldToReference(Question):
 
     def _biased_planes(self, finding: Finding, context: Context, reference: Reference, angles: dict[str, Any]) -> None:
         """Free energy over the Ramachandran plane of each residue."""
-        for key, of, plane, pair in _residues(reference):
-            counts = _histogram(reference, [angles[name] for name in pair], context.frames.weights)
+        for key, of, plane, pair in residues(reference):
+            counts = histogram_of(reference, [angles[name] for name in pair], context.frames.weights)
             numbers: dict[str, Any] = {"reference": context.settings.reference}
             numbers |= {f"rms_below_{low:g}_kT": free_energy_rms(plane.counts, counts, low) for low in _LOW}
             finding.diagnostics[key] = numbers
@@ -209,7 +210,7 @@ def free_energy_rms(reference: np.ndarray, other: np.ndarray, low: float) -> flo
     return float(np.sqrt(np.square(difference - difference.mean()).mean()))
 
 
-def _residues(reference: Reference) -> Iterator[tuple[str, str, Plane, list[str]]]:
+def residues(reference: Reference) -> Iterator[tuple[str, str, Plane, list[str]]]:
     """The key of each residue's diagnostics, its name behind a word where there are several, its plane and torsions."""
     for residue, plane in reference.planes.items():
         alone = len(reference.planes) == 1
@@ -217,7 +218,7 @@ def _residues(reference: Reference) -> Iterator[tuple[str, str, Plane, list[str]
         yield key, of, plane, reference.torsions[residue]
 
 
-def _scatter(plane: Plane, count: int, seed: int, repeats: int = 5) -> float:
+def scatter(plane: Plane, count: int, seed: int, repeats: int = 5) -> float:
     """Divergence from a plane of so many independent draws from itself, on average."""
     random, shares = np.random.default_rng(seed), plane.probability
     drawn = random.multinomial(max(1, count), shares.ravel(), size=repeats).reshape(repeats, *shares.shape)
@@ -235,5 +236,6 @@ def _called(text: str) -> tuple[str, dict[str, Any]]:
     return call.func.id, dict(bound.arguments)
 
 
-def _histogram(reference: Reference, pair: Sequence[np.ndarray], weights: Any = None) -> np.ndarray:
+def histogram_of(reference: Reference, pair: Sequence[np.ndarray], weights: Any = None) -> np.ndarray:
+    """Frames, or their weights, in the bins of a reference, from phi and psi in rad."""
     return np.histogram2d(*pair, bins=[reference.edges, reference.edges], weights=weights)[0]

@@ -76,7 +76,7 @@ class Recipe(ABC):
 
     @cached_property
     def system(self) -> Any:
-        """What the frames or energies are of; None where frames of a molecule or of the user's own are read.
+        """What the frames or energies are of; None where the user's own are read, or a molecule's that none generates.
 
         Of coordinates of a toy system, their potential of mean force, where it is known.
         """
@@ -84,7 +84,9 @@ class Recipe(ABC):
         if named is None or self.experiment.data.frames is not None:
             return None
         maker = getattr(systems, named.name)
-        system = maker(**named.arguments) if isinstance(maker, type) else None  # a molecule takes a while to make
+        generated = self.experiment.model.arguments.get("generator") is not None and self.experiment.data.select is None
+        wanted = isinstance(maker, type) or generated  # a molecule takes a while to make
+        system = maker(**named.arguments) if wanted else None
         if (coordinates := self.experiment.data.coordinates) is None:
             return system
         return getattr(system, "mean_potential", None) if coordinates == ["x1"] else None

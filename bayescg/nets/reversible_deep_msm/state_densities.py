@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, constraints
 
 from bayescg.nets.reversible_deep_msm.reversible_kernel import log_score
-from bayescg.nets.spline_flow import SplineFlow
+from bayescg.nets.spline_flow import BOUND, SplineFlow, evening_knots
 
 __all__ = ["StateDensities", "StateMixture"]
 
@@ -24,8 +25,9 @@ class StateDensities(nn.Module):
     .. math:: p(x, y) = \sum_{ij} Y_{ij} q_i(x) q_j(y), \qquad \mu(x) = \sum_i c_i q_i(x), \qquad
               p(y \mid x) = \sum_{ij} \frac{c_i q_i(x)}{\mu(x)} \frac{Y_{ij}}{c_i} q_j(y)
 
-    Each begins as the Gaussian of a cluster of configurations, by `begin`, to which `reset_parameters` goes back; the
-    flow bends it.
+    Each begins as the Gaussian of a cluster of configurations, and as its distribution of each angle, by `begin`, to
+    which `reset_parameters` goes back; the flow bends it. A rare state would be long in finding its angles: of few
+    batches it is more than a frame or two.
 
     Parameters
     ----------
@@ -48,6 +50,7 @@ class StateDensities(nn.Module):
 
     each: Tensor
     start: Tensor
+    start_turned: Tensor
 
     def __init__(
         self,
@@ -65,6 +68,9 @@ class StateDensities(nn.Module):
         self.register_buffer("each", torch.eye(states), persistent=False)
         self.register_buffer("start", torch.zeros(2, states, size))
         self.place = nn.Parameter(torch.zeros(2, states, size))
+        if soft:
+            self.register_buffer("start_turned", torch.zeros(states, len(soft), 3 * bins - 1))
+            self.turned = nn.Parameter(torch.zeros(states, len(soft), 3 * bins - 1))
 
     def begin(self, x: Tensor, member: Tensor) -> None:
         """Take centre and width of each state from configurations ``(n, size)`` of so much of it, ``(n, states)``."""
@@ -73,12 +79,17 @@ class StateDensities(nn.Module):
         width = (weight @ x.square() - centre.square()).clamp_min(1e-12).sqrt()
         still = self.flow.circular | (width < 1e-6)
         self.start.copy_(torch.stack([centre.where(~self.flow.circular, 0.0), width.where(~still, 1.0).log()]))
+        for number, column in enumerate((BOUND * torch.erf(x[:, self.flow.circular] / math.sqrt(2))).T):
+            for state, counting in enumerate(weight):
+                self.start_turned[state, number] = evening_knots(column, counting, (self.turned.shape[-1] + 1) // 3)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Put centres and widths back where they began."""
+        """Put centres, widths and angles back where they began."""
         with torch.no_grad():
             self.place.copy_(self.start)
+            if self.flow.turns:
+                self.turned.copy_(self.start_turned)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log q_j(x), ``(..., states)`` for configurations ``(..., size)``."""
@@ -86,7 +97,12 @@ class StateDensities(nn.Module):
 
     def _of(self, states: Tensor, x: Tensor) -> Tensor:
         centre, log_width = self._placed(states)
-        return self.flow(states).log_prob((x - centre) / log_width.exp()) - log_width.sum(-1)
+        return self._flowing(states).log_prob((x - centre) / log_width.exp()) - log_width.sum(-1)
+
+    def _flowing(self, states: Tensor) -> Any:
+        if not self.flow.turns:
+            return self.flow(states)
+        return self.flow(states, first=(states @ self.turned.flatten(1)).unflatten(-1, self.turned.shape[1:]))
 
     def _placed(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Centres and log widths of states ``(..., states)``, each a row of zeros and a one."""
@@ -96,13 +112,19 @@ class StateDensities(nn.Module):
     def draw(self, state: Tensor) -> Tensor:
         """A configuration of each state ``(...)``."""
         centre, log_width = self._placed(self.each[state])
-        return centre + log_width.exp() * self.flow(self.each[state])()
+        return centre + log_width.exp() * self._flowing(self.each[state])()
 
-    def of_drawn(self, member: Tensor, x: Tensor) -> Tensor:
-        """Log q_j(x), ``(n,)``, of a state j that is drawn from its probabilities ``(n, states)``."""
-        even = torch.rand(len(x), 1, dtype=x.dtype, device=x.device)
-        state = (even >= member.cumsum(-1)[:, :-1]).sum(-1)
-        return self._of(self.each[state], x)
+    def of_drawn(self, member: Tensor, x: Tensor, most: int = 128) -> Tensor:
+        """Log q_j(x), ``(n,)``, of a state j that is drawn from its probabilities ``(n, states)``.
+
+        It is computed of the first `most`, which stand for all, and zero of the others: jumps of rare states need large
+        batches, densities do not.
+        """
+        few = min(most, len(x))
+        even = torch.rand(few, 1, dtype=x.dtype, device=x.device)
+        state = (even >= member[:few].cumsum(-1)[:, :-1]).sum(-1)
+        evidence = self._of(self.each[state], x[:few])
+        return torch.cat([len(x) / few * evidence, torch.zeros_like(member[few:, 0])])
 
     def log_pairs(self, x: Tensor, y: Tensor, log_joint: Tensor, relative: bool) -> Tensor:
         """Log p(x, y) of configurations ``(n, size)``, ``(n,)``, given log Y; `relative` to the product of their mu."""
