@@ -105,11 +105,12 @@ def test_resume_needs_a_run(tmp_path: Path, name: str) -> None:
         resume(tmp_path / name, silent)
 
 
-@pytest.mark.parametrize(("before", "after"), [("steps", "stepz"), ("[fit]", "[fit"), ('"elastic"', "")])
-def test_a_damaged_config_is_named(unfinished: Path, before: str, after: str) -> None:
+@pytest.mark.parametrize(("before", "after"), [("steps", "stepz"), ("[fit]", "[fit"), ("[analysis]", None)])
+def test_a_damaged_config_is_named(unfinished: Path, before: str, after: str | None) -> None:
     config = unfinished / "config.toml"
     text = config.read_text()
-    config.write_text(text.replace(before, after) if before in text else text[: len(text) // 2])
+    cut = text.index(before) + len(before) // 2  # the rest was never written
+    config.write_text(text[:cut] if after is None else text.replace(before, after))
     with pytest.raises(ConfigError, match=r"config\.toml was changed or damaged"):
         resume(unfinished, silent)
 
