@@ -184,8 +184,9 @@ class EffectiveDynamics(VariableModel):
             of_f, of_d = w.split(sizes)
             return self._log_propagator(lambda z: energy.basis(z) @ of_f, lambda z: mobility.basis(z) @ of_d)
 
-        begin = torch.cat([energy.of_histogram(self.histogram(pairs, weight)), torch.zeros_like(mobility.weight)])
-        weights, converged = nets.fisher_scoring(log_p, self.counts(pairs, weight), begin)
+        counts = self.counts(pairs, weight)
+        start = energy.of_histogram(self.histogram(counts, pairs, weight))
+        weights, converged = nets.fisher_scoring(log_p, counts, torch.cat([start, torch.zeros_like(mobility.weight)]))
         with torch.no_grad():
             for parameter, value in zip(parameters, weights.split(sizes), strict=True):
                 parameter.copy_(value)

@@ -345,6 +345,12 @@ def test_a_fit_of_windows_is_saved_and_asks_for_pairs_of_these(of_windows, tmp_p
         again.log_density(frames_of(spring(400, dt=0.1), 0.1).lagged(0.1))
 
 
+def test_a_fit_without_windows_scores_no_biased_pairs():
+    inside = pulled((0.0,), spring=1.0)
+    with pytest.raises(DataError, match="the fit is of pairs that feel no bias"):
+        bcg.fit(EffectiveDynamics(), frames_of(spring(400, dt=0.1), 0.1).lagged(0.1)).log_density(inside.lagged(0.1))
+
+
 def test_pairs_across_an_exchange_and_other_variables_biases_are_refused():
     frames: Any = pulled()
     window = frames.bias.window.copy()

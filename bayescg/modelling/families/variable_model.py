@@ -125,7 +125,15 @@ class VariableModel(PotentialModel):
         return frames
 
     def in_windows(self, window: Tensor | None, *values: Any) -> tuple[Tensor, ...]:
-        """Of values ``(n, 1)`` of pairs in windows ``(n,)``, where there are any: their cells ``(n,)`` in these."""
+        """Of values ``(n, 1)`` of pairs in windows ``(n,)``, where there are any: their cells ``(n,)`` in these.
+
+        Raises
+        ------
+        DataError
+            There are windows, and the model was trained on pairs that feel no bias.
+        """
+        if window is not None and not self.windows:
+            raise DataError("these pairs are of umbrella sampling, and the fit is of pairs that feel no bias")
         begin = self.begin[0] if window is None else self.begin[window]
         return tuple((self.grid.cell(z) - begin).clamp(0, self.bias.shape[1] - 1) for z in values)
 
@@ -148,12 +156,16 @@ class VariableModel(PotentialModel):
             total.index_add_(0, place, weight[part].double().cpu())
         return total.reshape(windows, n, n)
 
-    def histogram(self, pairs: Pairs, weight: Tensor) -> Tensor:
-        """Where pairs begin, ``(cells,)``, without the bias."""
-        of = pairs.frames.weights if self.windows else None
-        weight = weight if of is None else weight * torch.as_tensor(of[pairs.i])
-        place = torch.cat([self.grid.cell(now) for now, _ in self._ends(pairs)])
-        return torch.zeros(self.grid.cells, dtype=torch.float64).index_add(0, place, weight.double().cpu())
+    def histogram(self, counts: Tensor, pairs: Pairs, weight: Tensor) -> Tensor:
+        """Where pairs of these `counts` begin, ``(cells,)``, without the bias."""
+        of, start = pairs.frames.weights, 0
+        if not self.windows or of is None:
+            return counts.sum((0, 2))
+        total = torch.zeros(self.grid.cells, dtype=torch.float64)
+        for now, _ in self._ends(pairs):
+            part = slice(start, start := start + len(now))
+            total.index_add_(0, self.grid.cell(now), (weight[part] * torch.as_tensor(of[pairs.i[part]])).double().cpu())
+        return total
 
     def take_windows(self, data: Pairs, margin: float) -> None:
         """Take the bias of each window as a function of the variable, in the cells that its pairs reach or nearly so.

@@ -8,9 +8,11 @@ from scipy.special import logit
 from scipy.stats import norm
 
 from bayescg.analysis import multi_ensemble
-from bayescg.analysis.free_energy.ensembles import paths_of, pooled, tram
+from bayescg.analysis.free_energy.ensembles import binned, paths_of, pooled, tram
 from bayescg.data import Bias, Frames
+from bayescg.data.mbar import mbar
 from bayescg.errors import ConfigError, DataError
+from tests.calibration import multi_ensembles as prinz
 
 
 def reduced(x: np.ndarray, **rest: Any) -> Frames:
@@ -119,3 +121,21 @@ def test_bad_input_is_refused_in_words():
         multi_ensemble(parts, lambda x: x[:, 0], lag=60.0)
     with pytest.raises(DataError, match="gives 2 numbers a frame"):
         multi_ensemble(parts, lambda x: x.repeat(1, 2), lag=1.0)
+
+
+@pytest.mark.slow
+def test_three_flattened_ensembles_of_prinz():
+    """TRAM's bias is a small part of its scatter; MBAR is refused in every set, and would be far off."""
+    errors, wrong, exact = [], [], prinz.exact()["odds at 0.0"]
+    for seed in range(24):
+        parts: Any = prinz.flattened(seed)
+        with pytest.raises(DataError, match="not in global equilibrium"):
+            multi_ensemble(parts, lambda x: x[:, 0], estimator="mbar", draws=2)
+        frames: Any = pooled(parts)
+        paths, left = paths_of(frames, binned(frames.positions[:, 0], 20), 0.05), frames.positions[:, 0] < 0
+        errors.append(logit(tram(paths, np.ones(180, dtype=int))[0][left].sum()) - exact)
+        log_weights = mbar(frames.bias.energies, frames.bias.window)[0]
+        wrong.append(logit(np.exp(log_weights)[left].sum()) - exact)
+    spread = np.std(errors, ddof=1)
+    assert abs(np.mean(errors)) < 0.3 * spread + 2 * spread / 24**0.5
+    assert np.mean(wrong) < -5 * np.std(wrong, ddof=1)
