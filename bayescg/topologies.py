@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bayescg.errors import TopologyError
 
-__all__ = ["kinds_of", "one_line", "read_topology", "topology_config", "topology_from_config"]
+__all__ = ["bead_kinds_of", "kinds_of", "one_line", "read_topology", "topology_config", "topology_from_config"]
 
 WITHOUT_POSITIONS = (".prmtop", ".parm7", ".prm7", ".psf", ".hoomdxml")
 
@@ -117,6 +117,18 @@ def kinds_of(topology: Any) -> tuple[str, ...]:
     ('H', 'C', 'H', 'H', 'C', 'O')
     """
     return tuple(getattr(atom.element, "symbol", "") or atom.name for atom in topology.atoms)
+
+
+def bead_kinds_of(topology: Any) -> tuple[str, ...]:
+    """Kinds of beads: what each is called, and its residue.
+
+    Examples
+    --------
+    >>> from bayescg.systems import peptide
+    >>> bead_kinds_of(read_topology(peptide("ACE-ALA-NME")[0])[0])[4:9]
+    ('ACE C', 'ACE O', 'ALA N', 'ALA H', 'ALA CA')
+    """
+    return tuple(f"{atom.residue.name} {atom.name}" for atom in topology.atoms)
 
 
 def one_line(error: Exception) -> str:

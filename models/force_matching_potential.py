@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from bayescg import nets
 from bayescg.analysis import warn_of_forces
 from bayescg.arguments import check_choice, check_counts, check_positive, widths
-from bayescg.data import Frames
+from bayescg.data import Frames, evenly
+from bayescg.errors import ConfigError
 from bayescg.modelling import Batch, BeadModel
 from bayescg.sampling import equilibrium
 from bayescg.systems import RippledWell
@@ -36,16 +37,17 @@ class ForceMatchingPotential(BeadModel):
     Correlated frames count less, by one memory in the forces and another in the density
     (:class:`bayescg.modelling.BeadModel`).
 
-    u is a sum of splines of single descriptors, linear in its parameters, or a network of all. Descriptors are the
-    distances, angles and torsions of a chain of beads, or the flat coordinates of a toy system. Prior energy, prior
-    and noise of the splines are set by the evidence, before the training, which begins at their optimum.
+    u is a sum of splines of single descriptors, linear in its parameters, or a network of all; or a sum over beads that
+    see their neighbours (:class:`bayescg.nets.ParticleEnergy`), of kinds by name and residue. Descriptors are the
+    distances, angles and torsions of a chain of beads, or the flat coordinates of a toy system. Prior and noise of the
+    splines are set by the evidence, before the training, which begins at their optimum.
 
     Parameters
     ----------
     topology : mapping of beads, or topology, optional
         Of the beads, with bonds between neighbours; None: the frames tell.
-    form : {"network", "splines"}
-        Of u.
+    form : {"network", "splines", "neighbours"}
+        Of u; neighbours are those of beads.
     prior : {"auto", "bonded", "harmonic", None}
         Prior energy: springs of bonds and angles and a repulsion, or springs around the mean of flat coordinates.
     evidence : {"forces", "density", "joint"}
@@ -54,7 +56,7 @@ class ForceMatchingPotential(BeadModel):
         Whether the width of the noise depends on the descriptors, beside the bead. Where it does and the model does not
         know, intervals are wrong in silence; where it does not, "constant" trains faster, splines from their optimum.
     hidden : sequence of int
-        Widths of the hidden layers of the network.
+        Widths of the hidden layers of the network; of neighbours, of so many convolutions, all alike.
     activation : {"tanh", "silu", "softplus"}
     knots : int
         Splines of each descriptor.
@@ -84,12 +86,11 @@ class ForceMatchingPotential(BeadModel):
     citation = "Wang et al., ACS Cent. Sci. 5, 755 (2019), doi:10.1021/acscentsci.8b00913"
 
     spread: Tensor
-    first_noise: Tensor
 
     def __init__(
         self,
         topology: Any = None,
-        form: Literal["network", "splines"] = "network",
+        form: Literal["network", "splines", "neighbours"] = "network",
         prior: Literal["auto", "bonded", "harmonic"] | None = "auto",
         evidence: Literal["forces", "density", "joint"] = "forces",
         noise: Literal["constant", "state"] = "state",
@@ -102,29 +103,36 @@ class ForceMatchingPotential(BeadModel):
         temperature_kT: float | None = None,
     ):
         super().__init__()
-        check_choice(form=(form, ("network", "splines")), noise=(noise, ("constant", "state")))
+        check_choice(form=(form, ("network", "splines", "neighbours")), noise=(noise, ("constant", "state")))
         nets.check_smooth(activation)
         check_counts(knots=(knots, 4))
         check_positive(weights=weights)
         self.form, self.noise = form, noise
         self.hidden, self.activation, self.knots, self.weights = widths(hidden), activation, knots, float(weights)
+        if form == "neighbours" and len(set(self.hidden)) != 1:
+            raise ConfigError(f"hidden={self.hidden}: each convolution of neighbours has one width, as in (64, 64)")
         self.begin_beads(topology, prior, evidence, dim, temperature, temperature_kT)
 
     def build(self, size: int) -> None:
-        """The correction u, and the noise of the forces."""
-        splines = self.form == "splines"
-        net = nets.SplineEnergy(size, self.knots) if splines else nets.MLP(size, 1, self.hidden, self.activation)
-        self.correction: nn.Module = net
-        if self.evidence != "density":
-            self.log_noise = nn.Parameter(torch.zeros(self.groups[-1] + 1))
-            self.state_noise = nets.MLP(size, 1, (16,)) if self.noise == "state" else None
+        """The correction u."""
+        self.correction: nn.Module
+        if self.form == "splines":
+            self.correction = nets.SplineEnergy(size, self.knots)
+        elif self.form == "network":
+            self.correction = nets.MLP(size, 1, self.hidden, self.activation)
+        else:
+            kinds, width, blocks = self.number_beads(), self.hidden[0], len(self.hidden)
+            self.correction = nets.ParticleEnergy(kinds, width, blocks, activation=self.activation)
         self.register_buffer("spread", torch.ones(()))
-        self.register_buffer("first_noise", torch.ones(self.groups[-1] + 1))
 
     def energy(self, x: Tensor, correction: Callable[..., Tensor]) -> Tensor:
-        """U / kT of flat coordinates ``(..., dim)``, of a network or splines with certain weights."""
-        y = self.read(x)
-        u = correction(y) if self.form == "splines" else correction(self.scale(y))[..., 0]
+        """U / kT of flat coordinates ``(n, dim)``, of a network or splines with certain weights."""
+        if self.form == "splines":
+            u = correction(self.read(x))
+        elif self.form == "network":
+            u = correction(self.scale(self.read(x)))[..., 0]
+        else:
+            u = correction(x.unflatten(-1, (-1, 3)), self.kinds)
         return u if self.springs is None else u + self.springs(x)
 
     def potential(self, x: Tensor) -> Tensor:
@@ -161,20 +169,14 @@ class ForceMatchingPotential(BeadModel):
             rows.append(self.box.information(u(self.box.points), weight.sum()))
         return torch.cat(rows)
 
-    def width(self, x: Tensor) -> Tensor:
-        """Standard deviation of the noise of each force, in kT per length, ``(n, dim)``."""
-        log_width = self.log_noise.repeat_interleave(x.shape[-1] // len(self.log_noise)).expand(x.shape)
-        if self.state_noise is not None:
-            log_width = log_width + self.state_noise(self.scale(self.read(x)))
-        return log_width.exp()
-
     def setup(self, frames: Frames) -> None:
         """Take scales and prior energy; solve for splines, which tell the noise and what frames are worth."""
         super().setup(frames)
         if self.evidence != "density":
             warn_of_forces(frames)
+        if isinstance(self.correction, nets.ParticleEnergy):
+            self.correction.measure(torch.as_tensor(frames.gather(evenly(frames))))
         splines, fit = self.first_fit(frames, self.knots if self.form == "splines" else 10)
-        self.first_noise.copy_(fit.noise)
         if isinstance(self.correction, nets.SplineEnergy):
             self.spread.fill_(fit.spread)
             axes = torch.linalg.eigh(fit.information)[1]
@@ -184,12 +186,8 @@ class ForceMatchingPotential(BeadModel):
     def reset(self) -> None:
         """Begin at the splines' optimum, or with fresh weights of a network, and with the noise of the splines."""
         super().reset()
-        if self.evidence != "density":
-            with torch.no_grad():
-                self.log_noise.copy_(self.first_noise.log())
-            if self.state_noise is not None:
-                for p in self.state_noise[-1].parameters():
-                    nn.init.zeros_(p)
+        if isinstance(self.correction, nets.ParticleEnergy):
+            self.correction.begin()
 
     @classmethod
     def example(cls) -> tuple[ForceMatchingPotential, Any, None]:

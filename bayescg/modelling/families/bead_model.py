@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bayescg.arguments import check_choice
 from bayescg.data import Frames, evenly, statistical_inefficiency
@@ -17,6 +17,7 @@ from bayescg.features.invariants import Invariants
 from bayescg.modelling.batch import Batch
 from bayescg.modelling.potential_model import PotentialModel
 from bayescg.nets import (
+    MLP,
     BondedEnergy,
     HarmonicEnergy,
     LinearEvidence,
@@ -26,6 +27,7 @@ from bayescg.nets import (
     Standardise,
     TrainingRange,
 )
+from bayescg.topologies import bead_kinds_of
 
 __all__ = ["BeadModel"]
 
@@ -33,8 +35,8 @@ __all__ = ["BeadModel"]
 class BeadModel(PotentialModel):
     """Base of potentials of beads, or of flat coordinates, from mapped forces, the density of frames, or both.
 
-    A subclass takes `topology`, `prior`, `evidence`, `dim`, `temperature` and `temperature_kT` among its arguments,
-    hands them on to `begin_beads`, and writes `build`, which makes its networks of so many descriptors.
+    A subclass takes `topology`, `prior`, `evidence`, `noise`, `dim`, `temperature` and `temperature_kT` among its
+    arguments, hands them on to `begin_beads`, and writes `build`, which makes its networks of so many descriptors.
 
     Frames of one trajectory are worth fewer independent ones in the density, one in each statistical inefficiency of
     the frames, than in the forces, where the memory of what their noise does to the energies counts, whose smooth parts
@@ -62,7 +64,10 @@ class BeadModel(PotentialModel):
 
     prior: str | None
     evidence: str
+    noise: str
     scale: Standardise
+    kinds: Tensor
+    first_noise: Tensor
     memory_of_forces: Tensor
     memory_of_frames: Tensor
 
@@ -121,10 +126,48 @@ class BeadModel(PotentialModel):
         for name in ("memory_of_forces", "memory_of_frames"):
             self.register_buffer(name, torch.ones(()))
         self.build(size)
+        if self.evidence != "density":
+            self.log_noise = nn.Parameter(torch.zeros(self.groups[-1] + 1))
+            self.state_noise = MLP(size, 1, (16,)) if self.noise == "state" else None
+        self.register_buffer("first_noise", torch.ones(self.groups[-1] + 1))
+
+    def number_beads(self) -> int:
+        """Number the kinds of beads, and say how many there are.
+
+        Raises
+        ------
+        ConfigError
+            The coordinates are none of beads.
+        """
+        if self.topology is None:
+            raise ConfigError(
+                "form='neighbours' is for beads, whose topology says of which kinds they are: flat coordinates have no "
+                "neighbours; use form='network' or 'splines'"
+            )
+        kinds = bead_kinds_of(self.topology)
+        self.register_buffer("kinds", torch.tensor([sorted(set(kinds)).index(k) for k in kinds]), persistent=False)
+        return len(set(kinds))
 
     def read(self, x: Tensor) -> Tensor:
         """Descriptors ``(..., size)`` of flat coordinates."""
         return x if self.descriptors is None else self.descriptors(x.unflatten(-1, (-1, 3)))
+
+    def width(self, x: Tensor) -> Tensor:
+        """Standard deviation of the noise of each force, in kT per length, ``(n, dim)``."""
+        log_width = self.log_noise.repeat_interleave(x.shape[-1] // len(self.log_noise)).expand(x.shape)
+        if self.state_noise is not None:
+            log_width = log_width + self.state_noise(self.scale(self.read(x)))
+        return log_width.exp()
+
+    def reset(self) -> None:
+        """Draw fresh weights; the noise is that of the splines, alike everywhere."""
+        super().reset()
+        if self.evidence != "density":
+            with torch.no_grad():
+                self.log_noise.copy_(self.first_noise.log())
+            if self.state_noise is not None:
+                for p in self.state_noise[-1].parameters():
+                    nn.init.zeros_(p)
 
     def strays(self, x: Tensor) -> str:
         """The first of configurations ``(n, dim)`` far beyond the training frames, in words; empty where none is."""
@@ -176,7 +219,7 @@ class BeadModel(PotentialModel):
             self.box.fill_around(self.springs.get_buffer("mean"), self.springs.get_buffer("width"))
 
     def first_fit(self, frames: Frames, knots: int) -> tuple[SplineEnergy, LinearFit]:
-        """Splines of so many knots, fitted in closed form; on the way what frames are worth is measured."""
+        """Splines of so many knots, fitted in closed form; on the way noise and worth of frames are measured."""
         rows = evenly(frames)
         splines = SplineEnergy.covering(self.read(_sample(frames, rows)[0]), knots)
         linear = self._linear(frames, rows, splines)
@@ -191,7 +234,9 @@ class BeadModel(PotentialModel):
                 consecutive = linear if len(first) == len(frames) else self._linear(frames, first, splines)
                 influence = consecutive.influence(fit).numpy()
                 self.memory_of_forces.fill_(statistical_inefficiency(influence, runs, pooled=True))
-        return splines, linear.solve(1 / float(self.memory_of_forces), 1 / float(self.memory_of_frames))
+        fit = linear.solve(1 / float(self.memory_of_forces), 1 / float(self.memory_of_frames))
+        self.first_noise.copy_(fit.noise)
+        return splines, fit
 
     def _linear(self, frames: Frames, rows: np.ndarray, splines: SplineEnergy) -> LinearEvidence:
         x, weight = _sample(frames, rows)
