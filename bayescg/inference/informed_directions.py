@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.func import grad, jacfwd, jacrev, vjp
+from torch.func import grad, jacrev, jvp, vjp
 
 from bayescg.data import evenly
 from bayescg.inference.generation import generate
@@ -22,6 +22,9 @@ _EXACT = 2048
 
 _ROWS = 4096
 """Gradients of a larger one that are all taken, and rows of the sketch of more."""
+
+_SLOPES = 64
+"""Parameters by which slopes are taken at once."""
 
 _FRAMES = 8192
 """Frames read for a whole matrix, evenly spaced."""
@@ -98,9 +101,11 @@ def by_training_frames(
         for part in index.split(1024):
             tensors = batch(part)
             count = len(rows(theta, tensors))
-            with forward_mode():
-                jacobian = (jacrev if count < len(sd) else jacfwd)(rows)(theta, tensors)
-            jacobian = (flat(jacobian, names, count) * sd).double() * (frames / len(index)) ** 0.5
+            if count < len(sd):
+                jacobian = flat(jacrev(rows)(theta, tensors), names, count)
+            else:
+                jacobian = _forwards(lambda t, b=tensors: rows(t, b), theta, names)
+            jacobian = (jacobian * sd).double() * (frames / len(index)) ** 0.5
             # a root of the matrix, not the matrix: rounding would drown what noiseless data tell of small directions
             root = torch.linalg.qr(torch.cat([root, jacobian]), mode="r")[1]
         return torch.linalg.svd(root, full_matrices=False)[1:]
@@ -122,6 +127,19 @@ def by_training_frames(
 def flat(values: Params, names: list[str], rows: int) -> Tensor:
     """Parameters, each ``(rows, ...)``, side by side, ``(rows, size)``."""
     return torch.cat([values[n].reshape(rows, -1) for n in names], 1)
+
+
+def _forwards(rows: Callable[[Params], Tensor], theta: Params, names: list[str]) -> Tensor:
+    """Slopes ``(k, size)`` of rows ``(k,)`` by all parameters, of some of these at a time, for what each takes."""
+    sizes = [theta[n].numel() for n in names]
+    with forward_mode():
+        parts = [
+            over(lambda t: jvp(rows, (theta,), (t,))[1])(
+                {n: p.reshape(-1, *theta[n].shape) for n, p in zip(names, part.split(sizes, 1), strict=True)}
+            )
+            for part in torch.eye(sum(sizes)).to(theta[names[0]]).split(_SLOPES)
+        ]
+    return torch.cat(parts).T
 
 
 def _split(point: Params, names: list[str]) -> tuple[Params, Params]:
