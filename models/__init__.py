@@ -2,6 +2,7 @@
 
 from bayescg.models.action_map import ActionMap
 from bayescg.models.autoencoder import Autoencoder
+from bayescg.models.backmapping import Backmapping
 from bayescg.models.boltzmann_generator import BoltzmannGenerator
 from bayescg.models.direct_map import DirectMap
 from bayescg.models.effective_dynamics import EffectiveDynamics
@@ -20,6 +21,7 @@ from bayescg.models.variational_dynamics_encoder import VariationalDynamicsEncod
 __all__ = [
     "ActionMap",
     "Autoencoder",
+    "Backmapping",
     "BoltzmannGenerator",
     "DirectMap",
     "EffectiveDynamics",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bayescg.data import Frames, neighbours_resemble, seen_by_blocks, statistical_inefficiency
+from bayescg.data import Frames, draw_of, neighbours_resemble, seen_by_blocks, statistical_inefficiency
 from bayescg.data.frame_checks import places
 from bayescg.errors import DataError
 from bayescg.inference.uncertainty import block_weights
@@ -18,7 +18,6 @@ __all__ = [
     "block_draws",
     "block_ids",
     "bootstrap",
-    "draw_of",
     "in_time",
     "inefficiency",
     "on_the_line",
@@ -102,26 +101,6 @@ def on_the_line(values: np.ndarray, periodic: Sequence[bool]) -> np.ndarray:
     for column, circular in zip(values.reshape(len(values), -1).T, periodic, strict=True):
         columns += [np.cos(column), np.sin(column)] if circular else [column]
     return np.stack(columns, 1)
-
-
-def draw_of(frames: Frames) -> np.ndarray | None:
-    """Number of the posterior draw whose potential each frame was simulated with, ``(n,)``; None where there is one.
-
-    Chains are divided among the draws in order.
-
-    Examples
-    --------
-    >>> from dataclasses import replace
-    >>> from bayescg.data import Frames
-    >>> frames = Frames.from_numpy(np.zeros((4, 1)), unit="reduced", trajectory=np.arange(4))
-    >>> draw_of(replace(frames, provenance={"potential_draws": 2, "chains": 4}))
-    array([0, 0, 1, 1])
-    """
-    count = frames.provenance.get("potential_draws")
-    if count is None:
-        return None
-    chains = frames.provenance.get("chains", int(frames.trajectory.max()) + 1)
-    return frames.trajectory.astype(np.int64) * int(count) // int(chains)
 
 
 def block_ids(frames: Frames, g: float) -> np.ndarray:

@@ -9,7 +9,6 @@ import numpy as np
 from bayescg.analysis.block_bootstrap import (
     block_ids,
     bootstrap,
-    draw_of,
     in_time,
     inefficiency,
     refit_sources,
@@ -19,7 +18,7 @@ from bayescg.analysis.block_bootstrap import (
 from bayescg.analysis.drift import beginnings
 from bayescg.analysis.mixing import unmixed
 from bayescg.analysis.quantity import Quantity
-from bayescg.data import Frames, mbar, mbar_draws, seen_by_blocks
+from bayescg.data import Frames, draw_of, mbar, mbar_draws, seen_by_blocks
 from bayescg.errors import DataError
 
 __all__ = ["OfPotentials", "Resampled", "average", "few_potentials", "resampled"]

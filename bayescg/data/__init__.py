@@ -10,6 +10,7 @@ from bayescg.data.heavy_forces import heavy_force
 from bayescg.data.in_parts import in_parts
 from bayescg.data.koopman import Koopman
 from bayescg.data.mbar import mbar, mbar_draws
+from bayescg.data.potential_draws import draw_of
 from bayescg.data.readers.loading import from_openmm, load
 from bayescg.data.readers.mdanalysis import from_mdanalysis
 from bayescg.data.readers.plumed import from_colvar
@@ -25,6 +26,7 @@ __all__ = [
     "apart",
     "check_effective",
     "check_temperature",
+    "draw_of",
     "effective",
     "effective_frames",
     "evenly",

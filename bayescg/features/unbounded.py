@@ -1,5 +1,7 @@
 """Internal coordinates stretched over all real numbers, so that a Gaussian over them is a density of molecules."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +15,8 @@ from torch.nn.functional import logsigmoid
 from bayescg.errors import ConfigError
 from bayescg.features.interface import Features, register
 from bayescg.features.internal import InternalCoordinates, internal_coordinates
+from bayescg.features.superpose import optimal_rotation
+from bayescg.features.zmatrix import zmatrix_around
 from bayescg.topologies import read_topology
 
 __all__ = ["UnboundedCoordinates", "unbounded_coordinates"]
@@ -169,6 +173,11 @@ class UnboundedCoordinates(Features):
         centre = torch.zeros_like(self.middle)
         return Independent(Normal(centre, torch.ones_like(centre), validate_args=False), 1, validate_args=False)
 
+    @property
+    def readable_size(self) -> int:
+        """How many numbers `readable` gives."""
+        return len(self.stiff) + 2 * len(self.soft)
+
     def readable(self, u: Tensor) -> Tensor:
         """What a network should see: u of stiff coordinates, cosine and sine of soft torsions.
 
@@ -177,6 +186,34 @@ class UnboundedCoordinates(Features):
         """
         turn = math.pi * torch.erf(u[..., self.soft] / math.sqrt(2))
         return torch.cat([u[..., self.stiff], turn.cos(), turn.sin()], -1)
+
+    def around(self, u: Tensor, atoms: Sequence[int], places: Tensor) -> Tensor:
+        """Conformations ``(..., atoms, 3)`` of ``(..., 3 atoms - 6)``, turned so that some atoms are at their `places`.
+
+        As nearly as may be, where these are no places of theirs, ``(..., these atoms, 3)``.
+        """
+        x = self.positions(u)
+        centre, middle = x[..., atoms, :].mean(-2, keepdim=True), places.mean(-2, keepdim=True)
+        turn = optimal_rotation((x[..., atoms, :] - centre).mT @ (places - middle))
+        return (x - centre) @ turn.mT + middle
+
+    def part(self, atoms: Sequence[int]) -> tuple[UnboundedCoordinates, list[int]]:
+        """Those of some atoms that are placed by each other alone, and where they stand among these coordinates.
+
+        Raises
+        ------
+        ConfigError
+            One of the atoms is placed by an atom that is none of them.
+        """
+        rows = [[atom for atom in row if atom >= 0] for row in self.internal.zmatrix.tolist()]
+        number = {atom: k for k, atom in enumerate(atoms)}
+        kept_rows = [row for row in rows if row[0] in number]
+        if any(atom not in number for row in kept_rows for atom in row):
+            raise ConfigError("these atoms are not placed by each other alone")
+        places = [k for k, row in enumerate([*rows[1:], *rows[2:], *rows[3:]]) if row[0] in number]
+        labels = [self.internal.labels[atom] for atom in atoms]
+        internal = InternalCoordinates(labels, [[number[atom] for atom in row] for row in kept_rows])
+        return UnboundedCoordinates(internal, self.middle[places].tolist(), self.scale[places].tolist()), places
 
     def _turned(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Bonds and angles, and torsions from the middle of their windows, of methyl groups their means."""
@@ -188,7 +225,7 @@ class UnboundedCoordinates(Features):
         return lengths, torch.atan2(mean.sin(), mean.cos())
 
 
-def unbounded_coordinates(system: Any) -> UnboundedCoordinates:
+def unbounded_coordinates(system: Any, first: Sequence[int] | None = None) -> UnboundedCoordinates:
     """Coordinates for a generator of a molecule, from the energies of its system, or from frames.
 
     Of a system, a second difference of the energy, around the structure that it starts from, gives each coordinate its
@@ -205,6 +242,8 @@ def unbounded_coordinates(system: Any) -> UnboundedCoordinates:
     system : System or Frames
         A molecule with ``start``, a structure near a minimum, whose temperature sets the widths; or frames of one
         molecule, of all its atoms or of some that are bonded to each other, not weighted.
+    first : sequence of int, optional
+        Three atoms or more that are placed by each other alone, in this order, and all others around them.
 
     Raises
     ------
@@ -221,14 +260,14 @@ def unbounded_coordinates(system: Any) -> UnboundedCoordinates:
     (['phi ALA-2', 'psi ALA-2'], 3)
     """
     if hasattr(system, "gather") and getattr(system, "topology", None) is not None:
-        return _of_frames(system)
+        return _of_frames(system, first)
     if getattr(system, "topology", None) is None or not hasattr(system, "energy"):
         raise ConfigError(
             f"a {type(system).__name__} has no energies of a molecule, from which the widths are taken: give a system, "
             "such as bcg.systems.from_openmm(openmm_system, topology, temperature, positions), frames of a molecule, "
             "or take bcg.features.internal_coordinates(topology)"
         )
-    internal = internal_coordinates(system.topology)
+    internal = internal_coordinates(system.topology, _rows(system.topology, first))
     if getattr(system, "start", None) is None:
         raise ConfigError("the system has no positions, a structure near a minimum, from which widths could be taken")
     x = torch.as_tensor(system.start, dtype=torch.float64)
@@ -272,11 +311,11 @@ def unbounded_coordinates(system: Any) -> UnboundedCoordinates:
     return UnboundedCoordinates(internal, middle.tolist(), scale.tolist(), rotors)
 
 
-def _of_frames(frames: Any) -> UnboundedCoordinates:
+def _of_frames(frames: Any, first_atoms: Sequence[int] | None) -> UnboundedCoordinates:
     """As wide as at most 20 000 frames are, evenly spaced."""
     rows = np.linspace(0, len(frames) - 1, min(len(frames), _SEEN)).astype(np.int64)
     x = torch.as_tensor(frames.gather(rows)).double()
-    internal = internal_coordinates(frames)
+    internal = internal_coordinates(frames, _rows(frames.topology, first_atoms))
     internal.check(x)
     r, theta, torsion = internal.parts(internal(x))
     rotors = _hydrogens(frames.topology, internal)
@@ -306,6 +345,10 @@ def _of_frames(frames: Any) -> UnboundedCoordinates:
     width = plain(x).std(0, correction=0).clamp(1e-6, 1.0)
     width[internal.size - len(placed) :][soft] = 1.0
     return UnboundedCoordinates(internal, centre, width.tolist(), rotors)
+
+
+def _rows(topology: Any, first: Sequence[int] | None) -> list[list[int]] | None:
+    return None if first is None else zmatrix_around(read_topology(topology)[0], first)
 
 
 def _hydrogens(topology: Any, internal: InternalCoordinates) -> list[list[int]]:

@@ -11,7 +11,7 @@ from bayescg.errors import ConfigError, TopologyError
 from bayescg.features.topology import atom_label
 from bayescg.features.torsions import KINDS, find_torsions
 
-__all__ = ["checked_zmatrix", "choose_zmatrix", "protein_torsions", "stereocentres"]
+__all__ = ["checked_zmatrix", "choose_zmatrix", "protein_torsions", "stereocentres", "zmatrix_around"]
 
 Rows = list[list[int]]
 
@@ -78,6 +78,56 @@ def choose_zmatrix(topology: Any) -> Rows:
         pairs = [(d, c) for d in frames for c in branches if (d, a, b, c) in proper]
         d, first = pairs[0] if pairs else (frames[0], branches[0] if branches else -1)
         rows += [[c, b, a, d if c == first else first] for c in sorted(branches, key=lambda c: c != first)]
+    return rows
+
+
+def zmatrix_around(topology: Any, beads: Sequence[int]) -> Rows:
+    """A z-matrix that places some atoms first, by each other alone, and all others around them.
+
+    Each of these `beads` is placed by the three before it, and then, bond by bond, each other atom by an atom it is
+    bonded to and the two placed atoms nearest to that one along the bonds: those placed first, where several are.
+
+    Parameters
+    ----------
+    topology : mdtraj.Topology
+        One molecule with all its bonds.
+    beads : sequence of int
+        Three atoms or more, in their order along the molecule.
+
+    Returns
+    -------
+    list of list of int
+        Rows as `checked_zmatrix` takes them.
+
+    Raises
+    ------
+    TopologyError
+        There are fewer beads, or the bonds leave the molecule in pieces.
+
+    Examples
+    --------
+    >>> import mdtraj
+    >>> top = mdtraj.Topology()
+    >>> residue = top.add_residue("BUT", top.add_chain())
+    >>> carbons = [top.add_atom(f"C{i + 1}", mdtraj.element.carbon, residue) for i in range(4)]
+    >>> for a, b in zip(carbons, carbons[1:]):
+    ...     top.add_bond(a, b)
+    >>> zmatrix_around(top, [0, 1, 3])
+    [[0], [1, 0], [3, 1, 0], [2, 1, 0, 3]]
+    """
+    if len(set(beads)) < max(3, len(beads)):
+        raise TopologyError(f"atoms are placed around three others or more, each once, not around {list(beads)}")
+    neighbours = _neighbours(topology)
+    everything = range(topology.n_atoms)
+    rows = [[atom, *beads[max(0, k - 3) : k][::-1]] for k, atom in enumerate(beads)]
+    weight = {atom.index: (int(atom.element is None or atom.element.symbol != "H"), 0) for atom in topology.atoms}
+    placed = list(beads)
+    for b in placed:  # it grows
+        distance = _distances(neighbours, b, everything)
+        for atom in _heaviest_first([a for a in neighbours[b] if a not in placed], weight):
+            nearest = sorted((c for c in placed if c != b), key=lambda c: distance[c])
+            rows.append([atom, b, *nearest[:2]])
+            placed.append(atom)
     return rows
 
 

@@ -12,7 +12,10 @@ from bayescg.topologies import topology_config, topology_from_config
 
 __all__ = ["argument_names", "arguments_from_json", "as_json", "not_in_a_file"]
 
-_READERS = {"features": features_from_config, "coordinates": features_from_config, "topology": topology_from_config}
+_READERS = {
+    **dict.fromkeys(("features", "coordinates", "mapping"), features_from_config),
+    "topology": topology_from_config,
+}
 
 
 def argument_names(model_class: type) -> list[str]:

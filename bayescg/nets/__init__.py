@@ -60,6 +60,7 @@ from bayescg.nets.reversible_deep_msm.soft_states import SoftStates
 from bayescg.nets.reversible_deep_msm.state_densities import StateDensities
 from bayescg.nets.spline_flow import BOUND, SplineFlow
 from bayescg.nets.symmetric import symmetric_matrix, symmetric_places
+from bayescg.nets.torsions_first import TorsionsFirst
 from bayescg.nets.training_range import TrainingRange
 from bayescg.nets.whiten import Whiten
 
@@ -99,6 +100,7 @@ __all__ = [
     "StateDensities",
     "SuppliedEnergy",
     "TangentMLP",
+    "TorsionsFirst",
     "TrainingRange",
     "Whiten",
     "alike",

@@ -3,6 +3,7 @@
 Save one with ``figure.savefig("name.png")``. Colours are told apart by colour-blind readers (Okabe and Ito; cividis).
 """
 
+from bayescg.plot.backmapped_atoms import backmapped
 from bayescg.plot.balls_and_sticks import conformations
 from bayescg.plot.coarse_planes import coarse_grained
 from bayescg.plot.comparisons import comparison
@@ -27,6 +28,7 @@ from bayescg.plot.studies_of_runs import study
 from bayescg.plot.walks import mixing
 
 __all__ = [
+    "backmapped",
     "chapman_kolmogorov",
     "coarse_grained",
     "committor",

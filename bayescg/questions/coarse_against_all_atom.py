@@ -199,9 +199,7 @@ def _draws(run: Frames) -> int:
 
 def _draw_of(run: Frames) -> np.ndarray:
     """Number of the potential of each frame, ``(n,)``."""
-    from bayescg.analysis.block_bootstrap import draw_of
-
-    draw = draw_of(run)
+    draw = bcg.data.draw_of(run)
     return np.zeros(len(run), dtype=np.int64) if draw is None else draw
 
 

@@ -19,6 +19,7 @@ QUESTIONS = {
     "umbrella_mixing": "MixingAlongTheLadder",
     "long_steps": "DynamicsOfLongSteps",
     "coarse_against_all_atom": "CoarseAgainstAllAtom",
+    "atoms_around_beads": "AtomsAroundBeads",
     "averages": "Averages",
     "collective_variables": "CollectiveVariables",
     "what_cvs_follow": "WhatCVsFollow",

@@ -3,7 +3,7 @@
 `langevin` and `overdamped` follow dynamics, `hmc` draws without an error of the time step, `parallel_tempering` crosses
 barriers besides, `umbrella` crosses them along a CV, `smc` and `annealed_importance` come from a broad density into all
 wells and give the partition function, `equilibrium` draws analytic potentials exactly. `mapped_forces` turns forces on
-atoms into those on beads.
+atoms into those on beads, `backmapped` places the atoms around beads.
 
 Names are imported when they are first used, so that a simulation's worker processes load OpenMM and nothing
 else.
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bayescg.sampling.chains.parallel_tempering import parallel_tempering as parallel_tempering
     from bayescg.sampling.chains.quench import quench as quench
     from bayescg.sampling.chains.starts import ramachandran_starts as ramachandran_starts
+    from bayescg.sampling.coarse_graining.backmapped import backmapped as backmapped
     from bayescg.sampling.coarse_graining.mapped_forces import mapped_forces as mapped_forces
     from bayescg.sampling.independent import equilibrium as equilibrium
     from bayescg.sampling.long_steps.mapped_dynamics import mapped_dynamics as mapped_dynamics

@@ -84,7 +84,9 @@ class Recipe(ABC):
         if named is None or self.experiment.data.frames is not None:
             return None
         maker = getattr(systems, named.name)
-        generated = self.experiment.model.arguments.get("generator") is not None and self.experiment.data.select is None
+        model = self.experiment.model
+        generates = model.arguments.get("generator") is not None or hasattr(build.model_class(model.name), "around")
+        generated = generates and self.experiment.data.select is None
         wanted = isinstance(maker, type) or generated  # a molecule takes a while to make
         system = maker(**named.arguments) if wanted else None
         if (coordinates := self.experiment.data.coordinates) is None:

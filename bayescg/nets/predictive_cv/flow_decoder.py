@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -13,6 +12,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
 from bayescg.nets.spline_flow import SplineFlow
+from bayescg.nets.torsions_first import TorsionsFirst
 
 __all__ = ["FlowDecoder"]
 
@@ -90,7 +90,9 @@ class FlowDecoder(nn.Module):
     def forward(self, z: Tensor) -> dist.TorchDistribution:
         """p(features | z), of batch shape ``(...)`` for z ``(..., latent_dim)``."""
         z = z.detach()
-        over = self.flow(z) if self.torsions is None else _TorsionsFirst(self, self.torsions, z)
+        over = (
+            self.flow(z) if self.torsions is None else TorsionsFirst(self.torsions, self.flow, self.soft, self.rest, z)
+        )
         return over if self.coordinates is None else _Conformations(over, self.features, self.coordinates)
 
 
@@ -102,39 +104,6 @@ class _Unmoved(ZukoToPyro):
 
     def log_prob(self, x: Tensor) -> Tensor:
         return super().log_prob(x.detach())
-
-
-class _TorsionsFirst(dist.TorchDistribution):
-    """p(t | z) p(s | z, t) of coordinates u."""
-
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-    has_rsample = True
-
-    def __init__(self, decoder: FlowDecoder, torsions: SplineFlow, z: Tensor):
-        self.decoder, self.torsions, self.z = decoder, torsions, z
-        super().__init__(z.shape[:-1], Size([len(decoder.soft) + len(decoder.rest)]), validate_args=False)
-
-    @property
-    def support(self) -> Any:
-        """All of space."""
-        return constraints.real_vector
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> _TorsionsFirst:
-        return _TorsionsFirst(self.decoder, self.torsions, self.z.expand(*batch_shape, -1))
-
-    def others(self, t: Tensor) -> dist.TorchDistribution:
-        """p(s | z, t), which reads the angles as cosines and sines."""
-        angles = math.pi * torch.erf(t / math.sqrt(2))
-        return self.decoder.flow(torch.cat([self.z.expand(*t.shape[:-1], -1), angles.cos(), angles.sin()], -1))
-
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
-        t = self.torsions(self.z)(sample_shape)
-        u = torch.cat([t, self.others(t)()], -1)
-        return u[..., torch.cat([self.decoder.soft, self.decoder.rest]).argsort()]
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        t, s = value[..., self.decoder.soft], value[..., self.decoder.rest]
-        return self.torsions(self.z).log_prob(t) + self.others(t).log_prob(s)
 
 
 class _Conformations(dist.TorchDistribution):

@@ -9,9 +9,8 @@ from scipy.stats import norm
 from torch import nn
 
 import bayescg as bcg
-from bayescg.analysis.block_bootstrap import draw_of
 from bayescg.analysis.resampled import average
-from bayescg.data import Frames
+from bayescg.data import Frames, draw_of
 from bayescg.inference.fitted_system import FittedSystem
 from bayescg.modelling import PotentialModel
 

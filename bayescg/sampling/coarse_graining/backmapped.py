@@ -1,0 +1,129 @@
+"""Frames of all atoms from frames of the beads of a coarse-grained model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from bayescg.arguments import check_counts
+from bayescg.data import Frames, draw_of
+from bayescg.errors import ConfigError, DataError, ModelError, TopologyError
+from bayescg.recording.functional import call_with, mixed_seed, seeded
+
+__all__ = ["backmapped"]
+
+_AT_ONCE = 4096
+
+
+def backmapped(fit: Any, frames: Frames, draws: int | None = None, seed: int = 0) -> Frames:
+    """Place the atoms around the beads of frames, as a fit of :class:`bayescg.models.Backmapping` draws them.
+
+    Parameters
+    ----------
+    fit : Fit
+    frames : Frames
+        Of the beads of its mapping: of a simulation of a coarse-grained potential, say.
+    draws : int, optional
+        So many draws of the posterior, each of which places atoms around all frames, are told apart by analyses, whose
+        error bars then hold what is not known of the backmapping. Of frames that were simulated with draws of a
+        potential themselves (``fit.system(draws=)``), which then must be as many, each draw of the potential has one of
+        the backmapping. None: the trained values.
+    seed : int
+
+    Returns
+    -------
+    Frames
+        Of all atoms, with the beads at their places, and the times, weights and trajectories of `frames`; of several
+        draws one after the other.
+
+    Raises
+    ------
+    ModelError
+        The fit is of another model, or has no parameter uncertainty to draw from.
+    TopologyError
+        The frames are of other beads.
+    DataError
+        Beads lie so that atoms cannot be placed around them: three on a line, or two in one place.
+    ConfigError
+        There are not so many refits, or the frames are of another number of draws.
+
+    Examples
+    --------
+    >>> import bayescg as bcg
+    >>> model, frames, _ = bcg.models.Backmapping.example()
+    >>> fit = bcg.fit(model, frames, steps=5, uncertainty="none")
+    >>> beads = replace(frames, positions=frames.positions[:, model.atoms], topology=model.mapping.topology)
+    >>> atoms = backmapped(fit, beads)
+    >>> atoms.positions.shape, float(abs(atoms.positions[:, model.atoms] - beads.positions).max()) < 1e-5
+    ((32, 22, 3), True)
+    """
+    model: Any = fit.model
+    if not hasattr(model, "around"):
+        raise ModelError(f"{type(model).__name__} places no atoms around beads; fit bayescg.models.Backmapping")
+    check_counts(seed=(seed, 0))
+    _check_beads(frames, model)
+    potentials = frames.provenance.get("potential_draws")
+    if draws is not None and potentials is not None and draws != potentials:
+        raise ConfigError(f"the frames are of {potentials} draws of a potential: give draws={potentials}, one for each")
+    members = fit.weights.members
+    asked_for = draws if draws is None or potentials is None or members is None else min(draws, members)
+    varying, many = fit.weights.some(None, asked_for, seed, type(model).__name__)
+    number = draw_of(frames)
+    parts = []
+    for k in range(many or 1):
+        point = {**fit.weights.point, **{name: values[k] for name, values in varying.items()}}
+        rows = np.arange(len(frames)) if many is None or number is None else np.flatnonzero(number % many == k)
+        with torch.no_grad(), seeded(mixed_seed(seed, k), next(iter(point.values())).device):
+            parts.append((rows, call_with(model, point, _around, frames, rows)))
+    repeated = many is not None and number is None
+    if repeated:
+        positions, frames = np.concatenate([x for _, x in parts]), _repeated(frames, many or 1)
+    else:
+        positions = np.empty((len(frames), *parts[0][1].shape[1:]), parts[0][1].dtype)
+        for rows, x in parts:
+            positions[rows] = x
+    note = {"sampler": "backmapped", "beads": model.mapping.labels}
+    if repeated:
+        note |= {"potential_draws": many, "chains": int(frames.trajectory.max()) + 1}
+    return replace(
+        frames, positions=positions, topology=model.topology, masses=None, momenta=None, forces=None, energy=None,
+        provenance={**frames.provenance, **note},
+    )  # fmt: skip
+
+
+def _around(model: Any, frames: Frames, rows: np.ndarray) -> np.ndarray:
+    """Positions of all atoms, of these rows."""
+    like = next(model.parameters())
+    placed = []
+    for start in range(0, len(rows), _AT_ONCE):
+        part = rows[start : start + _AT_ONCE]
+        x = model.around(torch.as_tensor(frames.gather(part)).to(like))
+        bad = ~x.isfinite().flatten(1).all(1)
+        if bool(bad.any()):
+            raise DataError(
+                f"no atoms can be placed around the beads of frame {part[int(bad.nonzero()[0])]}: three of them lie on "
+                "a line, or two in one place; leave it out"
+            )
+        placed.append(x.cpu().numpy())
+    return np.concatenate(placed)
+
+
+def _check_beads(frames: Frames, model: Any) -> None:
+    beads = model.mapping.topology
+    if frames.topology is None or frames.topology.n_atoms != beads.n_atoms:
+        of = f"{frames.dim} coordinates" if frames.topology is None else f"{frames.topology.n_atoms} atoms"
+        raise TopologyError(f"the backmapping is around {beads.n_atoms} beads, these frames are of {of}")
+    for a, b in zip(beads.atoms, frames.topology.atoms, strict=True):
+        if str(a) != str(b):
+            raise TopologyError(f"bead {a.index} is {a} in the backmapping and {b} in these frames")
+
+
+def _repeated(frames: Frames, count: int) -> Frames:
+    """The same frames so many times, as trajectories of their own."""
+    rows = np.tile(np.arange(len(frames)), count)
+    apart = int(frames.trajectory.max()) + 1
+    trajectory = frames.trajectory[rows] + apart * np.repeat(np.arange(count), len(frames))
+    return replace(frames.subset(rows), trajectory=trajectory)
