@@ -30,7 +30,7 @@ def answered() -> Any:
     model = BoltzmannGenerator(
         from_function(tilted, dim=2), layers=4, hidden=(16,), beta_start=0.25, buffer=3000, temperatures=(1.0, 3.0)
     )
-    fit = bcg.fit(model, steps=400, batch_size=200, learning_rate=3e-3, seed=1, progress=False)
+    fit = bcg.fit(model, steps=800, batch_size=200, learning_rate=3e-3, seed=1, progress=False)
     settings = {
         "observables": ["x1"], "regions": {"left": {"x1": [-4.0, 0.0]}}, "temperatures": [3.0, 1.0, 1.7],
         "samples": 20_000,
