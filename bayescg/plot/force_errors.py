@@ -9,6 +9,7 @@ import numpy as np
 
 from bayescg.errors import DataError
 from bayescg.plot.style import COLOURS, INK, figure
+from bayescg.plot.subjects import figure_by_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["force_errors"]
 
 
+@figure_by_name("standard deviations and errors (sd, error), by what they are of")
 def force_errors(groups: Mapping[str, tuple[np.ndarray, np.ndarray]], unit: str = "", bins: int = 10) -> Figure:
     """Root mean square error of forces in bins of their predicted standard deviation, beside the diagonal.
 

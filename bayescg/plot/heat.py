@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayescg.errors import ConfigError
 from bayescg.plot.style import COLOURS, INK, figure
+from bayescg.plot.subjects import figure_by_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["temperatures"]
 
 
+@figure_by_name("quantities, such as finding.quantities of the question other_temperatures, by name")
 def temperatures(quantities: Mapping[str, Quantity], reference: Mapping[str, float] | None = None) -> Figure:
     """Populations, and the heat capacity, by temperature, with 90 % intervals.
 
@@ -27,6 +30,11 @@ def temperatures(quantities: Mapping[str, Quantity], reference: Mapping[str, flo
         By names that end in the temperature, ``"population_alpha_400K"`` or ``"heat_capacity_1.5kT"``.
     reference : dict of str to float, optional
         Known values by the same names, drawn as crosses.
+
+    Raises
+    ------
+    ConfigError
+        A name does not end in a temperature.
 
     Examples
     --------
@@ -38,7 +46,9 @@ def temperatures(quantities: Mapping[str, Quantity], reference: Mapping[str, flo
     by_name: dict[str, list[tuple[float, str]]] = {}
     unit = "K"
     for key in quantities:
-        name, number, unit = re.fullmatch(r"(.*)_([\d.]+)(K|kT)", key).groups()  # type: ignore[union-attr]
+        if (parts := re.fullmatch(r"(.*)_([\d.]+)(K|kT)", key)) is None:
+            raise ConfigError(f"{key!r} has no temperature at its end, as population_alpha_400K has")
+        name, number, unit = parts.groups()
         by_name.setdefault(name, []).append((float(number), key))
     fig, axes = figure(1, 2, 3.6, 2.9)
     for k, (name, entries) in enumerate(by_name.items()):

@@ -9,6 +9,7 @@ import numpy as np
 
 from bayescg.draws import interval
 from bayescg.plot.style import BLUE, COLOURS, GREY, INK, ORANGE, figure
+from bayescg.plot.subjects import figure_by_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,6 +20,7 @@ _CELLS = 160
 _DEPTH = 10.0
 
 
+@figure_by_name("functions of points (n, 2), by name")
 def planes(
     functions: Mapping[str, Callable[[Any], Any]],
     log_density: Callable[[Any], Any],
@@ -81,6 +83,7 @@ def planes(
     return fig
 
 
+@figure_by_name("what each method found, {method: values}, by quantity")
 def methods(columns: Mapping[str, Mapping[str, np.ndarray]], truth: Mapping[str, float] | None = None) -> Figure:
     """What each method found, a panel for each quantity: a point for each data set, with a 90 % interval of its draws.
 

@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 
 from bayescg.errors import ConfigError
 
-__all__ = ["figure_of"]
+__all__ = ["figure_by_name", "figure_of"]
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -41,6 +41,31 @@ def figure_of(maker: str) -> Callable[[Callable[Arguments, Result]], Callable[Ar
                         f"{', in a dictionary by name' if by_name else ''}; {name} is of type "
                         f"{type(each).__name__ if right else type(subject).__name__}"
                     )
+            return function(*args, **kwargs)
+
+        return figure
+
+    return decorated
+
+
+def figure_by_name(what: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Decorate a figure whose first argument is a dictionary, of `what` by name.
+
+    Raises
+    ------
+    ConfigError
+        By the figure: it is none, or empty.
+    """
+
+    def decorated(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        name = next(iter(function.__annotations__))
+
+        @wraps(function)
+        def figure(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            subject = args[0] if args else kwargs.get(name)
+            if not isinstance(subject, Mapping) or not subject:
+                kind = "empty" if isinstance(subject, Mapping) else f"of type {type(subject).__name__}"
+                raise ConfigError(f"bayescg.plot.{function.__name__} draws a dictionary of {what}; {name} is {kind}")
             return function(*args, **kwargs)
 
         return figure

@@ -12,10 +12,10 @@ import bayescg as bcg
 from bayescg.errors import ConfigError
 from bayescg.models import Autoencoder
 
+FIGURES = {name: getattr(bcg.plot, name) for name in bcg.plot.__all__}
+BY_NAME = ("force_errors", "methods", "planes", "temperatures")
 OF_ONE = {  # figures whose first argument is what a function of the package returns
-    name: figure
-    for name, figure in ((n, getattr(bcg.plot, n)) for n in bcg.plot.__all__)
-    if hasattr(figure, "__wrapped__")
+    name: figure for name, figure in FIGURES.items() if hasattr(figure, "__wrapped__") and name not in BY_NAME
 }
 
 
@@ -46,3 +46,17 @@ def test_another_subject_is_refused_in_words(figure: Callable[..., Any], fit: bc
 
 def test_figures_of_one_answer_ask_for_it() -> None:
     assert {"comparison", "cv", "free_energy", "loss", "mixing", "predictive_check", "spectrum"} <= set(OF_ONE)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_fit_in_place_of_a_dictionary_is_refused_in_words(name: str, fit: bcg.Fit) -> None:
+    figure = FIGURES[name]
+    others = len([p for p in inspect.signature(figure).parameters.values() if p.default is p.empty]) - 1
+    for subject, words in ((fit, "is of type Fit"), ({}, "is empty")):
+        with pytest.raises(ConfigError, match=rf"bayescg.plot.{name} draws a dictionary of .*; \w+ {words}"):
+            figure(subject, *[None] * others)
+
+
+def test_a_name_without_a_temperature_is_refused_in_words() -> None:
+    with pytest.raises(ConfigError, match="'alpha' has no temperature at its end"):
+        bcg.plot.temperatures({"alpha": None})  # type: ignore[dict-item]
