@@ -35,9 +35,9 @@ PUBLIC = {
     "predictive_check ramachandran spectrum timescales force_errors",
     "bayescg.experiments": "Experiment active load map names report resume run",
     "bayescg.nets": "MLP Whiten ard gaussian random_net DescriptorEnergy ParticleEnergy",
-    "bayescg.models": "Autoencoder Backmapping BoltzmannGenerator EmbeddedPhysics ForceMatchingPotential GeneratorEigenfunctions "
-    "HiddenMarkov MultitaskCV PredictiveCV ReversibleDeepMSM TimeLaggedAutoencoder VariationalDynamicsEncoder "
-    "NeuralPotential",
+    "bayescg.models": "Autoencoder Backmapping BoltzmannGenerator EmbeddedPhysics ForceMatchingPotential "
+    "GeneratorEigenfunctions HiddenMarkov MultitaskCV PredictiveCV ReversibleDeepMSM TimeLaggedAutoencoder "
+    "VariationalDynamicsEncoder NeuralPotential",
     "bayescg.Fit": "cv cv_draws device generate generate_repeats guide_quality load log_csv log_density parameters "
     "posterior save system to_tensorboard transferred",
     "bayescg.Model": "additive config example finish from_config guide inputs kind minimum_batch model needs_frames "

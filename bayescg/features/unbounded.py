@@ -190,12 +190,21 @@ class UnboundedCoordinates(Features):
     def around(self, u: Tensor, atoms: Sequence[int], places: Tensor) -> Tensor:
         """Conformations ``(..., atoms, 3)`` of ``(..., 3 atoms - 6)``, turned so that some atoms are at their `places`.
 
-        As nearly as may be, where these are no places of theirs, ``(..., these atoms, 3)``.
+        As nearly as may be, where these are no places of theirs, ``(..., these atoms, 3)``. Hydrogens of methyl groups
+        are exchanged at random.
         """
-        x = self.positions(u)
+        x = self.exchanged(self.positions(u))
         centre, middle = x[..., atoms, :].mean(-2, keepdim=True), places.mean(-2, keepdim=True)
         turn = optimal_rotation((x[..., atoms, :] - centre).mT @ (places - middle))
         return (x - centre) @ turn.mT + middle
+
+    def exchanged(self, x: Tensor) -> Tensor:
+        """Positions ``(..., atoms, 3)`` with the hydrogens of each methyl group turned at random: no energy tells."""
+        order = torch.arange(x.shape[-2], device=x.device).expand(x.shape[:-1]).clone()
+        for rotor in self.rotors:
+            turn = torch.randint(3, x.shape[:-2], device=x.device)
+            order[..., rotor] = self.turns[:, rotor][turn]
+        return x.gather(-2, order.unsqueeze(-1).expand(x.shape))
 
     def part(self, atoms: Sequence[int]) -> tuple[UnboundedCoordinates, list[int]]:
         """Those of some atoms that are placed by each other alone, and where they stand among these coordinates.

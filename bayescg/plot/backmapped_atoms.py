@@ -54,8 +54,8 @@ def backmapped(
     for ax, function in zip(axes, functions, strict=False):
         unit, weights = unit_of(function), (frames.weights, placed.weights)
         values = [in_degrees(evaluate(function, each), unit) for each in (frames, placed)]
-        inside = np.quantile(values[0], [0.0005, 0.9995])
-        edges = np.linspace(*((-180, 180) if unit == "rad" else inside), bins + 1)
+        low, high = (-180.0, 180.0) if unit == "rad" else np.quantile(values[0], [0.0005, 0.9995])
+        edges = np.linspace(low, high, bins + 1)
         shares = [np.histogram(v, edges, weights=w, density=True)[0] for v, w in zip(values, weights, strict=True)]
         ax.stairs(shares[0], edges, baseline=None, color=ORANGE, lw=1.3, label="frames")
         ax.stairs(shares[1], edges, baseline=None, color=BLUE, lw=1.3, label="atoms placed around their beads")

@@ -113,7 +113,10 @@ def test_draws_of_the_backmapping_are_told_apart(leaning):
     assert len(np.unique(atoms.trajectory)) == 3
     values = LEANING(torch.as_tensor(atoms.positions))[:, 5].numpy()
     with pytest.warns(UserWarning, match="3 draws"):
-        assert (average(values, atoms, 200, 0, "rad").sd_by_source or {})["parameter"] > 0
+        parts = average(values, atoms, 200, 0, "rad").sd_by_source
+    assert parts is not None
+    assert parts["parameter"] is not None
+    assert parts["parameter"] > 0
     of_potentials = replace(
         beads, trajectory=np.repeat(np.arange(4), 50), provenance={"potential_draws": 4, "chains": 4}
     )
@@ -137,6 +140,22 @@ def test_beads_of_a_peptide_are_placed_by_each_other_alone():
         internal = internal_coordinates(top, rows)
         back = internal.positions(internal(x))
         assert torch.allclose(torch.cdist(back, back), torch.cdist(x, x), atol=1e-5)
+
+
+def test_hydrogens_of_methyl_groups_are_any_of_the_three():
+    model, frames, _ = Backmapping.example()
+    model.setup(frames)
+    assert model.coordinates is not None
+    (rotor,) = (r for r in model.coordinates.rotors if r[0] == 11)  # of the side chain
+    beads = torch.as_tensor(np.asarray(frames.positions))[:1, model.atoms].expand(3000, -1, -1)
+    with torch.no_grad():
+        x = model.around(beads)
+    torsion = bcg.features.torsions(frames, [[6, 8, 10, rotor[0]]])(x)
+    turn = torch.atan2(torsion[:, 0], torsion[:, 1])
+    third = (3 * turn / (2 * np.pi)).round().long() % 3
+    assert torch.bincount(third, minlength=3).double().sub(1000).abs().max() < 4 * (3000 * 2 / 9) ** 0.5
+    x = torch.as_tensor(np.asarray(frames.positions))[:5]
+    assert torch.allclose(model.inputs(model.coordinates.exchanged(x)), model.inputs(x))
 
 
 def test_what_cannot_be_mapped_back_is_refused(leaning):
