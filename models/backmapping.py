@@ -30,7 +30,8 @@ class Backmapping(Model):
         p(u \mid v) = p(t \mid v)\, p(s \mid v, t),
 
     where u are the bonds, angles and torsions of the other atoms, stretched to real numbers, t those torsions among
-    them that turn freely, and s all others. Both densities are flows of splines that read v, circular where angles are.
+    them that turn freely, and s all others. Both densities are flows of splines that read v, circular where angles are;
+    torsions begin as they are distributed over all frames.
     A potential of the beads (:class:`ForceMatchingPotential`), times this density, is a density of all atoms, of which
     relative entropy is the sum of the two parts' own: each is learned by itself.
 
@@ -71,7 +72,7 @@ class Backmapping(Model):
 
     conditional = True
     uncertainty = "bootstrap"
-    training_defaults: ClassVar[dict[str, Any]] = {"steps": 2000, "batch_size": 256}
+    training_defaults: ClassVar[dict[str, Any]] = {"steps": 1000, "batch_size": 256, "learning_rate": 5e-3}
     citation = "Schöberl, Zabaras, Koutsourelakis, J. Comput. Phys. 333, 49 (2017), doi:10.1016/j.jcp.2016.12.041"
 
     coordinates: UnboundedCoordinates | None
@@ -81,6 +82,7 @@ class Backmapping(Model):
     others: Tensor
     soft: Tensor
     rest: Tensor
+    turned: Tensor
 
     def __init__(
         self,
@@ -111,18 +113,14 @@ class Backmapping(Model):
         """Make the flows of the coordinates that are not the beads' own."""
         self.of_beads, places = coordinates.part(self.atoms)
         others = [k for k in range(coordinates.size or 0) if k not in places]
-        free = coordinates.soft.tolist()
-        columns = {
-            "bead_places": places,
-            "others": others,
-            "soft": [k for k, place in enumerate(others) if place in free],
-            "rest": [k for k, place in enumerate(others) if place not in free],
-        }
-        for name, values in columns.items():
+        soft = [k for k, place in enumerate(others) if place in coordinates.soft.tolist()]
+        rest = [k for k in range(len(others)) if k not in soft]
+        for name, values in {"bead_places": places, "others": others, "soft": soft, "rest": rest}.items():
             self.register_buffer(name, torch.tensor(values, dtype=torch.long), persistent=False)
-        context, turning, stiff = self.of_beads.readable_size, len(columns["soft"]), len(columns["rest"])
+        context, turning, stiff = self.of_beads.readable_size, len(soft), len(rest)
         sizes: Any = {"layers": self.layers, "bins": self.bins, "hidden": self.hidden}
         self.torsions = nets.SplineFlow([True] * turning, context=context, **sizes) if turning else None
+        self.register_buffer("turned", torch.zeros(turning, 3 * self.bins - 1))
         self.flow = nets.SplineFlow([False] * stiff, context=context + 2 * turning, **sizes)
 
     def inputs(self, x: Tensor) -> Tensor:
@@ -149,15 +147,18 @@ class Backmapping(Model):
             self._over(self.coordinates)
         x = torch.as_tensor(frames.gather(evenly(frames)))
         self.to(x.dtype)
-        s = self.inputs(x)[:, self.others][:, self.rest]
+        u = self.inputs(x)[:, self.others]
+        s, turns = u[:, self.rest], nets.BOUND * torch.erf(u[:, self.soft] / 2**0.5)
         self.flow.place(s.mean(0), s.std(0, correction=0).clamp_min(1e-6))
+        for knots, turn in zip(self.turned, turns.T, strict=True):
+            knots.copy_(nets.evening_knots(turn, torch.ones_like(turn), self.bins))
 
     def density(self, v: Tensor) -> dist.TorchDistribution:
         """p(u | v) of coordinates v of beads, ``(n, 3 beads - 6)``."""
         read = self.of_beads.readable(v)
         if self.torsions is None:
             return self.flow(read)
-        return nets.TorsionsFirst(self.torsions, self.flow, self.soft, self.rest, read)
+        return nets.TorsionsFirst(self.torsions, self.flow, self.soft, self.rest, read, self.turned)
 
     def model(self, batch: Batch) -> None:
         """U ~ p(u | v)."""

@@ -58,7 +58,7 @@ from bayescg.nets.reversible_deep_msm.reversible_kernel import (
 )
 from bayescg.nets.reversible_deep_msm.soft_states import SoftStates
 from bayescg.nets.reversible_deep_msm.state_densities import StateDensities
-from bayescg.nets.spline_flow import BOUND, SplineFlow
+from bayescg.nets.spline_flow import BOUND, SplineFlow, evening_knots
 from bayescg.nets.symmetric import symmetric_matrix, symmetric_places
 from bayescg.nets.torsions_first import TorsionsFirst
 from bayescg.nets.training_range import TrainingRange
@@ -120,6 +120,7 @@ __all__ = [
     "energy_and_forces",
     "enough_cells",
     "evened",
+    "evening_knots",
     "exactly",
     "fan_in",
     "fisher_scoring",

@@ -57,10 +57,9 @@ class AtomsAroundBeads(Question):
         from bayescg.analysis.resampled import average
 
         rows, wrong, draws, seed = [], [], context.settings.draws, context.seed
-        copies = len(placed) // len(test)
         for function in functions:
             name, unit = label(function), unit_of(function)
-            values, theirs = evaluate(function, placed), np.tile(evaluate(function, test), copies)
+            values, theirs = evaluate(function, placed), evaluate(function, test)
             difference = wrap(values - theirs) if unit == "rad" else values - theirs
             off = average(difference, placed, draws, seed, unit)
             finding.add(f"{name}_off_by", off, 0.0)

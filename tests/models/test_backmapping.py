@@ -109,7 +109,7 @@ def test_draws_of_the_backmapping_are_told_apart(leaning):
     test = leaning_frames(200, 4)
     beads = replace(test, positions=test.positions[:, :3], topology=leaning.model.mapping.topology)
     atoms = bcg.sampling.backmapped(leaning, beads, draws=3)
-    assert len(atoms) == 600
+    assert len(atoms) == 200
     assert len(np.unique(atoms.trajectory)) == 3
     values = LEANING(torch.as_tensor(atoms.positions))[:, 5].numpy()
     with pytest.warns(UserWarning, match="3 draws"):
@@ -117,14 +117,18 @@ def test_draws_of_the_backmapping_are_told_apart(leaning):
     assert parts is not None
     assert parts["parameter"] is not None
     assert parts["parameter"] > 0
-    of_potentials = replace(
-        beads, trajectory=np.repeat(np.arange(4), 50), provenance={"potential_draws": 4, "chains": 4}
-    )
-    paired = bcg.sampling.backmapped(leaning, of_potentials, draws=4)  # refits in turn
-    assert len(paired) == 200
-    assert paired.provenance["potential_draws"] == 4
-    with pytest.raises(ConfigError, match="draws=4"):
-        bcg.sampling.backmapped(leaning, of_potentials, draws=3)
+    assert np.bincount(bcg.data.draw_of(atoms)).tolist() == [67, 67, 66]
+    together = replace(beads, trajectory=np.repeat(np.arange(3), [50, 75, 75]))
+    of_potentials = replace(together, provenance={"potential_draws": 3, "chains": 3})
+    paired = bcg.sampling.backmapped(leaning, of_potentials, draws=3)
+    assert np.bincount(bcg.data.draw_of(paired)).tolist() == [50, 75, 75]
+    for frames, draws, words in (
+        (of_potentials, 2, "of 3 draws of a potential: give draws=3"),
+        (beads, 4, "draws=4, but there are 3 refits"),
+        (beads[:2], 3, "2 frames cannot be divided"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            bcg.sampling.backmapped(leaning, frames, draws=draws)
 
 
 def test_beads_of_a_peptide_are_placed_by_each_other_alone():

@@ -27,7 +27,7 @@ def backmapped(fit: Any, frames: Frames, draws: int | None = None, seed: int = 0
     frames : Frames
         Of the beads of its mapping: of a simulation of a coarse-grained potential, say.
     draws : int, optional
-        So many draws of the posterior, each of which places atoms around all frames, are told apart by analyses, whose
+        So many draws of the posterior, among which the frames are divided in order, are told apart by analyses, whose
         error bars then hold what is not known of the backmapping. Of frames that were simulated with draws of a
         potential themselves (``fit.system(draws=)``), which then must be as many, each draw of the potential has one of
         the backmapping. None: the trained values.
@@ -36,8 +36,8 @@ def backmapped(fit: Any, frames: Frames, draws: int | None = None, seed: int = 0
     Returns
     -------
     Frames
-        Of all atoms, with the beads at their places, and the times, weights and trajectories of `frames`; of several
-        draws one after the other.
+        Of all atoms, with the beads at their places, and the times and weights of `frames`. Their trajectories end
+        where another draw begins.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def backmapped(fit: Any, frames: Frames, draws: int | None = None, seed: int = 0
     DataError
         Beads lie so that atoms cannot be placed around them: three on a line, or two in one place.
     ConfigError
-        There are not so many refits, or the frames are of another number of draws.
+        There are not so many refits or frames, or the frames are of another number of draws.
 
     Examples
     --------
@@ -68,26 +68,20 @@ def backmapped(fit: Any, frames: Frames, draws: int | None = None, seed: int = 0
     potentials = frames.provenance.get("potential_draws")
     if draws is not None and potentials is not None and draws != potentials:
         raise ConfigError(f"the frames are of {potentials} draws of a potential: give draws={potentials}, one for each")
-    members = fit.weights.members
-    asked_for = draws if draws is None or potentials is None or members is None else min(draws, members)
-    varying, many = fit.weights.some(None, asked_for, seed, type(model).__name__)
+    if draws is not None and draws > len(frames):
+        raise ConfigError(f"{len(frames)} frames cannot be divided among draws={draws}")
+    varying, many = fit.weights.some(None, draws, seed, type(model).__name__)
     number = draw_of(frames)
-    parts = []
+    if many is not None and number is None:
+        number = np.arange(len(frames)) * many // len(frames)
+        frames = _divided(frames, number, many)
+    positions = np.empty((len(frames), model.mapping.columns, 3), frames.gather([0]).dtype)
     for k in range(many or 1):
         point = {**fit.weights.point, **{name: values[k] for name, values in varying.items()}}
-        rows = np.arange(len(frames)) if many is None or number is None else np.flatnonzero(number % many == k)
+        rows = np.arange(len(frames)) if many is None or number is None else np.flatnonzero(number == k)
         with torch.no_grad(), seeded(mixed_seed(seed, k), next(iter(point.values())).device):
-            parts.append((rows, call_with(model, point, _around, frames, rows)))
-    repeated = many is not None and number is None
-    if repeated:
-        positions, frames = np.concatenate([x for _, x in parts]), _repeated(frames, many or 1)
-    else:
-        positions = np.empty((len(frames), *parts[0][1].shape[1:]), parts[0][1].dtype)
-        for rows, x in parts:
-            positions[rows] = x
+            positions[rows] = call_with(model, point, _around, frames, rows)
     note = {"sampler": "backmapped", "beads": model.mapping.labels}
-    if repeated:
-        note |= {"potential_draws": many, "chains": int(frames.trajectory.max()) + 1}
     return replace(
         frames, positions=positions, topology=model.topology, masses=None, momenta=None, forces=None, energy=None,
         provenance={**frames.provenance, **note},
@@ -121,9 +115,11 @@ def _check_beads(frames: Frames, model: Any) -> None:
             raise TopologyError(f"bead {a.index} is {a} in the backmapping and {b} in these frames")
 
 
-def _repeated(frames: Frames, count: int) -> Frames:
-    """The same frames so many times, as trajectories of their own."""
-    rows = np.tile(np.arange(len(frames)), count)
-    apart = int(frames.trajectory.max()) + 1
-    trajectory = frames.trajectory[rows] + apart * np.repeat(np.arange(count), len(frames))
-    return replace(frames.subset(rows), trajectory=trajectory)
+def _divided(frames: Frames, number: np.ndarray, count: int) -> Frames:
+    """With trajectories that end where another draw begins, as many of each as of any."""
+    local = np.zeros(len(frames), dtype=np.int64)
+    for k in range(count):
+        local[number == k] = np.unique(frames.trajectory[number == k], return_inverse=True)[1]
+    each = int(local.max()) + 1
+    note = {**frames.provenance, "potential_draws": count, "chains": count * each}
+    return replace(frames, trajectory=number * each + local, provenance=note)
