@@ -105,6 +105,13 @@ def test_atoms_drawn_around_beads_leave_these_and_follow_them(leaning):
         assert y[:, column].std() == pytest.approx(float(likely[:, column].std()), rel=0.06)
 
 
+def counts(frames: Frames) -> list[int]:
+    """Frames of each draw."""
+    draw = bcg.data.draw_of(frames)
+    assert draw is not None
+    return np.bincount(draw).tolist()
+
+
 def test_draws_of_the_backmapping_are_told_apart(leaning):
     test = leaning_frames(200, 4)
     beads = replace(test, positions=test.positions[:, :3], topology=leaning.model.mapping.topology)
@@ -117,11 +124,11 @@ def test_draws_of_the_backmapping_are_told_apart(leaning):
     assert parts is not None
     assert parts["parameter"] is not None
     assert parts["parameter"] > 0
-    assert np.bincount(bcg.data.draw_of(atoms)).tolist() == [67, 67, 66]
+    assert counts(atoms) == [67, 67, 66]
     together = replace(beads, trajectory=np.repeat(np.arange(3), [50, 75, 75]))
     of_potentials = replace(together, provenance={"potential_draws": 3, "chains": 3})
     paired = bcg.sampling.backmapped(leaning, of_potentials, draws=3)
-    assert np.bincount(bcg.data.draw_of(paired)).tolist() == [50, 75, 75]
+    assert counts(paired) == [50, 75, 75]
     for frames, draws, words in (
         (of_potentials, 2, "of 3 draws of a potential: give draws=3"),
         (beads, 4, "draws=4, but there are 3 refits"),
