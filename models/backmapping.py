@@ -35,8 +35,9 @@ class Backmapping(Model):
     A potential of the beads (:class:`ForceMatchingPotential`), times this density, is a density of all atoms, of which
     relative entropy is the sum of the two parts' own: each is learned by itself.
 
-    Atoms drawn around beads have these at exactly their places (:func:`bayescg.sampling.backmapped`). Refits say how
-    well the density is known, so that averages over such atoms have error bars.
+    Atoms drawn around beads have these at exactly their places (:func:`bayescg.sampling.backmapped`); refits give
+    averages over such atoms error bars. Bonds that no coordinate is, of rings and, where beads are not bonded, between
+    residues, come out wider than they are.
 
     Parameters
     ----------
@@ -108,6 +109,8 @@ class Backmapping(Model):
         if not isinstance(self.mapping, Beads):
             self.mapping = beads(topology, self.mapping)
         self.atoms = _atoms(self.mapping)
+        if not 3 <= len(self.atoms) < self.mapping.columns:
+            raise ConfigError(f"{len(self.atoms)} beads of {self.mapping.columns} atoms: give three, and not all")
 
     def _over(self, coordinates: UnboundedCoordinates) -> None:
         """Make the flows of the coordinates that are not the beads' own."""
@@ -145,8 +148,7 @@ class Backmapping(Model):
         if self.coordinates is None:
             self.coordinates = unbounded_coordinates(frames, self.atoms)
             self._over(self.coordinates)
-        x = torch.as_tensor(frames.gather(evenly(frames)))
-        self.to(x.dtype)
+        self.to((x := torch.as_tensor(frames.gather(evenly(frames)))).dtype)
         u = self.inputs(x)[:, self.others]
         s, turns = u[:, self.rest], nets.BOUND * torch.erf(u[:, self.soft] / 2**0.5)
         self.flow.place(s.mean(0), s.std(0, correction=0).clamp_min(1e-6))
@@ -155,10 +157,10 @@ class Backmapping(Model):
 
     def density(self, v: Tensor) -> dist.TorchDistribution:
         """p(u | v) of coordinates v of beads, ``(n, 3 beads - 6)``."""
-        read = self.of_beads.readable(v)
-        if self.torsions is None:
+        read, first = self.of_beads.readable(v), self.torsions
+        if first is None:
             return self.flow(read)
-        return nets.TorsionsFirst(self.torsions, self.flow, self.soft, self.rest, read, self.turned)
+        return nets.TorsionsFirst(first, self.flow, self.soft, self.rest, read, self.turned)
 
     def model(self, batch: Batch) -> None:
         """U ~ p(u | v)."""
@@ -172,8 +174,7 @@ class Backmapping(Model):
     def around(self, beads: Tensor) -> Tensor:
         """Atoms drawn around beads ``(n, beads, 3)``: positions ``(n, atoms, 3)`` in nm, the beads where they were."""
         assert self.coordinates is not None
-        v = self.of_beads(beads)
-        u = v.new_empty(len(v), len(self.bead_places) + len(self.others))
+        u = (v := self.of_beads(beads)).new_empty(len(beads), len(self.bead_places) + len(self.others))
         u[:, self.bead_places], u[:, self.others] = v, self.density(v)()
         return self.coordinates.around(u, self.atoms, beads)
 
@@ -182,9 +183,8 @@ class Backmapping(Model):
         """The atoms of alanine dipeptide around its backbone, in small vibrations about one structure."""
         system = alanine_dipeptide()
         mapping = beads(system, ["C ACE", "N ALA", "CA ALA", "C ALA", "N NME"])
-        noise = torch.randn(32, *system.start.shape, generator=torch.Generator().manual_seed(0))
-        x = torch.as_tensor(system.start) + 0.002 * noise
-        frames = Frames.from_numpy(x.numpy(), unit="nm", temperature=system.temperature, topology=system.topology)
+        x = system.start + 0.002 * torch.randn(32, 22, 3, generator=torch.Generator().manual_seed(0)).numpy()
+        frames = Frames.from_numpy(x, unit="nm", temperature=system.temperature, topology=system.topology)
         return cls(mapping, layers=1, bins=4, hidden=(8,)), frames, None
 
 
@@ -194,7 +194,7 @@ def _atoms(mapping: Beads) -> list[int]:
     for label, row in zip(mapping.labels, rows, strict=True):
         if len(row) != 1:
             raise ConfigError(
-                f"bead {label} is the centre of {len(row)} atoms: the others can be placed around beads that are atoms "
-                'each, such as bcg.features.beads(topology, "CA")'
+                f"bead {label} is the centre of {len(row)} atoms: make each bead an atom, as "
+                'bcg.features.beads(topology, "CA") does'
             )
     return [row[0] for row in rows]

@@ -175,14 +175,23 @@ def test_what_cannot_be_mapped_back_is_refused(leaning):
         Backmapping(bcg.features.beads(top, "residues"))
     with pytest.raises(TopologyError, match="no atom is called 'CX'"):
         Backmapping("CX", top)
-    with pytest.raises(TopologyError, match="three others or more"):
-        Backmapping(bcg.features.beads(top, ["N ALA", "CA ALA"])).setup(Backmapping.example()[1])
+    for count in (2, 22):
+        with pytest.raises(ConfigError, match=f"{count} beads of 22 atoms: give three, and not all"):
+            Backmapping(list(range(count)), top)
     with pytest.raises(TopologyError, match="one of 22 atoms, these frames are of 4"):
         Backmapping(bcg.features.beads(top, BACKBONE)).setup(leaning_frames(10, 0))
     test = leaning_frames(20, 0)
     beads = replace(test, positions=test.positions[:, :3].copy(), topology=leaning.model.mapping.topology)
     with pytest.raises(TopologyError, match="around 3 beads, these frames are of 4"):
         bcg.sampling.backmapped(leaning, test)
+    weighted = replace(beads, weights=np.linspace(0.5, 1.5, 20))
+    assert bcg.sampling.backmapped(leaning, weighted).weights is weighted.weights
+    with pytest.raises(ConfigError, match="the frames have weights"):
+        bcg.sampling.backmapped(leaning, weighted, draws=3)
+    beads.positions[4, 0] = np.nan
+    with pytest.raises(DataError, match="beads of frame 4 are not finite"):
+        bcg.sampling.backmapped(leaning, beads)
+    beads.positions[4, 0] = test.positions[4, 0]
     beads.positions[7, 2] = 2 * beads.positions[7, 1] - beads.positions[7, 0]
     with pytest.raises(DataError, match="beads of frame 7: three of them lie on a line"):
         bcg.sampling.backmapped(leaning, beads)

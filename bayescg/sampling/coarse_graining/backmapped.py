@@ -27,8 +27,10 @@ def backmapped(fit: Any, frames: Frames, draws: int | None = None, seed: int = 0
     frames : Frames
         Of the beads of its mapping: of a simulation of a coarse-grained potential, say.
     draws : int, optional
-        So many draws of the posterior, among which the frames are divided in order, are told apart by analyses, whose
-        error bars then hold what is not known of the backmapping. Of frames that were simulated with draws of a
+        So many draws of the posterior, at most the refits, among which the frames are divided in order, are told apart
+        by analyses, whose error bars then hold what is not known of the backmapping; by how much the stretches differ
+        of frames that remember each other is counted with it, so that they are too wide unless each is many
+        correlation times long. Frames with weights cannot be divided. Of frames that were simulated with draws of a
         potential themselves (``fit.system(draws=)``), which then must be as many, each draw of the potential has one of
         the backmapping. None: the trained values.
     seed : int
@@ -46,9 +48,10 @@ def backmapped(fit: Any, frames: Frames, draws: int | None = None, seed: int = 0
     TopologyError
         The frames are of other beads.
     DataError
-        Beads lie so that atoms cannot be placed around them: three on a line, or two in one place.
+        Beads are not finite, or lie so that atoms cannot be placed around them: three on a line, or two in one place.
     ConfigError
-        There are not so many refits or frames, or the frames are of another number of draws.
+        There are not so many refits or frames, the frames have weights and are to be divided among draws, or they are
+        of another number of draws.
 
     Examples
     --------
@@ -63,13 +66,18 @@ def backmapped(fit: Any, frames: Frames, draws: int | None = None, seed: int = 0
     model: Any = fit.model
     if not hasattr(model, "around"):
         raise ModelError(f"{type(model).__name__} places no atoms around beads; fit bayescg.models.Backmapping")
-    check_counts(seed=(seed, 0))
+    check_counts(seed=(seed, 0), **({} if draws is None else {"draws": (draws, 1)}))
     _check_beads(frames, model)
     potentials = frames.provenance.get("potential_draws")
     if draws is not None and potentials is not None and draws != potentials:
         raise ConfigError(f"the frames are of {potentials} draws of a potential: give draws={potentials}, one for each")
     if draws is not None and draws > len(frames):
         raise ConfigError(f"{len(frames)} frames cannot be divided among draws={draws}")
+    if draws is not None and potentials is None and frames.weights is not None:
+        raise ConfigError(
+            f"the frames have weights, by which stretches of them, one for each of draws={draws}, would not count: "
+            "leave draws out, or simulate the beads without a bias"
+        )
     varying, many = fit.weights.some(None, draws, seed, type(model).__name__)
     number = draw_of(frames)
     if many is not None and number is None:
@@ -79,6 +87,8 @@ def backmapped(fit: Any, frames: Frames, draws: int | None = None, seed: int = 0
     for k in range(many or 1):
         point = {**fit.weights.point, **{name: values[k] for name, values in varying.items()}}
         rows = np.arange(len(frames)) if many is None or number is None else np.flatnonzero(number == k)
+        if not len(rows):  # a part of such a simulation
+            continue
         with torch.no_grad(), seeded(mixed_seed(seed, k), next(iter(point.values())).device):
             positions[rows] = call_with(model, point, _around, frames, rows)
     note = {"sampler": "backmapped", "beads": model.mapping.labels}
@@ -94,7 +104,11 @@ def _around(model: Any, frames: Frames, rows: np.ndarray) -> np.ndarray:
     placed = []
     for start in range(0, len(rows), _AT_ONCE):
         part = rows[start : start + _AT_ONCE]
-        x = model.around(torch.as_tensor(frames.gather(part)).to(like))
+        beads = torch.as_tensor(frames.gather(part)).to(like)
+        lost = (~beads.isfinite().flatten(1).all(1)).nonzero()
+        if len(lost):
+            raise DataError(f"beads of frame {part[int(lost[0])]} are not finite")
+        x = model.around(beads)
         bad = ~x.isfinite().flatten(1).all(1)
         if bool(bad.any()):
             raise DataError(
