@@ -11,7 +11,7 @@ from bayescg.modelling import Batch
 from bayescg.modelling.model import check_programs, fresh_copy
 from bayescg.models import PredictiveCV
 from bayescg.recording import lowering
-from bayescg.recording.functional import seeded
+from bayescg.recording.functional import forward_mode, seeded
 from bayescg.recording.lowering import _use_onednn, _write_tanh_out, can_compile, lower
 from bayescg.recording.recorded import gradient_function, lift_noise, record
 
@@ -195,3 +195,24 @@ def test_a_large_compiled_step_is_the_plain_one():
         again = torch.cat([g.flatten() for g in function(*arguments)])
     assert float((gradient - expected).norm()) < 1e-5 * float(expected.norm())
     assert torch.equal(gradient, again)
+
+
+@compiler
+def test_tangents_that_are_zero_have_memory_when_they_are_compiled():
+    """Zeros of forward differentiation point nowhere: a compiled kernel that read them ended the process."""
+
+    def energy(x, w):
+        away = x[:, None] - x[None]
+        away = away / (away.square().sum(-1, keepdim=True) + 1).sqrt()
+        return torch.einsum("ijf,jf,ijk->ifk", w, w[0].sin(), away).square().sum()
+
+    def change(x, w):
+        with forward_mode():
+            return torch.func.jvp(lambda v: energy(x, v), (w,), (w,))[1]
+
+    arguments = numbers(2, 4, 3), numbers(2, 4, 4, 5, seed=1)
+    step = lambda x, w: (torch.func.vmap(torch.func.grad(change))(x, w),)  # noqa: E731
+    graph = make_fx(step)(*arguments)
+    assert any("_efficientzerotensor" in str(node.target) for node in graph.graph.nodes)
+    (compiled,) = lower(graph, list(arguments), inline_random=False)(*arguments)
+    assert torch.allclose(compiled, step(*arguments)[0], rtol=1e-4, atol=1e-5)
