@@ -34,8 +34,7 @@ class ForceMatchingPotential(BeadModel):
     do. The density of the same frames, :math:`e^{-U_\theta / kT} / Z`, is independent further evidence, for given the
     frames the noise has mean zero: forces are best on barriers and in tails, the density at populations.
 
-    Correlated frames count less, by one memory in the forces and another in the density
-    (:class:`bayescg.modelling.BeadModel`).
+    Correlated frames count less, in the forces and in the density (:class:`bayescg.modelling.BeadModel`).
 
     u is a sum of splines of single descriptors, linear in its parameters, or a network of all; or a sum over beads that
     see their neighbours (:class:`bayescg.nets.ParticleEnergy`), of kinds by name and residue. Descriptors are the
@@ -47,7 +46,7 @@ class ForceMatchingPotential(BeadModel):
     topology : mapping of beads, or topology, optional
         Of the beads, with bonds between neighbours; None: the frames tell.
     form : {"network", "splines", "neighbours"}
-        Of u; neighbours are those of beads.
+        Of u; only beads have neighbours.
     prior : {"auto", "bonded", "harmonic", None}
         Prior energy: springs of bonds and angles and a repulsion, or springs around the mean of flat coordinates.
     evidence : {"forces", "density", "joint"}
@@ -62,6 +61,8 @@ class ForceMatchingPotential(BeadModel):
         Splines of each descriptor.
     weights : float
         Standard deviation of a network's weights, a priori, times the root of the inputs of their layer.
+    prior_parameters : {"fixed", "uncertain"}
+        Whether those of the prior energy are as the frames show, or random around that (`bayescg.nets.PriorEnergy`).
     dim, temperature, temperature_kT : optional
         As in :class:`bayescg.modelling.HasPotential`; the frames tell.
 
@@ -98,6 +99,7 @@ class ForceMatchingPotential(BeadModel):
         activation: str = "tanh",
         knots: int = 22,
         weights: float = 1.5,
+        prior_parameters: Literal["fixed", "uncertain"] = "fixed",
         dim: int | None = None,
         temperature: float | None = None,
         temperature_kT: float | None = None,
@@ -111,7 +113,7 @@ class ForceMatchingPotential(BeadModel):
         self.hidden, self.activation, self.knots, self.weights = widths(hidden), activation, knots, float(weights)
         if form == "neighbours" and len(set(self.hidden)) != 1:
             raise ConfigError(f"hidden={self.hidden}: each convolution of neighbours has one width, as in (64, 64)")
-        self.begin_beads(topology, prior, evidence, dim, temperature, temperature_kT)
+        self.begin_beads(topology, prior, prior_parameters, evidence, dim, temperature, temperature_kT)
 
     def build(self, size: int) -> None:
         """The correction u."""
@@ -125,26 +127,26 @@ class ForceMatchingPotential(BeadModel):
             self.correction = nets.ParticleEnergy(kinds, width, blocks, activation=self.activation)
         self.register_buffer("spread", torch.ones(()))
 
-    def energy(self, x: Tensor, correction: Callable[..., Tensor]) -> Tensor:
-        """U / kT of flat coordinates ``(n, dim)``, of a network or splines with certain weights."""
+    def energy(self, x: Tensor, correction: Callable[..., Tensor], springs: Callable[..., Tensor] | None) -> Tensor:
+        """U / kT of flat coordinates ``(n, dim)``, of a network or splines, and prior energy, with certain weights."""
         if self.form == "splines":
             u = correction(self.read(x))
         elif self.form == "network":
             u = correction(self.scale(self.read(x)))[..., 0]
         else:
             u = correction(x.unflatten(-1, (-1, 3)), self.kinds)
-        return u if self.springs is None else u + self.springs(x)
+        return u if springs is None else u + springs(x)
 
     def potential(self, x: Tensor) -> Tensor:
         """Energies ``(n,)``, in the unit of kT, of positions ``(n, beads, 3)`` or flat coordinates ``(n, dim)``."""
-        return self.kT * self.energy(x.flatten(1), self.correction)
+        return self.kT * self.energy(x.flatten(1), self.correction, self.springs)
 
     def model(self, batch: Batch) -> None:
         """Weights ~ N(0, .); forces ~ N(-grad U, sigma^2), coordinates ~ exp(-U / kT) / Z."""
         assert batch.x is not None
         prior = nets.gaussian(self.spread) if self.form == "splines" else nets.fan_in(self.weights)
-        correction = nets.random_net(self, "correction", prior)
-        u: Energy = lambda x: self.energy(x, correction)  # noqa: E731
+        correction, springs = nets.random_net(self, "correction", prior), self.random_springs()
+        u: Energy = lambda x: self.energy(x, correction, springs)  # noqa: E731
         with batch.plate("frames"):
             if self.evidence != "density":
                 assert batch.forces is not None
@@ -160,7 +162,7 @@ class ForceMatchingPotential(BeadModel):
     def information(self, batch: Batch) -> Tensor:
         """Of the forces their means in units of the noise; of the density the energy, by its variance over it."""
         assert batch.x is not None
-        u: Energy = lambda x: self.energy(x, self.correction)  # noqa: E731
+        u: Energy = lambda x: self.energy(x, self.correction, self.springs)  # noqa: E731
         weight, rows = torch.ones_like(batch.x[:, 0]) if batch.weight is None else batch.weight, []
         if self.evidence != "density":
             forces = nets.forces_of(u, batch.x) / self.width(batch.x).detach()

@@ -6,7 +6,7 @@ from bayescg.nets.effective_dynamics.scoring import fisher_scoring
 from bayescg.nets.effective_dynamics.smooth_function import SmoothFunction
 from bayescg.nets.embedded_physics.angles import AngleReader, Placement, harmonics
 from bayescg.nets.force_matching_potential.linear_evidence import LinearEvidence, LinearFit
-from bayescg.nets.force_matching_potential.prior_energy import BondedEnergy, HarmonicEnergy
+from bayescg.nets.force_matching_potential.prior_energy import BondedEnergy, HarmonicEnergy, PriorEnergy
 from bayescg.nets.force_matching_potential.quadrature_box import QuadratureBox
 from bayescg.nets.force_matching_potential.spline_energy import SplineEnergy
 from bayescg.nets.gaussian import ConditionalGaussian, exactly
@@ -89,6 +89,7 @@ __all__ = [
     "ParticleEnergy",
     "ParticleFunctions",
     "Placement",
+    "PriorEnergy",
     "QuadratureBox",
     "RandomWaves",
     "RitzModes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from bayescg.nets import (
     SplineEnergy,
     Standardise,
     TrainingRange,
+    random_net,
 )
 from bayescg.topologies import bead_kinds_of
 
@@ -35,8 +37,9 @@ __all__ = ["BeadModel"]
 class BeadModel(PotentialModel):
     """Base of potentials of beads, or of flat coordinates, from mapped forces, the density of frames, or both.
 
-    A subclass takes `topology`, `prior`, `evidence`, `noise`, `dim`, `temperature` and `temperature_kT` among its
-    arguments, hands them on to `begin_beads`, and writes `build`, which makes its networks of so many descriptors.
+    A subclass takes `topology`, `prior`, `prior_parameters`, `evidence`, `noise`, `dim`, `temperature` and
+    `temperature_kT` among its arguments, hands all but `noise` on to `begin_beads`, and writes `build`, which makes its
+    networks of so many descriptors.
 
     Frames of one trajectory are worth fewer independent ones in the density, one in each statistical inefficiency of
     the frames, than in the forces, where the memory of what their noise does to the energies counts, whose smooth parts
@@ -63,6 +66,7 @@ class BeadModel(PotentialModel):
     """
 
     prior: str | None
+    prior_parameters: str
     evidence: str
     noise: str
     scale: Standardise
@@ -75,6 +79,7 @@ class BeadModel(PotentialModel):
         self,
         topology: Any,
         prior: str | None,
+        prior_parameters: str,
         evidence: str,
         dim: int | None,
         temperature: float | None,
@@ -89,13 +94,16 @@ class BeadModel(PotentialModel):
             no normaliser.
         """
         check_choice(prior=(prior, ("auto", "bonded", "harmonic", None)))
+        check_choice(prior_parameters=(prior_parameters, ("fixed", "uncertain")))
         check_choice(evidence=(evidence, ("forces", "density", "joint")))
+        if prior is None and prior_parameters != "fixed":
+            raise ConfigError(f"prior_parameters={prior_parameters!r} are those of a prior energy; use prior='auto'")
         if prior is None and evidence != "forces":
             raise ConfigError(
                 f"evidence={evidence!r} needs a prior energy: without one the energy stays finite far from the frames, "
                 "so that its density has no normaliser Z; use prior='auto', or evidence='forces'"
             )
-        self.prior, self.evidence = prior, evidence
+        self.prior, self.prior_parameters, self.evidence = prior, prior_parameters, evidence
         self.begin_potential(topology, dim, temperature, temperature_kT)
         if self.dim is not None:
             self._sized(self.dim)
@@ -120,7 +128,8 @@ class BeadModel(PotentialModel):
         self.springs: BondedEnergy | HarmonicEnergy | None = None
         if self.prior is not None:
             bonds = [(a.index, b.index) for a, b in self.topology.bonds] if self.topology is not None else []
-            self.springs = BondedEnergy(dim // 3, bonds) if chain else HarmonicEnergy(dim)
+            uncertain = self.prior_parameters == "uncertain"
+            self.springs = BondedEnergy(dim // 3, bonds, uncertain) if chain else HarmonicEnergy(dim, uncertain)
         self.box = None if self.evidence == "forces" else QuadratureBox(dim)
         self.groups = [d // 3 if chain else d for d in range(dim)]
         for name in ("memory_of_forces", "memory_of_frames"):
@@ -147,6 +156,10 @@ class BeadModel(PotentialModel):
         kinds = bead_kinds_of(self.topology)
         self.register_buffer("kinds", torch.tensor([sorted(set(kinds)).index(k) for k in kinds]), persistent=False)
         return len(set(kinds))
+
+    def random_springs(self) -> Callable[..., Tensor] | None:
+        """The prior energy, its parameters sampled where they are uncertain."""
+        return None if self.springs is None else random_net(self, "springs", self.springs.prior)
 
     def read(self, x: Tensor) -> Tensor:
         """Descriptors ``(..., size)`` of flat coordinates."""
@@ -238,6 +251,7 @@ class BeadModel(PotentialModel):
         self.first_noise.copy_(fit.noise)
         return splines, fit
 
+    @torch.no_grad()
     def _linear(self, frames: Frames, rows: np.ndarray, splines: SplineEnergy) -> LinearEvidence:
         x, weight = _sample(frames, rows)
         forces = None
