@@ -28,7 +28,7 @@ def fit() -> bcg.Fit:
 def test_both_wells_and_the_partition_function_are_found(fit: bcg.Fit) -> None:
     found = evidence(weighted_draws(fit, 50_000, seed=1))
     assert abs(found.log_z - LOG_Z) < 4 * found.log_z_sd < 0.05
-    frames = bcg.analysis.reweighted(fit, 50_000)
+    frames = bcg.analysis.reweighted(fit, 100_000)
     wells = bcg.analysis.free_energy(fit, frames, cv=lambda x: x[:, 0]).difference((-10, BARRIER), (BARRIER, 10))
     assert abs(wells.mean - DIFFERENCE) < 4 * wells.sd < 0.4
 

@@ -13,8 +13,8 @@ from bayescg.errors import CheckpointError, ConfigError, DataError, ModelError
 models: Any = bayescg.models  # as people call them, whom no types hold
 WELL = bcg.systems.DoubleWell()
 QUERIED = ("BoltzmannGenerator", "EmbeddedPhysics")
-POTENTIALS = ("ForceMatchingPotential", "NeuralPotential")
-"""These read positions, by descriptors of their own."""
+POTENTIALS = ("Backmapping", "ForceMatchingPotential", "NeuralPotential")
+"""These read positions, by descriptors or coordinates of their own."""
 OF_STATES = ("ActionMap", "DirectMap")
 """These read positions and momenta."""
 WITHOUT_LAYERS = ("EffectiveDynamics", "HiddenMarkov", "NeuralPotential", *OF_STATES)
@@ -22,7 +22,8 @@ LATENT = ("Autoencoder", "EmbeddedPhysics", "PredictiveCV", "TimeLaggedAutoencod
 
 
 def made(name, **arguments):
-    return getattr(models, name)(*((WELL,) if name in QUERIED else ()), **arguments)
+    first = {**dict.fromkeys(QUERIED, (WELL,)), "Backmapping": ("CA",)}
+    return getattr(models, name)(*first.get(name, ()), **arguments)
 
 
 @pytest.mark.parametrize("name", [name for name in bayescg.models.__all__ if name not in WITHOUT_LAYERS])
