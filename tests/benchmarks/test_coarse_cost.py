@@ -155,6 +155,7 @@ def training() -> dict[str, tuple[float, float]]:
     """Seconds of what comes before and after the steps, and of each step, by kind of uncertainty."""
     rows = {}
     for choice in CHOICES:
+        fitted(choice, FEW)  # what is made once a process: frames, recordings, libraries
         spent = []
         for steps in (FEW, FEW + MANY):
             began = time.process_time()

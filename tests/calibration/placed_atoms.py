@@ -25,6 +25,7 @@ COUNT, COARSE = 1000, 20_000
 
 
 def topology() -> mdtraj.Topology:
+    """Three beads in a chain, and a fourth atom on the second."""
     top = mdtraj.Topology()
     residue = top.add_residue("MOL", top.add_chain())
     atoms = [top.add_atom(name, mdtraj.element.carbon, residue) for name in ("C1", "C2", "C3")]

@@ -13,27 +13,16 @@ import bayescg as bcg
 from bayescg.analysis.resampled import average
 from bayescg.data import Frames
 from bayescg.errors import ConfigError, DataError, ModelError, TopologyError
-from bayescg.features import InternalCoordinates, internal_coordinates
+from bayescg.features import internal_coordinates
 from bayescg.features.zmatrix import zmatrix_around
 from bayescg.models import Backmapping
 from bayescg.systems import peptide
+from tests.calibration import placed_atoms as toy
 
 BACKBONE = ["C ACE", "N ALA", "CA ALA", "C ALA", "N NME"]
 
 
-def water_on_a_chain() -> mdtraj.Topology:
-    """Three beads in a chain, and a fourth atom on the second."""
-    top = mdtraj.Topology()
-    residue = top.add_residue("MOL", top.add_chain())
-    atoms = [top.add_atom(name, mdtraj.element.carbon, residue) for name in ("C1", "C2", "C3")]
-    atoms.append(top.add_atom("H", mdtraj.element.hydrogen, residue))
-    for a, b in ((0, 1), (1, 2), (1, 3)):
-        top.add_bond(atoms[a], atoms[b])
-    return top
-
-
-LEANING = InternalCoordinates(list("ABCD"), [[0], [1, 0], [2, 1, 0], [3, 1, 0, 2]])
-ANGLE, BENT = 1.9, 0.1
+LEANING, ANGLE, BENT = toy.PLACED, toy.ANGLE, toy.BENT
 
 
 def given(y: torch.Tensor) -> Normal:
@@ -51,7 +40,7 @@ def leaning_frames(n: int, seed: int) -> Frames:
     likely = given(y)
     y[:, [2, 4, 5]] = likely.mean + likely.stddev * noise[:, [2, 4, 5]]
     x = LEANING.positions(y).numpy()
-    return Frames.from_numpy(x, unit="nm", temperature=300.0, topology=water_on_a_chain())
+    return Frames.from_numpy(x, unit="nm", temperature=300.0, topology=toy.topology())
 
 
 def log_density(model: Backmapping, x: torch.Tensor, beads: torch.Tensor | None = None) -> torch.Tensor:
