@@ -38,7 +38,8 @@ class ForceBands:
         Of a potential that learned from forces alone, only differences of energies mean anything.
     forces, forces_sd : ndarray, (n, dim)
     limit : float or None
-        Three times the 99 % quantile of `forces_sd` over the training frames; None where these are not at hand.
+        Three times the 99 % quantile of `forces_sd` over the training frames; None where these are not at hand, as of
+        a fit that was loaded: set its ``fit.frames``.
     """
 
     energy: np.ndarray
@@ -58,6 +59,11 @@ class ForceBands:
     @property
     def warning(self) -> str | None:
         """What a reader of averages over these frames should know."""
+        if self.limit is None:
+            return (
+                "where the potential extrapolates is not known without the frames that it was trained on: set "
+                "fit.frames to them"
+            )
         rows = np.flatnonzero(self.beyond)
         if not len(rows):
             return None

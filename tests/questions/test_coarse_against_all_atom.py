@@ -1,6 +1,8 @@
 """A simulation of beads beside the frames that its potential was learned from: what agrees, and what does not."""
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -114,6 +116,24 @@ def test_a_simulation_that_left_the_data_is_named(fit: bcg.Fit, frames: Frames):
     assert len(torn) == 1
     assert "in frame 70 beads 0 and 4 are" in torn[0]
     assert finding.diagnostics["coarse_grained"]["outside_the_range"] > 0
+
+
+def test_a_loaded_fit_knows_where_it_extrapolates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As those of runs are: frames are not stored with a fit, and without them nothing was ever beyond.
+
+    The forces here are noise, and those where training never was are less certain by a factor of 2.4 alone (eight of
+    alanine dipeptide without a basin): the limit is therefore put at a third.
+    """
+    monkeypatch.setattr(sys.modules["bayescg.analysis.force_bands"], "_BEYOND", 1.0)
+    trans, cis = chains(2, 0.0), chains(3, 1.0)
+    model = ForceMatchingPotential(hidden=(16, 16), noise="constant")
+    bcg.fit(model, trans, steps=200, learning_rate=0.02, compile="off", progress=False).save(tmp_path)
+    fit = bcg.Fit.load(tmp_path)
+    assert "set fit.frames" in str(bcg.analysis.force_bands(fit, trans, draws=5).warning)
+    assert asked(fit, trans, trans).diagnostics["coarse_grained"]["extrapolates_simulated"] < 0.15
+    finding = asked(fit, trans, cis)
+    assert finding.diagnostics["coarse_grained"]["extrapolates_simulated"] > 0.5
+    assert any("of simulated frames: the potential extrapolates in" in warning for warning in finding.warnings)
 
 
 def test_it_is_asked_of_simulations_alone(fit: bcg.Fit, frames: Frames):
