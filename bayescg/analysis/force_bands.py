@@ -93,6 +93,8 @@ def force_bands(fit: Fit, frames: Any, draws: int = 200, seed: int = 0) -> Force
     ------
     ModelError
         The model has no potential, or the fit no parameter uncertainty.
+    DataError
+        A position is not finite.
 
     Examples
     --------
@@ -181,8 +183,10 @@ def calibrated(fit: Fit, frames: Frames, level: float = 0.9, draws: int = 200, s
 
 
 def _flat(frames: Any) -> Tensor:
-    x = frames.gather(slice(None)) if isinstance(frames, Frames) else frames
-    return torch.as_tensor(x).flatten(1)
+    x = torch.as_tensor(frames.gather(slice(None)) if isinstance(frames, Frames) else frames).flatten(1)
+    if len(bad := (~x.isfinite().all(1)).nonzero()):
+        raise DataError(f"positions of frame {int(bad[0])} are not finite")
+    return x
 
 
 def _limit(sd: np.ndarray) -> float:

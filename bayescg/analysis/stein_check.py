@@ -18,7 +18,7 @@ from bayescg.errors import DataError
 __all__ = ["SteinCheck", "stein_check", "warn_of_forces"]
 
 _VALUES = 20_000_000
-_ALONE = 0.03  # smaller ratios are no scale
+_ALONE = 0.02  # smaller ratios are no scale
 _NEAR = 0.15  # of a unit; temperatures are seldom further off
 _UNRELATED = 0.3
 _ENOUGH, _SELDOM = 200, 1e-3
@@ -150,7 +150,7 @@ def stein_check(
     Raises
     ------
     DataError
-        The frames have no forces or no temperature, or are too few.
+        The frames have no forces, only zeros, or no temperature, or are too few.
     ConfigError
         A pair is not two different atoms.
 
@@ -185,6 +185,8 @@ def stein_check(
             "the frames have no forces: keep them in the simulation, or let bcg.sampling.mapped_forces compute them"
         )
     which, labels = pairs_of(frames, pairs)
+    if not np.any(frames.forces):
+        raise DataError("all forces of the frames are 0: they were never written, it seems")
     rows = evenly(frames, max(1000, _VALUES // len(labels)))
     part = frames if len(rows) == len(frames) else frames.subset(rows)
     identities = Identities(part, *along_pairs(frames, rows, which), draws, seed)

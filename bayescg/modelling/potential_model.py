@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
+import numpy as np
 from torch import Tensor
 
 from bayescg.arguments import check_counts, check_positive, stated
-from bayescg.data import heavy_force
-from bayescg.errors import ConfigError, DataError
+from bayescg.data import evenly, heavy_force
+from bayescg.errors import ConfigError, DataError, TopologyError
 from bayescg.modelling.model import Model
 from bayescg.modelling.model_arguments import not_in_a_file
 from bayescg.topologies import read_topology
@@ -124,7 +125,10 @@ class PotentialModel(Model):
         Raises
         ------
         DataError
-            The frames have no temperature, or another one or other coordinates than the model.
+            The frames have no temperature, or another one or other coordinates than the model; or particles could see
+            each other across their box.
+        TopologyError
+            They are of other atoms than the model's topology.
 
         Warns
         -----
@@ -140,4 +144,29 @@ class PotentialModel(Model):
             self.temperature, self.temperature_kT = frames.temperature, frames.temperature_kT
         if abs(frames.kT / self.kT - 1) > 1e-3:
             raise DataError(f"the frames are of kT = {frames.kT:.5g}, this {type(self).__name__} of {self.kT:.5g}")
+        self._check_atoms(frames)
+        _check_box(frames)
         self.dim, self.topology = x.size, self.topology or frames.topology
+
+    def _check_atoms(self, frames: Frames) -> None:
+        if self.topology is None or frames.topology is None:
+            return
+        for a, b in zip(self.topology.atoms, frames.topology.atoms, strict=True):
+            if (a.name, a.residue.name) != (b.name, b.residue.name):
+                raise TopologyError(
+                    f"atom or bead {a.index} is {a} in this {type(self).__name__} and {b} in the frames"
+                )
+
+
+def _check_box(frames: Frames) -> None:
+    """Refuse frames in which an image of a particle may be nearer than the particle."""
+    if frames.box is None:
+        return
+    rows = evenly(frames, 1000)
+    x, box = frames.gather(rows), np.broadcast_to(np.asarray(frames.box), (len(frames), 3, 3))[rows]
+    wide = np.ptp(x.reshape(len(rows), -1, 3), 1).max(1) > 0.5 / np.linalg.norm(np.linalg.inv(box), axis=1).max(1)
+    if wide.any():
+        raise DataError(
+            f"frame {rows[wide.argmax()]} has particles further apart than half its box, and a learned potential sees "
+            "no periodic images: of one molecule, whole, leave the box out, dataclasses.replace(frames, box=None)"
+        )

@@ -24,6 +24,7 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     ),
     "kcal": (lambda f: f.forces / 4.184, "0.239 times too large: kcal/mol where kJ/mol are meant"),
     "angstrom": (lambda f: 0.1 * f.forces, "0.1 times too large: per angstrom where per nm is meant$"),
+    "of MD codes": (lambda f: f.forces / 41.84, "0.0239 times too large: kcal/mol/angstrom where kJ/mol/nm are meant$"),
     "gradients": (lambda f: -f.forces, "gradients of the energy where forces are meant"),
     "late": (lambda f: np.roll(f.forces, 1, 0), "out of step: the forces of a frame stand with the frame after it"),
     "early": (lambda f: np.roll(f.forces, -1, 0), "out of step: the forces of a frame stand with the frame before it"),
@@ -161,6 +162,8 @@ def test_what_is_refused():
     frames = chain(0, 50)
     with pytest.raises(DataError, match="no forces"):
         stein_check(replace(frames, forces=None))
+    with pytest.raises(DataError, match="all forces of the frames are 0"):
+        stein_check(replace(frames, forces=np.zeros_like(frames.forces)))
     with pytest.raises(DataError, match="temperature"):
         stein_check(replace(frames, temperature=None))
     for pairs in ([(0, 0)], [(0, 4)], [(0,)], [], [(0.0, 1.0)]):

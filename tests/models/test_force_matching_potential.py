@@ -14,7 +14,7 @@ from scipy.special import ndtr
 
 import bayescg as bcg
 from bayescg.data import Frames, statistical_inefficiency
-from bayescg.errors import ConfigError, DataError, SimulationError
+from bayescg.errors import ConfigError, DataError, SimulationError, TopologyError
 from bayescg.inference.fitted import Fit
 from bayescg.modelling import Batch
 from bayescg.models import ForceMatchingPotential
@@ -319,3 +319,15 @@ def test_a_simulation_that_leaves_the_data_is_stopped(frames):
     flat = bcg.fit(ForceMatchingPotential(form="splines"), frames, uncertainty="none", **{**FEW, "steps": 1})
     with pytest.raises(SimulationError, match="in chain 2 coordinate 1 is 2"):
         bcg.sampling.overdamped(flat.system(), 5, dt=1e-4, starts=np.array([[0.0], [1.0], [25.0]]))
+
+
+def test_a_mapping_of_other_or_permuted_beads_is_refused():
+    """Splines and networks go by the order of beads, neighbours by their names."""
+    names = ["C ACE", "N ALA", "CA ALA", "C ALA", "N NME"]
+    molecule = bcg.systems.alanine_dipeptide()
+    mapping = bcg.features.beads(molecule, names)
+    x = 0.1 * np.random.default_rng(0).normal(size=(20, 5, 3))
+    frames = Frames.from_numpy(x, unit="nm", temperature=300.0, topology=mapping.topology, forces=x)
+    with pytest.raises(TopologyError, match="bead 0 is"):
+        ForceMatchingPotential(bcg.features.beads(molecule, names[::-1])).setup(frames)
+    ForceMatchingPotential(mapping).setup(frames)

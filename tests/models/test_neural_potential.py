@@ -157,3 +157,45 @@ def test_bad_input_is_refused():
     with pytest.raises(DataError, match="of 39 coordinates"):
         bcg.fit(NeuralPotential(kinds=["particle"] * 13, dim=39), frames, steps=1, **SETTINGS)
     assert LennardJonesCluster(13).dim == 39
+
+
+class Columns(Spring):
+    """An energy of each particle, in a column: not one of a configuration."""
+
+    def forward(self, x):
+        return x.square().sum(-1, keepdim=True)
+
+
+class Deaf(Spring):
+    """Positions do not reach the energy."""
+
+    def forward(self, x):
+        return super().forward(x.detach()) + 0 * x.sum((1, 2))
+
+
+def test_energies_of_the_wrong_shape_or_of_nothing_are_refused():
+    for energy, words in ((Columns(), r"gives shape \(50, 2, 1\)"), (Deaf(), "does not depend on positions")):
+        with pytest.raises(ConfigError, match=words):
+            bcg.fit(NeuralPotential(energy=energy), springs(), steps=2, **SETTINGS)
+
+
+def test_kinds_of_another_number_are_refused():
+    with pytest.raises(DataError, match="kinds are of 5 particles, the frames of 4"):
+        bcg.fit(NeuralPotential(kinds=["a"] * 5), morse(), steps=2, **SETTINGS)
+
+
+def test_a_box_across_which_particles_see_each_other_is_refused():
+    """A network has no minimum images; in a box twice as wide as the cluster it needs none."""
+    frames = morse()
+    wide = float(np.ptp(frames.positions.reshape(-1, 4, 3), 1).max())
+    box = lambda side: replace(frames, box=np.broadcast_to(side * np.eye(3), (len(frames), 3, 3)))  # noqa: E731
+    with pytest.raises(DataError, match="no periodic images"):
+        bcg.fit(NeuralPotential(), box(1.9 * wide), steps=2, **SETTINGS)
+    NeuralPotential().setup(box(2.1 * wide))
+
+
+def test_bands_of_what_is_not_finite_are_refused(spring_fit):
+    x = np.array(springs().positions[:3])
+    x[1, 2] = np.nan
+    with pytest.raises(DataError, match="frame 1 are not finite"):
+        bcg.analysis.force_bands(spring_fit, x, draws=2)

@@ -73,11 +73,13 @@ class ParticleModel(PotentialModel):
         Raises
         ------
         DataError
-            Coordinates are not three a particle.
+            Coordinates are not three a particle, or the kinds are of another number of them.
         """
         super().setup(frames)
         if (dim := self.dim or 0) % 3:
             raise DataError(f"{dim} coordinates are not three for each particle: it learns from positions in space")
+        if self.kinds is not None and len(self.kinds) != dim // 3:
+            raise DataError(f"kinds are of {len(self.kinds)} particles, the frames of {dim // 3}")
         if self.kinds is None:
             self._begin_kinds(("particle",) * (dim // 3) if self.topology is None else kinds_of(self.topology))
 

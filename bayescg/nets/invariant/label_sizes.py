@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayescg.errors import DataError
+from bayescg.errors import ConfigError, DataError
 
 __all__ = ["LabelSizes"]
 
@@ -48,6 +48,8 @@ class LabelSizes:
         ------
         DataError
             There are neither energies nor forces.
+        ConfigError
+            The network's energy does not depend on positions.
 
         Examples
         --------
@@ -65,6 +67,8 @@ class LabelSizes:
         energy, forces = (v.detach() for v in network)
         particles = forces.shape[1] // 3
         spread, slope = float(labels.std()) if len(labels) > 1 else 0.0, float(forces.square().mean().sqrt())
+        if not slope:
+            raise ConfigError("the energy does not depend on positions, so far as its gradient tells: its forces are 0")
         size = None if frames.forces is None else float(np.sqrt(np.square(frames.gather(rows, "forces")).mean()))
         factor = spread / float(energy.std()) if size is None else size / slope
         sizes = torch.tensor([spread / particles**0.5 or factor, factor * slope])

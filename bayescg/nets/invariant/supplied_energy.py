@@ -58,5 +58,17 @@ class SuppliedEnergy(nn.Module):
         self.energy.load_state_dict(self._initial)
 
     def forward(self, x: Tensor, kinds: Tensor) -> Tensor:
-        """Energies ``(n,)`` of positions ``(n, atoms, 3)``; the kinds it knows by itself."""
-        return self.energy(x)
+        """Energies ``(n,)`` of positions ``(n, atoms, 3)``; the kinds it knows by itself.
+
+        Raises
+        ------
+        ConfigError
+            It gives something else.
+        """
+        energy = self.energy(x)
+        if energy.shape != x.shape[:-2]:
+            raise ConfigError(
+                f"energy= gives shape {tuple(energy.shape)} of positions {tuple(x.shape)}: one energy for each "
+                f"configuration is wanted, {tuple(x.shape[:-2])}"
+            )
+        return energy
