@@ -151,6 +151,11 @@ class PotentialModel(Model):
     def _check_atoms(self, frames: Frames) -> None:
         if self.topology is None or frames.topology is None:
             return
+        if self.topology.n_atoms != frames.topology.n_atoms:
+            raise TopologyError(
+                f"this {type(self).__name__} is of {self.topology.n_atoms} atoms or beads, the frames are of "
+                f"{frames.topology.n_atoms}"
+            )
         for a, b in zip(self.topology.atoms, frames.topology.atoms, strict=True):
             if (a.name, a.residue.name) != (b.name, b.residue.name):
                 raise TopologyError(

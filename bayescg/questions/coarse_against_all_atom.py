@@ -148,14 +148,12 @@ class CoarseAgainstAllAtom(Question):
         assert run is not None
         note = finding.diagnostics["coarse_grained"]
         where = {"simulated": run, "all_atom": context.frames}
-        fit = context.fit
-        if fit.weights.kind != "none":
-            if fit.frames is None:  # read from the disk
-                fit.frames = context.train
+        if context.fit.weights.kind != "none":
             for name, frames in where.items():
                 part = frames.subset(bcg.data.evenly(frames, _BANDS))
-                bands = bcg.analysis.force_bands(fit, part, draws=50, seed=context.seed)
-                note[f"extrapolates_{name}"] = float(bands.beyond.mean())
+                bands = bcg.analysis.force_bands(context.fit, part, draws=50, seed=context.seed)
+                if bands.limit is not None:
+                    note[f"extrapolates_{name}"] = float(bands.beyond.mean())
                 if bands.warning:
                     finding.warnings.append(f"of {name.replace('_', '-')} frames: {bands.warning}")
         train = context.train

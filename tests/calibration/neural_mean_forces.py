@@ -56,7 +56,7 @@ def seeds_alone(seed: int, weights: float) -> dict[str, Quantity]:
 
 
 # the default prior of the weights, of 1.5, draws barriers down by 0.3 to 0.5 standard deviations, that of 3 by 0.2 at
-# most; on beads of alanine dipeptide 3 makes one draw in twelve leave the data, and so it is not the default
+# most; on beads of alanine dipeptide draws of 3 put one frame in twelve out of all that was seen: not the default
 ROWS = [
     Row(
         f"neural-mean-forces-{name}{uncertainty}",

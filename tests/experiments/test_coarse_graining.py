@@ -43,11 +43,12 @@ def test_what_the_section_refuses(change: str, message: str) -> None:
 
 def test_a_small_run_answers_everything(tmp_path: Path) -> None:
     path = tmp_path / "run"
-    run(load(NAME, quick=True, changes=(*SMALL, "fit.uncertainty=none")), path, silent)
+    run(load(NAME, quick=True, changes=SMALL), path, silent)
     summary = json.loads((path / "summary.json").read_text())
     assert {"population_beta", "population_alpha", "population_phi_positive"} <= summary["quantities"].keys()
     assert 0 < summary["diagnostics"]["coarse_grained"]["jensen_shannon"] <= np.log(2)
     assert "forces" in summary["diagnostics"]
+    assert "extrapolates_all_atom" in summary["diagnostics"]["coarse_grained"]  # the fit knows its training frames
 
 
 @pytest.mark.slow

@@ -330,4 +330,6 @@ def test_a_mapping_of_other_or_permuted_beads_is_refused():
     frames = Frames.from_numpy(x, unit="nm", temperature=300.0, topology=mapping.topology, forces=x)
     with pytest.raises(TopologyError, match="bead 0 is"):
         ForceMatchingPotential(bcg.features.beads(molecule, names[::-1])).setup(frames)
+    with pytest.raises(TopologyError, match="of 4 atoms or beads, the frames are of 5"):
+        ForceMatchingPotential(bcg.features.beads(molecule, names[:4])).setup(frames)
     ForceMatchingPotential(mapping).setup(frames)

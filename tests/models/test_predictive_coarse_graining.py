@@ -330,7 +330,7 @@ def test_without_data_both_wells_are_kept(seed):
 
 @pytest.mark.slow
 def test_without_data_what_is_lost_of_a_molecule_is_told():
-    """One Gaussian a node cannot hold sixty coordinates: the audit finds basins that it lost, and none has an interval.
+    """One Gaussian a node cannot hold sixty coordinates: the audit finds what it lost, and no interval is quoted.
 
     After ten times the steps it leaves out 47 % [45, 49], and .3 % of its draws count.
     """
@@ -339,3 +339,7 @@ def test_without_data_what_is_lost_of_a_molecule_is_told():
     audit = bcg.analysis.audit(fit, evaluations=1_500_000)
     assert audit.missing_mass_ci90[0] > 0.05
     assert any("leaves out" in words for words in audit.warnings)
+    frames = bcg.analysis.reweighted(fit, 20_000)
+    difference = bcg.analysis.free_energy(fit, frames, cv="psi").difference((-2.0, 1.0), (1.0, 3.0))
+    assert difference.ci90 is None
+    assert "the generator leaves out" in str(difference.warning)

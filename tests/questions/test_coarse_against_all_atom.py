@@ -119,7 +119,7 @@ def test_a_simulation_that_left_the_data_is_named(fit: bcg.Fit, frames: Frames):
 
 
 def test_a_loaded_fit_knows_where_it_extrapolates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """As those of runs are: frames are not stored with a fit, and without them nothing was ever beyond.
+    """When its training frames are set, which no file of it holds; without them it says that it cannot tell.
 
     The forces here are noise, and those where training never was are less certain by a factor of 2.4 alone (eight of
     alanine dipeptide without a basin): the limit is therefore put at a third.
@@ -129,7 +129,10 @@ def test_a_loaded_fit_knows_where_it_extrapolates(tmp_path: Path, monkeypatch: p
     model = ForceMatchingPotential(hidden=(16, 16), noise="constant")
     bcg.fit(model, trans, steps=200, learning_rate=0.02, compile="off", progress=False).save(tmp_path)
     fit = bcg.Fit.load(tmp_path)
-    assert "set fit.frames" in str(bcg.analysis.force_bands(fit, trans, draws=5).warning)
+    finding = asked(fit, trans, cis)
+    assert any("set fit.frames" in warning for warning in finding.warnings)
+    assert "extrapolates_simulated" not in finding.diagnostics["coarse_grained"]
+    fit.frames = trans
     assert asked(fit, trans, trans).diagnostics["coarse_grained"]["extrapolates_simulated"] < 0.15
     finding = asked(fit, trans, cis)
     assert finding.diagnostics["coarse_grained"]["extrapolates_simulated"] > 0.5

@@ -132,7 +132,8 @@ class OneFit(Recipe):
 def fitted(experiment: Experiment, train: Frames | None, saved: Path, trajectories: Path, **more: Any) -> Fit:
     """The fit in a directory, trained where there is none.
 
-    What is asked is what is on the disk, in the same place whether or not the run was interrupted.
+    What is asked is what is on the disk, in the same place whether or not the run was interrupted, and of the frames
+    that it was trained on.
 
     Parameters
     ----------
@@ -145,19 +146,22 @@ def fitted(experiment: Experiment, train: Frames | None, saved: Path, trajectori
     **more
         Further arguments of :func:`bayescg.fit`.
     """
-    model_class, there = build.model_class(experiment.model.name), saved / "fit.json"
+    model_class, there, lag = build.model_class(experiment.model.name), saved / "fit.json", experiment.data.lag
+    data = train if train is None or lag is None else train.lagged(lag)
     if not there.exists():
-        lag = experiment.data.lag
         bcg.fit(
             build.model_of(experiment, train, trajectories),
-            train if train is None or lag is None else train.lagged(lag),
+            data,
             **experiment.fit.model_dump(exclude={"held_out"}),
             **experiment.run.model_dump(exclude={"quick"}),
             **more,
         ).save(saved)
     if issubclass(model_class, MapModel) or not build.learns_from_frames(experiment):  # it is given its system again
-        return Fit.load(saved, model=build.model_of(experiment, train, trajectories))
-    if ":" not in experiment.model.name:
-        return Fit.load(saved)
-    config = checkpoint.read(there)[1]["config"]  # of a class that is not registered
-    return Fit.load(saved, model=model_class.from_config(config))
+        fit = Fit.load(saved, model=build.model_of(experiment, train, trajectories))
+    elif ":" not in experiment.model.name:
+        fit = Fit.load(saved)
+    else:
+        config = checkpoint.read(there)[1]["config"]  # of a class that is not registered
+        fit = Fit.load(saved, model=model_class.from_config(config))
+    fit.frames = data  # which no file of a fit holds
+    return fit
