@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import bayescg as bcg
 from bayescg import checkpoint, systems
+from bayescg.data import Pairs, Stretches
 from bayescg.experiments import build
 from bayescg.inference import Fit
 from bayescg.modelling import MapModel
@@ -163,5 +164,5 @@ def fitted(experiment: Experiment, train: Frames | None, saved: Path, trajectori
     else:
         config = checkpoint.read(there)[1]["config"]  # of a class that is not registered
         fit = Fit.load(saved, model=model_class.from_config(config))
-    fit.frames = data  # which no file of a fit holds
+    fit.frames = data.frames if isinstance(data, Pairs | Stretches) else data  # which no file of a fit holds
     return fit
