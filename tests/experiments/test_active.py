@@ -81,6 +81,23 @@ def test_another_loop_in_the_folder_is_refused_and_a_longer_one_is_not(pool, fin
     assert (len(enough.history), enough.reason) == (1, "its sd is at most 10")
 
 
+def test_a_first_call_that_is_refused_leaves_the_folder_to_the_corrected_one(pool, tmp_path):
+    """What shoots is refused, then what is fitted to the shots; a loop that has a round keeps its folder."""
+    arguments: dict[str, Any] = {"until": {"rounds": 1}, "out": tmp_path, "configurations": pool}
+    with pytest.raises(ConfigError, match="friction"):
+        active(SYSTEM, MODEL, **arguments, **SHOTS, friction=-1.0)
+    with pytest.raises(ConfigError, match="steps"):
+        active(SYSTEM, MODEL, **arguments, **{**SHOTS, "fit": {"steps": 0}})
+    shots = (tmp_path / "round-000" / "shots.npz").stat().st_mtime_ns
+    with pytest.raises(ConfigError, match="steps"):  # the same once more: what was simulated is not made again
+        active(SYSTEM, MODEL, **arguments, **{**SHOTS, "fit": {"steps": 0}})
+    assert (tmp_path / "round-000" / "shots.npz").stat().st_mtime_ns == shots
+    run = active(SYSTEM, MODEL, **arguments, **{**SHOTS, "first": 12})
+    assert len(run.frames) == 12
+    with pytest.raises(CheckpointError, match="another active loop"):
+        active(SYSTEM, MODEL, **arguments, **SHOTS)
+
+
 def test_a_coin_toss_on_which_all_agree_tells_nothing():
     p = np.array([[0.5, 0.0, 0.9], [0.5, 1.0, 0.1]])
     entropy = -np.log([0.5]) + 0.9 * np.log(0.9) + 0.1 * np.log(0.1)
@@ -158,6 +175,8 @@ def test_columns_that_did_not_mix_are_made_longer_and_not_counted(pool, finished
         ({"regions": {"A": SIDES["A"]}}, "no region is called B"),
         ({"configurations": np.zeros((3, 2))}, "must be Frames"),
         ({"batches": 3}, 'batches= is not known here: did you mean "batch"'),
+        ({"fisrt": 3}, 'fisrt= is not known here: did you mean "first"'),
+        ({"fit": {"stepps": 3}}, 'stepps= is not known here: did you mean "steps"'),
         ({"model": MultitaskCV(latent_dim=1, tasks=["features"], dim=2)}, "does not learn from shots"),
         ({"quantity": lambda fit, frames: [1.0]}, "at least two finite draws"),
     ],

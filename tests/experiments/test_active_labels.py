@@ -101,6 +101,7 @@ def test_it_stops_where_the_forces_are_sure_enough(pool, tmp_path):
 def test_bad_input_is_refused(pool, tmp_path):
     for model, settings, what in [
         (MODEL, {"choice": "informatoin"}, 'did you mean "information"'),
+        (MODEL, {"strech": 5}, 'strech= is not known here: did you mean "stretch"'),
         (MODEL, {"heat": 0.0}, "heat=0.0"),
         (MODEL, {"first": 31}, "at least first=31 Frames"),
         (MultitaskCV(dim=12), {}, "MultitaskCV has no potential to simulate with"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import bayescg as bcg
 from bayescg.arguments import did_you_mean
 from bayescg.errors import ConfigError
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from bayescg.inference import Fit
     from bayescg.systems import System
 
-__all__ = ["Acquisition", "check_arguments_of"]
+__all__ = ["Acquisition", "check_arguments_of", "fit_settings"]
 
 QuantityOf = Callable[["Fit", "Frames"], Any]
 """From a fit and all frames so far to a Quantity, or to draws of one."""
@@ -69,14 +70,39 @@ class Acquisition(ABC):
         """The fit to all frames so far."""
 
 
-def check_arguments_of(function: Callable[..., Any], names: Collection[str], without: Collection[str]) -> None:
-    """Refuse names that are no arguments of a sampler, or those that an acquisition sets itself.
+def fit_settings(fit: Mapping[str, Any] | None, **more: Any) -> dict[str, Any]:
+    """Arguments of :func:`bayescg.fit`, no frames held out but where `fit` says so.
+
+    Raises
+    ------
+    ConfigError
+        One is unknown.
+    """
+    check_arguments_of(bcg.fit, fit or {}, ("model", "frames", "seed", "run_dir", "resume", "checkpoint_every"))
+    return {"validation": 0.0, "progress": False, **more, **(fit or {})}
+
+
+def check_arguments_of(
+    function: Callable[..., Any],
+    names: Collection[str],
+    without: Collection[str],
+    beside: Callable[..., Any] | None = None,
+) -> None:
+    """Refuse names that are no arguments of a function or class, or those that are set by others.
+
+    One that takes any arguments checks them itself. Names that could have been meant are also those of keywords of
+    `beside`, to which the others were given first.
 
     Raises
     ------
     ConfigError
     """
-    possible = [name for name in inspect.signature(function).parameters if name not in without]
+    parameters = inspect.signature(function).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    possible = [name for name in parameters if name not in without]
+    before = {} if beside is None else inspect.signature(beside).parameters
+    possible = [*(name for name, p in before.items() if p.kind is p.KEYWORD_ONLY), *possible]
     for name in names:
         if name not in possible:
             raise ConfigError(f"{name}= is not known here: {did_you_mean(name, possible)}use {', '.join(possible)}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +16,8 @@ import numpy as np
 from bayescg.analysis.quantity import Quantity
 from bayescg.arguments import check_counts, check_numbers, check_paths, did_you_mean
 from bayescg.checkpoint import write_file
-from bayescg.errors import CheckpointError, ConfigError
-from bayescg.experiments.acquisition.acquire import Acquisition
+from bayescg.errors import BayescgError, CheckpointError, ConfigError, Interrupted
+from bayescg.experiments.acquisition.acquire import Acquisition, check_arguments_of
 from bayescg.experiments.acquisition.next_labels import Labels
 from bayescg.experiments.acquisition.next_seeds import Seeding
 from bayescg.experiments.acquisition.next_shots import Shots
@@ -110,6 +112,7 @@ def active(
     """Simulate, learn, and let what was learned choose what to simulate next, until a number is sure enough.
 
     Every round is complete in the folder `out`, or not there: the same call goes on from what is, to the same numbers.
+    A call whose first round is refused leaves the folder to the corrected one.
 
     Parameters
     ----------
@@ -177,14 +180,15 @@ def active(
             f"acquire={acquire!r} is not known: {did_you_mean(acquire, ACQUISITIONS)}use one of "
             f"{', '.join(ACQUISITIONS)}"
         )
+    check_arguments_of(kind, settings, ("system", "model", "tolerance", "seed"))
     try:
         acquisition = kind(system, model, until.get("sd"), seed, **settings)
     except TypeError as error:  # of the signature
         raise ConfigError(f"acquire={acquire!r}: {error}") from error
     value_of = _quantity(acquisition, quantity)
     path, history = Path(out), list[Round]()
-    with claimed(path):
-        _identify(path / "active.json", system, model, acquisition, seed, quantity)
+    mine = _identity(system, model, acquisition, seed, quantity)
+    with claimed(path), _held(path, mine):
         query: dict[str, Any] | None = acquisition.begin()
         while True:
             began, number = time.perf_counter(), len(history)
@@ -247,8 +251,8 @@ def _as_quantity(value: Any) -> Quantity:
     return Quantity.of(draws, unit="")
 
 
-def _identify(path: Path, system: System, model: Any, acquisition: Acquisition, seed: int, quantity: Any) -> None:
-    """Note whose folder it is, or refuse that of another loop; when to stop may be another."""
+def _identity(system: System, model: Any, acquisition: Acquisition, seed: int, quantity: Any) -> dict[str, Any]:
+    """What a loop is, but for when it stops."""
     learner = model.model if isinstance(model, Fit) else model
     config = {"model": _name(learner)}
     if isinstance(learner, Model):
@@ -256,12 +260,31 @@ def _identify(path: Path, system: System, model: Any, acquisition: Acquisition, 
     number = next(iter(acquisition.quantities)) if quantity is None else quantity
     mine = {"acquire": type(acquisition).__name__, "system": repr(system), "seed": seed, **config}
     mine["quantity"] = number if isinstance(number, str) else _name(number)
-    mine = json.loads(json.dumps({**mine, **acquisition.identity()}, default=repr))
-    theirs = _noted(path, mine)
+    return json.loads(json.dumps({**mine, **acquisition.identity()}, default=repr))
+
+
+@contextmanager
+def _held(path: Path, mine: dict[str, Any]) -> Iterator[None]:
+    """Note whose folder it is, or refuse that of another loop; one of which no round came about is no loop yet."""
+    file = path / "active.json"
+    theirs = _noted(file, mine)
+    refused = theirs.pop("refused", False)
     if different := [key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)]:
-        raise CheckpointError(
-            f"{path.parent} holds another active loop (different: {', '.join(sorted(different))}): give another out="
-        )
+        if not refused:
+            raise CheckpointError(
+                f"{path} holds another active loop (different: {', '.join(sorted(different))}): give another out="
+            )
+        shutil.rmtree(path / "round-000", ignore_errors=True)
+    if refused:
+        write_file(file, json.dumps(mine, indent=1))
+    try:
+        yield
+    except Interrupted:
+        raise
+    except BayescgError:
+        if not (path / "history.json").exists():
+            write_file(file, json.dumps({**mine, "refused": True}, indent=1))
+        raise
 
 
 def _name(function: Any) -> str:

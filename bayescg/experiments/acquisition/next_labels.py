@@ -16,7 +16,7 @@ from bayescg.arguments import check_counts, check_positive, did_you_mean
 from bayescg.checkpoint import whole
 from bayescg.data import Frames, evenly
 from bayescg.errors import ConfigError, SimulationError
-from bayescg.experiments.acquisition.acquire import Acquisition
+from bayescg.experiments.acquisition.acquire import Acquisition, fit_settings
 from bayescg.experiments.acquisition.informative import most_informative
 from bayescg.inference import Fit
 from bayescg.modelling import HasPotential
@@ -114,7 +114,7 @@ class Labels(Acquisition):
         self.pool, self.first, self.batch, self.choice = configurations, first, batch, choice
         self.walk = {"dt": dt, "chains": chains, "stretches": stretches, "stretch": stretch, "friction": friction}
         self.heat, self.draws = heat, draws
-        self.settings: dict[str, Any] = {"validation": 0.0, "progress": False, **(fit or {})}
+        self.settings = fit_settings(fit)
         self.labels: list[np.ndarray] = []
         self.visited = np.zeros((0, system.dim))
         self.quantities = {"forces": self.forces}

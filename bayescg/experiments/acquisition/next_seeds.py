@@ -21,7 +21,7 @@ from bayescg.checkpoint import whole
 from bayescg.data import Frames
 from bayescg.data.pairs import steps_of
 from bayescg.errors import ConfigError, DataError
-from bayescg.experiments.acquisition.acquire import Acquisition, check_arguments_of
+from bayescg.experiments.acquisition.acquire import Acquisition, check_arguments_of, fit_settings
 from bayescg.experiments.many.mapping import map
 from bayescg.inference import Fit
 from bayescg.modelling import HasBasis, Model
@@ -142,13 +142,16 @@ class Seeding(Acquisition):
         self.n, self.region, self.explore = n, None if region is None else list(region), explore
         self.dynamics = getattr(bcg.sampling, dynamics)
         check_arguments_of(
-            self.dynamics, sampler, ("system", "steps", "dt", "chains", "starts", "stride", "seed", "run_dir", "resume")
+            self.dynamics,
+            sampler,
+            ("system", "steps", "dt", "chains", "starts", "stride", "seed", "run_dir", "resume"),
+            Seeding,
         )
         if simulate is not None and sampler:
             raise ConfigError(f"{', '.join(sampler)}: an engine of yours, simulate=, is not given these")
         self.sampler, self.simulate = sampler, simulate
         self.workers, self.cluster = workers, cluster
-        self.settings: dict[str, Any] = {"validation": 0.0, "uncertainty": "none", "progress": False, **(fit or {})}
+        self.settings = fit_settings(fit, uncertainty="none")
         self.rounds: list[np.ndarray] = []
         self.seeds: Seeds | None = None
         names = [f"log t{k}" for k in range(1, 10)] if region is None else ["logit p"]

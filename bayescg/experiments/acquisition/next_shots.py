@@ -17,7 +17,7 @@ from bayescg.analysis.quantity import Quantity
 from bayescg.arguments import check_counts
 from bayescg.data import Frames
 from bayescg.errors import ConfigError
-from bayescg.experiments.acquisition.acquire import Acquisition, check_arguments_of
+from bayescg.experiments.acquisition.acquire import Acquisition, check_arguments_of, fit_settings
 from bayescg.experiments.stored_shots import joined_shots, stored_shots
 from bayescg.inference import Fit
 
@@ -95,10 +95,13 @@ class Shots(Acquisition):
         self.regions = {name: given_by[name] for name in names}
         self.pool, self.first, self.batch = configurations, first, batch
         check_arguments_of(
-            bcg.sampling.commitment, shooting, ("system", "configurations", "seed", "all_regions", "progress")
+            bcg.sampling.commitment,
+            shooting,
+            ("system", "configurations", "seed", "all_regions", "progress"),
+            Shots,
         )
         self.shooting = {"shots": shots, "dt": dt, **shooting}
-        self.settings: dict[str, Any] = {"validation": 0.0, "progress": False, **(fit or {})}
+        self.settings = fit_settings(fit)
         self.rounds: list[Frames] = []
         self.rows: set[int] = set()
         self.quantities = {"committor": self.committor}

@@ -85,7 +85,7 @@ class Windows(Acquisition):
         if len(regions) != 2:
             raise ConfigError(f"regions={list(regions)} must be two")
         self.regions, self.starts, self.steps, self.walkers = dict(regions), starts, steps, walkers
-        check_arguments_of(bcg.sampling.umbrella, ladder, ("system", "cv", "seed", "run_dir"))
+        check_arguments_of(bcg.sampling.umbrella, ladder, ("system", "cv", "seed", "run_dir"), Windows)
         self.ladder = {"dt": dt, "progress": False, **ladder}
         self.rounds: list[tuple[int, Frames]] = []
         self.quantities = {"dF": self.difference}
