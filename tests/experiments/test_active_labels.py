@@ -1,6 +1,7 @@
 """Labels where a learned potential is least certain: what is chosen, that the loop goes on, and what it refuses."""
 
 import json
+import warnings
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import bayescg as bcg
 from bayescg.errors import CheckpointError, ConfigError
 from bayescg.experiments import active
 from bayescg.experiments.acquisition import most_informative
+from bayescg.experiments.acquisition.reach import Reach
 from bayescg.models import MultitaskCV, NeuralPotential
 
 SYSTEM = bcg.systems.MorseCluster(4)
@@ -90,6 +92,53 @@ def test_a_loop_that_is_killed_goes_on_to_the_same_numbers(pool, finished, tmp_p
     assert numbers(tmp_path) == numbers(finished.path)
     with pytest.raises(CheckpointError, match=r"another active loop \(different: choice\)"):
         active(SYSTEM, MODEL, "labels", choice="random", **arguments)
+
+
+def distances(x: np.ndarray) -> np.ndarray:
+    first, second = np.triu_indices(4, 1)
+    x = x.reshape(len(x), 4, 3)
+    return np.linalg.norm(x[:, first] - x[:, second], axis=-1)
+
+
+def test_a_simulation_is_followed_to_where_particles_leave_the_distances_that_are_labelled(pool, tmp_path):
+    """One that hardly learned lets them run into each other, to a fifth of the least distance that has a label."""
+    long: dict[str, Any] = {**SETTINGS, "chains": 20, "stretch": 60}
+    run = active(SYSTEM, MODEL, "labels", until={"rounds": 1}, out=tmp_path, configurations=pool, **long)
+    labelled = distances(np.asarray(run.frames.positions))
+    with np.load(tmp_path / "round-000" / "visited.npz") as stored:
+        visited = distances(stored["positions"])
+    assert visited.min() > 0.8 * labelled.min()  # the step that first comes 0.9 times as close may lead a bit further
+    assert visited.max() < 1.2 * labelled.max()
+    assert visited.max() > 1.1 * labelled.max()
+
+
+def test_like_particles_reach_as_far_whichever_they_are():
+    x = np.asarray(SYSTEM.start, dtype=np.float64).reshape(1, 4, 3)
+    path = np.repeat(x[None], 6, 1)
+    path[0, :, 3] += np.linspace(0.0, 1.0, 6)[:, None] * (x[0, 0] - x[0, 3])  # the last one walks into the first
+    flat, swapped = path.reshape(1, 6, 12), path[:, :, [3, 2, 1, 0]].reshape(1, 6, 12)
+    for labelled in (x, x[:, [1, 0, 3, 2]]):
+        for walk in (flat, swapped):
+            end, left = Reach(labelled.reshape(1, 12), None).up_to_its_end(walk)
+            assert left.all()
+            np.testing.assert_array_equal(end[0], walk[0, 1])
+    rigid = np.repeat((2.0 - x[None]), 3, 1).reshape(1, 3, 12)
+    end, left = Reach(x.reshape(1, 12), None).up_to_its_end(rigid)
+    assert not left.any()
+
+
+def test_what_is_to_be_said_of_a_frame_is_said_once(pool, tmp_path):
+    """Each of three rounds has the first two particles of frame 0 in nearly the same place, beside other frames."""
+    x = np.asarray(pool.positions).copy().reshape(30, 12)
+    x[0, 3:6] = x[0, :3] + 0.05
+    broken = bcg.data.Frames.from_numpy(x, unit="reduced", temperature_kT=SYSTEM.kT)
+    few: dict[str, Any] = {"first": 30, "batch": 2, "chains": 2, "stretch": 2, "draws": 4}
+    arguments: dict[str, Any] = {**SETTINGS, **few, "fit": {"steps": 1, "compile": "off"}}
+    for _ in range(2):  # a loop that is read says it, too
+        with warnings.catch_warnings(record=True) as doubts:
+            warnings.simplefilter("always")
+            active(SYSTEM, MODEL, "labels", until={"rounds": 3}, configurations=broken, out=tmp_path, **arguments)
+        assert len([d for d in doubts if "the forces of frame 0 are" in str(d.message)]) == 1
 
 
 def test_it_stops_where_the_forces_are_sure_enough(pool, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -196,7 +197,9 @@ def active(
             query = _noted(folder / "query.json", query)
             random = int(np.random.SeedSequence([seed, number]).generate_state(1)[0] >> 1)
             frames = acquisition.answer(query, folder, random)
-            fit = acquisition.learn(frames, folder, random)
+            with warnings.catch_warnings(record=True) as doubts:  # of fewer frames than the last round has
+                warnings.simplefilter("always")
+                fit = acquisition.learn(frames, folder, random)
             value = _as_quantity(value_of(fit, frames))
             cost, seconds = int(frames.provenance["cost"]["force_evaluations"]), time.perf_counter() - began
             history.append(Round(number, len(frames), cost, value.mean, value.sd, seconds))
@@ -206,6 +209,8 @@ def active(
             reason = _reason(until, history, value)
             query = None if reason else acquisition.propose(fit, frames, value)
             if query is None:
+                for words, category in {str(doubt.message): doubt.category for doubt in doubts}.items():
+                    warnings.warn(words, category, stacklevel=2)
                 return ActiveRun(fit, frames, value, history, reason or "nothing is left to ask", path)
 
 

@@ -18,6 +18,7 @@ from bayescg.data import Frames, evenly
 from bayescg.errors import ConfigError, SimulationError
 from bayescg.experiments.acquisition.acquire import Acquisition, fit_settings
 from bayescg.experiments.acquisition.informative import most_informative
+from bayescg.experiments.acquisition.reach import Reach
 from bayescg.inference import Fit
 from bayescg.modelling import HasPotential
 from bayescg.sampling.sampled_frames import to_frames
@@ -44,8 +45,11 @@ class Labels(Acquisition):
 
     A round simulates with the potential of the round before, in short stretches. A chain that has come where a force is
     less certain than training has seen (:attr:`bayescg.analysis.ForceBands.beyond`) ends there and begins anew at a
-    labelled configuration: what it would show beyond means nothing. Of the configurations visited, those are labelled
-    whose forces tell most of the weights together (:func:`most_informative`).
+    labelled configuration: what it would show beyond means nothing. So does one where two particles first come closer
+    than any of their kinds in the labelled configurations, or further apart, by a tenth: a hole of the potential, that
+    is sure of it, may lie there, and labels from its ground, forces of fifty times the usual ones, would outweigh all
+    others. Of the configurations visited, those are labelled whose forces tell most of the weights together
+    (:func:`most_informative`).
 
     Parameters
     ----------
@@ -190,28 +194,29 @@ class Labels(Acquisition):
         name, warmth = unit if hot is None else ("temperature", hot)
         thermal: dict[str, Any] = {name: self.heat * warmth}
         system = bcg.systems.System(fit.system().energy, self.system.dim, topology=self.system.topology, **thermal)
+        reach = Reach(labelled, self.system.topology)
         x, visited = labelled[rng.integers(len(labelled), size=walk["chains"])], []
         for number in range(walk["stretches"]):
-            x = self._stretch(system, x, seed + number)
-            bands = bcg.analysis.force_bands(fit, x, draws=min(self.draws, 50))
+            x, left = reach.up_to_its_end(self._stretch(system, x, seed + number))
+            left |= bcg.analysis.force_bands(fit, x, draws=min(self.draws, 50)).beyond
             visited.append(x)
-            x = np.where(bands.beyond[:, None], labelled[rng.integers(len(labelled), size=len(x))], x)
+            x = np.where(left[:, None], labelled[rng.integers(len(labelled), size=len(x))], x)
         return np.concatenate(visited)
 
     def _stretch(self, system: System, x: np.ndarray, seed: int) -> np.ndarray:
-        """The end of one stretch of every chain; a shorter one where the potential throws a chain out."""
+        """Up to 200 configurations along one stretch, (chains, n, dim); a shorter one where a chain is thrown out."""
         dt, steps = self.walk["dt"], self.walk["stretch"]
         for _ in range(_ATTEMPTS):
             try:
                 frames = bcg.sampling.langevin(
-                    system, steps, dt=dt, starts=x, friction=self.walk["friction"], stride=steps, compile="off",
-                    seed=seed, progress=False,
+                    system, steps, dt=dt, starts=x, friction=self.walk["friction"], stride=-(-steps // 200),
+                    compile="off", seed=seed, progress=False,
                 )  # fmt: skip
             except SimulationError:
                 steps = max(1, steps // 2)
             else:
-                return frames.gather(slice(None)).reshape(len(x), -1)
-        return x
+                return frames.gather(slice(None)).reshape(len(x), -1, x.shape[1])
+        return x[:, None]
 
     def _deviations(self, fit: Fit, x: np.ndarray) -> np.ndarray:
         """Of the forces of each configuration in every draw, along the directions in which they differ most."""
