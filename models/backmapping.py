@@ -35,9 +35,8 @@ class Backmapping(Model):
     A potential of the beads (:class:`ForceMatchingPotential`), times this density, is a density of all atoms, of which
     relative entropy is the sum of the two parts' own: each is learned by itself.
 
-    Atoms drawn around beads have these at exactly their places (:func:`bayescg.sampling.backmapped`); refits give
-    averages over such atoms error bars. Bonds that no coordinate is, of rings and, where beads are not bonded, between
-    residues, come out wider than they are.
+    Atoms around beads leave these where they are; averages over them have error bars by refits
+    (:func:`bayescg.sampling.backmapped`). Bonds of rings, or of residues whose beads are not bonded, come out too wide.
 
     Parameters
     ----------
@@ -75,7 +74,6 @@ class Backmapping(Model):
     uncertainty = "bootstrap"
     training_defaults: ClassVar[dict[str, Any]] = {"steps": 1000, "batch_size": 256, "learning_rate": 5e-3}
     citation = "Schöberl, Zabaras, Koutsourelakis, J. Comput. Phys. 333, 49 (2017), doi:10.1016/j.jcp.2016.12.041"
-
     coordinates: UnboundedCoordinates | None
     atoms: list[int]
     of_beads: UnboundedCoordinates
@@ -115,6 +113,7 @@ class Backmapping(Model):
     def _over(self, coordinates: UnboundedCoordinates) -> None:
         """Make the flows of the coordinates that are not the beads' own."""
         self.of_beads, places = coordinates.part(self.atoms)
+        self.reach = nets.TrainingRange(len(places))
         others = [k for k in range(coordinates.size or 0) if k not in places]
         soft = [k for k, place in enumerate(others) if place in coordinates.soft.tolist()]
         rest = [k for k in range(len(others)) if k not in soft]
@@ -149,7 +148,8 @@ class Backmapping(Model):
             self.coordinates = unbounded_coordinates(frames, self.atoms)
             self._over(self.coordinates)
         self.to((x := torch.as_tensor(frames.gather(evenly(frames)))).dtype)
-        u = self.inputs(x)[:, self.others]
+        self.reach.set((u := self.inputs(x))[:, self.bead_places])
+        u = u[:, self.others]
         s, turns = u[:, self.rest], nets.BOUND * torch.erf(u[:, self.soft] / 2**0.5)
         self.flow.place(s.mean(0), s.std(0, correction=0).clamp_min(1e-6))
         for knots, turn in zip(self.turned, turns.T, strict=True):

@@ -11,6 +11,7 @@ from bayescg.analysis.block_bootstrap import (
     bootstrap,
     in_time,
     inefficiency,
+    inflation,
     refit_sources,
     weights_of,
     without_tails,
@@ -117,19 +118,15 @@ class OfPotentials(Resampled):
         within = cell >= 0
         parts = np.bincount(self._part[within] * cells + cell[within], w[within], len(self._draw_of_part) * cells)
         each, chance = self._chance(parts.reshape(-1, cells))
-        share, m = self._share(chance), self.blocks
+        share, m = _share(chance, self.blocks), self.blocks
         c = (1 + np.sqrt(1 + share * m * (m + 2))) / (m + 2)
         return each.sum(0), (1 - c) * (self.weights[rows] @ each) + c * m * each[self._row_draw[rows]]
 
     def sources(self, influence: np.ndarray, sd: float) -> dict[str, float | None]:
         """Split the error of an average by what each frame (n,), times its weight, adds to it."""
         chance = self._chance(np.bincount(self._part, influence)[:, None])[1]
-        sampling = float((chance / (1 + self.blocks * self._share(chance)))[0])
+        sampling = float((chance / (1 + self.blocks * _share(chance, self.blocks)))[0])
         return {"sampling": sd * sampling**0.5, "parameter": sd * (1 - sampling) ** 0.5}
-
-    def _share(self, chance: np.ndarray) -> np.ndarray:
-        """Part of the variance between potentials that is theirs, where chance seems to make up another."""
-        return np.maximum(1 - chance, chance * (2 / (self.blocks - 1)) ** 0.5)
 
     def _chance(self, parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sums (potentials, cells) of those of parts (parts, cells), and which part of their variance is chance."""
@@ -145,12 +142,86 @@ class OfPotentials(Resampled):
         return each, np.divide(chance, between, out=np.ones_like(between), where=between > 0).clip(0.0, 1.0)
 
 
+class InTurn(OfPotentials):
+    r"""Frames of one simulation that draws of a posterior have in turn: what moves slowly moves them all together.
+
+    Rows are those of a Bayesian bootstrap of blocks, each with the frames of all draws that are in it, moved by what
+    one of the m draws differs by from all. The variance V between the draws' sums is of the posterior and of the chance
+    V_n of what each draw has in each block beyond what the block and the draw have; of the moves,
+    :math:`(1 + 1 / m)(V - V_n)` is left. All of it has the Student t of the fewer of blocks and draws.
+    """
+
+    def __init__(self, frames: Frames, draw: np.ndarray, g: float, draws: int, seed: int):
+        each = np.unique(draw, return_inverse=True)[1]
+        m = int(each.max()) + 1
+        blocks = block_ids(frames, g)
+        if len(frames) < m * (int(blocks.max()) + 1):  # each with frames of all draws
+            blocks = frames.blocks(m)
+        Resampled.__init__(self, frames, g, draws, seed, blocks)
+        self.frame_weights = self.frame_weights * (len(frames) / m / np.bincount(each, self.frame_weights))[each]
+        self._row_draw = np.random.default_rng([seed, 1]).permutation(np.arange(draws) % m)
+        fewer = min(m, self.blocks)
+        self.factors = inflation(fewer, draws, seed)
+        self._seen = seen_by_blocks(g, len(frames) / self.blocks)
+        self._part = self.block_of * m + each
+        self._sizes = np.bincount(self._part, minlength=self.blocks * m).reshape(-1, m)
+        of_blocks, self._of_draws, of_both = ((n + 1) / (n - 1) for n in (self.blocks, m, fewer))
+        self._scale, self._of_draws = (of_blocks / self._seen / of_both) ** 0.5, (self._of_draws / of_both) ** 0.5
+
+    def sums(
+        self, cell: np.ndarray, cells: int, rows: np.ndarray | slice = slice(None), values: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As those of `Resampled`, moved by what a draw differs by; those of weights by factors, which are positive."""
+        w = self.frame_weights if values is None else self.frame_weights * values
+        within, size = cell >= 0, self._sizes.size * cells
+        parts = np.bincount(self._part[within] * cells + cell[within], w[within], size).reshape(-1, cells)
+        each, chance = self._chance(parts)
+        every = each.sum(0)
+        blocks = self.weights[rows] @ parts.reshape(self.blocks, -1, cells).sum(1)
+        share, m = _share(chance, len(each)), len(each)
+        moves = self._of_draws * share**0.5 * (m * each[self._row_draw[rows]] - every)
+        if values is not None:
+            return every, every + self._scale * (blocks - every) + moves
+        whole = np.where(every > 0, every, 1.0)
+        return every, every * (blocks / whole) ** self._scale * (1 + moves / whole)
+
+    def sources(self, influence: np.ndarray, sd: float) -> dict[str, float | None]:
+        parts = np.bincount(self._part, influence, self._sizes.size)
+        each, chance = self._chance(parts[:, None])
+        m, count = len(each), self.blocks
+        of_blocks = np.square(parts.reshape(count, m).sum(1)).sum() * count / (count - 1) / self._seen
+        of_draws = float((_share(chance, m) * each.var(0, ddof=1))[0]) * m * (m + 1)
+        sampling = of_blocks / (of_blocks + of_draws) if of_blocks > 0 else 0.0
+        return {"sampling": sd * sampling**0.5, "parameter": sd * (1 - sampling) ** 0.5}
+
+    def _chance(self, parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        sizes = self._sizes[:, :, None]
+        parts = parts.reshape(*self._sizes.shape, -1)
+        each = parts.sum(0)
+        rest = parts - sizes * (each / sizes.sum(0))
+        rest -= sizes * (rest.sum(1) / sizes.sum(1))[:, None]
+        (count, m), between = self._sizes.shape, each.var(0, ddof=1)
+        free = (held := int((sizes > 0).sum())) - count - m + 1
+        chance = np.square(rest).sum((0, 1)) * (held / free / m if free > 0 else 0.0) / self._seen
+        return each, np.divide(chance, between, out=np.ones_like(between), where=between > 0).clip(0.0, 1.0)
+
+
+def _share(chance: np.ndarray, count: int) -> np.ndarray:
+    """Part of the variance between draws that is theirs, where chance seems to make up another."""
+    return np.maximum(1 - chance, chance * (2 / (count - 1)) ** 0.5)
+
+
 def few_potentials(frames: Frames) -> str | None:
-    """What to say of frames of fewer than ten draws of a potential."""
+    """What to say of frames of fewer than ten draws of a potential, or of a backmapping."""
     draw = draw_of(frames)
     if draw is None or (count := len(np.unique(draw))) >= _ENOUGH_POTENTIALS:
         return None
     what = "tell of no spread between them" if count < _FEWEST_POTENTIALS else "tell little of the spread between them"
+    if frames.draw is not None:
+        return (
+            f"the frames are of {count} draw{'s' * (count > 1)} that share a simulation, which {what}: give "
+            f"draws={_ENOUGH_POTENTIALS} or more, of a fit with as many refits"
+        )
     return (
         f"the frames are of {count} draw{'s' * (count > 1)} of the potential, which {what}: simulate "
         f"fit.system(draws={_ENOUGH_POTENTIALS}) or more (fit.system(draw=0) is one potential, taken for the truth)"
@@ -246,7 +317,7 @@ def resampled(frames: Frames, g: float, draws: int, seed: int) -> Resampled:
     """Draws of sums over frames, by blocks that suit a statistical inefficiency `g`.
 
     Of biased frames by columns of windows, of those with equilibrium weights by trajectories, of those of several draws
-    of a potential by these.
+    of a potential by these, of draws that share a simulation by blocks and draws.
     """
     if frames.bias is not None:
         return _Biased(frames, draws, seed)
@@ -255,7 +326,7 @@ def resampled(frames: Frames, g: float, draws: int, seed: int) -> Resampled:
     draw = draw_of(frames)
     if draw is None or len(np.unique(draw)) < _FEWEST_POTENTIALS:
         return Resampled(frames, g, draws, seed)
-    return OfPotentials(frames, draw, g, draws, seed)
+    return (OfPotentials if frames.draw is None else InTurn)(frames, draw, g, draws, seed)
 
 
 def average(values: np.ndarray, frames: Frames, draws: int, seed: int, unit: str) -> Quantity:

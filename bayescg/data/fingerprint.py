@@ -33,7 +33,7 @@ def fingerprint(frames: Any) -> str:
     digest.update(np.ascontiguousarray(frames.trajectory[sample]).tobytes())
     if frames.weights is not None:
         digest.update(np.ascontiguousarray(frames.weights).data)
-    for name in ("momenta", "forces", "energy", "labels", "commitments"):
+    for name in ("momenta", "forces", "energy", "labels", "commitments", "draw"):
         if getattr(frames, name) is not None:
             digest.update(name.encode() + frames.gather(sample, name).tobytes())
     if frames.masses is not None:

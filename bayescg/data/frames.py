@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Frames", "Pairs", "Stretches"]
 
 _LEARNED = ("momenta", "forces", "energy", "labels", "commitments")
-_EACH_FRAME = ("positions", "trajectory", "order", "times", "box", "weights", *_LEARNED, "bias", "koopman")
+_EACH_FRAME = ("positions", "trajectory", "order", "times", "box", "weights", *_LEARNED, "draw", "bias", "koopman")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -67,6 +67,10 @@ class Frames:
         Class of each frame; -1 where it is not known.
     commitments : array of int, (n, regions), or None
         Of the trajectories shot from each frame, how many reached each region first; a row of zeros where none were.
+    draw : array of int, (n,), or None
+        Which draw of a posterior each frame is of, where several share one simulation, as atoms placed around its beads
+        do. What draws of a potential were simulated with, each by itself, `provenance` tells; see
+        :func:`bayescg.data.draw_of`.
     bias : Bias or None
         Of umbrella sampling: window and bias energies of each frame, which `weights` undo.
     koopman : Koopman or None
@@ -102,6 +106,7 @@ class Frames:
     energy: np.ndarray | None = None
     labels: np.ndarray | None = None
     commitments: np.ndarray | None = None
+    draw: np.ndarray | None = None
     bias: Bias | None = None
     koopman: Koopman | None = None
     temperature: float | None = None

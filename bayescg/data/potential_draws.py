@@ -1,4 +1,4 @@
-"""Which draw of a posterior the frames of a simulation are of."""
+"""Which draw of a posterior frames are of."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ __all__ = ["draw_of"]
 
 
 def draw_of(frames: Frames) -> np.ndarray | None:
-    """Number of the posterior draw whose potential each frame was simulated with, ``(n,)``; None where there is one.
+    """Number of the posterior draw that each frame is of, ``(n,)``; None where there is one.
 
-    Chains are divided among the draws in order.
+    Chains of a simulation with draws of a potential are divided among these in order. Draws that share a simulation
+    have its frames in turn, which say so themselves (``frames.draw``).
 
     Examples
     --------
@@ -26,6 +27,8 @@ def draw_of(frames: Frames) -> np.ndarray | None:
     >>> draw_of(replace(frames, provenance={"potential_draws": 2, "chains": 4}))
     array([0, 0, 1, 1])
     """
+    if frames.draw is not None:
+        return frames.draw
     count = frames.provenance.get("potential_draws")
     if count is None:
         return None

@@ -39,6 +39,11 @@ class TrainingRange(nn.Module):
         self.low.copy_(values.amin(0))
         self.high.copy_(values.amax(0))
 
+    def beyond(self, values: Tensor) -> Tensor:
+        """Which of values ``(n, size)`` are beyond the range, bool ``(n, size)``; those that are not finite are."""
+        room = self.slack * (self.high - self.low) + 1e-3 * self.high.abs()
+        return ~((values >= self.low - room) & (values <= self.high + room))
+
     def strays(self, values: Tensor, names: Callable[[int], str]) -> str:
         """The first of values ``(n, size)`` beyond the range, in words; empty where none is.
 
@@ -49,8 +54,7 @@ class TrainingRange(nn.Module):
         names : callable
             From a column to what is to stand before its value.
         """
-        room = self.slack * (self.high - self.low) + 1e-3 * self.high.abs()
-        beyond = ~((values >= self.low - room) & (values <= self.high + room))
+        beyond = self.beyond(values)
         if not bool(beyond.any()):
             return ""
         chain, column = beyond.nonzero()[0].tolist()

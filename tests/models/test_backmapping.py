@@ -106,14 +106,16 @@ def test_draws_of_the_backmapping_are_told_apart(leaning):
     beads = replace(test, positions=test.positions[:, :3], topology=leaning.model.mapping.topology)
     atoms = bcg.sampling.backmapped(leaning, beads, draws=3)
     assert len(atoms) == 200
-    assert len(np.unique(atoms.trajectory)) == 3
+    assert len(np.unique(atoms.trajectory)) == 1
     values = LEANING(torch.as_tensor(atoms.positions))[:, 5].numpy()
     with pytest.warns(UserWarning, match="3 draws"):
         parts = average(values, atoms, 200, 0, "rad").sd_by_source
     assert parts is not None
     assert parts["parameter"] is not None
     assert parts["parameter"] > 0
-    assert counts(atoms) == [67, 67, 66]
+    assert sorted(counts(atoms)) == [66, 67, 67]
+    assert counts(atoms[:99]) == [33, 33, 33]  # in turn
+    assert sorted(counts(atoms[::3])) != [0, 0, 67]  # and in no order
     together = replace(beads, trajectory=np.repeat(np.arange(3), [50, 75, 75]))
     of_potentials = replace(together, provenance={"potential_draws": 3, "chains": 3})
     paired = bcg.sampling.backmapped(leaning, of_potentials, draws=3)
@@ -125,6 +127,21 @@ def test_draws_of_the_backmapping_are_told_apart(leaning):
     ):
         with pytest.raises(ConfigError, match=words):
             bcg.sampling.backmapped(leaning, frames, draws=draws)
+
+
+def test_beads_that_nothing_is_known_of_are_named(leaning):
+    test = leaning_frames(50, 5)
+    beads = replace(test, positions=test.positions[:, :3].copy(), topology=leaning.model.mapping.topology)
+    bcg.sampling.backmapped(leaning, beads)  # 3000 frames of training reach further than 50 others
+    beads.positions[17, 2] += 3 * (beads.positions[17, 2] - beads.positions[17, 1])
+    with pytest.warns(
+        UserWarning, match=r"beads of 1 of 50 .* frame 17: bond\(.*C2.*, .*C3.*\) is 0\.\d+, in the training"
+    ):
+        bcg.sampling.backmapped(leaning, beads)
+    in_a_box = replace(beads, box=np.tile(0.8 * np.eye(3), (50, 1, 1)))
+    with pytest.raises(DataError, match="beads of frame 17 are broken across the periodic box: MOL0-C2 and MOL0-C3"):
+        bcg.sampling.backmapped(leaning, in_a_box)
+    assert len(bcg.sampling.backmapped(leaning, in_a_box[:17])) == 17
 
 
 def test_beads_of_a_peptide_are_placed_by_each_other_alone():

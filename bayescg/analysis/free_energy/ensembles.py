@@ -62,7 +62,7 @@ def pooled(parts: list[Frames]) -> Frames:
         parts[0], positions=np.concatenate([part.gather(np.arange(len(part))) for part in parts]),
         trajectory=np.concatenate(numbers), bias=Bias(window, energies, np.concatenate(replicas)), weights=None,
         order=None if any(order is None for order in orders) else np.concatenate(orders), times=None, momenta=None,
-        forces=None, energy=None, labels=None, commitments=None, koopman=None,
+        forces=None, energy=None, labels=None, commitments=None, draw=None, koopman=None,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from bayescg.errors import DataError, TopologyError, UnitError
 if TYPE_CHECKING:
     import mdtraj
 
-__all__ = ["Scan", "scan"]
+__all__ = ["Scan", "broken", "scan"]
 
 NEIGHBOUR_RANGE = (0.05, 0.8)
 """nm: nearest neighbours of any atoms or beads in a molecule."""
@@ -96,11 +96,10 @@ class Scan:
         )
 
     def _check_whole(self, x: np.ndarray, box: np.ndarray) -> None:
-        half = np.linalg.norm(box, axis=2).min(axis=1) / 2
-        lengths = _lengths(x, self.bonds)
-        broken = np.argwhere(lengths > half[:, None])
-        if len(broken):
-            frame, bond = broken[0]
+        if len(apart := broken(x, self.bonds, box)):
+            frame, bond = apart[0]
+            length = float(_lengths(x[[frame]], self.bonds)[0, bond])
+            half = float(np.linalg.norm(box[frame], axis=1).min() / 2)
             number = (self.seen + frame) * self.stride
             remedy = "Give whole=True, which makes them whole, or do it beforehand: `gmx trjconv -pbc mol`"
             if self.imaged:
@@ -109,8 +108,8 @@ class Scan:
                 )
             raise DataError(
                 f"{self.source}: molecules are broken across the periodic box: frame {number}, "
-                f"{self._names(bond)} are bonded but {lengths[frame, bond]:.2f} nm apart, more than half the box "
-                f"({half[frame]:.2f} nm). {remedy}"
+                f"{self._names(bond)} are bonded but {length:.2f} nm apart, more than half the box "
+                f"({half:.2f} nm). {remedy}"
             )
 
     def _check_order(self, x: np.ndarray) -> None:
@@ -128,6 +127,18 @@ class Scan:
     def _names(self, bond: int) -> str:
         a, b = (self.topology.atom(int(k)) for k in self.bonds[bond])  # type: ignore[union-attr]
         return f"atoms {a.index} ({a}) and {b.index} ({b})"
+
+
+def broken(x: np.ndarray, bonds: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Frames and bonds, ``(k, 2)``, that are longer than half the box ``(n, 3, 3)``: their molecules are not whole.
+
+    Examples
+    --------
+    >>> x = np.array([[[0.0, 0.0, 0.0], [0.1, 0.0, 0.0]], [[0.0, 0.0, 0.0], [1.9, 0.0, 0.0]]])
+    >>> broken(x, np.array([[0, 1]]), 2 * np.eye(3)[None])
+    array([[1, 0]])
+    """
+    return np.argwhere(_lengths(x, bonds) > np.linalg.norm(box, axis=2).min(axis=1)[:, None] / 2)
 
 
 def scan(

@@ -1,10 +1,11 @@
-"""Chains divided among draws of a potential: what is made of them spreads as the posterior does, known exactly here."""
+"""Simulations with draws of a potential, or shared by draws: both spread as the posterior does, known exactly here."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from scipy.signal import lfilter
 from scipy.stats import norm
 from torch import nn
 
@@ -16,6 +17,8 @@ from bayescg.modelling import PotentialModel
 
 SPREAD = 0.15
 """Posterior sd of the place of a spring of unit stiffness, kT = 1."""
+MEMORY = 0.95
+"""Of a simulation that draws share, from one frame to the next."""
 EXACT = 0.2401
 """That of ln P(x > 0) / P(x < 0) about a spring at N(0, 0.15): nearly 2 sqrt(2 / pi) 0.15; by quadrature."""
 
@@ -151,3 +154,47 @@ def test_a_part_of_the_chains_keeps_its_draws():
     assert draw is not None
     assert np.unique(draw).tolist() == [2, 3, 4]
     assert draw_of(replace(run, provenance={})) is None
+
+
+def shared(draws: int, frames: int, spread: float, seed: int, stretches: bool = False) -> Frames:
+    """A path about a spring, forgotten in 20 frames, each moved by what one of the draws has at N(0, spread)."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=frames)
+    noise[1:] *= (1 - MEMORY**2) ** 0.5
+    turn = rng.permuted(np.tile(np.arange(draws), (frames // draws, 1)), axis=1).ravel()
+    if stretches:
+        turn = np.sort(turn)
+    x = lfilter([1.0], [1.0, -MEMORY], noise) + spread * rng.normal(size=draws)[turn]
+    run = Frames.from_numpy(x[:, None], unit="reduced", dt=1.0, temperature_kT=1.0)
+    if stretches:
+        return replace(run, trajectory=turn, provenance={"potential_draws": draws, "chains": draws})
+    return replace(run, draw=turn)
+
+
+def test_draws_that_share_a_simulation_do_not_differ_by_how_it_moves():
+    count, frames, spread = 40, 20_000, 0.06
+    slow = ((1 + MEMORY) / (1 - MEMORY) / frames) ** 0.5
+    runs = [shared(count, frames, spread, seed) for seed in range(8)]
+    means = [average(np.array(run.positions[:, 0]), run, 1000, seed, "") for seed, run in enumerate(runs)]
+    sources = [q.sd_by_source or {} for q in means]
+    squares = np.array([[float(parts[k] or 0) ** 2 for k in ("sampling", "parameter")] for parts in sources])
+    assert squares.sum(1) == pytest.approx([q.sd**2 for q in means])
+    # four standard errors: of 8 variances between 50 blocks, a tenth of which is a guess, and of 8 between 40 draws
+    assert squares[:, 0].mean() == pytest.approx(slow**2, rel=4 * (2 / 50 / 8) ** 0.5 + 0.1)
+    assert squares[:, 1].mean() == pytest.approx(spread**2 * (1 + 1 / count), rel=1.4 * 4 * (2 / 39 / 8) ** 0.5)
+    # in stretches, one for each, draws pass for simulations of their own, which differ by far more
+    wide = shared(count, frames, spread, 0, stretches=True)
+    assert average(np.array(wide.positions[:, 0]), wide, 1000, 0, "").sd > 1.5 * np.mean([q.sd for q in means])
+    differences = [landscape(run, seed).difference((-9, 0), (0, 9)) for seed, run in enumerate(runs)]
+    ratio = np.mean([d.sd for d in differences]) / np.mean([q.sd for q in means])
+    assert ratio == pytest.approx(2 * (2 / np.pi) ** 0.5, rel=0.15)  # of ln P(x > 0) / P(x < 0), linearised
+
+
+def test_a_part_of_a_shared_simulation_keeps_its_draws():
+    run = shared(5, 100, 0.1, 0)
+    part = draw_of(run[20:])
+    assert part is not None
+    assert np.bincount(part).tolist() == [16] * 5
+    with pytest.warns(UserWarning, match="of 5 draws that share a simulation, which tell little"):
+        assert average(np.array(run.positions[:, 0]), run, 200, 0, "").ci90 is not None
+    assert run.fingerprint() != replace(run, draw=None).fingerprint()
