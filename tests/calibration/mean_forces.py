@@ -16,6 +16,9 @@ SPLIT, LEFT, RIGHT, TAIL = 0.125, -2.545, 3.175, 4.495
 GRID = SPLIT + 0.02 * (torch.arange(-450, 450)[:, None] + 0.5)
 FITTED = {"steps": 30, "validation": 0.0, "learning_rate": 1e-2, "batch_size": 5000, "compile": "off"}
 LEVEL_SETS = ("splits", "barrier", "wells", "tail")
+RIPPLED = (SPLIT, LEFT, RIGHT, TAIL)
+UNEVEN = (0.065, -1.305, 1.215, 1.715)
+"""Split, left and right well, and tail, of the potential of mean force of `uneven`."""
 
 
 def along_x(frames: Frames, **more: Any) -> Frames:
@@ -47,22 +50,47 @@ def trajectory(seed: int, timeless: bool = False) -> Frames:
     return along_x(_trajectories(seed // 200)[start : start + 4000], dt=None if timeless else 0.1)
 
 
-def answers(energies: torch.Tensor) -> dict[str, np.ndarray]:
+def uneven_mean(x: torch.Tensor) -> torch.Tensor:
+    """Exact potential of mean force ``(n,)`` of `uneven`: a double well."""
+    return 0.96 * (x.square() - 1.6).square() + 0.35 * x
+
+
+def _uneven_energy(xy: torch.Tensor) -> torch.Tensor:
+    """Around its mean 0.8 sin 2x, y is on a spring whose stiffness grows ninefold with x: integrated, nothing stays."""
+    x, y = xy.unbind(-1)
+    stiffness = 1.0 + 8.0 * torch.sigmoid(3.0 * x)
+    return uneven_mean(x) + 0.5 * stiffness * (y - 0.8 * torch.sin(2.0 * x)).square() - 0.5 * stiffness.log()
+
+
+def uneven(seed: int, count: int = 800) -> Frames:
+    """Independent frames of a double well along x, whose forces have noise of uneven width that is skewed."""
+    rng, grid = np.random.default_rng(seed), np.linspace(-3.2, 3.2, 6401)
+    p = np.exp(-uneven_mean(torch.as_tensor(grid)).numpy())
+    x = np.interp(rng.random(count), np.concatenate([[0.0], np.cumsum(p[1:] + p[:-1]) / (p[1:] + p[:-1]).sum()]), grid)
+    y = 0.8 * np.sin(2.0 * x) + rng.normal(size=count) / np.sqrt(1.0 + 8.0 / (1.0 + np.exp(-3.0 * x)))
+    plane = bcg.systems.from_function(_uneven_energy, dim=2, temperature_kT=1.0)
+    forces = plane.forces(torch.as_tensor(np.stack([x, y], 1)))[:, :1].numpy()
+    return Frames.from_numpy(x[:, None], unit="reduced", temperature_kT=1.0, forces=forces)
+
+
+def answers(energies: torch.Tensor, places: tuple[float, ...] = RIPPLED) -> dict[str, np.ndarray]:
     """Four numbers of each of several potentials on the grid, ``(draws, points)``."""
     x, u = GRID[:, 0], energies.double()
-    at = {
-        name: int((x - place).abs().argmin()) for name, place in (("L", LEFT), ("R", RIGHT), ("T", TAIL), ("B", SPLIT))
-    }
-    left = x < SPLIT
+    b, l, r, t = (u[:, int((x - place).abs().argmin())] for place in places)  # noqa: E741
+    left = x < places[0]
     sides = torch.logsumexp(-u[:, left], 1) - torch.logsumexp(-u[:, ~left], 1)
-    values = (sides, u[:, at["B"]] - u[:, at["L"]], u[:, at["R"]] - u[:, at["L"]], u[:, at["T"]] - u[:, at["R"]])
-    return {name: value.numpy() for name, value in zip(LEVEL_SETS, values, strict=True)}
+    return {name: value.numpy() for name, value in zip(LEVEL_SETS, (sides, b - l, r - l, t - r), strict=True)}
 
 
 @cache
 def truth() -> dict[str, float]:
     energies = bcg.systems.RippledWell().mean_potential.energy(GRID.double())
     return {name: float(values[0]) for name, values in answers(energies[None]).items()}
+
+
+@cache
+def uneven_truth() -> dict[str, float]:
+    return {name: float(values[0]) for name, values in answers(uneven_mean(GRID.double().T), UNEVEN).items()}
 
 
 def without_tail() -> dict[str, float]:
@@ -73,12 +101,18 @@ def tail() -> dict[str, float]:
     return {"tail": truth()["tail"]}
 
 
-def quantities(fit: Any, draws: int = 300) -> dict[str, Quantity]:
+def quantities(fit: Any, draws: int = 300, places: tuple[float, ...] = RIPPLED) -> dict[str, Quantity]:
     count = fit.weights.members or draws
     system = fit.system(draws=count)
     with torch.no_grad():
         energies = system.energy(GRID.expand(count, -1, -1))
-    return {name: Quantity.of(values, unit="kT") for name, values in answers(energies).items()}
+    return {name: Quantity.of(values, unit="kT") for name, values in answers(energies, places).items()}
+
+
+def default(seed: int, evidence: str) -> dict[str, Quantity]:
+    """Every setting of splines as it is: noise that depends on the state, a tenth held out, up to 3000 steps."""
+    model = ForceMatchingPotential(form="splines", evidence=evidence)  # pyright: ignore[reportArgumentType]
+    return quantities(bcg.fit(model, uneven(seed), seed=seed), places=UNEVEN)
 
 
 def splines(seed: int, evidence: str, frames: Any = independent, steps: int = 30) -> dict[str, Quantity]:
@@ -124,5 +158,14 @@ ROWS = [
             ("forces", None),
             ("joint", partial(splines, evidence="joint", frames=partial(trajectory, timeless=True), steps=5)),
         )
+    ),
+    *(
+        Row(
+            f"mean-forces-{evidence}-default",
+            f"potential of mean force from {evidence} of 800 frames of uneven, skewed noise, splines as they are",
+            partial(default, evidence=evidence),
+            uneven_truth,
+        )
+        for evidence in ("forces", "joint")
     ),
 ]

