@@ -5,7 +5,7 @@ from itertools import combinations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bayescg.errors import DataError, TopologyError
 from bayescg.features.interface import Features, atom_groups, register
@@ -14,6 +14,9 @@ from bayescg.features.torsions import torsion_sin_cos
 from bayescg.topologies import read_topology
 
 __all__ = ["Invariants", "invariants"]
+
+_STRAIGHT = 1e-5
+"""Sine of an angle that positions in single precision do not tell from a straight one."""
 
 
 @register
@@ -53,18 +56,34 @@ class Invariants(Features):
         """``d(N 1, CA 2), cos(N 1, CA 2, C 3), ...``."""
         return list(self.labels)
 
-    def check_apart(self, y: Tensor, numbers: Sequence[int]) -> None:
-        """Refuse features ``(n, size)`` of frames of these numbers in which two atoms or beads lie in one place.
+    def check_positions(self, x: Tensor, numbers: Sequence[int]) -> None:
+        """Refuse positions ``(n, atoms, 3)``, of frames of these numbers, in which a slope of a feature has no value.
 
         Raises
         ------
         DataError
+            Two beads lie in one place, or three in a line through which a torsion goes.
         """
-        close = (y[:, : len(self.pairs)] < 1e-6).nonzero()
-        if len(close):
-            frame, pair = close[0].tolist()
-            i, j = self.pairs[pair].tolist()
-            raise DataError(f"beads {i} and {j} lie in one place in frame {numbers[frame]}, where no force is defined")
+
+        def first(where: Tensor, beads: Tensor) -> tuple[int, str]:
+            frame, row = where.nonzero()[0].tolist()
+            *others, last = beads[row].tolist()
+            return numbers[frame], f"{', '.join(map(str, others))} and {last}"
+
+        x = x.double()
+        distance = torch.linalg.vector_norm(x[:, self.pairs[:, 0]] - x[:, self.pairs[:, 1]], dim=-1)
+        if (together := distance < 1e-6).any():
+            frame, beads = first(together, self.pairs)
+            raise DataError(f"beads {beads} lie in one place in frame {frame}, where no force is defined")
+        triples = torch.cat([self.quadruples[:, :3], self.quadruples[:, 1:]])
+        left, right = (nn.functional.normalize(x[:, triples[:, k]] - x[:, triples[:, 1]], dim=-1) for k in (0, 2))
+        sine = torch.linalg.vector_norm(torch.linalg.cross(left, right), dim=-1)
+        if (straight := sine < _STRAIGHT).any():
+            frame, beads = first(straight, triples)
+            raise DataError(
+                f"beads {beads} lie in a line in frame {frame}, where the torsions through them, and so the forces, "
+                "are not defined: leave the frame out, or choose beads where the chain bends"
+            )
 
     def config(self) -> dict[str, Any]:
         """JSON that rebuilds this."""

@@ -300,11 +300,32 @@ def test_frames_that_cannot_teach_it_are_refused(frames):
     with pytest.raises(DataError, match="have no forces: bcg"):
         bcg.fit(ForceMatchingPotential(), bare)
     bcg.fit(ForceMatchingPotential(form="splines", evidence="density"), bare, **FEW)
-    broken = x.numpy().copy()
-    broken[7, 3] = broken[7, 0]
-    broken = Frames.from_numpy(broken, unit="nm", temperature=300.0, forces=beads.forces, topology=beads.topology)
-    with pytest.raises(DataError, match="beads 0 and 3 lie in one place in frame 7"):
-        bcg.fit(ForceMatchingPotential(), broken, **FEW)
+    for place, words in (
+        (x[7, 0], "beads 0 and 3 lie in one place in frame 7"),
+        (2 * x[7, 2] - x[7, 1], "beads 1, 2 and 3 lie in a line in frame 7, where the torsions through them"),
+    ):
+        broken = x.numpy().copy()
+        broken[7, 3] = place
+        broken = Frames.from_numpy(broken, unit="nm", temperature=300.0, forces=beads.forces, topology=beads.topology)
+        with pytest.raises(DataError, match=words):
+            bcg.fit(ForceMatchingPotential(), broken, **FEW)
+
+
+def test_positions_in_a_plane_or_nearly_in_a_line_are_as_good_as_any():
+    """A fit of three beads in a line has no torsion, and every slope."""
+    beads, _ = chain(1)
+    x = torch.tensor([[[0.0, 0.0, 0.0], [0.15, 0.0, 0.0], [0.3, 0.0, 0.0], [0.3, 0.15, 0.0]]])
+    read = bcg.features.invariants(beads)
+    with pytest.raises(DataError, match="beads 0, 1 and 2 lie in a line in frame 5"):
+        read.check_positions(x + 7.0, [5])  # in single precision far from the origin, too
+    bent = x.clone()
+    bent[0, 1, 1] = 1e-4
+    read.check_positions(bent, [5])
+    assert torch.func.jacrev(read)(bent).isfinite().all()
+    assert beads.topology is not None
+    three = bcg.features.invariants(beads.topology.subset([0, 1, 2]))
+    three.check_positions(x[:, :3], [5])
+    assert torch.func.jacrev(three)(x[:, :3]).isfinite().all()
 
 
 def test_a_simulation_that_leaves_the_data_is_stopped(frames):

@@ -208,7 +208,7 @@ class BeadModel(PotentialModel):
         Raises
         ------
         DataError
-            The frames have no forces, or two beads lie in one place.
+            The frames have no forces, or two beads lie in one place, or three in a line.
         """
         super().setup(frames)
         if not hasattr(self, "scale"):
@@ -222,7 +222,7 @@ class BeadModel(PotentialModel):
         x, weight = _sample(frames, rows)
         y = self.read(x)
         if self.descriptors is not None:
-            self.descriptors.check_apart(y, rows.tolist())
+            self.descriptors.check_positions(x.unflatten(-1, (-1, 3)), rows.tolist())
         self.to(x.dtype)
         self.scale.set(y.mean(0), y.std(0, correction=0))
         self.reach.set(y[:, : len(self.reach.low)])
