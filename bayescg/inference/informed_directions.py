@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.func import grad, jacrev, jvp, vjp
+from torch.func import grad, jacrev, jvp
 
 from bayescg.data import evenly
 from bayescg.inference.generation import generate
@@ -23,11 +24,20 @@ _EXACT = 2048
 _ROWS = 4096
 """Gradients of a larger one that are all taken, and rows of the sketch of more."""
 
+_NUMBERS = 2**26
+"""Of all directions, that are kept."""
+
 _SLOPES = 64
 """Parameters by which slopes are taken at once."""
 
 _FRAMES = 8192
 """Frames read for a whole matrix, evenly spaced."""
+
+_TELLS = 0.1
+"""Information, in units of the prior's, of a direction of which the data tell anything."""
+
+Rows = Callable[[Params, Params], Tensor]
+"""What fields of a batch tell of parameters, ``(k,)``."""
 
 
 def scores_of_generated_frames(model: Model, names: list[str], point: Params) -> tuple[Tensor, Tensor]:
@@ -51,20 +61,19 @@ def scores_of_generated_frames(model: Model, names: list[str], point: Params) ->
 
 
 def by_training_frames(
-    model: Model,
-    names: list[str],
-    point: Params,
-    sd: Tensor,
-    frames: int,
-    batch: Callable[[Tensor], Params],
-    rank: int = 512,
-) -> tuple[Tensor, Tensor]:
+    model: Model, names: list[str], point: Params, sd: Tensor, frames: int, batch: Callable[[Tensor], Params]
+) -> tuple[Tensor, Tensor, Tensor]:
     r"""Largest ones first, of the information of the frames trained on, by a model that states it (`information`).
 
     Up to 2048 parameters the matrix :math:`\sum_k \nabla r_k \nabla r_k^T` is whole, with all its directions, of at
     most 8192 frames that stand for all. Of more parameters it is made of all gradients where there are at most 4096,
     else of a sketch: of so many rows :math:`\sum_k \epsilon_k \nabla r_k`, over groups of frames with random signs,
-    whose second moment is the matrix. That costs 4096 gradients, whatever the number of parameters.
+    whose second moment is the matrix. That costs 4096 gradients, whatever the number of parameters. The posterior of a
+    sketch is too wide, as its inverse is convex: with m rows and d parameters that the data determine, a sketch
+    :math:`1 / (1 - d / m)` times as large has the right one on average.
+
+    Every direction counts of which the data tell anything, for what is left out has the prior's width. Where so many
+    cannot be kept, the precision of single parameters makes up for the rest.
 
     Parameters
     ----------
@@ -76,19 +85,22 @@ def by_training_frames(
         Number of frames trained on.
     batch : callable
         From indices of frames to fields of a `Batch`, their weights among them.
-    rank : int
-        Most directions, of more than 2048 parameters.
 
     Returns
     -------
     s : Tensor, (k,)
         Roots of the information.
     directions : Tensor, (k, size)
+        In units of `sd`.
+    sd : Tensor, (size,)
+        As given, or smaller by what single parameters know beside the directions.
 
     References
     ----------
     The generalised Gauss-Newton matrix: Martens, "New insights and perspectives on the natural gradient method",
-    J. Mach. Learn. Res. 21, 1 (2020), section 9. The sketch: Clarkson, Woodruff, STOC 2013.
+    J. Mach. Learn. Res. 21, 1 (2020), section 9. The sketch: Clarkson, Woodruff, STOC 2013. Its inverse: Dereziński,
+    Bartan, Pilanci, Mahoney, "Debiasing distributed second order optimization with surrogate sketching and scaled
+    regularization", NeurIPS 2020. Low rank and diagonal: Mishkin et al., "SLANG", NeurIPS 2018, eq. (9).
     """
     theta, rest = _split(point, names)
 
@@ -96,32 +108,84 @@ def by_training_frames(
         return call_with(model, {**rest, **t}, lambda m: m.information(Batch(**tensors, total=len(tensors["x"]))))
 
     if len(sd) <= _EXACT:
-        index = torch.as_tensor(evenly(range(frames), _FRAMES))
-        root = sd.new_zeros(0, len(sd), dtype=torch.float64)
-        for part in index.split(1024):
-            tensors = batch(part)
-            count = len(rows(theta, tensors))
-            if count < len(sd):
-                jacobian = flat(jacrev(rows)(theta, tensors), names, count)
-            else:
-                jacobian = _forwards(lambda t, b=tensors: rows(t, b), theta, names)
-            jacobian = (jacobian * sd).double() * (frames / len(index)) ** 0.5
-            # a root of the matrix, not the matrix: rounding would drown what noiseless data tell of small directions
-            root = torch.linalg.qr(torch.cat([root, jacobian]), mode="r")[1]
-        return torch.linalg.svd(root, full_matrices=False)[1:]
+        return *_whole(rows, theta, names, sd, frames, batch), sd
+    matrix, complete = _sketch(rows, theta, names, sd, frames, batch)
+    values, left = torch.linalg.eigh(sum(part.double() @ part.double().T for part in matrix.split(_ROWS, 1)))
+    values, left = values.flip(0).clamp_min(1e-12 * float(values[-1])), left.flip(1)
+    scale = 1.0 if complete else _unbiased(values)
+    informed, most = int((scale * values > _TELLS).sum()), max(1, _NUMBERS // len(sd))
+    root = left[:, :most][:, :informed].T.to(matrix) @ matrix * scale**0.5
+    if informed > most:
+        alone = 1 + (scale * matrix.square().sum(0) - root.square().sum(0)).clamp_min(0.0)
+        sd, root = sd * alone.rsqrt(), root * alone.rsqrt()
+        values, left = torch.linalg.eigh(root.double() @ root.double().T)
+        values, scale = values.flip(0), 1.0
+        root = left.flip(1).T.to(root) @ root
+    s = (scale * values[: len(root)]).sqrt()
+    return s, root.double() / s[:, None], sd
+
+
+def _whole(
+    rows: Rows, theta: Params, names: list[str], sd: Tensor, frames: int, batch: Callable[[Tensor], Params]
+) -> tuple[Tensor, Tensor]:
+    """Roots and directions of the whole matrix, of evenly spaced frames."""
+    index = torch.as_tensor(evenly(range(frames), _FRAMES))
+    root = sd.new_zeros(0, len(sd), dtype=torch.float64)
+    for part in index.split(1024):
+        tensors = batch(part)
+        count = len(rows(theta, tensors))
+        if count < len(sd):
+            jacobian = flat(jacrev(rows)(theta, tensors), names, count)
+        else:
+            jacobian = _forwards(lambda t, b=tensors: rows(t, b), theta, names)
+        jacobian = (jacobian * sd).double() * (frames / len(index)) ** 0.5
+        # a root of the matrix, not the matrix: rounding would drown what noiseless data tell of small directions
+        root = torch.linalg.qr(torch.cat([root, jacobian]), mode="r")[1]
+    return torch.linalg.svd(root, full_matrices=False)[1:]
+
+
+def _sketch(
+    rows: Rows, theta: Params, names: list[str], sd: Tensor, frames: int, batch: Callable[[Tensor], Params]
+) -> tuple[Tensor, bool]:
+    """All gradients, ``(m, size)``, or sums of groups of them with random signs; and whether they are all."""
     each = len(rows(theta, batch(torch.zeros(1, dtype=torch.int64))))
-    gradients = []
-    for part in torch.randperm(frames).tensor_split(min(frames, _ROWS)):
-        value, backward = vjp(lambda t, p=part: rows(t, batch(p)), theta)[:2]
-        signs = torch.eye(len(value), dtype=value.dtype, device=value.device)
-        if frames * each > _ROWS:
-            several = max(1, _ROWS // frames)
-            signs = (torch.randint(2, (several, len(value)), device=value.device) * 2.0 - 1.0).to(value) / several**0.5
-        gradients.append(flat(over(lambda s, b=backward: b(s)[0])(signs), names, len(signs)) * sd)
-    matrix = torch.cat(gradients)
-    values, left = torch.linalg.eigh((matrix @ matrix.T).double())
-    s = values.clamp_min(1e-12 * float(values[-1])).sqrt().flip(0)[:rank]
-    return s, (left.T.flip(0)[:rank].to(matrix) @ matrix).double() / s[:, None]
+    if frames * each <= _ROWS:
+        parts = [batch(part) for part in torch.arange(frames).split(256)]
+        return torch.cat([flat(jacrev(rows)(theta, b), names, len(rows(theta, b))) * sd for b in parts]), True
+    several, size = max(1, _ROWS // frames), -(-frames // _ROWS)
+    groups = torch.randperm(frames).repeat(several).split(size)
+    gradient = over(grad(lambda t, tensors, signs: rows(t, tensors) @ signs), (None, 0, 0))
+    sums = []
+    for first in range(0, len(groups), max(1, 1024 // size)):
+        for alike in _of_one_length(groups[first : first + max(1, 1024 // size)]):
+            tensors = {k: v.unflatten(0, alike.shape) for k, v in batch(alike.flatten()).items()}
+            count = len(rows(theta, {k: v[0] for k, v in tensors.items()}))
+            signs = (torch.randint(2, (len(alike), count), device=sd.device) * 2.0 - 1.0).to(sd) / several**0.5
+            sums.append(flat(gradient(theta, tensors, signs), names, len(alike)) * sd)
+    return torch.cat(sums), False
+
+
+def _of_one_length(groups: Sequence[Tensor]) -> list[Tensor]:
+    """The groups stacked, the last one apart where it is shorter."""
+    if len(groups[-1]) == len(groups[0]):
+        return [torch.stack(groups)]
+    return [torch.stack(part) for part in (groups[:-1], groups[-1:]) if part]
+
+
+def _unbiased(values: Tensor) -> float:
+    """By what a sketch is to be multiplied, from the eigenvalues ``(m,)`` of its product with itself."""
+    most, scale = 0.95 * len(values), 1.0
+    for _ in range(200):
+        determined = float((scale * values / (1 + scale * values)).sum())
+        scale = 1 / (1 - min(determined, most) / len(values))
+    if determined > most:
+        warnings.warn(
+            f"data determine more of the network's weights than the {len(values):,} combinations of them that "
+            "uncertainty='laplace' looks at: its intervals are too wide; use uncertainty='bootstrap', or a smaller "
+            "network",
+            stacklevel=2,
+        )
+    return scale
 
 
 def flat(values: Params, names: list[str], rows: int) -> Tensor:

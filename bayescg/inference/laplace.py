@@ -30,7 +30,6 @@ def laplace(
     point: Params,
     frames: float,
     seed: int,
-    rank: int = 512,
     data: Data | None = None,
 ) -> Posterior:
     r"""Laplace approximation at the trained values: precision :math:`\Lambda + N F`.
@@ -53,8 +52,6 @@ def laplace(
     frames : float
         Number N of effectively independent frames.
     seed : int
-    rank : int
-        Largest number of informed directions that are kept.
     data : (int, callable), optional
         How many frames it was trained on, and a function from indices to the fields of a `Batch` of them.
 
@@ -79,18 +76,18 @@ def laplace(
         if not states or data is None:
             scores, x = scores_of_generated_frames(model, names, point)
             precision = _prior_precision(model, names, point, {"x": x[:1]})
-            informed = (scores * precision.rsqrt()).double() * math.sqrt(frames / len(scores))
+            sd = precision.rsqrt()
+            informed = (scores * sd).double() * math.sqrt(frames / len(scores))
             _, s, basis = torch.linalg.svd(informed, full_matrices=False)
-            s, basis = s[:rank], basis[:rank]
             # the trained noise is too small by what the data spent on parameters, as a residual sum of squares is
             spent = float((s**2 / (1 + s**2)).sum()) / (frames * x[0].numel())
             s = s * max(1 - spent, 0.5) ** 0.5
         else:
             count, batch = data
             precision = _prior_precision(model, names, point, batch(torch.zeros(1, dtype=torch.int64)))
-            s, basis = by_training_frames(model, names, point, precision.rsqrt(), count, batch, rank)
+            s, basis, sd = by_training_frames(model, names, point, precision.rsqrt(), count, batch)
     tensors = {
-        "sd": precision.rsqrt(),
+        "sd": sd,
         "basis": basis.T.to(precision.dtype).contiguous(),
         "shrink": (1 - (1 + s**2).rsqrt()).to(precision.dtype),
     }

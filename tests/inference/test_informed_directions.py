@@ -1,0 +1,96 @@
+"""What data tell of many weights: by a sketch, of a linear model whose posterior is known."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+import bayescg as bcg
+from bayescg.inference import informed_directions
+from bayescg.inference.informed_directions import by_training_frames
+
+FRAMES, WEIGHTS, ROWS = 12_000, 400, 512
+
+
+class Line(bcg.Model):
+    """y ~ N(a w, 1) of frames (a, y), weights w ~ N(0, 1)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.zeros(WEIGHTS))
+
+    def model(self, batch: bcg.Batch) -> None:
+        weights = pyro.sample("weights", bcg.nets.gaussian(1.0)(self.weights))
+        assert batch.x is not None
+        with batch.plate("frames"):
+            pyro.sample("y", dist.Normal(batch.x[:, :-1] @ weights, 1.0), obs=batch.x[:, -1])
+
+    def guide(self, batch: bcg.Batch) -> None:
+        """Nothing is hidden."""
+
+    def information(self, batch: bcg.Batch) -> torch.Tensor:
+        assert batch.x is not None
+        return batch.x[:, :-1] @ self.weights
+
+    @classmethod
+    def example(cls):
+        raise NotImplementedError
+
+
+@pytest.fixture(scope="module")
+def frames() -> torch.Tensor:
+    """Of whose weights some 200 are determined by them, the first ones best."""
+    torch.manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(WEIGHTS, WEIGHTS))[0]
+    size = 3.0 * torch.exp(-torch.arange(WEIGHTS) / 40.0)
+    return torch.cat([torch.randn(FRAMES, WEIGHTS) * size @ turn, torch.zeros(FRAMES, 1)], 1)
+
+
+def width(frames: torch.Tensor, kept: int | None = None) -> float:
+    """Mean standard deviation of a w over the exact one, by what `by_training_frames` keeps.
+
+    `kept`, by so many exact directions, the prior's width left to all others.
+    """
+    information = (frames[:, :-1].T @ frames[:, :-1]).double()
+    if kept is None:
+        model = Line()
+        point = {"weights": model.weights.detach()}
+        torch.manual_seed(1)
+        s, directions, sd = by_training_frames(
+            model, ["weights"], point, torch.ones(WEIGHTS), FRAMES, lambda index: {"x": frames[index]}
+        )
+    else:
+        values, vectors = torch.linalg.eigh(information)
+        s, directions, sd = values[-kept:].sqrt(), vectors.T[-kept:], torch.ones(WEIGHTS)
+    a = frames[::40, :-1].double()
+    along = (a * sd) @ directions.T
+    variance = (a * sd).square().sum(1) - (along.square() * (1 - 1 / (1 + s**2))).sum(1)
+    exact = torch.linalg.inv(torch.eye(WEIGHTS) + information)
+    return float((variance / ((a @ exact) * a).sum(1)).sqrt().mean())
+
+
+def test_a_sketch_gives_the_exact_width(frames, monkeypatch):
+    """To 3 per cent; what it says as it is would be too wide."""
+    assert width(frames) == pytest.approx(1.0, abs=0.01)  # the whole matrix
+    monkeypatch.setattr(informed_directions, "_EXACT", 0)
+    monkeypatch.setattr(informed_directions, "_ROWS", ROWS)
+    assert width(frames) == pytest.approx(1.0, abs=0.03)
+    monkeypatch.setattr(informed_directions, "_unbiased", lambda values: 1.0)
+    assert width(frames) > 1.15
+
+
+def test_directions_that_are_not_kept_count_weight_by_weight(frames, monkeypatch):
+    """Of some 200; the width that the prior would leave them is several times the right one."""
+    monkeypatch.setattr(informed_directions, "_EXACT", 0)
+    monkeypatch.setattr(informed_directions, "_ROWS", ROWS)
+    for kept in (100, 40):
+        monkeypatch.setattr(informed_directions, "_NUMBERS", kept * WEIGHTS)
+        assert 1.0 < width(frames) < 1.5 < 0.5 * width(frames, kept)
+
+
+def test_weights_beyond_the_sketch_are_told(frames, monkeypatch):
+    monkeypatch.setattr(informed_directions, "_EXACT", 0)
+    monkeypatch.setattr(informed_directions, "_ROWS", 128)
+    with pytest.warns(UserWarning, match="determine more of the network's weights than the 128 combinations"):
+        width(frames)
