@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bayescg.arguments import array_of, check_choice
+from bayescg.arguments import array_of, check_choice, did_you_mean, whole_rows
 from bayescg.errors import ConfigError, DataError, TopologyError
 from bayescg.features.bead_topology import Site, bead_topology, neighbours_of, sites_of
 from bayescg.features.interface import Features, register, scripting
@@ -268,7 +268,7 @@ def _groups(topology: Any, beads: Any) -> list[list[int]]:
 
 def _atoms(topology: Any, entry: Any, k: int) -> list[int]:
     if not isinstance(entry, str):
-        return [int(i) for i in ([entry] if np.ndim(entry) == 0 else entry)]
+        return whole_rows([[entry] if np.ndim(entry) == 0 else entry], f"atoms of bead {k}")[0]
     if re.fullmatch(r"[^\s()]+( [A-Za-z]\w*)?", entry):
         name, _, residue = entry.partition(" ")
         atoms = [a for a in topology.atoms if a.name == name and residue in ("", a.residue.name, str(a.residue))]
@@ -283,6 +283,11 @@ def _atoms(topology: Any, entry: Any, k: int) -> list[int]:
     try:
         return select_atoms(topology, entry).tolist()
     except (ConfigError, TopologyError) as error:
+        names = {n for a in topology.atoms for n in (a.name, f"{a.name} {a.residue.name}", f"{a.name} {a.residue}")}
+        near = did_you_mean(entry, sorted(names))
+        is_name = near or re.fullmatch(r"[A-Z]\w*( \w+)?", entry)
+        if is_name:  # what the parser of selections says of it would lead astray
+            raise TopologyError(f"bead {k}: no atom is called {entry!r}{near and ': ' + near.strip()}") from None
         raise type(error)(f"bead {k}: no atom is called {entry!r}, and as an {error}") from error
 
 
