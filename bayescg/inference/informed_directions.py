@@ -33,8 +33,8 @@ _SLOPES = 64
 _FRAMES = 8192
 """Frames read for a whole matrix, evenly spaced."""
 
-_TELLS = 0.1
-"""Information, in units of the prior's, of a direction of which the data tell anything."""
+_TELLS = 1e-5
+"""Least information, in units of the prior's, of a direction that is kept: data may yet count ten thousand times."""
 
 Rows = Callable[[Params, Params], Tensor]
 """What fields of a batch tell of parameters, ``(k,)``."""
@@ -111,13 +111,17 @@ def by_training_frames(
         return *_whole(rows, theta, names, sd, frames, batch), sd
     matrix, complete = _sketch(rows, theta, names, sd, frames, batch)
     values, left = torch.linalg.eigh(sum(part.double() @ part.double().T for part in matrix.split(_ROWS, 1)))
-    values, left = values.flip(0).clamp_min(1e-12 * float(values[-1])), left.flip(1)
+    values, left = values.flip(0), left.flip(1)
+    rounding = 1e-12 * float(values[0])
+    values = values.clamp_min(rounding)
     scale = 1.0 if complete else _unbiased(values)
-    informed, most = int((scale * values > _TELLS).sum()), max(1, _NUMBERS // len(sd))
-    root = left[:, :most][:, :informed].T.to(matrix) @ matrix * scale**0.5
+    informed, most = int(((scale * values > _TELLS) & (values > rounding)).sum()), max(1, _NUMBERS // len(sd))
+    left = left[:, :most][:, :informed].T * scale**0.5
+    # in double precision: directions of small values would be neither orthogonal nor of length 1
+    root = torch.cat([left @ part.double() for part in matrix.split(_ROWS, 1)], 1)
     if informed > most:
         alone = 1 + (scale * matrix.square().sum(0) - root.square().sum(0)).clamp_min(0.0)
-        sd, root = sd * alone.rsqrt(), root * alone.rsqrt()
+        sd, root = (sd * alone.rsqrt()).to(sd), root * alone.rsqrt()
         values, left = torch.linalg.eigh(root.double() @ root.double().T)
         values, scale = values.flip(0), 1.0
         root = left.flip(1).T.to(root) @ root

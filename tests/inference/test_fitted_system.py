@@ -107,6 +107,21 @@ def test_laplace_of_stated_information_is_the_conjugate_posterior(rank, monkeypa
     assert torch.allclose(draws.forces(x), -fit.parameters()["stiffness"][:5, :, None] * x, rtol=1e-4)
 
 
+def test_data_that_count_more_leave_less_uncertain(monkeypatch):
+    """Labels without noise tell directions of a network over many powers of ten, by its gradients as by its matrix."""
+    model, frames, _ = bcg.models.NeuralPotential.example()
+    widths = []
+    for exact in (100_000, 0):
+        monkeypatch.setattr(informed_directions, "_EXACT", exact)
+        weights = bcg.fit(model, frames, steps=60, validation=0.0, compile="off", progress=False).weights
+        lengths = torch.linalg.vector_norm(weights.tensors["basis"], dim=0)
+        assert torch.allclose(lengths, torch.ones_like(lengths), atol=1e-3)
+        draws = [weights.tempered(eta).draw(100) for eta in (1.0, 1e2, 1e4)]
+        widths.append([float(torch.cat([v.flatten(1) for v in d.values()], 1).var(0).sum()) for d in draws])
+    assert widths[1] == sorted(widths[1], reverse=True)
+    np.testing.assert_allclose(widths[1], widths[0], rtol=0.02)
+
+
 def test_truth_and_samplers_take_it(fits):
     system = fits["none"].system()
     k = float(fits["none"].model.stiffness.detach())
