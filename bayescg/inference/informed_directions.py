@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -169,7 +169,7 @@ def _sketch(
     return torch.cat(sums), False
 
 
-def _of_one_length(groups: Sequence[Tensor]) -> list[Tensor]:
+def _of_one_length(groups: tuple[Tensor, ...]) -> list[Tensor]:
     """The groups stacked, the last one apart where it is shorter."""
     if len(groups[-1]) == len(groups[0]):
         return [torch.stack(groups)]
