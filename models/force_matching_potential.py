@@ -98,7 +98,7 @@ class ForceMatchingPotential(BeadModel):
         hidden: Sequence[int] = (64, 64),
         activation: str = "tanh",
         knots: int = 22,
-        weights: float = 1.5,
+        weights: float = 3.0,
         prior_parameters: Literal["fixed", "uncertain"] = "fixed",
         dim: int | None = None,
         temperature: float | None = None,

@@ -19,16 +19,16 @@ FITTED = {"batch_size": 400, "validation": 0.0, "compile": "inductor", "progress
 LONG, SHORT = {"steps": 3000, "learning_rate": 1e-2}, {"steps": 1000, "learning_rate": 2e-2}
 
 
-def fitted(seed: int, uncertainty: str, weights: float) -> Any:
+def fitted(seed: int, uncertainty: str) -> Any:
     """To 400 independent frames; 20 000 steps move the answers by a tenth of their standard deviations."""
     how: dict[str, Any] = {**FITTED, **(LONG if uncertainty == "laplace" else SHORT)}
-    model = ForceMatchingPotential(hidden=(24, 24), noise="constant", weights=weights)
+    model = ForceMatchingPotential(hidden=(24, 24), noise="constant")
     frames = mean_forces.independent(seed, 400)
     return bcg.fit(model, frames, uncertainty=uncertainty, seed=seed, **how)
 
 
-def network(seed: int, uncertainty: str, weights: float) -> dict[str, Quantity]:
-    return mean_forces.quantities(fitted(seed, uncertainty, weights))
+def network(seed: int, uncertainty: str) -> dict[str, Quantity]:
+    return mean_forces.quantities(fitted(seed, uncertainty))
 
 
 def of_last_layer(weights: Posterior) -> Posterior:
@@ -42,31 +42,27 @@ def of_last_layer(weights: Posterior) -> Posterior:
     return replace(weights, names=names, tensors={k: v.float() for k, v in tensors.items()})
 
 
-def last_layer(seed: int, weights: float) -> dict[str, Quantity]:
-    fit = fitted(seed, "laplace", weights)
+def last_layer(seed: int) -> dict[str, Quantity]:
+    fit = fitted(seed, "laplace")
     fit.weights = of_last_layer(fit.weights)
     return mean_forces.quantities(fit)
 
 
-def seeds_alone(seed: int, weights: float) -> dict[str, Quantity]:
+def seeds_alone(seed: int) -> dict[str, Quantity]:
     """Refits to the same frames from other initial weights: they agree on what the noise has made of the curve."""
     alike = lambda blocks, members, *_: torch.ones(members, len(blocks))  # noqa: E731
     with patch("bayescg.inference.training_data.block_weights", alike):
-        return network(seed, "ensemble", weights)
+        return network(seed, "ensemble")
 
 
-# the default prior of the weights, of 1.5, draws barriers down by 0.3 to 0.5 standard deviations, that of 3 by 0.2 at
-# most; on beads of alanine dipeptide draws of 3 put one frame in twelve out of all that was seen: not the default
 ROWS = [
     Row(
-        f"neural-mean-forces-{name}{uncertainty}",
-        f"potential of mean force from forces of 400 independent frames, network, {prior}{uncertainty}; "
-        f"control: {wrong}",
-        partial(network, uncertainty=uncertainty, weights=weights),
+        f"neural-mean-forces-{uncertainty}",
+        f"potential of mean force from forces of 400 independent frames, network, {uncertainty}; control: {wrong}",
+        partial(network, uncertainty=uncertainty),
         mean_forces.truth,
-        partial(control, weights=weights),
+        control,
     )
-    for name, weights, prior in (("", 1.5, ""), ("wide-", 3.0, "prior of 3, "))
     for uncertainty, control, wrong in (
         ("laplace", last_layer, "the last layer alone is uncertain"),
         ("bootstrap", seeds_alone, "refits differ in their first weights alone"),
