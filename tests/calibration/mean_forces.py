@@ -159,6 +159,7 @@ ROWS = [
             ("joint", partial(splines, evidence="joint", frames=partial(trajectory, timeless=True), steps=5)),
         )
     ),
+    # the noise of the few frames on a barrier is learned 5 to 15 % too small, which is not told to the intervals
     *(
         Row(
             f"mean-forces-{evidence}-default",
