@@ -61,3 +61,9 @@ class Bar:
             left = (now - self._began) * (self._total - done) / (done - self._first)
             print(f"{self._name}: {remark}  {timedelta(seconds=round(left))} left", file=sys.stderr, flush=True)
             self._line_due = now + _LINE_EVERY
+
+    def then(self, remark: str) -> None:
+        """Say what comes after all of it, of whatever has taken long enough for a line."""
+        self._latest |= {"description": remark}
+        if self._lines and time.monotonic() > self._began + _LINE_AFTER:
+            print(f"{self._name}: {remark}", file=sys.stderr, flush=True)

@@ -32,3 +32,11 @@ def test_a_log_gets_a_line_a_minute_with_the_time_left(clock, capsys):
 def test_work_of_seconds_and_silence_on_request(clock, capsys):
     assert lines(clock, capsys, None, seconds=15) == []
     assert lines(clock, capsys, False) == []
+
+
+def test_what_comes_after_long_work_is_said(clock, capsys):
+    for seconds, said in ((21, ["fit: posterior of 5,377 parameters"]), (20, [])):
+        with progress.Bar("fit", 1, 0, None) as bar:
+            clock[0] += seconds
+            bar.then("posterior of 5,377 parameters")
+        assert capsys.readouterr().err.splitlines() == said

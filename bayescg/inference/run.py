@@ -215,6 +215,8 @@ def fit(
                     whereabouts = " (no run_dir: nothing was saved)"
                 message = f"stopped by {stop.signal} at step {job.step} of {steps}{whereabouts}"
                 raise Interrupted(message, stop.number)
+        if settings["uncertainty"] == "laplace":
+            bar.then(f"posterior of {sum(job.params[f'inner.{n}'].numel() for n in job.names):,} parameters")
     last = (
         "no run_dir: nothing was saved" if directory is None else f"their state is in {directory}, run again to go on"
     )
