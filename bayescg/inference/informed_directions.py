@@ -16,7 +16,7 @@ from bayescg.modelling.batch import Batch
 from bayescg.modelling.model import Model
 from bayescg.recording.functional import Params, call_with, forward_mode, over
 
-__all__ = ["by_training_frames", "flat", "scores_of_generated_frames"]
+__all__ = ["by_training_frames", "flat", "scores_of_generated_frames", "unbiased"]
 
 _EXACT = 2048
 """Parameters up to which the whole information matrix is computed."""
@@ -68,9 +68,7 @@ def by_training_frames(
     Up to 2048 parameters the matrix :math:`\sum_k \nabla r_k \nabla r_k^T` is whole, with all its directions, of at
     most 8192 frames that stand for all. Of more parameters it is made of all gradients where there are at most 4096,
     else of a sketch: of so many rows :math:`\sum_k \epsilon_k \nabla r_k`, over groups of frames with random signs,
-    whose second moment is the matrix. That costs 4096 gradients, whatever the number of parameters. The posterior of a
-    sketch is too wide, as its inverse is convex: with m rows and d parameters that the data determine, a sketch
-    :math:`1 / (1 - d / m)` times as large has the right one on average.
+    whose second moment is the matrix (:func:`unbiased`). That costs 4096 gradients, whatever the number of parameters.
 
     Every direction counts of which the data tell anything, for what is left out has the prior's width. Where so many
     cannot be kept, the precision of single parameters makes up for the rest.
@@ -98,9 +96,8 @@ def by_training_frames(
     References
     ----------
     The generalised Gauss-Newton matrix: Martens, "New insights and perspectives on the natural gradient method",
-    J. Mach. Learn. Res. 21, 1 (2020), section 9. The sketch: Clarkson, Woodruff, STOC 2013. Its inverse: Dereziński,
-    Bartan, Pilanci, Mahoney, "Debiasing distributed second order optimization with surrogate sketching and scaled
-    regularization", NeurIPS 2020. Low rank and diagonal: Mishkin et al., "SLANG", NeurIPS 2018, eq. (9).
+    J. Mach. Learn. Res. 21, 1 (2020), section 9. The sketch: Clarkson, Woodruff, STOC 2013. Low rank and diagonal:
+    Mishkin et al., "SLANG", NeurIPS 2018, eq. (9).
     """
     theta, rest = _split(point, names)
 
@@ -114,7 +111,7 @@ def by_training_frames(
     values, left = values.flip(0), left.flip(1)
     rounding = 1e-12 * float(values[0])
     values = values.clamp_min(rounding)
-    scale = 1.0 if complete else _unbiased(values)
+    scale = 1.0 if complete else unbiased(values)
     informed, most = int(((scale * values > _TELLS) & (values > rounding)).sum()), max(1, _NUMBERS // len(sd))
     left = left[:, :most][:, :informed].T * scale**0.5
     # in double precision: directions of small values would be neither orthogonal nor of length 1
@@ -176,17 +173,30 @@ def _of_one_length(groups: tuple[Tensor, ...]) -> list[Tensor]:
     return [torch.stack(part) for part in (groups[:-1], groups[-1:]) if part]
 
 
-def _unbiased(values: Tensor) -> float:
-    """By what a sketch is to be multiplied, from the eigenvalues ``(m,)`` of its product with itself."""
+def unbiased(values: Tensor) -> float:
+    r"""By what information that m rows show is to be multiplied, for its posterior to have the right width on average.
+
+    The rows are of a sketch, or scores of generated frames: their inverse, which is convex, is too wide by a factor
+    :math:`1 - d / m`, d being the number of parameters that are determined.
+
+    Parameters
+    ----------
+    values : Tensor, (m,)
+        Eigenvalues of the information that they show, in units of the prior's.
+
+    References
+    ----------
+    Dereziński, Bartan, Pilanci, Mahoney, "Debiasing distributed second order optimization with surrogate sketching and
+    scaled regularization", NeurIPS 2020.
+    """
     most, scale = 0.95 * len(values), 1.0
     for _ in range(200):
         determined = float((scale * values / (1 + scale * values)).sum())
         scale = 1 / (1 - min(determined, most) / len(values))
     if determined > most:
         warnings.warn(
-            f"data determine more of the network's weights than the {len(values):,} combinations of them that "
-            "uncertainty='laplace' looks at: its intervals are too wide; use uncertainty='bootstrap', or a smaller "
-            "network",
+            f"data determine more parameters than the {len(values):,} combinations of them that "
+            "uncertainty='laplace' looks at: its intervals are too wide; use 'bootstrap', or a smaller model",
             stacklevel=2,
         )
     return scale

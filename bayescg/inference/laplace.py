@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.func import grad
 
 from bayescg.errors import ModelError
-from bayescg.inference.informed_directions import by_training_frames, flat, scores_of_generated_frames
+from bayescg.inference.informed_directions import by_training_frames, flat, scores_of_generated_frames, unbiased
 from bayescg.inference.uncertainty import Posterior
 from bayescg.modelling.batch import Batch
 from bayescg.modelling.model import Model, point_guide
@@ -79,6 +79,7 @@ def laplace(
             sd = precision.rsqrt()
             informed = (scores * sd).double() * math.sqrt(frames / len(scores))
             _, s, basis = torch.linalg.svd(informed, full_matrices=False)
+            s = s * unbiased(torch.cat([s**2, s.new_zeros(len(scores) - len(s))])) ** 0.5
             # the trained noise is too small by what the data spent on parameters, as a residual sum of squares is
             spent = float((s**2 / (1 + s**2)).sum()) / (frames * x[0].numel())
             s = s * max(1 - spent, 0.5) ** 0.5

@@ -1,5 +1,6 @@
 """What data tell of many weights: by a sketch, of a linear model whose posterior is known."""
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import nn
 
 import bayescg as bcg
-from bayescg.inference import informed_directions
+from bayescg.inference import informed_directions, laplace
 from bayescg.inference.informed_directions import by_training_frames
 
 FRAMES, WEIGHTS, ROWS = 12_000, 400, 512
@@ -76,7 +77,7 @@ def test_a_sketch_gives_the_exact_width(frames, monkeypatch):
     monkeypatch.setattr(informed_directions, "_EXACT", 0)
     monkeypatch.setattr(informed_directions, "_ROWS", ROWS)
     assert width(frames) == pytest.approx(1.0, abs=0.03)
-    monkeypatch.setattr(informed_directions, "_unbiased", lambda values: 1.0)
+    monkeypatch.setattr(informed_directions, "unbiased", lambda values: 1.0)
     assert width(frames) > 1.15
 
 
@@ -92,5 +93,40 @@ def test_directions_that_are_not_kept_count_weight_by_weight(frames, monkeypatch
 def test_weights_beyond_the_sketch_are_told(frames, monkeypatch):
     monkeypatch.setattr(informed_directions, "_EXACT", 0)
     monkeypatch.setattr(informed_directions, "_ROWS", 128)
-    with pytest.warns(UserWarning, match="determine more of the network's weights than the 128 combinations"):
+    with pytest.warns(UserWarning, match="determine more parameters than the 128 combinations"):
         width(frames)
+
+
+class Means(bcg.Model):
+    """Frames of unit variance around means with next to no prior."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(count))
+
+    def model(self, batch: bcg.Batch) -> None:
+        mean = pyro.sample("mean", bcg.nets.gaussian(10.0)(self.mean))
+        with batch.plate("frames"):
+            pyro.sample("x", dist.Normal(mean, 1.0).to_event(1), obs=batch.x)
+
+    def guide(self, batch: bcg.Batch) -> None:
+        """Nothing is hidden."""
+
+    @classmethod
+    def example(cls):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("count", [50, 700])
+def test_scores_of_generated_frames_give_the_exact_width(count, monkeypatch):
+    """To 1 per cent; at 700 parameters what 2048 scores say as it is would be a quarter too wide."""
+    x = np.random.default_rng(0).normal(size=(300, count)).astype(np.float32)
+    frames = bcg.data.Frames.from_numpy(x, unit="reduced", temperature_kT=1.0)
+    how = {"steps": 5, "validation": 0.0, "compile": "off", "progress": False}
+    ratios = []
+    for scale in (laplace.unbiased, lambda values: 1.0):
+        monkeypatch.setattr(laplace, "unbiased", scale)
+        fit = bcg.fit(Means(count), frames, uncertainty="laplace", **how)
+        ratios.append(float(fit.parameters(500)["mean"].std(0).mean()) * 300.01**0.5)
+    assert ratios[0] == pytest.approx(1.0, abs=0.01)
+    assert count < 700 or ratios[1] > 1.2
