@@ -61,11 +61,11 @@ def predictions(seed: int, choice: str, samples: int = 20_000, **settings: Any) 
 
 
 class Located(bcg.Model):
-    """Frames of unit variance around a mean, the only parameter, with next to no prior."""
+    """Frames of unit variance around means, the only parameters, with next to no prior."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int = 1) -> None:
         super().__init__()
-        self.mean = nn.Parameter(torch.zeros(1))
+        self.mean = nn.Parameter(torch.zeros(count))
 
     def model(self, batch: bcg.Batch) -> None:
         mean = pyro.sample("mean", bcg.nets.gaussian(10.0)(self.mean))

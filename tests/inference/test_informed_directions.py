@@ -1,4 +1,4 @@
-"""What data tell of many weights: by a sketch, of a linear model whose posterior is known."""
+"""What data tell of many parameters, by sketches and by generated frames, where the posterior is known."""
 
 import numpy as np
 import pyro
@@ -10,6 +10,7 @@ from torch import nn
 import bayescg as bcg
 from bayescg.inference import informed_directions, laplace
 from bayescg.inference.informed_directions import by_training_frames
+from tests.calibration.parameter_posterior import Located
 
 FRAMES, WEIGHTS, ROWS = 12_000, 400, 512
 
@@ -97,26 +98,6 @@ def test_weights_beyond_the_sketch_are_told(frames, monkeypatch):
         width(frames)
 
 
-class Means(bcg.Model):
-    """Frames of unit variance around means with next to no prior."""
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.mean = nn.Parameter(torch.zeros(count))
-
-    def model(self, batch: bcg.Batch) -> None:
-        mean = pyro.sample("mean", bcg.nets.gaussian(10.0)(self.mean))
-        with batch.plate("frames"):
-            pyro.sample("x", dist.Normal(mean, 1.0).to_event(1), obs=batch.x)
-
-    def guide(self, batch: bcg.Batch) -> None:
-        """Nothing is hidden."""
-
-    @classmethod
-    def example(cls):
-        raise NotImplementedError
-
-
 @pytest.mark.parametrize("count", [50, 700])
 def test_scores_of_generated_frames_give_the_exact_width(count, monkeypatch):
     """To 1 per cent; at 700 parameters what 2048 scores say as it is would be a quarter too wide."""
@@ -126,7 +107,7 @@ def test_scores_of_generated_frames_give_the_exact_width(count, monkeypatch):
     ratios = []
     for scale in (laplace.unbiased, lambda values: 1.0):
         monkeypatch.setattr(laplace, "unbiased", scale)
-        fit = bcg.fit(Means(count), frames, uncertainty="laplace", **how)
+        fit = bcg.fit(Located(count), frames, uncertainty="laplace", **how)
         ratios.append(float(fit.parameters(500)["mean"].std(0).mean()) * 300.01**0.5)
     assert ratios[0] == pytest.approx(1.0, abs=0.01)
     assert count < 700 or ratios[1] > 1.2
