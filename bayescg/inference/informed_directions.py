@@ -12,6 +12,7 @@ from torch.func import grad, jacrev, jvp
 from bayescg.data import evenly
 from bayescg.inference.generation import generate
 from bayescg.inference.objectives import log_marginal
+from bayescg.inference.score_variance import as_scores_vary
 from bayescg.modelling.batch import Batch
 from bayescg.modelling.model import Model
 from bayescg.recording.functional import Params, call_with, forward_mode, over
@@ -20,6 +21,9 @@ __all__ = ["by_training_frames", "flat", "scores_of_generated_frames", "unbiased
 
 _EXACT = 2048
 """Parameters up to which the whole information matrix is computed."""
+
+_SQUARE = 8192
+"""Parameters up to which a matrix is sketched by four times as many rows as of more: it is at most that large."""
 
 _ROWS = 4096
 """Gradients of a larger one that are all taken, and rows of the sketch of more."""
@@ -32,6 +36,13 @@ _SLOPES = 64
 
 _FRAMES = 8192
 """Frames read for a whole matrix, evenly spaced."""
+
+_SCORES = 2048
+"""Sums of scores with random signs: variances by them are off by 3 per cent."""
+
+_EACH = 10
+"""Frames for each determined parameter from which on scores tell how it varies: a frame that alone determines one does
+not, as little is left of its noise, which the fit follows."""
 
 _TELLS = 1e-5
 """Least information, in units of the prior's, of a direction that is kept: data may yet count ten thousand times."""
@@ -68,10 +79,15 @@ def by_training_frames(
     Up to 2048 parameters the matrix :math:`\sum_k \nabla r_k \nabla r_k^T` is whole, with all its directions, of at
     most 8192 frames that stand for all. Of more parameters it is made of all gradients where there are at most 4096,
     else of a sketch: of so many rows :math:`\sum_k \epsilon_k \nabla r_k`, over groups of frames with random signs,
-    whose second moment is the matrix (:func:`unbiased`). That costs 4096 gradients, whatever the number of parameters.
+    whose second moment is the matrix (:func:`unbiased`). That takes as long as the slopes of all frames once. Up to
+    8192 parameters there are four times as many rows: what two inverses of one sketch have in common is then small.
 
     Every direction counts of which the data tell anything, for what is left out has the prior's width. Where so many
     cannot be kept, the precision of single parameters makes up for the rest.
+
+    Of a model that tells its `residuals`, posteriors are as wide as estimates vary by the scores :math:`g_n` of frames,
+    whatever the covariance of their noise, :math:`(1 + F)^{-1} (1 + \sum_n g_n g_n^T) (1 + F)^{-1}` in units of the
+    prior, which is :math:`(1 + F)^{-1}` where the likelihood is true. That takes ten frames to a determined parameter.
 
     Parameters
     ----------
@@ -97,22 +113,50 @@ def by_training_frames(
     ----------
     The generalised Gauss-Newton matrix: Martens, "New insights and perspectives on the natural gradient method",
     J. Mach. Learn. Res. 21, 1 (2020), section 9. The sketch: Clarkson, Woodruff, STOC 2013. Low rank and diagonal:
-    Mishkin et al., "SLANG", NeurIPS 2018, eq. (9).
+    Mishkin et al., "SLANG", NeurIPS 2018, eq. (9). The variance by scores: White, "Maximum likelihood estimation of
+    misspecified models", Econometrica 50, 1 (1982), theorem 3.2.
     """
     theta, rest = _split(point, names)
 
     def rows(t: Params, tensors: Params) -> Tensor:
         return call_with(model, {**rest, **t}, lambda m: m.information(Batch(**tensors, total=len(tensors["x"]))))
 
+    def residuals(tensors: Params) -> Tensor | None:
+        return call_with(model, point, lambda m: m.residuals(Batch(**tensors, total=len(tensors["x"]))))
+
+    s, directions, sd, sketched = _by_likelihood(rows, theta, names, sd, frames, batch)
+    few = frames < _EACH * float((s**2 / (1 + s**2)).sum())
+    if few or residuals(batch(torch.zeros(1, dtype=torch.int64))) is None:
+        return s, directions, sd
+
+    def scores(tensors: Params) -> Tensor:
+        left = over(residuals)(tensors)
+        signs = _signs(*tensors["x"].shape[:2]).to(left)
+        return (left.unflatten(1, (signs.shape[1], -1)) * signs[..., None]).flatten(1)
+
+    groups = torch.randperm(frames).split(-(-frames // _SCORES))
+    return *as_scores_vary(s, directions, _sums(rows, theta, names, batch, groups, scores) * sd, sketched), sd
+
+
+def _by_likelihood(
+    rows: Rows, theta: Params, names: list[str], sd: Tensor, frames: int, batch: Callable[[Tensor], Params]
+) -> tuple[Tensor, Tensor, Tensor, int | None]:
+    """What `by_training_frames` returns where noises are independent, and of how many rows a sketch was made of it."""
     if len(sd) <= _EXACT:
-        return *_whole(rows, theta, names, sd, frames, batch), sd
-    matrix, complete = _sketch(rows, theta, names, sd, frames, batch)
-    values, left = torch.linalg.eigh(sum(part.double() @ part.double().T for part in matrix.split(_ROWS, 1)))
+        return *_whole(rows, theta, names, sd, frames, batch), sd, None
+    small = len(sd) <= _SQUARE
+    matrix, complete = _sketch(rows, theta, names, sd, frames, batch, 4 * _ROWS if small else _ROWS)
+    sketched, square = None if complete else len(matrix), small and len(matrix) > len(sd)
+    parts = matrix.split(_ROWS) if square else [part.T for part in matrix.split(_ROWS, 1)]
+    values, left = torch.linalg.eigh(sum(part.double().T @ part.double() for part in parts))
     values, left = values.flip(0), left.flip(1)
     rounding = 1e-12 * float(values[0])
     values = values.clamp_min(rounding)
-    scale = 1.0 if complete else unbiased(values)
+    unseen = values.new_zeros(len(matrix) - len(values))
+    scale = 1.0 if complete else unbiased(torch.cat([values, unseen]))
     informed, most = int(((scale * values > _TELLS) & (values > rounding)).sum()), max(1, _NUMBERS // len(sd))
+    if square:
+        return (scale * values[:informed]).sqrt(), left[:, :informed].T, sd, sketched
     left = left[:, :most][:, :informed].T * scale**0.5
     # in double precision: directions of small values would be neither orthogonal nor of length 1
     root = torch.cat([left @ part.double() for part in matrix.split(_ROWS, 1)], 1)
@@ -123,7 +167,7 @@ def by_training_frames(
         values, scale = values.flip(0), 1.0
         root = left.flip(1).T.to(root) @ root
     s = (scale * values[: len(root)]).sqrt()
-    return s, root.double() / s[:, None], sd
+    return s, root.double() / s[:, None], sd, sketched
 
 
 def _whole(
@@ -146,24 +190,48 @@ def _whole(
 
 
 def _sketch(
-    rows: Rows, theta: Params, names: list[str], sd: Tensor, frames: int, batch: Callable[[Tensor], Params]
+    rows: Rows,
+    theta: Params,
+    names: list[str],
+    sd: Tensor,
+    frames: int,
+    batch: Callable[[Tensor], Params],
+    most: int,
 ) -> tuple[Tensor, bool]:
-    """All gradients, ``(m, size)``, or sums of groups of them with random signs; and whether they are all."""
+    """All gradients, ``(m, size)``, or `most` sums of groups of them with random signs; and whether they are all."""
     each = len(rows(theta, batch(torch.zeros(1, dtype=torch.int64))))
-    if frames * each <= _ROWS:
+    if frames * each <= most:
         parts = [batch(part) for part in torch.arange(frames).split(256)]
         return torch.cat([flat(jacrev(rows)(theta, b), names, len(rows(theta, b))) * sd for b in parts]), True
-    several, size = max(1, _ROWS // frames), -(-frames // _ROWS)
-    groups = torch.randperm(frames).repeat(several).split(size)
-    gradient = over(grad(lambda t, tensors, signs: rows(t, tensors) @ signs), (None, 0, 0))
-    sums = []
-    for first in range(0, len(groups), max(1, 1024 // size)):
-        for alike in _of_one_length(groups[first : first + max(1, 1024 // size)]):
+    several, size = max(1, most // frames), -(-frames // most)
+
+    def signs(tensors: Params) -> Tensor:
+        count = len(rows(theta, {k: v[0] for k, v in tensors.items()}))
+        return _signs(len(tensors["x"]), count).to(sd) / several**0.5
+
+    return _sums(rows, theta, names, batch, torch.randperm(frames).repeat(several).split(size), signs) * sd, False
+
+
+def _sums(
+    rows: Rows,
+    theta: Params,
+    names: list[str],
+    batch: Callable[[Tensor], Params],
+    groups: tuple[Tensor, ...],
+    factors: Callable[[Params], Tensor],
+) -> Tensor:
+    """Sums ``(groups, size)`` of the gradients of groups of frames, times the `factors` of each group's rows."""
+    gradient = over(grad(lambda t, tensors, f: rows(t, tensors) @ f), (None, 0, 0))
+    sums, some = [], max(1, 1024 // len(groups[0]))
+    for first in range(0, len(groups), some):
+        for alike in _of_one_length(groups[first : first + some]):
             tensors = {k: v.unflatten(0, alike.shape) for k, v in batch(alike.flatten()).items()}
-            count = len(rows(theta, {k: v[0] for k, v in tensors.items()}))
-            signs = (torch.randint(2, (len(alike), count), device=sd.device) * 2.0 - 1.0).to(sd) / several**0.5
-            sums.append(flat(gradient(theta, tensors, signs), names, len(alike)) * sd)
-    return torch.cat(sums), False
+            sums.append(flat(gradient(theta, tensors, factors(tensors)), names, len(alike)))
+    return torch.cat(sums)
+
+
+def _signs(*shape: int) -> Tensor:
+    return torch.randint(2, shape) * 2.0 - 1.0
 
 
 def _of_one_length(groups: tuple[Tensor, ...]) -> list[Tensor]:

@@ -218,6 +218,14 @@ class Model(nn.Module, ABC):
         """
         return None
 
+    def residuals(self, batch: Batch) -> Tensor | None:
+        r"""What the frames of a batch leave of each of the functions r of its `information`, in units of the noise.
+
+        As many z for each frame, :math:`(y - m) / s` of :math:`y \sim N(m, s^2)`: :math:`\sum_k z_k \nabla r_k` is the
+        score. For posteriors as wide as scores vary, where noises of a frame go together. None: they do not.
+        """
+        return None
+
     def schedule(self, steps: int, members: int | None, frames: bool) -> Schedule:
         """How it is trained over so many steps.
 

@@ -27,6 +27,7 @@ from bayescg.nets import (
     SplineEnergy,
     Standardise,
     TrainingRange,
+    forces_of,
     random_net,
 )
 from bayescg.topologies import bead_kinds_of
@@ -111,6 +112,10 @@ class BeadModel(PotentialModel):
     @abstractmethod
     def build(self, size: int) -> None:
         """Make the networks, of so many descriptors."""
+
+    @abstractmethod
+    def potential(self, x: Tensor) -> Tensor:
+        """Energies ``(n,)``, in the unit of kT, of positions ``(n, beads, 3)`` or flat coordinates ``(n, dim)``."""
 
     def _sized(self, dim: int) -> None:
         chain = self.topology is not None
@@ -201,6 +206,19 @@ class BeadModel(PotentialModel):
         """How many more independent terms forces have than the density, by whose memory frames are weighed, if any."""
         weighed = self.evidence == "joint" and batch.weight is not None
         return self.memory_of_frames / self.memory_of_forces if weighed else 1.0
+
+    def residuals(self, batch: Batch) -> Tensor | None:
+        """What the forces leave, where they are of several coordinates: a torsion turns four beads at once.
+
+        Noises of bonded beads go together, by correlations up to .9 in alanine dipeptide, and error bars by independent
+        ones are 1.7 times too small along its torsions.
+        """
+        if self.evidence != "forces" or len(self.groups) == 1:
+            return None
+        assert batch.x is not None
+        assert batch.forces is not None
+        left = batch.forces.flatten(1) - forces_of(self.potential, batch.x)
+        return (left / (self.kT * self.width(batch.x))).detach().flatten()
 
     def setup(self, frames: Frames) -> None:
         """Take scales and prior energy.
