@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import xarray as xr
 from pydantic import Field
+from scipy.special import expit, logit
 from scipy.stats import t as student
 
 import bayescg as bcg
@@ -122,19 +123,19 @@ class CoarseAgainstAllAtom(Question):
             atoms = average(inside(basin, context, context.frames), context.frames, draws, context.seed, "")
             coarse = _population(inside(basin, context, run), run, draws, context.seed)
             finding.add(f"population_{name}", coarse, atoms.mean)
-            half = width * float(np.hypot(coarse.sd, atoms.sd))
-            held.append(abs(coarse.mean - atoms.mean) <= half)
+            apart, sd = _apart(coarse, atoms)
+            held.append(abs(apart) <= width * sd)
             rows.append(
-                (name, f"{coarse.mean:.3f} ± {coarse.sd:.2g}", f"{atoms.mean:.3f} ± {atoms.sd:.2g}",
-                 f"{coarse.mean - atoms.mean:+.3f} ± {half:.2g}", "yes" if held[-1] else "NO")
+                (name, f"{coarse.mean:.3g} ± {coarse.sd:.2g}", f"{atoms.mean:.3g} ± {atoms.sd:.2g}",
+                 f"{apart:+.2f} ± {width * sd:.2g}", "yes" if held[-1] else "NO")
             )  # fmt: skip
         finding.diagnostics["coarse_grained"]["populations_agree"] = bool(all(held))
         finding.tables["Populations"] = Table(
-            ("basin", "coarse-grained", "all-atom", "difference, joint 90 %", "holds 0"),
+            ("basin", "coarse-grained", "all-atom", "log odds apart, joint 90 %", "holds 0"),
             rows,
             "The error of the coarse-grained simulation is that of its length and of the potential's parameters, of "
-            f"which {degrees + 1} draws were simulated; the intervals of the differences all hold at once in 90 of "
-            "100 runs, where the potential is right but for that.",
+            f"which {degrees + 1} draws were simulated; the intervals of the differences, of free energies in kT, all "
+            "hold at once in 90 of 100 runs, where the potential is right but for that.",
         )
         if not all(held):
             wrong = ", ".join(name for name, h in zip(basins, held, strict=True) if not h)
@@ -204,6 +205,14 @@ def _draw_of(run: Frames) -> np.ndarray:
     return np.zeros(len(run), dtype=np.int64) if draw is None else draw
 
 
+def _apart(coarse: Quantity, atoms: Quantity) -> tuple[float, float]:
+    """By what the log odds of two populations differ, and its error; the populations, where one is none or all."""
+    p, q = coarse.mean, atoms.mean
+    if not (0 < p < 1 and 0 < q < 1):
+        return p - q, float(np.hypot(coarse.sd, atoms.sd))
+    return float(logit(p) - logit(q)), float(np.hypot(coarse.sd / (p * (1 - p)), atoms.sd / (q * (1 - q))))
+
+
 def _population(held: np.ndarray, run: Frames, draws: int, seed: int) -> Quantity:
     """Of a basin, averaged over potentials, with their spread; of fewer than three by blocks of frames.
 
@@ -222,10 +231,12 @@ def _population(held: np.ndarray, run: Frames, draws: int, seed: int) -> Quantit
     sources = {"sampling": (chance / count) ** 0.5, "parameter": parameter**0.5}
     sd = (chance / count + parameter) ** 0.5
     spread = student.rvs(count - 1, size=draws, random_state=np.random.default_rng(seed))
-    values = np.clip(shares.mean() + sd * spread, 0.0, 1.0)
+    p = float(shares.mean())
+    # potentials are off by free energies: of a rare basin, populations are skewed
+    values = expit(logit(p) + sd / (p * (1 - p)) * spread) if 0 < p < 1 else np.full(draws, p)
     low, high = interval(values, 0.9)
     ends = (float(low), float(high))
-    return bcg.analysis.Quantity(float(shares.mean()), sd, ends, values, "", sd_by_source=sources)
+    return bcg.analysis.Quantity(p, sd, ends, values, "", sd_by_source=sources)
 
 
 def _chains(held: np.ndarray, chain: np.ndarray) -> float:
