@@ -153,7 +153,8 @@ class Shooting(Section):
 class Umbrella(Section):
     """``[umbrella]``: windows along the first CV of the fit, arguments of :func:`bayescg.sampling.umbrella`.
 
-    With it a run learns from shots, simulates under the bias of what it learned, and asks about the biased frames.
+    With it a run learns from shots, simulates under the bias of what it learned, and asks about the biased frames. Or
+    windows lie along an observable of the beads, ``coarse_graining.across``.
     """
 
     steps: int = Field(ge=1)
@@ -173,6 +174,10 @@ class CoarseGraining(Section):
     :func:`bayescg.sampling.mapped_forces`. So many `chains` of Langevin dynamics, divided among so many `draws` of the
     potential, begin at frames of the training and take `time`, after `equilibration`, all in ps; each bead has a mass
     of 1 dalton. Frames of the basin `without`, one of ``analysis.basins``, are kept from the training.
+
+    Frames of ``[umbrella]`` across a range of a torsion of the beads, in degrees, join the training:
+    ``across = { phi = [-75.0, 75.0] }``. A bias that depends on the beads alone leaves their mean forces as they are,
+    and barriers that dynamics hardly crosses are learned as well as basins.
     """
 
     beads: str | list[str]
@@ -186,6 +191,14 @@ class CoarseGraining(Section):
     frame_every: float = Field(default=0.5, gt=0)
     equilibration: float = Field(default=10.0, ge=0)
     without: str | None = None
+    across: Annotated[dict[str, Range], Field(min_length=1, max_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _increasing(self) -> Self:
+        for name, (low, high) in (self.across or {}).items():
+            if not -180 < low < high < 180:
+                raise ValueError(f"coarse_graining.across = {{ {name} = [{low:g}, {high:g}] }}: degrees, -180 to 180")
+        return self
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
@@ -353,7 +366,17 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _shots_for_the_umbrella(self) -> Self:
-        if (self.shooting is None) != (self.umbrella is None):
+        across = None if self.coarse_graining is None else self.coarse_graining.across
+        if across is not None and self.umbrella is not None and self.simulation is not None:
+            every = self.umbrella.stride * self.umbrella.dt
+            if abs(every - self.simulation.frame_every) > 1e-6 * every:
+                raise ValueError(
+                    f"umbrella.stride * umbrella.dt = {every:g}, but simulation.frame_every = "
+                    f"{self.simulation.frame_every:g}: frames that are trained on together are as far apart"
+                )
+        elif across is not None:
+            raise ValueError("coarse_graining.across needs [umbrella], and the [simulation] that its windows begin at")
+        elif (self.shooting is None) != (self.umbrella is None):
             raise ValueError("[shooting] and [umbrella] belong together: shots teach the CV that windows lie along")
         if self.umbrella is not None and (self.system is None or self.data.frames is not None):
             raise ValueError("[umbrella] simulates: give [system], and no frames of your own")

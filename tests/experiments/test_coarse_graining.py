@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from bayescg.errors import ConfigError
 from bayescg.experiments import load, run
 from bayescg.experiments.build import check
+from bayescg.experiments.recipes import recipe_of
 
 NAME = "alanine-dipeptide-cg"
 SMALL = (
@@ -34,6 +37,11 @@ def test_the_experiment_is_sound() -> None:
         ("coarse_graining.draws=3", "chains = 400 is no multiple of draws = 3"),
         ("simulation.engine=overdamped", 'forces in full precision: set simulation.engine = "batched"'),
         ("coarse_graining.aggregation=sum", "use 'optimal', 'basic' or 'slice'"),
+        ("coarse_graining.across={phi = [75.0, -75.0]}", r"across = \{ phi = \[75, -75\] \}: degrees, -180 to 180"),
+        (
+            "umbrella.stride=100",
+            "stride \\* umbrella.dt = 0.2, but simulation.frame_every = 1: frames that",
+        ),
     ],
 )
 def test_what_the_section_refuses(change: str, message: str) -> None:
@@ -49,6 +57,28 @@ def test_a_small_run_answers_everything(tmp_path: Path) -> None:
     assert 0 < summary["diagnostics"]["coarse_grained"]["jensen_shannon"] <= np.log(2)
     assert "forces" in summary["diagnostics"]
     assert "extrapolates_all_atom" in summary["diagnostics"]["coarse_grained"]  # the fit knows its training frames
+
+
+def test_frames_of_barriers_join_the_training_with_forces_that_feel_no_bias(tmp_path: Path) -> None:
+    experiment = load(NAME, quick=True, changes=[*SMALL, "coarse_graining.aggregation=slice"])
+    recipe: Any = recipe_of(experiment)(experiment, tmp_path)
+    for stage, _, work in recipe.stages():
+        if stage == "fit":
+            break
+        work()
+    biased = recipe.biased
+    assert (len(biased), biased.bias.windows) == (4 * 2 * 4, 4)
+    joined, before = recipe.train, len(recipe.train) - len(biased)
+    order = np.argsort(biased.bias.replica, kind="stable")
+    atoms = recipe.mapping.matrix.argmax(1).numpy()
+    assert joined.gather(slice(before, None)) == pytest.approx(biased.gather(order)[:, atoms], abs=1e-6)
+    # in kJ/mol/nm, of typical forces of thousands; the bias adds hundreds
+    right = (
+        recipe.molecule.forces(torch.as_tensor(biased.gather(order)).flatten(1)).reshape(-1, 22, 3).numpy()[:, atoms]
+    )
+    assert joined.gather(slice(before, None), "forces") == pytest.approx(right, abs=2.0)
+    assert len(np.unique(joined.trajectory[before:])) == 8
+    assert recipe.starts.shape == (4, 5, 3)
 
 
 @pytest.mark.slow

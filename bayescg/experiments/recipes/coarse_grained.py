@@ -8,24 +8,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescg import features, sampling
-from bayescg.data import evenly
+from bayescg.analysis.evaluation import evaluate
+from bayescg.data import Frames, evenly
+from bayescg.errors import DataError
 from bayescg.experiments import build
 from bayescg.experiments.recipes.from_frames import source
 from bayescg.experiments.recipes.recipe import OneFit, Stage, fitted
+from bayescg.features.observables import from_names
 from bayescg.questions import Context
 from bayescg.questions.coarse_against_all_atom import inside
 from bayescg.sampling.chains.batched import equilibrated
 from bayescg.sampling.chains.starts import structures
 
 if TYPE_CHECKING:
-    from bayescg.data import Frames
     from bayescg.experiments.schema import Experiment
 
 __all__ = ["CoarseGrained"]
 
+_BESIDE = 0.2
+"""Radians beside the windows from which frames begin them."""
+
 
 class CoarseGrained(OneFit):
-    """Frames of all atoms, forces on beads, fit, dynamics of the beads, questions."""
+    """Frames of all atoms, and of barriers under a bias, forces on beads, fit, dynamics of the beads, questions."""
+
+    biased: Frames | None = None
 
     @classmethod
     def serves(cls, experiment: Experiment) -> bool:
@@ -33,9 +40,11 @@ class CoarseGrained(OneFit):
         return experiment.compare is None and experiment.coarse_graining is not None
 
     def stages(self) -> Iterator[Stage]:
-        """All atoms, forces, fit, beads."""
+        """All atoms, barriers, forces, fit, beads."""
         settings = self.settings
         yield "frames", source(self.experiment), self._frames
+        if settings.across is not None and (windows := self.experiment.umbrella) is not None:
+            yield "umbrella", f"{windows.walkers} x {windows.windows} windows along {settings.across}", self._umbrella
         yield "forces", f"{settings.aggregation} forces on {len(self.mapping.labels)} beads", self._forces
         yield "fit", f"{self.experiment.model.name} on {len(self.train)} frames", self._fit
         yield "dynamics", f"dynamics of the beads, {settings.chains} x {settings.time:g} ps", self._dynamics
@@ -55,7 +64,7 @@ class CoarseGrained(OneFit):
 
     def energies(self) -> int:
         """Evaluations of forces, those of the beads included."""
-        runs = (self.atoms, self.run, self.at_trained)
+        runs = (self.atoms, self.biased, self.run, self.at_trained)
         costs = [run.provenance.get("cost", {}) for run in runs if run is not None]
         return sum(int(cost.get("force_evaluations", 0)) for cost in costs)
 
@@ -80,15 +89,44 @@ class CoarseGrained(OneFit):
             )  # fmt: skip
         self.mapping = features.beads(self.molecule, self.settings.beads, self.settings.centre)
 
+    def _umbrella(self) -> None:
+        ((name, ends),) = self.settings.across.items()
+        (torsion,) = from_names([name], self.mapping.topology)
+        along = lambda x: torsion(self.mapping.bead_positions(x)).reshape(len(x))  # noqa: E731
+        low, high = np.deg2rad(ends)
+        assert self.experiment.umbrella is not None
+        arguments, run = self.experiment.umbrella.model_dump(), self.experiment.run
+        windows, every = arguments["windows"], arguments.pop("exchange_every")
+        at = evaluate(along, self.atoms)
+        near = np.flatnonzero((at > low - _BESIDE) & (at < high + _BESIDE))
+        if not len(near):
+            raise DataError(
+                f"no frame of all atoms has {name} between {ends[0]:g} and {ends[1]:g} degrees, to begin at"
+            )
+        self.biased = sampling.umbrella(
+            self.molecule, along, arguments.pop("steps"), starts=self.atoms.gather(near),
+            centres=np.linspace(low, high, windows).tolist(), compile=run.compile, device=run.device, seed=run.seed,
+            exchange_every=None if every == "none" else every, run_dir=self.path / "umbrella", **arguments,
+        )  # fmt: skip
+
     def _forces(self) -> None:
         seed = self.experiment.run.seed
-        aggregation, without = self.settings.aggregation, self.settings.without
-        self.forces = sampling.mapped_forces(self.atoms, self.molecule, self.mapping, aggregation, seed=seed)
-        part = self.forces
-        if without is not None:
-            basin = self.experiment.analysis.basins[without]
-            part = part.subset(inside(basin, self._context(None), part) == 0)
-        self.train, self.test = part.split(blocks=20, test=self.experiment.fit.held_out, seed=seed)
+        self.forces = self._mapped(self.atoms)
+        self.train, self.test = self._seen(self.forces).split(20, self.experiment.fit.held_out, seed)
+        self.starts = self.train.gather(evenly(self.train, self.settings.chains))
+        if self.biased is not None:
+            self.train = _joined([self.train, self._seen(self._mapped(_by_replica(self.biased)))])
+
+    def _mapped(self, atoms: Frames) -> Frames:
+        aggregation, seed = self.settings.aggregation, self.experiment.run.seed
+        return sampling.mapped_forces(atoms, self.molecule, self.mapping, aggregation, seed=seed)
+
+    def _seen(self, beads: Frames) -> Frames:
+        """All of them, but for the basin that is kept from the training."""
+        without = self.settings.without
+        if without is None:
+            return beads
+        return beads.subset(inside(self.experiment.analysis.basins[without], self._context(None), beads) == 0)
 
     def _fit(self) -> None:
         self.fit = fitted(self.experiment, self.train, self.path / "fit", self.path, run_dir=self.path)
@@ -103,12 +141,32 @@ class CoarseGrained(OneFit):
         def simulate(system: Any, where: str) -> Frames:
             return sampling.langevin(
                 system, steps, dt=settings.dt, friction=settings.friction, stride=every, equilibration=before,
-                starts=self.train.gather(evenly(self.train, settings.chains)), compile=run.compile, device=run.device,
-                seed=run.seed, run_dir=self.path / where,
+                starts=self.starts, compile=run.compile, device=run.device, seed=run.seed, run_dir=self.path / where,
             )  # fmt: skip
 
         self.run = simulate(self.fit.system(draws=draws, seed=run.seed), "beads")
         self.at_trained = None if draws is None else simulate(self.fit.system(), "beads-at-trained-values")
+
+
+def _by_replica(biased: Frames) -> Frames:
+    """Paths of replicas through all windows, one trajectory each, as if there were no bias: forces do not feel it."""
+    assert biased.bias is not None
+    order = np.argsort(biased.bias.replica, kind="stable")
+    return Frames.from_numpy(
+        biased.gather(order), unit="nm", dt=1.0, temperature=biased.temperature, topology=biased.topology,
+        trajectory=biased.bias.replica[order],
+    )  # fmt: skip
+
+
+def _joined(parts: list[Frames]) -> Frames:
+    """One set of frames with forces, whose consecutive ones are trajectories."""
+    runs = [part.blocks(len(part)) for part in parts]
+    shifts = np.cumsum([0, *(int(run.max()) + 1 for run in runs)])
+    x, forces = (np.concatenate([p.gather(slice(None), what) for p in parts]) for what in ("positions", "forces"))
+    return Frames.from_numpy(
+        x, unit="nm", dt=parts[0].dt, temperature=parts[0].temperature, topology=parts[0].topology, forces=forces,
+        trajectory=np.concatenate([run + shift for run, shift in zip(runs, shifts, strict=False)]),
+    )  # fmt: skip
 
 
 def _steps(settings: Any) -> tuple[int, int, int]:

@@ -27,7 +27,7 @@ class LearnBiasReweight(OneFit):
     @classmethod
     def serves(cls, experiment: Experiment) -> bool:
         """A file with sections ``[shooting]`` and ``[umbrella]``."""
-        return experiment.compare is None and experiment.umbrella is not None
+        return experiment.compare is None and experiment.shooting is not None
 
     def stages(self) -> Iterator[Stage]:
         """Shots, fit, windows."""

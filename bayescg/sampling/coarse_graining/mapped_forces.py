@@ -88,6 +88,10 @@ def mapped_forces(
     slice 1.47, basic 1.21, optimal 0.72, much of which is signal. Forces on beads are best of simulations with flexible
     bonds; where bonds to hydrogen were constrained, the basic and the optimal map tie each hydrogen to its atom.
 
+    A bias that depends on the beads alone leaves their mean forces as they are. So frames of
+    :func:`bayescg.sampling.umbrella` along a function of the beads, handed on without their weights, teach barriers
+    that dynamics hardly crosses; forces are computed by `system`, which knows no bias.
+
     References
     ----------
     Noid et al., J. Chem. Phys. 128, 244114 (2008), for the condition on W; Krämer et al., J. Phys. Chem. Lett. 14, 3970
