@@ -201,7 +201,7 @@ def _sketch(
     """All gradients, ``(m, size)``, or `most` sums of groups of them with random signs; and whether they are all."""
     each = len(rows(theta, batch(torch.zeros(1, dtype=torch.int64))))
     if frames * each <= most:
-        parts = [batch(part) for part in torch.arange(frames).split(256)]
+        parts = [batch(part) for part in torch.arange(frames).split(max(1, 1024 // each))]
         return torch.cat([flat(jacrev(rows)(theta, b), names, len(rows(theta, b))) * sd for b in parts]), True
     several, size = max(1, most // frames), -(-frames // most)
 
