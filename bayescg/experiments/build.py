@@ -22,6 +22,7 @@ from bayescg.errors import BayescgError, ConfigError
 from bayescg.experiments import catalogue
 from bayescg.experiments.lags import check_lags, check_lags_of_frames
 from bayescg.experiments.schema import Experiment, Named
+from bayescg.features.observables import Observable, from_names
 from bayescg.modelling import Model, TwoWayModel
 from bayescg.modelling.registry import find_model, model_names
 from bayescg.questions.known import check_names
@@ -71,6 +72,8 @@ def check(experiment: Experiment) -> None:
     _check_names(experiment)
     for name in QUESTIONS:
         find_question(name).check(experiment, model)
+    if experiment.coarse_graining is not None:
+        torsion_across(experiment, mapping_of(experiment, system_of(experiment)))
     for other in [*list(methods(experiment).values())[1:], *peers(experiment).values()]:
         check(other)
     device_of(experiment.run.device)
@@ -201,6 +204,33 @@ def system_of(experiment: Experiment) -> Any:
     """The system that is simulated or queried."""
     assert experiment.system is not None
     return getattr(systems, experiment.system.name)(**experiment.system.arguments)
+
+
+def mapping_of(experiment: Experiment, molecule: Any) -> features.Beads:
+    """The beads of ``[coarse_graining]``."""
+    assert experiment.coarse_graining is not None
+    return features.beads(molecule, experiment.coarse_graining.beads, experiment.coarse_graining.centre)
+
+
+def torsion_across(experiment: Experiment, mapping: features.Beads) -> Observable | None:
+    """The torsion of the beads that ``coarse_graining.across`` names.
+
+    Raises
+    ------
+    ConfigError
+        It names several, or what is no angle.
+    TopologyError
+        The beads have none of this name.
+    """
+    assert experiment.coarse_graining is not None
+    if experiment.coarse_graining.across is None:
+        return None
+    (name,) = experiment.coarse_graining.across
+    torsions = from_names([name], mapping.topology)
+    if len(torsions) > 1 or torsions[0].unit != "rad":
+        choices = ", ".join(t.name for t in torsions) if len(torsions) > 1 else "phi, psi or omega"
+        raise ConfigError(f"coarse_graining.across names {name!r}: it is one torsion of the beads, such as {choices}")
+    return torsions[0]
 
 
 def model_of(experiment: Experiment, frames: Frames | None, directory: Path) -> Model:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bayescg.errors import ConfigError
+from bayescg.errors import BayescgError, ConfigError
 from bayescg.experiments import load, run
 from bayescg.experiments.build import check
 from bayescg.experiments.recipes import recipe_of
@@ -38,15 +38,26 @@ def test_the_experiment_is_sound() -> None:
         ("simulation.engine=overdamped", 'forces in full precision: set simulation.engine = "batched"'),
         ("coarse_graining.aggregation=sum", "use 'optimal', 'basic' or 'slice'"),
         ("coarse_graining.across={phi = [75.0, -75.0]}", r"across = \{ phi = \[75, -75\] \}: degrees, -180 to 180"),
-        (
-            "umbrella.stride=100",
-            "stride \\* umbrella.dt = 0.2, but simulation.frame_every = 1: frames that",
-        ),
+        ("umbrella.stride=100", "stride \\* umbrella.dt = 0.2, but simulation.frame_every = 1: frames that"),
     ],
 )
 def test_what_the_section_refuses(change: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load(NAME, changes=[change])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("coarse_graining.across={omega = [-75.0, 75.0]}", "no omega"),
+        ("coarse_graining.across={rg = [-75.0, 75.0]}", "names 'rg': it is one torsion of the beads, such as phi, psi"),
+        ('coarse_graining.beads=["C ACE", "M ALA"]', "M ALA"),
+    ],
+)
+def test_what_beads_lack_is_refused_before_anything_is_simulated(change: str, message: str) -> None:
+    experiment = load(NAME, changes=[change])
+    with pytest.raises(BayescgError, match=message):
+        check(experiment)
 
 
 def test_a_small_run_answers_everything(tmp_path: Path) -> None:
@@ -73,9 +84,8 @@ def test_frames_of_barriers_join_the_training_with_forces_that_feel_no_bias(tmp_
     atoms = recipe.mapping.matrix.argmax(1).numpy()
     assert joined.gather(slice(before, None)) == pytest.approx(biased.gather(order)[:, atoms], abs=1e-6)
     # in kJ/mol/nm, of typical forces of thousands; the bias adds hundreds
-    right = (
-        recipe.molecule.forces(torch.as_tensor(biased.gather(order)).flatten(1)).reshape(-1, 22, 3).numpy()[:, atoms]
-    )
+    x = torch.as_tensor(biased.gather(order)).flatten(1)
+    right = recipe.molecule.forces(x).reshape(-1, 22, 3).numpy()[:, atoms]
     assert joined.gather(slice(before, None), "forces") == pytest.approx(right, abs=2.0)
     assert len(np.unique(joined.trajectory[before:])) == 8
     assert recipe.starts.shape == (4, 5, 3)

@@ -59,7 +59,6 @@ def width(frames: torch.Tensor, kept: int | None = None) -> float:
         model = Line()
         point = {"weights": model.weights.detach()}
         torch.manual_seed(1)
-        point = {"weights": model.weights.detach()}
         s, directions, sd = by_training_frames(
             model, ["weights"], point, torch.ones(WEIGHTS), FRAMES, lambda index: {"x": frames[index]}
         )

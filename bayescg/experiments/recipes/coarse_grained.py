@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayescg import features, sampling
+from bayescg import sampling
 from bayescg.analysis.evaluation import evaluate
 from bayescg.data import Frames, evenly
 from bayescg.errors import DataError
 from bayescg.experiments import build
 from bayescg.experiments.recipes.from_frames import source
 from bayescg.experiments.recipes.recipe import OneFit, Stage, fitted
-from bayescg.features.observables import from_names
 from bayescg.questions import Context
 from bayescg.questions.coarse_against_all_atom import inside
 from bayescg.sampling.chains.batched import equilibrated
@@ -87,11 +86,12 @@ class CoarseGrained(OneFit):
                 self.molecule, steps, friction=simulation.friction, starts=begin, stride=every, equilibration=before,
                 forces=True, run_dir=self.path / "all-atom", **common,
             )  # fmt: skip
-        self.mapping = features.beads(self.molecule, self.settings.beads, self.settings.centre)
+        self.mapping = build.mapping_of(experiment, self.molecule)
 
     def _umbrella(self) -> None:
         ((name, ends),) = self.settings.across.items()
-        (torsion,) = from_names([name], self.mapping.topology)
+        torsion = build.torsion_across(self.experiment, self.mapping)
+        assert torsion is not None
         along = lambda x: torsion(self.mapping.bead_positions(x)).reshape(len(x))  # noqa: E731
         low, high = np.deg2rad(ends)
         assert self.experiment.umbrella is not None
@@ -115,7 +115,7 @@ class CoarseGrained(OneFit):
         self.train, self.test = self._seen(self.forces).split(20, self.experiment.fit.held_out, seed)
         self.starts = self.train.gather(evenly(self.train, self.settings.chains))
         if self.biased is not None:
-            self.train = _joined([self.train, self._seen(self._mapped(_by_replica(self.biased)))])
+            self.train = _joined([self.train, self._seen(self._mapped(_by_replica(self.biased, self.forces.dt)))])
 
     def _mapped(self, atoms: Frames) -> Frames:
         aggregation, seed = self.settings.aggregation, self.experiment.run.seed
@@ -148,12 +148,12 @@ class CoarseGrained(OneFit):
         self.at_trained = None if draws is None else simulate(self.fit.system(), "beads-at-trained-values")
 
 
-def _by_replica(biased: Frames) -> Frames:
+def _by_replica(biased: Frames, dt: float | None) -> Frames:
     """Paths of replicas through all windows, one trajectory each, as if there were no bias: forces do not feel it."""
     assert biased.bias is not None
     order = np.argsort(biased.bias.replica, kind="stable")
     return Frames.from_numpy(
-        biased.gather(order), unit="nm", dt=1.0, temperature=biased.temperature, topology=biased.topology,
+        biased.gather(order), unit="nm", dt=dt, temperature=biased.temperature, topology=biased.topology,
         trajectory=biased.bias.replica[order],
     )  # fmt: skip
 
